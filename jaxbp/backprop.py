@@ -1,0 +1,274 @@
+"""Back-propagation, the lecture's four steps, with every a_l, f_l and every delta named.
+
+    1. forward     f_0 = x;  a_l = W_l f_{l-1},  f_l = phi_l(a_l)                     l = 1..L
+    2. output      f = f_L,  mu = S(f),  loss = -y^T log mu
+    3. output delta          delta_f = delta_mu J_mu(f) = mu^T - y^T
+    4. backward    delta_{a_l} = delta_{f_l} J_{f_l}(a_l)                             l = L..1
+                   delta_{W_l} = delta_{a_l}^T f_{l-1}^T
+                   delta_{f_{l-1}} = delta_{a_l} W_l
+
+Every delta here is a gradient, d loss / d v. The *error* of the older notation, delta^(l) = (y - f) f'
+with the update W += eta delta x^T, is its negative: error_l = -delta_{a_l}.
+"""
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import NamedTuple
+
+import jax
+
+from jaxbp import errors
+from jaxbp.layers.composition import numbered, residual, split
+from jaxbp.layers.layer import Layer
+from jaxbp.losses import Loss
+from jaxbp.typing import Array, Params, Random, Rows, Saved, Scalar, Targets
+
+
+class Trace(NamedTuple):
+    """Step 1: what the forward pass computed.
+
+    Args:
+        f: f[0] is what layer 1 receives: x, through the stateless layers before it if there are any
+            (`flatten`); f[l] is phi_l(a_l), and f[L] the output.
+        a: a[l] for l = 1..L, the result of the l-th layer with parameters, before its activation.
+        blocks: for each l that is a residual block, the trace of its branch.
+        saved: what each part's backward pass needs.
+    """
+
+    f: dict[int, Array]
+    a: dict[int, Array]
+    blocks: dict[int, "Trace"]
+    saved: tuple[Saved, ...]
+
+    @property
+    def out(self) -> Array:
+        """f_L."""
+        return self.f[max(self.f)]
+
+
+class Deltas(NamedTuple):
+    """Step 4: d loss / d v for every v, each of v's shape.
+
+    Args:
+        f: delta_{f_l} for l = 0..L.
+        a: delta_{a_l} for l = 1..L.
+        params: delta_{W_l} and delta_{b_l}, a tree like the parameters.
+        x: delta_x. It is f[0], but for stateless layers before the first weights.
+        blocks: for each l that is a residual block, the deltas inside its branch.
+    """
+
+    f: dict[int, Array]
+    a: dict[int, Array]
+    params: Params
+    x: Array
+    blocks: dict[int, "Deltas"]
+
+
+class Backprop(NamedTuple):
+    """All four steps: the loss, the prediction mu, the trace and the deltas."""
+
+    loss: Scalar
+    mu: Rows
+    trace: Trace
+    deltas: Deltas
+
+
+def forward(net: Layer, params: Params, x: Array, *, key: Random | None = None) -> Trace:
+    """Step 1: every a_l and f_l.
+
+    Args:
+        net: any layer; a `chain` has its layers numbered as in the lecture, any other is L = 1.
+        params: its parameters.
+        x: (*n, d_0).
+        key: for dropout; without it dropout is the identity.
+
+    Example: x = (1, 0) through one sigmoid unit.
+        >>> import jax.numpy as jnp, jaxbp
+        >>> net = jaxbp.mlp([2, 1], output=jaxbp.sigmoid)
+        >>> params = {1: {"W": jnp.array([[1.0, 2.0]]), "b": jnp.zeros(1)}}
+        >>> trace = forward(net, params, jnp.array([1.0, 0.0]))
+        >>> trace.a[1], trace.f[1]
+        (Array([1.], dtype=float32), Array([0.7310586], dtype=float32))
+
+    Source: the lecture, forward propagation.
+    """
+    parts, params = _parts(net, params)
+    f, a, blocks, saved = {0: x}, {}, {}, []
+    for (l, part), k in zip(numbered(parts), split(key, len(parts)), strict=True):
+        with errors.within(f"forward: layer {l}"):
+            if part.has_params:
+                a[l], s = _open(part).forward(params[l], f[l - 1], key=k)  # a_l = W_l f_{l-1}
+                f[l] = a[l]
+            else:
+                f[l], s = part.forward({}, f[l], key=k)  # f_l = phi_l(a_l)
+        if _is_block(part):
+            blocks[l] = s[0]
+        saved.append(s)
+    return Trace(f, a, blocks, tuple(saved))
+
+
+def backward(net: Layer, params: Params, trace: Trace, delta_f: Rows) -> Deltas:
+    """Step 4: every delta_{f_l}, delta_{a_l}, delta_{W_l}, delta_{b_l}, and delta_x.
+
+    Args:
+        net: the network of the trace.
+        params: the parameters of the trace.
+        trace: from `forward`.
+        delta_f: delta_{f_L}, the shape of trace.out; ``loss.delta(trace.out, y)``, or any row to pull back.
+
+    Raises:
+        ValueError: for a delta_f that is not of the output's shape.
+
+    Source: the lecture, back-propagation step 4.
+    """
+    if delta_f.shape != trace.out.shape:
+        hint = "was the trace made by another network?"
+        expected = f"delta_f of the output's shape {trace.out.shape}"
+        raise ValueError(errors.message("backward", expected, f"{delta_f.shape}", hint))
+    parts, params = _parts(net, params)
+    delta, deltas = delta_f, Deltas(f={max(trace.f): delta_f}, a={}, params={}, x=delta_f, blocks={})
+    for (l, part), s in reversed(list(zip(numbered(parts), trace.saved, strict=True))):
+        if part.has_params:
+            deltas.a[l] = delta
+            deltas.params[l], delta = _open(part).backward(params[l], s, delta)  # delta_{a_l}^T f_{l-1}^T
+            deltas.f[l - 1] = delta  # delta_{a_l} W_l
+        else:
+            _, delta = part.backward({}, s, delta)  # delta_{f_l} J_{f_l}(a_l)
+        if _is_block(part):
+            deltas.blocks[l] = deltas.params[l]["branch"]
+            deltas.params[l]["branch"] = deltas.blocks[l].params
+    return deltas._replace(x=delta, params=_params_like(net, deltas.params))
+
+
+def backprop(
+    net: Layer, loss: Loss, params: Params, x: Array, y: Targets, *, key: Random | None = None
+) -> Backprop:
+    """The four steps of back-propagation: loss, mu, trace and deltas.
+
+    Works under `jax.jit` and `jax.vmap`, for a batch or one example. Training needs less: see
+    `value_and_grad`.
+
+    Args:
+        net: any layer.
+        loss: says mean or sum over the examples.
+        params: of net.
+        x: (*n, d_0).
+        y: targets as the loss takes them.
+        key: for dropout; without it dropout is the identity.
+
+    Returns:
+        ``bp.loss``, ``bp.mu``, ``bp.trace.a[l]``, ``bp.trace.f[l]``, ``bp.deltas.a[l]``, ``bp.deltas.f[l]``,
+        ``bp.deltas.params[l]["W"]`` and ``bp.deltas.x``.
+
+    Example: logits 0 for two classes, so mu = (1/2, 1/2) and delta_f = mu - y.
+        >>> import jax.numpy as jnp, jaxbp
+        >>> params = {1: {"W": jnp.zeros((2, 3)), "b": jnp.zeros(2)}}
+        >>> x, y = jnp.array([1.0, 2.0, 3.0]), jnp.array(0)
+        >>> bp = backprop(jaxbp.mlp([3, 2]), jaxbp.softmax_cross_entropy, params, x, y)
+        >>> bp.loss, bp.deltas.a[1]
+        (Array(0.6931472, dtype=float32), Array([-0.5,  0.5], dtype=float32))
+        >>> bp.deltas.params[1]["W"]
+        Array([[-0.5, -1. , -1.5],
+               [ 0.5,  1. ,  1.5]], dtype=float32)
+
+    Source: the lecture, "the four steps".
+    """
+    trace = forward(net, params, x, key=key)
+    f = trace.out
+    return Backprop(loss(f, y), loss.mu(f), trace, backward(net, params, trace, loss.delta(f, y)))
+
+
+def value_and_grad(net: Layer, loss: Loss) -> Callable[..., tuple[Scalar, Params]]:
+    """A function (params, x, y) -> (loss, delta_params), by the hand-written backward pass.
+
+    Has the shape of ``jax.value_and_grad`` of the same loss, keeps only what the layers save, and has no
+    delta_x in its result, so that under `jax.jit` the compiler drops the first layer's product for it.
+
+    Args:
+        net: any layer.
+        loss: says mean or sum over the examples.
+
+    Returns:
+        ``grad_fn(params, x, y, *, key=None)``; a key turns dropout on.
+
+    Example:
+        >>> import jax, jax.numpy as jnp, jaxbp
+        >>> net, x, y = jaxbp.mlp([3, 5, 2]), jnp.ones((4, 3)), jnp.array([0, 1, 1, 0])
+        >>> params = net.init(jax.random.key(0))
+        >>> by_hand = value_and_grad(net, jaxbp.softmax_cross_entropy)(params, x, y)
+        >>> by_jax = jax.value_and_grad(lambda p: jaxbp.softmax_cross_entropy(net.apply(p, x), y))(params)
+        >>> jax.tree.reduce(max, jax.tree.map(lambda u, v: float(abs(u - v).max()), by_hand, by_jax)) < 1e-7
+        True
+
+    Source: the lecture, "delta_W: used for training".
+    """
+
+    def grad_fn(params: Params, x: Array, y: Targets, *, key: Random | None = None) -> tuple[Scalar, Params]:
+        f, saved = net.forward(params, x, key=key)
+        delta_params, _ = net.backward(params, saved, loss.delta(f, y))
+        return loss(f, y), delta_params
+
+    return grad_fn
+
+
+def with_hand_vjp(net: Layer) -> Callable[..., Array]:
+    """``net.apply`` as a `jax.custom_vjp`, so that `jax.grad` around it runs the hand-written rule.
+
+    Reverse mode only, as with every `jax.custom_vjp`; ``net.apply`` itself stays plain and has forward
+    mode.
+
+    Returns:
+        ``apply(params, f, *, key=None) -> out``.
+
+    Example:
+        >>> import jax, jax.numpy as jnp, jaxbp
+        >>> apply = with_hand_vjp(jaxbp.sigmoid)
+        >>> jax.grad(lambda f: apply({}, f).sum())(jnp.zeros(2))
+        Array([0.25, 0.25], dtype=float32)
+    """
+
+    @jax.custom_vjp
+    def apply(params: Params, f: Array, key: Random | None) -> Array:
+        return net.apply(params, f, key=key)
+
+    def fwd(params: Params, f: Array, key: Random | None) -> tuple[Array, Saved]:
+        out, saved = net.forward(params, f, key=key)
+        return out, (params, saved)
+
+    def bwd(residuals: Saved, delta_out: Array) -> tuple[Params, Array, None]:
+        params, saved = residuals
+        return *net.backward(params, saved, delta_out), None
+
+    apply.defvjp(fwd, bwd)
+    return lambda params, f, *, key=None: apply(params, f, key)
+
+
+def _parts(net: Layer, params: Params) -> tuple[tuple[Layer, ...], Params]:
+    """The parts of a chain and their parameters by l; any other layer is a chain of one."""
+    return (net.parts, params) if net.form == "product" else ((net,), {1: params})
+
+
+def _params_like(net: Layer, delta_params: Params) -> Params:
+    """The inverse of `_parts` on parameters."""
+    return delta_params if net.form == "product" else delta_params.get(1, {})
+
+
+def _is_block(part: Layer) -> bool:
+    return part.form == "sum" and part.parts[0].has_params
+
+
+def _open(part: Layer) -> Layer:
+    """A residual block whose branch saves its own Trace and returns its own Deltas; others as they are."""
+    if not _is_block(part):
+        return part
+    branch, skip = part.parts
+
+    def traced(params: Params, f: Array, *, key: Random | None = None) -> tuple[Array, Trace]:
+        trace = forward(branch, params, f, key=key)
+        return trace.out, trace
+
+    def deltas_of(params: Params, trace: Saved, delta_out: Array) -> tuple[Params, Array]:
+        deltas = backward(branch, params, trace, delta_out)
+        return deltas, deltas.x
+
+    return residual(replace(branch, forward=traced, backward=deltas_of), skip)

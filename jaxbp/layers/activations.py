@@ -1,0 +1,207 @@
+"""Activations f = phi(a): elementwise ones with their slope, softmax, identity and dropout.
+
+| activation   | f                           | range          | slope f'(a)                      | saved  |
+|--------------|-----------------------------|----------------|----------------------------------|--------|
+| identity     | a                           | R              | 1                                | -      |
+| sigmoid      | 1 / (1 + e^-a)              | (0, 1)         | f (1 - f)                        | f      |
+| tanh         | tanh a                      | (-1, 1)        | 1 - f^2                          | f      |
+| relu         | max(a, 0)                   | [0, inf)       | 1 if a > 0 else 0                | f      |
+| leaky_relu   | a if a >= 0 else 0.01 a     | R              | 1 if a >= 0 else 0.01            | a >= 0 |
+| softplus     | log(1 + e^a)                | (0, inf)       | 1 - e^-f = sigmoid(a)            | f      |
+| gelu         | a (1 + tanh u) / 2          | [-0.17, inf)   | see `gelu`                       | a      |
+| gelu_exact   | a Phi(a)                    | [-0.17, inf)   | Phi(a) + a Phi'(a)               | a      |
+| silu         | a sigmoid(a)                | [-0.28, inf)   | s (1 + a (1 - s)), s = sigmoid   | a      |
+| softmax      | e^a_i / sum_j e^a_j         | simplex        | J = diag(f) - f f^T              | f      |
+
+At their kinks relu'(0) = 0 and leaky_relu'(0) = 1, as in `jax.nn`.
+"""
+
+import math
+from collections.abc import Callable
+from typing import Literal
+
+import jax
+import jax.numpy as jnp
+
+from jaxbp import errors
+from jaxbp.layers.layer import Layer
+from jaxbp.typing import Array, Params, Random, Rows, Saved, Tensor
+
+__all__ = [
+    "dropout",
+    "elementwise",
+    "gelu",
+    "gelu_exact",
+    "identity",
+    "leaky_relu",
+    "make_leaky_relu",
+    "relu",
+    "sigmoid",
+    "silu",
+    "softmax",
+    "softplus",
+    "tanh",
+]
+
+
+def elementwise(
+    name: str,
+    phi: Callable[[Array], Array],
+    slope: Callable[[Array], Array],
+    *,
+    saves: Literal["input", "output"] | Callable[[Array], Array],
+) -> Layer:
+    """f = phi(a) entry by entry, and backward delta_a = delta_f phi'(a).
+
+    Args:
+        name: how it prints.
+        phi: the activation, plain JAX.
+        slope: phi'(a), as a function of what is saved.
+        saves: what the slope is a function of: the ``"input"`` a, the ``"output"`` f, or any function of
+            a. Prefer the output where it determines the slope: the next layer saves it anyway.
+
+    Example:
+        >>> softsign = elementwise(
+        ...     "softsign", lambda a: a / (1 + abs(a)), lambda f: (1 - abs(f)) ** 2, saves="output"
+        ... )
+        >>> f, saved = softsign.forward({}, jnp.array([0.0, 1.0]))
+        >>> softsign.backward({}, saved, jnp.ones(2))[1]
+        Array([1.  , 0.25], dtype=float32)
+
+    Source: the lecture, step 4: delta_{a_l} = delta_{f_l} J_{f_l}(a_l), J diagonal.
+    """
+
+    def apply(params: Params, f: Tensor, *, key: Random | None = None) -> Tensor:
+        return phi(f)
+
+    def forward(params: Params, f: Tensor, *, key: Random | None = None) -> tuple[Tensor, Saved]:
+        out = phi(f)
+        return out, out if saves == "output" else f if saves == "input" else saves(f)
+
+    def backward(params: Params, saved: Saved, delta_out: Tensor) -> tuple[Params, Tensor]:
+        return {}, delta_out * slope(saved)
+
+    return Layer(name, apply, forward, backward)
+
+
+def _gelu_slope(a: Array) -> Array:
+    c, k = math.sqrt(2 / math.pi), 0.044715
+    t = jnp.tanh(c * (a + k * a**3))
+    return (1 + t) / 2 + a / 2 * (1 - t) * (1 + t) * c * (1 + 3 * k * a**2)
+
+
+def _gelu_exact_slope(a: Array) -> Array:
+    return jax.scipy.special.erfc(-a / math.sqrt(2)) / 2 + a * jnp.exp(-(a**2) / 2) / math.sqrt(2 * math.pi)
+
+
+def _silu_slope(a: Array) -> Array:
+    s = jax.nn.sigmoid(a)
+    return s * (1 + a * (1 - s))
+
+
+sigmoid = elementwise("sigmoid", jax.nn.sigmoid, lambda f: f * (1 - f), saves="output")
+# (1 - f)(1 + f) rather than 1 - f^2: near saturation 1 - f is exact and 1 - f^2 has lost its digits.
+tanh = elementwise("tanh", jnp.tanh, lambda f: (1 - f) * (1 + f), saves="output")
+relu = elementwise("relu", jax.nn.relu, lambda f: (f > 0).astype(f.dtype), saves="output")
+softplus = elementwise("softplus", jax.nn.softplus, lambda f: -jnp.expm1(-f), saves="output")
+gelu = elementwise("gelu", jax.nn.gelu, _gelu_slope, saves="input")
+gelu_exact = elementwise(
+    "gelu_exact", lambda a: jax.nn.gelu(a, approximate=False), _gelu_exact_slope, saves="input"
+)
+silu = elementwise("silu", jax.nn.silu, _silu_slope, saves="input")
+
+
+def make_leaky_relu(negative_slope: float) -> Layer:
+    """f = a where a >= 0, else ``negative_slope`` a; the slope at 0 is 1, as in `jax.nn.leaky_relu`.
+
+    Saves the mask a >= 0, a byte an entry.
+
+    Example:
+        >>> make_leaky_relu(0.2).apply({}, jnp.array([-1.0, 1.0]))
+        Array([-0.2,  1. ], dtype=float32)
+
+    Source: Maas et al. 2013.
+    """
+
+    def apply(params: Params, f: Tensor, *, key: Random | None = None) -> Tensor:
+        return jax.nn.leaky_relu(f, negative_slope)
+
+    def forward(params: Params, f: Tensor, *, key: Random | None = None) -> tuple[Tensor, Saved]:
+        return apply(params, f), f >= 0
+
+    def backward(params: Params, saved: Saved, delta_out: Tensor) -> tuple[Params, Tensor]:
+        return {}, jnp.where(saved, delta_out, negative_slope * delta_out)
+
+    return Layer(f"leaky_relu({negative_slope})", apply, forward, backward)
+
+
+leaky_relu = make_leaky_relu(0.01)
+
+
+def _identity_backward(params: Params, saved: Saved, delta_out: Tensor) -> tuple[Params, Tensor]:
+    return {}, delta_out
+
+
+identity = Layer(
+    "identity",
+    apply=lambda params, f, *, key=None: f,
+    forward=lambda params, f, *, key=None: (f, ()),
+    backward=_identity_backward,
+)
+
+
+def _softmax_forward(params: Params, f: Rows, *, key: Random | None = None) -> tuple[Rows, Saved]:
+    mu = jax.nn.softmax(f, axis=-1)
+    return mu, mu
+
+
+def _softmax_backward(params: Params, saved: Saved, delta_mu: Rows) -> tuple[Params, Rows]:
+    # delta_mu (diag(mu) - mu mu^T), without the matrix.
+    mu = saved
+    return {}, mu * (delta_mu - (delta_mu * mu).sum(-1, keepdims=True))
+
+
+softmax = Layer(
+    "softmax",
+    apply=lambda params, f, *, key=None: jax.nn.softmax(f, axis=-1),
+    forward=_softmax_forward,
+    backward=_softmax_backward,
+)
+
+
+def dropout(rate: float) -> Layer:
+    """Each entry of f zeroed with probability ``rate``, the others divided by 1 - rate.
+
+    The identity unless a key is given, so evaluation needs no switch. Saves the mask.
+
+    Args:
+        rate: the probability of zeroing, 0 <= rate < 1.
+
+    Raises:
+        ValueError: for a rate outside [0, 1).
+
+    Example:
+        >>> dropout(0.5).apply({}, jnp.ones(6), key=jax.random.key(0))
+        Array([0., 0., 2., 2., 0., 2.], dtype=float32)
+        >>> dropout(0.5).apply({}, jnp.ones(3))
+        Array([1., 1., 1.], dtype=float32)
+
+    Source: Srivastava et al. 2014, in its inverted form.
+    """
+    if not 0 <= rate < 1:
+        raise ValueError(errors.message("dropout", "a rate in [0, 1), the share zeroed", f"{rate}"))
+
+    def masked(keep: Saved, f: Tensor) -> Tensor:
+        return f if keep is None else jnp.where(keep, f / (1 - rate), 0)
+
+    def forward(params: Params, f: Tensor, *, key: Random | None = None) -> tuple[Tensor, Saved]:
+        keep = None if key is None else jax.random.bernoulli(key, 1 - rate, f.shape)
+        return masked(keep, f), keep
+
+    def apply(params: Params, f: Tensor, *, key: Random | None = None) -> Tensor:
+        return forward(params, f, key=key)[0]
+
+    def backward(params: Params, saved: Saved, delta_out: Tensor) -> tuple[Params, Tensor]:
+        return {}, masked(saved, delta_out)
+
+    return Layer(f"dropout({rate})", apply, forward, backward)

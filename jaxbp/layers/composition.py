@@ -1,0 +1,238 @@
+"""Composition: `chain` multiplies Jacobians, `residual` adds them, and both are layers again."""
+
+from collections.abc import Iterator
+from itertools import pairwise
+
+import jax
+
+from jaxbp import errors
+from jaxbp.layers import initializers
+from jaxbp.layers.activations import identity, sigmoid
+from jaxbp.layers.dense import dense
+from jaxbp.layers.initializers import Initializer
+from jaxbp.layers.layer import Layer, no_params
+from jaxbp.typing import Array, Params, Random, Saved
+
+
+def split(key: Random | None, count: int) -> list[Random | None]:
+    """A key for each part; without a key, none for each part."""
+    return [None] * count if key is None else list(jax.random.split(key, count))
+
+
+def numbered(parts: tuple[Layer, ...]) -> Iterator[tuple[int, Layer]]:
+    """Each part with its number l in the lecture's counting.
+
+    A part with parameters begins layer l = 1..L; the stateless parts after it are that layer's
+    activation phi_l. Stateless parts before the first weights have l = 0.
+    """
+    l = 0
+    for part in parts:
+        l += part.has_params
+        yield l, part
+
+
+def chain(*parts: Layer) -> Layer:
+    """f_L = part_k(... part_2(part_1(x))), whose Jacobian is the product J_k ... J_2 J_1.
+
+    Forward runs the parts in order; backward runs their backward passes in reverse, which is the chain
+    rule. Chains are associative: a chain within a chain is the same as its parts written out. The
+    parameters are ``{1: ..., 2: ..., L: ...}``, one entry for each part that has any, so that
+    ``params[l]["W"]`` is the lecture's W_l. A key is split over the parts.
+
+    Args:
+        parts: the layers, in the order in which data pass through them.
+
+    Raises:
+        TypeError: for a part that is no Layer.
+        ValueError: when applied to parameters of another network; an error of a part names its layer.
+
+    Example:
+        >>> import jax, jax.numpy as jnp
+        >>> net = chain(dense(3, 5), sigmoid, dense(5, 2))
+        >>> net
+        chain(dense(3, 5), sigmoid, dense(5, 2))
+        >>> params = net.init(jax.random.key(0))
+        >>> params[2]["W"].shape
+        (2, 5)
+        >>> net.apply(params, jnp.ones((7, 3))).shape
+        (7, 2)
+
+    Source: the lecture, chain rule: J_{f o g}(x) = J_f(g(x)) J_g(x).
+    """
+    for i, part in enumerate(parts):
+        if not isinstance(part, Layer):
+            hint = "call it to make the layer" if callable(part) else ""
+            raise TypeError(errors.message("chain", f"layers, part {i} to be one", repr(part), hint))
+    parts = tuple(inner for part in parts for inner in (part.parts if part.form == "product" else (part,)))
+    name = f"chain({', '.join(part.name for part in parts)})"
+    L = sum(part.has_params for part in parts)
+
+    def init(key: Random) -> Params:
+        keys = iter(jax.random.split(key, L))
+        return {l: part.init(next(keys)) for l, part in numbered(parts) if part.has_params}
+
+    def parts_of(params: Params) -> Iterator[tuple[int, Layer, Params]]:
+        if not isinstance(params, dict) or set(params) != set(range(1, L + 1)):
+            got = f"the keys {list(params)}" if isinstance(params, dict) else type(params).__name__
+            hint = "were they made by another network's init?"
+            raise ValueError(
+                errors.message(name, f"parameters as a dict with the keys 1 to {L}", got, hint)
+                if L
+                else errors.message(name, "no parameters, {}", got, hint)
+            )
+        for l, part in numbered(parts):
+            yield l, part, params[l] if part.has_params else {}
+
+    def apply(params: Params, f: Array, *, key: Random | None = None) -> Array:
+        for (l, part, p), k in zip(parts_of(params), split(key, len(parts)), strict=True):
+            with errors.within(f"layer {l}"):
+                f = part.apply(p, f, key=k)
+        return f
+
+    def forward(params: Params, f: Array, *, key: Random | None = None) -> tuple[Array, Saved]:
+        saved = []
+        for (l, part, p), k in zip(parts_of(params), split(key, len(parts)), strict=True):
+            with errors.within(f"layer {l}"):
+                f, s = part.forward(p, f, key=k)
+            saved.append(s)
+        return f, tuple(saved)
+
+    def backward(params: Params, saved: Saved, delta: Array) -> tuple[Params, Array]:
+        delta_params = {}
+        for (l, part, p), s in reversed(list(zip(parts_of(params), saved, strict=True))):
+            delta_p, delta = part.backward(p, s, delta)
+            if part.has_params:
+                delta_params[l] = delta_p
+        return delta_params, delta
+
+    return Layer(name, apply, forward, backward, init if L else no_params, form="product", parts=parts)
+
+
+def residual(branch: Layer, skip: Layer = identity) -> Layer:
+    """out = skip(f) + branch(f), whose Jacobian is J_skip + J_branch; with the plain skip, I + J_branch.
+
+    Backward, delta_out flows unchanged into both and their delta_f are added. The parameters are
+    ``{"branch": ...}``, and ``"skip"`` beside it when the skip has any.
+
+    Args:
+        branch: any layer.
+        skip: the identity, or a projection such as ``dense(d_in, d_out, bias=False)`` where the branch
+            changes the size.
+
+    Raises:
+        ValueError: when applied, if the two results differ in shape.
+
+    Example: the slope of f + f^2 / 2 at f = 3 is 1 + 3.
+        >>> import jax.numpy as jnp
+        >>> from jaxbp.layers import elementwise
+        >>> block = residual(elementwise("half square", lambda a: a**2 / 2, lambda a: a, saves="input"))
+        >>> out, saved = block.forward({}, jnp.array([3.0]))
+        >>> block.backward({}, saved, jnp.ones(1))[1]
+        Array([4.], dtype=float32)
+
+    Source: the lecture, residual block; He et al. 2016.
+    """
+    name = f"residual({branch.name}" + (f", skip={skip.name})" if skip is not identity else ")")
+    parts = {"branch": branch, "skip": skip}
+
+    def of(params: Params) -> dict[str, Params]:
+        wanted = {role for role, part in parts.items() if part.has_params}
+        if not isinstance(params, dict) or set(params) != wanted:
+            got = f"the keys {list(params)}" if isinstance(params, dict) else type(params).__name__
+            raise ValueError(
+                errors.message(name, f"parameters as a dict with the keys {sorted(wanted)}", got)
+            )
+        return {"branch": {}, "skip": {}} | params
+
+    def add(branch_out: Array, skip_out: Array) -> Array:
+        if branch_out.shape != skip_out.shape:
+            raise ValueError(
+                errors.message(
+                    name,
+                    "branch and skip to give one shape, for they are added",
+                    f"{branch_out.shape} from the branch and {skip_out.shape} from the skip",
+                    "give the skip a projection, skip=dense(d_in, d_out, bias=False)",
+                )
+            )
+        return skip_out + branch_out
+
+    def init(key: Random) -> Params:
+        keys = jax.random.split(key)
+        return {
+            role: part.init(k) for (role, part), k in zip(parts.items(), keys, strict=True) if part.has_params
+        }
+
+    def apply(params: Params, f: Array, *, key: Random | None = None) -> Array:
+        p, (key_branch, key_skip) = of(params), split(key, 2)
+        with errors.within("branch"):
+            branch_out = branch.apply(p["branch"], f, key=key_branch)
+        with errors.within("skip"):
+            skip_out = skip.apply(p["skip"], f, key=key_skip)
+        return add(branch_out, skip_out)
+
+    def forward(params: Params, f: Array, *, key: Random | None = None) -> tuple[Array, Saved]:
+        p, (key_branch, key_skip) = of(params), split(key, 2)
+        with errors.within("branch"):
+            branch_out, branch_saved = branch.forward(p["branch"], f, key=key_branch)
+        with errors.within("skip"):
+            skip_out, skip_saved = skip.forward(p["skip"], f, key=key_skip)
+        return add(branch_out, skip_out), (branch_saved, skip_saved)
+
+    def backward(params: Params, saved: Saved, delta_out: Array) -> tuple[Params, Array]:
+        p, (branch_saved, skip_saved) = of(params), saved
+        delta_branch, delta_f = branch.backward(p["branch"], branch_saved, delta_out)
+        delta_skip, delta_f_skip = skip.backward(p["skip"], skip_saved, delta_out)
+        delta_params = {"branch": delta_branch, "skip": delta_skip}
+        return {role: delta_params[role] for role in params}, delta_f_skip + delta_f
+
+    has_params = branch.has_params or skip.has_params
+    return Layer(
+        name, apply, forward, backward, init if has_params else no_params, form="sum", parts=(branch, skip)
+    )
+
+
+_SUITED: dict[str, Initializer] = dict.fromkeys(
+    ("relu", "leaky_relu", "softplus", "gelu", "gelu_exact", "silu"), initializers.he_uniform
+)
+
+
+def mlp(
+    sizes: list[int] | tuple[int, ...],
+    activation: Layer = sigmoid,
+    *,
+    output: Layer = identity,
+    init: Initializer | None = None,
+    bias: bool = True,
+) -> Layer:
+    """The multi-layer perceptron f_l = phi(W_l f_{l-1} + b_l), l = 1..L, as a `chain`.
+
+    Args:
+        sizes: d_0, d_1, ..., d_L; L layers.
+        activation: phi of the layers before the last.
+        output: phi_L. The default leaves the last layer's a_L as logits, which is what
+            `softmax_cross_entropy` and `binary_cross_entropy` take.
+        init: of every W. By default what suits the activation: `he_uniform` for relu and its relatives,
+            `glorot_uniform` for the others.
+        bias: whether the layers have b.
+
+    Raises:
+        ValueError: for fewer than two sizes.
+        TypeError: for an activation that is no Layer.
+
+    Example: the 3-5-5-4 net of the lecture.
+        >>> mlp([3, 5, 5, 4], sigmoid)
+        chain(dense(3, 5), sigmoid, dense(5, 5), sigmoid, dense(5, 4))
+
+    Source: the lecture, forward propagation.
+    """
+    if len(sizes) < 2:
+        raise ValueError(errors.message("mlp", "at least two sizes, [d_0, ..., d_L]", f"{list(sizes)}"))
+    for role, part in (("activation", activation), ("output", output)):
+        if not isinstance(part, Layer):
+            raise TypeError(errors.message("mlp", f"{role} to be a layer", repr(part), "e.g. jaxbp.sigmoid"))
+    init = init or _SUITED.get(activation.name.partition("(")[0], initializers.glorot_uniform)
+    parts: list[Layer] = []
+    for d_in, d_out in pairwise(sizes):
+        parts += [dense(d_in, d_out, bias=bias, init=init), activation]
+    parts[-1:] = [] if output is identity else [output]
+    return chain(*parts)

@@ -1,0 +1,95 @@
+"""The contract of a layer: a differentiable map with its derivative written by hand."""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import jax
+
+from jaxbp.operators import Linear
+from jaxbp.typing import Array, Params, Random, Saved
+
+
+def no_params(key: Random) -> Params:
+    """{}, the parameters of a stateless layer."""
+    return {}
+
+
+@dataclass(frozen=True, repr=False)
+class Layer:
+    """A map out = phi(params, f) as a record of pure functions, with delta_f = delta_out J_phi by hand.
+
+    Layers are closed under composition: `chain` and `residual` of layers are layers. Rules are written
+    on rows with any leading axes ``*n``; the single example is n = ().
+
+    Args:
+        name: how the layer prints and what its errors begin with, ``dense(3, 5)``.
+        apply: ``(params, f, *, key=None) -> out``. Plain JAX, the truth that `jax.grad` sees. A
+            stochastic layer is the identity without a key.
+        forward: ``(params, f, *, key=None) -> (out, saved)``, the same out, and the least that backward
+            needs.
+        backward: ``(params, saved, delta_out) -> (delta_params, delta_f)``, the hand-written VJP.
+        init: ``key -> params``, a dict pytree. Stateless layers leave it out.
+        jacobian: ``(params, f) -> d out / d f`` for one example, as an operator. The default is
+            matrix-free, from ``apply``.
+        form: how the parts compose, and hence their Jacobians: ``"product"`` (`chain`), ``"sum"``
+            (`residual`), ``"atom"`` without parts.
+        parts: the composed layers.
+
+    Example: a layer of your own is one record.
+        >>> import jax, jax.numpy as jnp
+        >>> square = Layer(
+        ...     "square",
+        ...     apply=lambda params, f, *, key=None: f**2,
+        ...     forward=lambda params, f, *, key=None: (f**2, f),
+        ...     backward=lambda params, saved, delta_out: ({}, delta_out * 2 * saved),
+        ... )
+        >>> out, saved = square.forward({}, jnp.array([1.0, 3.0]))
+        >>> square.backward({}, saved, jnp.ones(2))
+        ({}, Array([2., 6.], dtype=float32))
+        >>> square.jacobian({}, jnp.array([1.0, 3.0])).matrix()
+        Array([[2., 0.],
+               [0., 6.]], dtype=float32)
+
+    Source: the lecture, back-propagation steps 1 and 4.
+    """
+
+    name: str
+    apply: Callable[..., Array]
+    forward: Callable[..., tuple[Array, Saved]]
+    backward: Callable[[Params, Saved, Array], tuple[Params, Array]]
+    init: Callable[[Random], Params] = no_params
+    jacobian: Callable[[Params, Array], Any] | None = None  # set by __post_init__ where it is None
+    form: Literal["atom", "product", "sum"] = "atom"
+    parts: tuple["Layer", ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.jacobian is None:
+            matrix_free = lambda params, f: Linear(lambda f: self.apply(params, f), f)  # noqa: E731
+            object.__setattr__(self, "jacobian", matrix_free)
+
+    @property
+    def has_params(self) -> bool:
+        """False for stateless layers, whose parameters are {}."""
+        return self.init is not no_params
+
+    def __repr__(self) -> str:
+        return self.name
+
+
+def count_parameters(params: Params) -> int:
+    """The number of scalars in a parameter pytree, sum_l d_l (d_{l-1} + 1) for a network with biases.
+
+    Args:
+        params: any pytree of arrays, or of `jax.eval_shape(net.init, key)`'s shapes.
+
+    Example: the lecture's 4-4-1 net, 4 * 4 + 4 + 1.
+        >>> from jaxbp.layers import chain, dense, sigmoid
+        >>> net = chain(dense(4, 4, bias=False), sigmoid, dense(4, 1))
+        >>> count_parameters(net.init(jax.random.key(0)))
+        21
+
+    Source: the lecture, multi-layer perceptron.
+    """
+    return sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(params))

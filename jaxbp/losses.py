@@ -1,0 +1,189 @@
+"""Losses: for each its value and, beside it, its delta_f = d loss / d f by hand.
+
+A loss is given per example; the mean (or the sum) over the batch is taken in one place, `Loss`.
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import jax
+import jax.numpy as jnp
+from jax.scipy.special import logsumexp, xlog1py, xlogy
+
+from jaxbp import errors
+from jaxbp.typing import Array, Losses, Rows, Scalar, Targets
+
+
+@dataclass(frozen=True, repr=False)
+class Loss:
+    """loss(f, y), one number for a batch of outputs f (*n, C) and targets y, and its delta.
+
+    The value is the mean over the examples n of ``values``, and the delta accordingly 1/N of
+    ``deltas``; with ``reduction="sum"`` it is their sum. For a single example, n = (), both are the same.
+
+    Args:
+        name: how it prints and what its errors begin with.
+        values: ``(f, y) -> (*n,)``, the loss of each example. Plain JAX, the truth that `jax.grad` sees.
+        deltas: ``(f, y) -> (*n, C)``, the derivative of each example's loss by its own f.
+        mu: ``f -> (*n, C)``, what the network predicts: probabilities, or f itself.
+        reduction: ``"mean"`` or ``"sum"`` over the examples.
+
+    Example:
+        >>> f, y = jnp.array([[1.0, 2.0], [3.0, 3.0]]), jnp.array([[0.0, 2.0], [3.0, 1.0]])
+        >>> squared_error(f, y), squared_error.sum(f, y)
+        (Array(1.25, dtype=float32), Array(2.5, dtype=float32))
+        >>> squared_error.delta(f, y)
+        Array([[0.5, 0. ],
+               [0. , 1. ]], dtype=float32)
+
+    Source: the lecture, steps 2 and 3.
+    """
+
+    name: str
+    values: Callable[[Rows, Targets], Losses]
+    deltas: Callable[[Rows, Targets], Rows]
+    mu: Callable[[Rows], Rows]
+    reduction: Literal["mean", "sum"] = "mean"
+
+    def __call__(self, f: Rows, y: Targets) -> Scalar:
+        """The loss of the batch."""
+        values = self.values(f, y)
+        return values.sum() / self._divisor(f)
+
+    def delta(self, f: Rows, y: Targets) -> Rows:
+        """delta_f = d loss / d f, (*n, C)."""
+        return self.deltas(f, y) / self._divisor(f)
+
+    def _divisor(self, f: Rows) -> int:
+        return math.prod(f.shape[:-1]) if self.reduction == "mean" else 1
+
+    @property
+    def sum(self) -> "Loss":
+        """The same loss, summed over the examples."""
+        return replace(self, reduction="sum")
+
+    def __repr__(self) -> str:
+        return self.name if self.reduction == "mean" else f"{self.name}.sum"
+
+
+def _same_shape(name: str, f: Rows, y: Targets) -> None:
+    if jnp.shape(y) != f.shape:
+        hint = "add the axis, y[..., None]" if jnp.shape(y) == f.shape[:-1] else "one target for each output"
+        raise ValueError(errors.message(name, f"y of f's shape {f.shape}", f"shape {jnp.shape(y)}", hint))
+
+
+def _squared_error_values(f: Rows, y: Targets) -> Losses:
+    _same_shape("squared_error", f, y)
+    return ((f - y) ** 2).sum(-1) / 2
+
+
+def _squared_error_deltas(f: Rows, y: Targets) -> Rows:
+    _same_shape("squared_error", f, y)
+    return f - y
+
+
+squared_error = Loss("squared_error", _squared_error_values, _squared_error_deltas, mu=lambda f: f)
+"""1/2 sum_i (f_i - y_i)^2 for each example; delta_f = f - y. The lecture's E is ``squared_error.sum``."""
+
+
+def _bce_values(f: Rows, y: Targets) -> Losses:
+    _same_shape("binary_cross_entropy", f, y)
+    # -y log sigmoid(f) - (1 - y) log(1 - sigmoid(f)), without ever forming the sigmoid.
+    return (jax.nn.softplus(f) - y * f).sum(-1)
+
+
+def _bce_deltas(f: Rows, y: Targets) -> Rows:
+    _same_shape("binary_cross_entropy", f, y)
+    return jax.nn.sigmoid(f) - y
+
+
+binary_cross_entropy = Loss("binary_cross_entropy", _bce_values, _bce_deltas, mu=jax.nn.sigmoid)
+"""-sum_i y_i log mu_i + (1 - y_i) log(1 - mu_i) on logits f, mu = sigmoid(f); delta_f = mu - y."""
+
+
+def _bce_on_probabilities_values(f: Rows, y: Targets) -> Losses:
+    _same_shape("binary_cross_entropy_on_probabilities", f, y)
+    return -(xlogy(y, f) + xlog1py(1 - y, -f)).sum(-1)
+
+
+def _bce_on_probabilities_deltas(f: Rows, y: Targets) -> Rows:
+    _same_shape("binary_cross_entropy_on_probabilities", f, y)
+
+    def ratio(p: Array, q: Array) -> Array:
+        return jnp.where(p == 0, 0, p / jnp.where(p == 0, 1, q))
+
+    return ratio(1 - y, 1 - f) - ratio(y, f)
+
+
+binary_cross_entropy_on_probabilities = Loss(
+    "binary_cross_entropy_on_probabilities",
+    _bce_on_probabilities_values,
+    _bce_on_probabilities_deltas,
+    mu=lambda f: f,
+)
+"""-sum_i y_i log f_i + (1 - y_i) log(1 - f_i) where f already is a probability, the output of a sigmoid;
+delta_f = (1 - y) / (1 - f) - y / f. For the exercise on the board; it saturates, so train on logits."""
+
+
+def make_softmax_cross_entropy(label_smoothing: float = 0.0) -> Loss:
+    """-y^T log S(f) on logits f; delta_f = mu - y with mu = S(f), `jax.nn.softmax`.
+
+    y is one label in 0..C-1 for each example (integers, (*n,)), or its one-hot row or probabilities
+    (*n, C) that add to 1. The value is the difference of f to its logsumexp, so that logits of 1e4 are
+    exact. An integer label outside 0..C-1 gives NaN, never another class.
+
+    Args:
+        label_smoothing: eps in [0, 1]; y becomes (1 - eps) y + eps / C.
+
+    Raises:
+        TypeError: for labels that are no integers.
+        ValueError: for y of another shape, or eps outside [0, 1].
+
+    Example:
+        >>> softmax_cross_entropy(jnp.array([0.0, 1e4]), jnp.array(0))
+        Array(10000., dtype=float32)
+        >>> softmax_cross_entropy.delta(jnp.array([0.0, 1e4]), jnp.array(0))
+        Array([-1.,  1.], dtype=float32)
+        >>> make_softmax_cross_entropy(0.5).delta(jnp.zeros(4), jnp.array(0))
+        Array([-0.375,  0.125,  0.125,  0.125], dtype=float32)
+
+    Source: the lecture, steps 2 and 3: l = -y^T log mu, delta_f = mu^T - y^T. Label smoothing: Szegedy et
+    al. 2016.
+    """
+    name = "softmax_cross_entropy"
+    if not 0 <= label_smoothing <= 1:
+        raise ValueError(errors.message(name, "label_smoothing in [0, 1]", f"{label_smoothing}"))
+
+    def rows(f: Rows, y: Targets) -> Rows:
+        """y as rows: one-hot (a row of NaN where a label is out of range), smoothed."""
+        y, C = jnp.asarray(y), f.shape[-1]
+        if y.shape == f.shape[:-1]:
+            if not jnp.issubdtype(y.dtype, jnp.integer):
+                raise TypeError(
+                    errors.message(
+                        name, "integer class labels", f"labels that are {y.dtype}", "y.astype(int)"
+                    )
+                )
+            known = (y >= 0) & (y < C)
+            y = jnp.where(known[..., None], jax.nn.one_hot(y, C, dtype=f.dtype), jnp.nan)
+        elif y.shape != f.shape:
+            expected = f"labels of shape {f.shape[:-1]} or rows of shape {f.shape}"
+            raise ValueError(errors.message(name, expected, f"shape {y.shape}"))
+        return (1 - label_smoothing) * y + label_smoothing / C if label_smoothing else y.astype(f.dtype)
+
+    def values(f: Rows, y: Targets) -> Losses:
+        y = rows(f, y)
+        log_mu = f - logsumexp(f, axis=-1, keepdims=True)
+        return -jnp.where(y == 0, 0, y * log_mu).sum(-1)  # 0 log 0 = 0, for masked logits of -inf
+
+    def deltas(f: Rows, y: Targets) -> Rows:
+        return jax.nn.softmax(f, axis=-1) - rows(f, y)
+
+    suffix = f"(label_smoothing={label_smoothing})" if label_smoothing else ""
+    return Loss(name + suffix, values, deltas, mu=jax.nn.softmax)
+
+
+softmax_cross_entropy = make_softmax_cross_entropy()
+"""`make_softmax_cross_entropy` without smoothing: -y^T log S(f), delta_f = mu - y."""
