@@ -25,6 +25,7 @@ import jax.numpy as jnp
 
 from jaxbp import errors
 from jaxbp.layers.layer import Layer
+from jaxbp.operators import Diagonal, DiagonalPlusLowRank, Identity, Operator
 from jaxbp.typing import Array, Params, Random, Rows, Saved, Tensor
 
 __all__ = [
@@ -81,7 +82,10 @@ def elementwise(
     def backward(params: Params, saved: Saved, delta_out: Tensor) -> tuple[Params, Tensor]:
         return {}, delta_out * slope(saved)
 
-    return Layer(name, apply, forward, backward)
+    def jacobian(params: Params, f: Tensor) -> Operator:
+        return Diagonal(slope(forward(params, f)[1]).reshape(-1))
+
+    return Layer(name, apply, forward, backward, jacobian=jacobian)
 
 
 def _gelu_slope(a: Array) -> Array:
@@ -132,7 +136,10 @@ def make_leaky_relu(negative_slope: float) -> Layer:
     def backward(params: Params, saved: Saved, delta_out: Tensor) -> tuple[Params, Tensor]:
         return {}, jnp.where(saved, delta_out, negative_slope * delta_out)
 
-    return Layer(f"leaky_relu({negative_slope})", apply, forward, backward)
+    def jacobian(params: Params, f: Tensor) -> Operator:
+        return Diagonal(jnp.where(f >= 0, 1, negative_slope).astype(f.dtype).reshape(-1))
+
+    return Layer(f"leaky_relu({negative_slope})", apply, forward, backward, jacobian=jacobian)
 
 
 leaky_relu = make_leaky_relu(0.01)
@@ -147,6 +154,7 @@ identity = Layer(
     apply=lambda params, f, *, key=None: f,
     forward=lambda params, f, *, key=None: (f, ()),
     backward=_identity_backward,
+    jacobian=lambda params, f: Identity(f.size),
 )
 
 
@@ -161,11 +169,19 @@ def _softmax_backward(params: Params, saved: Saved, delta_mu: Rows) -> tuple[Par
     return {}, mu * (delta_mu - (delta_mu * mu).sum(-1, keepdims=True))
 
 
+def _softmax_jacobian(params: Params, f: Rows) -> Operator:
+    # diag(mu) - mu mu^T; for rows of one example a block for each, (-mu as columns of their row) mu^T.
+    mu = jax.nn.softmax(f, axis=-1).reshape(-1, f.shape[-1])
+    columns = jnp.einsum("tc,ts->tcs", mu, jnp.eye(len(mu), dtype=mu.dtype)).reshape(f.size, len(mu))
+    return DiagonalPlusLowRank(mu.reshape(-1), -columns, columns)
+
+
 softmax = Layer(
     "softmax",
     apply=lambda params, f, *, key=None: jax.nn.softmax(f, axis=-1),
     forward=_softmax_forward,
     backward=_softmax_backward,
+    jacobian=_softmax_jacobian,
 )
 
 
@@ -204,4 +220,5 @@ def dropout(rate: float) -> Layer:
     def backward(params: Params, saved: Saved, delta_out: Tensor) -> tuple[Params, Tensor]:
         return {}, masked(saved, delta_out)
 
-    return Layer(f"dropout({rate})", apply, forward, backward)
+    # The chain is that of the network without a key, where dropout is the identity.
+    return Layer(f"dropout({rate})", apply, forward, backward, jacobian=identity.jacobian)

@@ -11,6 +11,7 @@ from jaxbp.layers.activations import identity, sigmoid
 from jaxbp.layers.dense import dense
 from jaxbp.layers.initializers import Initializer
 from jaxbp.layers.layer import Layer, no_params
+from jaxbp.operators import Identity, Operator, Product, Sum
 from jaxbp.typing import Array, Params, Random, Saved
 
 
@@ -105,7 +106,17 @@ def chain(*parts: Layer) -> Layer:
                 delta_params[l] = delta_p
         return delta_params, delta
 
-    return Layer(name, apply, forward, backward, init if L else no_params, form="product", parts=parts)
+    def jacobian(params: Params, f: Array) -> Operator:
+        factors: list[Operator] = []
+        for l, part, p in parts_of(params):
+            with errors.within(f"layer {l}"):
+                factors.insert(0, part.jacobian(p, f))  # type: ignore[misc]
+                f = part.apply(p, f)
+        return Product(tuple(factors)) if factors else Identity(f.size)
+
+    return Layer(
+        name, apply, forward, backward, init if L else no_params, jacobian, form="product", parts=parts
+    )
 
 
 def residual(branch: Layer, skip: Layer = identity) -> Layer:
@@ -185,9 +196,20 @@ def residual(branch: Layer, skip: Layer = identity) -> Layer:
         delta_params = {"branch": delta_branch, "skip": delta_skip}
         return {role: delta_params[role] for role in params}, delta_f_skip + delta_f
 
+    def jacobian(params: Params, f: Array) -> Operator:
+        p = of(params)
+        return Sum((skip.jacobian(p["skip"], f), branch.jacobian(p["branch"], f)))  # type: ignore[misc]
+
     has_params = branch.has_params or skip.has_params
     return Layer(
-        name, apply, forward, backward, init if has_params else no_params, form="sum", parts=(branch, skip)
+        name,
+        apply,
+        forward,
+        backward,
+        init if has_params else no_params,
+        jacobian,
+        form="sum",
+        parts=(branch, skip),
     )
 
 

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 from jaxbp import errors
 from jaxbp.layers.initializers import Initializer, glorot_uniform
 from jaxbp.layers.layer import Layer
+from jaxbp.operators import Dense, Identity, Kronecker, Operator
 from jaxbp.typing import Array, Params, Random, Rows, Saved, Tensor
 
 
@@ -92,7 +93,11 @@ def dense(d_in: int, d_out: int, *, bias: bool = True, init: Initializer = gloro
             delta_params["b"] = delta_a.sum(n)
         return delta_params, delta_a @ params["W"]
 
-    return Layer(name, apply, forward, backward, initialise)
+    def jacobian(params: Params, f: Rows) -> Operator:
+        W = Dense(params["W"])
+        return W if f.ndim == 1 else Kronecker(Identity(f.size // d_in), W)  # one W for every row
+
+    return Layer(name, apply, forward, backward, initialise, jacobian=jacobian)
 
 
 def flatten(*shape: int) -> Layer:
@@ -123,4 +128,4 @@ def flatten(*shape: int) -> Layer:
     def backward(params: Params, saved: Saved, delta_out: Rows) -> tuple[Params, Array]:
         return {}, delta_out.reshape(*delta_out.shape[:-1], *shape)
 
-    return Layer(name, apply, forward, backward)
+    return Layer(name, apply, forward, backward, jacobian=lambda params, f: Identity(f.size))

@@ -3,11 +3,12 @@
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import jax
+from jax.tree_util import Partial
 
-from jaxbp.operators import Linear
+from jaxbp.operators import Linear, Operator
 from jaxbp.typing import Array, Params, Random, Saved
 
 
@@ -60,13 +61,13 @@ class Layer:
     forward: Callable[..., tuple[Array, Saved]]
     backward: Callable[[Params, Saved, Array], tuple[Params, Array]]
     init: Callable[[Random], Params] = no_params
-    jacobian: Callable[[Params, Array], Any] | None = None  # set by __post_init__ where it is None
+    jacobian: Callable[[Params, Array], Operator] | None = None  # set by __post_init__ where it is None
     form: Literal["atom", "product", "sum"] = "atom"
     parts: tuple["Layer", ...] = ()
 
     def __post_init__(self) -> None:
         if self.jacobian is None:
-            matrix_free = lambda params, f: Linear(lambda f: self.apply(params, f), f)  # noqa: E731
+            matrix_free = lambda params, f: Linear(Partial(self.apply, params), f)  # type: ignore[no-untyped-call]  # noqa: E731
             object.__setattr__(self, "jacobian", matrix_free)
 
     @property
