@@ -1,0 +1,420 @@
+"""Jacobians by the parameters, contracted without being formed: per-example gradients, NTK, GGN, Laplace.
+
+All of it comes from the deltas and the activations of one backward pass: see `jaxbp.jacobians.taps` for
+where they are found in any function, and `jaxbp.jacobians.outer` for the formulas.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from jaxbp import errors
+from jaxbp.jacobians import outer
+from jaxbp.jacobians.outer import Block, Entrywise, Outer
+from jaxbp.jacobians.taps import Taps, find_taps, run_tapped
+from jaxbp.layers.layer import Layer
+from jaxbp.losses import Loss
+from jaxbp.typing import Array, Float, Params, Scalar, Targets
+
+Network = Layer | Callable[[Params, Any], Array]
+ExampleLoss = Loss | Callable[[Array, Any], Scalar]
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True, repr=False, eq=False)
+class ParameterJacobian:
+    """J = d f / d theta of N examples, (N, C, P), held as deltas and activations.
+
+    From `parameter_jacobian`. A pytree, which passes through `jax.jit`. C counts the entries of one
+    example's output, P the parameters.
+
+    Args:
+        out: f, (N, *out).
+        delta: for each product a = W f, the rows d f_c / d a, (N, C, T, d_out).
+        f: for each product, (N, T, d_in).
+        entrywise: the formed Jacobian (N, C, *shape) by each parameter that has another use.
+        params: the parameters.
+        taps: which is which.
+    """
+
+    out: Array
+    delta: dict[int, Array]
+    f: dict[int, Array]
+    entrywise: dict[int, Array]
+    params: Params
+    taps: Taps = field(metadata={"static": True})
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(N, C, P)."""
+        N = self.out.shape[0]
+        return N, self.out.size // N, sum(leaf.size for leaf in jax.tree.leaves(self.params))
+
+    @property
+    def nbytes(self) -> int:
+        """What the deltas, activations and formed parts take; the matrix takes 4 N C P in float32."""
+        return sum(leaf.nbytes for leaf in jax.tree.leaves((self.delta, self.f, self.entrywise)))
+
+    def ntk(self) -> Float[Array, "N C N C"]:
+        """The empirical neural tangent kernel J J^T.
+
+        Returns:
+            (N, C, N, C), entry [n, c, m, k] the inner product of d f_nc / d theta with d f_mk / d theta.
+
+        Source: Jacot et al. 2018; by structure, Novak et al. 2022, arXiv 2206.08720.
+        """
+        return sum(map(outer.gram, self._blocks()), jnp.zeros(()))
+
+    def ntk_trace(self) -> Scalar:
+        """The trace of the NTK, |J|^2, without the NTK."""
+        return sum((outer.squared_norms(block).sum() for block in self._blocks()), jnp.zeros(()))
+
+    def ggn_diagonal(self, loss: ExampleLoss, y: Targets | None = None) -> Params:
+        """The diagonal of the generalised Gauss-Newton matrix, sum_n J_n^T H_n J_n.
+
+        H_n is the second derivative of the loss by f_n, for softmax diag(mu) - mu mu^T. The mean over the
+        examples for a loss that is a mean, the sum for ``loss.sum``. For the losses of this library the
+        GGN is the Fisher information matrix.
+
+        Args:
+            loss: a `Loss`, or ``(f, y) -> scalar`` of one example.
+            y: the targets, where H depends on them. Left out, they are what the network predicts,
+                loss.mu(f), which for these losses gives the mean of H over the prediction.
+
+        Returns:
+            A tree like the parameters.
+
+        Raises:
+            ValueError: for a loss of one's own without y.
+
+        Source: Schraudolph 2002; Martens 2014, arXiv 1412.1193.
+        """
+        if y is None:
+            if not isinstance(loss, Loss):
+                expected = "y for a loss that is not a Loss"
+                raise ValueError(errors.message("ggn_diagonal", expected, "none", "ggn_diagonal(loss, y)"))
+            y = loss.mu(self.out)
+        divisor = len(self.out) if isinstance(loss, Loss) and loss.reduction == "mean" else 1
+        gradient = _loss_gradient(loss)
+
+        def curved(f: Array, y: Any, J: Array) -> Array:
+            """H J for one example, J (C, ...): forward over the hand-written delta, column by column."""
+            push = jax.linearize(lambda f: gradient(f, y), f)[1]
+            columns = J.reshape(f.size, -1)
+            pushed = jax.vmap(lambda v: push(v.reshape(f.shape)).reshape(-1), in_axes=1, out_axes=1)(columns)
+            return pushed.reshape(J.shape) / divisor
+
+        H = jax.vmap(curved, in_axes=(0, 0, 0))
+        H_J = replace(
+            self,
+            delta={k: H(self.out, y, delta) for k, delta in self.delta.items()},
+            entrywise={i: H(self.out, y, J) for i, J in self.entrywise.items()},
+        )
+        return self._tree(
+            [outer.product_sum(*pair) for pair in zip(self._blocks(), H_J._blocks(), strict=True)]
+        )
+
+    def predictive_variance(self, sigma: Params) -> Float[Array, "N C"]:
+        """diag(J Sigma J^T): the variance of each output under theta ~ N(params, Sigma), linearised.
+
+        Args:
+            sigma: the posterior variance of each parameter, the diagonal of Sigma: a tree like the
+                parameters, or one number for all. From a Laplace approximation 1 / (GGN diagonal + prior).
+
+        Raises:
+            ValueError: for a tree of another structure.
+
+        Source: MacKay 1992; Immer et al. 2021, arXiv 2008.08400.
+        """
+        leaves, tree = jax.tree.flatten(self.params)
+        if isinstance(sigma, int | float | jax.Array) and jnp.ndim(sigma) == 0:
+            sigma = jax.tree.unflatten(tree, [jnp.full(leaf.shape, sigma, leaf.dtype) for leaf in leaves])
+        got: Any = jax.tree.structure(sigma)
+        if got != tree:
+            raise ValueError(errors.message("predictive_variance", f"sigma as the tree {tree}", f"{got}"))
+        variances = map(outer.weighted_squares, self._blocks(), jax.tree.leaves(sigma))
+        return sum(variances, jnp.zeros(()))
+
+    def matrix(self, *, limit: int = 2**30) -> Float[Array, "N C P"]:
+        """J itself, the parameters in the order of `jax.tree.leaves`.
+
+        Args:
+            limit: the bytes it may take, by default 1 GiB.
+
+        Raises:
+            ValueError: before anything is formed, where it would take more.
+        """
+        N, C, P = self.shape
+        size = N * C * P * self.out.dtype.itemsize
+        if size > limit:
+            expected = f"at most {_human(limit)} for J of shape {(N, C, P)}"
+            hint = "ntk, ggn_diagonal and predictive_variance do without it; else raise limit"
+            raise ValueError(errors.message("ParameterJacobian.matrix", expected, _human(size), hint))
+        return jnp.concatenate([outer.formed(block).reshape(N, C, -1) for block in self._blocks()], axis=-1)
+
+    def _blocks(self) -> list[Block]:
+        """The Jacobian by each leaf of the parameters."""
+        leaves = jax.tree.leaves(self.params)
+        blocks: dict[int, Block] = {i: Entrywise(J) for i, J in self.entrywise.items()}
+        for i, k in self.taps.biases:
+            blocks[i] = Entrywise(self.delta[k].sum(2))
+        for i, ks in self.taps.products:
+            use = self.taps.uses[ks[0]]
+            delta = jnp.concatenate([self.delta[k] for k in ks], axis=2)
+            f = jnp.concatenate([self.f[k] for k in ks], axis=1)
+            blocks[i] = Outer(delta, f, use.out_axes + use.in_axes, leaves[i].shape)
+        return [blocks[i] for i in range(len(leaves))]
+
+    def _tree(self, leaves: list[Array]) -> Params:
+        return jax.tree.unflatten(jax.tree.structure(self.params), leaves)
+
+    def __repr__(self) -> str:
+        N, C, P = self.shape
+        lines = [f"d f / d theta of {N} examples, {C} outputs and {P:,} parameters"]
+        paths = [jax.tree_util.keystr(path) for path, _ in jax.tree_util.tree_leaves_with_path(self.params)]
+        biases = dict(self.taps.biases)
+        for i, path in enumerate(paths):
+            how = "entry by entry" if i in self.taps.entrywise else "delta" if i in biases else "delta x f"
+            lines.append(f"  {path}  {how}")
+        formed = N * C * P * self.out.dtype.itemsize
+        return "\n".join([*lines, f"  {_human(self.nbytes)}, for {_human(formed)} as a matrix"])
+
+    def _repr_html_(self) -> str:
+        return f"<pre>{self!r}</pre>"
+
+    def to_dict(self) -> dict[str, Any]:
+        """Shape and sizes, ready for JSON."""
+        N, C, P = self.shape
+        return {
+            "N": N,
+            "C": C,
+            "P": P,
+            "bytes": self.nbytes,
+            "matrix_bytes": N * C * P * self.out.dtype.itemsize,
+        }
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True, repr=False, eq=False)
+class PerExample:
+    """The gradient g_n of each example's loss, held as deltas and activations; from `per_example`.
+
+    Args:
+        jacobian: the Jacobian of the N losses, a `ParameterJacobian` with C = 1.
+    """
+
+    jacobian: ParameterJacobian
+
+    @property
+    def losses(self) -> Float[Array, " N"]:
+        """The loss of each example."""
+        return self.jacobian.out
+
+    def gradients(self) -> Params:
+        """G_n, formed: a tree like the parameters with a leading axis N."""
+        return self.jacobian._tree([outer.formed(block)[:, 0] for block in self.jacobian._blocks()])
+
+    def squared_norms(self) -> Float[Array, " N"]:
+        """|g_n|^2 over all parameters.
+
+        Source: Goodfellow 2015, arXiv 1510.01799; with shared weights Rochette et al. 2019, Li et al. 2022.
+        """
+        norms = [outer.squared_norms(block)[:, 0] for block in self.jacobian._blocks()]
+        return sum(norms, jnp.zeros(()))
+
+    def mean(self) -> Params:
+        """1/N sum_n g_n, the gradient of the mean loss."""
+        return self._weighted_mean(jnp.ones_like(self.losses))
+
+    def clipped_mean(self, c: float | Scalar) -> Params:
+        """1/N sum_n g_n min(1, c / |g_n|), each gradient clipped to norm c, as private training needs it.
+
+        Args:
+            c: the largest norm, over all parameters together; positive.
+
+        Source: Abadi et al. 2016, arXiv 1607.00133; in one backward pass, Bu et al. 2023, arXiv 2210.00038.
+        """
+        norms = jnp.sqrt(self.squared_norms())
+        # A gradient of zero has nothing to clip, and c / 0 would be infinite: the minimum is 1.
+        return self._weighted_mean(jnp.minimum(1, c / norms))
+
+    def second_moment(self) -> Params:
+        """1/N sum_n g_n^2, entry by entry."""
+        blocks = self.jacobian._blocks()
+        return self.jacobian._tree([outer.product_sum(block, block) / len(self.losses) for block in blocks])
+
+    def variance(self) -> Params:
+        """1/N sum_n (g_n - mean)^2, entry by entry.
+
+        Found as second moment - mean^2, so that an entry whose gradients hardly differ is exact only to
+        the rounding of its second moment.
+        """
+        return jax.tree.map(lambda s, m: jnp.maximum(s - m**2, 0), self.second_moment(), self.mean())
+
+    def noise_scale(self) -> Scalar:
+        """The gradient noise scale tr(Sigma) / |G|^2.
+
+        It is about the batch size beyond which larger batches cease to help. Both are
+        the unbiased estimates from this batch: tr(Sigma) = N / (N - 1) (1/N sum_n |g_n|^2 -
+        |mean|^2), and |G|^2 = |mean|^2 - tr(Sigma) / N.
+
+        Raises:
+            ValueError: for a single example.
+
+        Source: McCandlish et al. 2018, arXiv 1812.06162, appendix A.1.
+        """
+        N = len(self.losses)
+        if N < 2:
+            raise ValueError(errors.message("noise_scale", "at least two examples", f"{N}"))
+        mean = sum((jnp.sum(leaf**2) for leaf in jax.tree.leaves(self.mean())), jnp.zeros(()))
+        trace = N / (N - 1) * (self.squared_norms().mean() - mean)
+        return trace / (mean - trace / N)
+
+    def _weighted_mean(self, w: Array) -> Params:
+        blocks, N = self.jacobian._blocks(), len(w)
+        return self.jacobian._tree([outer.weighted_sum(block, w[:, None] / N) for block in blocks])
+
+    def __repr__(self) -> str:
+        return f"gradients of {len(self.losses)} losses\n" + repr(self.jacobian)
+
+    def _repr_html_(self) -> str:
+        return f"<pre>{self!r}</pre>"
+
+    def to_dict(self) -> dict[str, Any]:
+        """Shape and sizes, ready for JSON."""
+        return self.jacobian.to_dict()
+
+
+def per_example(net: Network, loss: ExampleLoss, params: Params, x: Array, y: Targets) -> PerExample:
+    """The gradient g_n of each of N examples' losses, as factors: g_n by W is delta_n^T f_n.
+
+    One forward and one backward pass; nothing of the size N P is formed unless ``gradients()`` is called.
+    The gradients are those of each example's own loss, without the 1/N of a mean.
+
+    Args:
+        net: any layer, or any function ``(params, x) -> f`` of one example; weights that it uses
+            otherwise than in products are formed entry by entry, at N times their size.
+        loss: a `Loss`, or ``(f, y) -> scalar`` of one example.
+        params: any pytree of arrays.
+        x: N examples, (N, ...).
+        y: N targets.
+
+    Returns:
+        A `PerExample`: ``gradients()``, ``squared_norms()``, ``mean()``, ``clipped_mean(c)``,
+        ``second_moment()``, ``variance()`` and ``noise_scale()``.
+
+    Raises:
+        ValueError: when x and y are not of one length N.
+        TypeError: for parameters that are no floating-point numbers.
+
+    Example: f = W x with squared error, so that g_n = (f - y) x^T.
+        >>> import jaxbp
+        >>> net, params = jaxbp.dense(2, 1, bias=False), {"W": jnp.array([[1.0, 1.0]])}
+        >>> x, y = jnp.array([[1.0, 2.0], [3.0, 4.0]]), jnp.array([[2.0], [5.0]])
+        >>> g = per_example(net, jaxbp.squared_error, params, x, y)
+        >>> g.gradients()["W"], g.squared_norms()
+        (Array([[[1., 2.]],
+               [[6., 8.]]], dtype=float32), Array([  5., 100.], dtype=float32))
+        >>> g.clipped_mean(1.0)["W"]
+        Array([[0.5236068, 0.8472136]], dtype=float32)
+
+    Source: the lecture, step 4, delta_{W_l} = delta_{a_l}^T f_{l-1}^T, one example at a time.
+    """
+    if jnp.ndim(y) == 0 or len(y) != len(x):
+        got = f"x of shape {jnp.shape(x)} and y of shape {jnp.shape(y)}"
+        raise ValueError(errors.message("per_example", "N examples and N targets", got))
+    apply, gradient = _apply(net), _loss_gradient(loss)
+    value = (lambda f, y: loss.values(f, y).sum()) if isinstance(loss, Loss) else loss
+
+    def backward(f: Array, y: Any) -> tuple[Scalar, Array]:
+        return value(f, y), gradient(f, y)[None]
+
+    return PerExample(_jacobian("per_example", apply, params, x, y, backward))
+
+
+def parameter_jacobian(net: Network, params: Params, x: Array) -> ParameterJacobian:
+    """J = d f_nc / d theta_p of N examples, (N, C, P), as factors.
+
+    Args:
+        net: any layer, or any function ``(params, x) -> f`` of one example.
+        params: any pytree of arrays.
+        x: N examples, (N, ...).
+
+    Returns:
+        A `ParameterJacobian`: ``ntk()``, ``ntk_trace()``, ``ggn_diagonal(loss)``,
+        ``predictive_variance(sigma)`` and ``matrix()``.
+
+    Raises:
+        TypeError: for parameters that are no floating-point numbers.
+
+    Example: f = W x, so that the NTK is the Gram matrix of the x.
+        >>> import jaxbp
+        >>> net, params = jaxbp.dense(2, 1, bias=False), {"W": jnp.array([[1.0, 1.0]])}
+        >>> J = parameter_jacobian(net, params, jnp.array([[1.0, 2.0], [3.0, 4.0]]))
+        >>> J.ntk()[:, 0, :, 0]
+        Array([[ 5., 11.],
+               [11., 25.]], dtype=float32)
+        >>> J.predictive_variance(0.1)[:, 0]
+        Array([0.5, 2.5], dtype=float32)
+
+    Source: Dangel et al. 2020, "BackPACK", arXiv 1912.10985, appendix A.
+    """
+
+    def backward(f: Array, _: Any) -> tuple[Array, Array]:
+        return f, jnp.eye(f.size, dtype=f.dtype).reshape(f.size, *f.shape)
+
+    return _jacobian("parameter_jacobian", _apply(net), params, x, x, backward)
+
+
+def _apply(net: Network) -> Callable[[Params, Any], Array]:
+    return net.apply if isinstance(net, Layer) else net
+
+
+def _loss_gradient(loss: ExampleLoss) -> Callable[[Array, Any], Array]:
+    return loss.deltas if isinstance(loss, Loss) else jax.grad(loss)
+
+
+def _jacobian(
+    where: str,
+    apply: Callable[[Params, Any], Array],
+    params: Params,
+    x: Array,
+    y: Any,
+    backward: Callable[[Array, Any], tuple[Array, Array]],
+) -> ParameterJacobian:
+    """The Jacobian of ``backward``'s first result, whose second gives the rows delta_f (C, *f) to pull."""
+    leaves, tree = jax.tree.flatten(params)
+    for path, leaf in jax.tree_util.tree_leaves_with_path(params):
+        if not jnp.issubdtype(jnp.result_type(leaf), jnp.floating):
+            got = f"params{jax.tree_util.keystr(path)} of {jnp.result_type(leaf)}"
+            raise TypeError(errors.message(where, "floating-point parameters", got))
+    one = jax.eval_shape(lambda x: jax.tree.map(lambda leaf: leaf[0], x), x)
+    with errors.within(where):
+        taps = find_taps(apply, params, one)
+
+    def rows(x: Any, y: Any) -> tuple[Array, dict[int, Array], dict[int, Array], dict[int, Array]]:
+        def tapped(zeros: dict[int, Array], entries: dict[int, Array]) -> tuple[Array, dict[int, Array]]:
+            own = [entries.get(i, leaf) for i, leaf in enumerate(leaves)]
+            return run_tapped(apply, taps, jax.tree.unflatten(tree, own), x, zeros)
+
+        zeros = {k: jnp.zeros(taps.uses[k].a_shape, leaves[taps.uses[k].leaf].dtype) for k in taps.kept}
+        entries = {i: leaves[i] for i in taps.entrywise}
+        f, pull, activations = jax.vjp(tapped, zeros, entries, has_aux=True)
+        out, delta_f = backward(f, y)
+        delta, entrywise = jax.vmap(pull)(delta_f)
+        delta = {k: jax.vmap(taps.uses[k].rows_of_a)(delta[k]) for k in delta}
+        return out, delta, activations, entrywise
+
+    out, delta, f, entrywise = jax.vmap(rows)(x, y)
+    return ParameterJacobian(out, delta, f, entrywise, params, taps)
+
+
+def _human(size: float) -> str:
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if size < 1024:
+            return f"{size:.4g} {unit}"
+        size /= 1024
+    return f"{size:.4g} TiB"

@@ -1,0 +1,273 @@
+"""Every contraction of a parameter Jacobian against the same on the matrix that jacrev forms."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import jaxbp
+from jaxbp.jacobians import parameter_jacobian, per_example
+from jaxbp.jacobians.taps import find_taps
+
+N = 4
+
+
+def transformer(params, x):
+    """Shared weights at T positions: attention by hand, on one example x (T, d)."""
+    q, k, v = (x @ params[name] for name in ("q", "k", "v"))
+    h = jax.nn.softmax(q @ k.T / 2, axis=-1) @ v
+    return jnp.tanh(h @ params["out"] + jnp.broadcast_to(params["b"], (x.shape[0], 3))).mean(0)
+
+
+def tied(params, x):
+    """One weight used in two ways, one used twice alike, and a gain that multiplies entry by entry."""
+    h = jnp.tanh(params["W"] @ x)
+    h = jnp.tanh(params["U"] @ jnp.tanh(params["U"] @ h)) * params["gain"]
+    return params["W"].T @ h
+
+
+def recurrent(params, x):
+    """A weight within a loop."""
+    step = lambda h, x_t: (jnp.tanh(params["W"] @ h + x_t), None)  # noqa: E731
+    return jax.lax.scan(step, jnp.zeros(3, x.dtype), x)[0]
+
+
+def convolution(params, x):
+    y = jax.lax.conv_general_dilated(
+        x[None], params["K"], (1,), "SAME", dimension_numbers=("NHC", "HIO", "NHC")
+    )
+    return jnp.tanh(y[0]).sum(0) @ params["W"]
+
+
+def jitted(params, x):
+    """Products and biases inside jit, einsum, and a cast."""
+    layer = jax.jit(lambda W, b, x: jnp.einsum("oi,i->o", W, x) + b)
+    return layer(params["V"], params["c"], jnp.tanh(layer(params["W"], params["b"], x)))
+
+
+def _normal(key, **shapes):
+    keys = jax.random.split(key, len(shapes))
+    return {name: jax.random.normal(k, shape) for k, (name, shape) in zip(keys, shapes.items(), strict=True)}
+
+
+def net(layer):
+    return lambda key: (layer, layer.init(key))
+
+
+def fn(f, **shapes):
+    return lambda key: (f, _normal(key, **shapes))
+
+
+_block = jaxbp.residual(jaxbp.chain(jaxbp.dense(4, 4), jaxbp.tanh, jaxbp.residual(jaxbp.dense(4, 4))))
+CASES = {
+    "mlp": (net(jaxbp.mlp([3, 5, 4])), (3,)),
+    "no bias": (net(jaxbp.mlp([3, 5, 4], jaxbp.relu, bias=False)), (3,)),
+    "softmax": (net(jaxbp.mlp([3, 5, 4], output=jaxbp.softmax)), (3,)),
+    "nested residual": (net(jaxbp.chain(jaxbp.dense(3, 4), jaxbp.gelu, _block, jaxbp.dense(4, 2))), (3,)),
+    "flatten": (net(jaxbp.chain(jaxbp.flatten(2, 3), jaxbp.dense(6, 2))), (2, 3)),
+    "shared over few positions": (fn(transformer, q=(6, 6), k=(6, 6), v=(6, 6), out=(6, 3), b=(3,)), (2, 6)),
+    "shared over many positions": (fn(transformer, q=(2, 3), k=(2, 3), v=(2, 3), out=(3, 3), b=(3,)), (9, 2)),
+    "tied": (fn(tied, W=(3, 3), U=(3, 3), gain=(3,)), (3,)),
+    "recurrent": (fn(recurrent, W=(3, 3)), (5, 3)),
+    "convolution": (fn(convolution, K=(3, 2, 4), W=(4, 2)), (6, 2)),
+    "jitted": (fn(jitted, W=(4, 3), b=(4,), V=(2, 4), c=(2,)), (3,)),
+    "linear unit": (fn(lambda p, x: (p["w"] @ x)[None] + p["b"], w=(3,), b=(1,)), (3,)),
+    "unused": (fn(lambda p, x: p["W"] @ x, W=(2, 3), nothing=(2,)), (3,)),
+}
+
+
+@pytest.fixture(params=CASES)
+def case(request, x64, key):
+    make, shape = CASES[request.param]
+    keys = jax.random.split(key, 2)
+    model, params = make(keys[0])
+    apply = model.apply if isinstance(model, jaxbp.Layer) else model
+    x = jax.random.normal(keys[1], (N, *shape))
+    C = jax.eval_shape(apply, params, x[0]).shape[-1]
+    return model, apply, params, x, C
+
+
+def targets(loss, C):
+    if "softmax" in loss.name:
+        return jnp.arange(N) % C
+    return jax.random.uniform(jax.random.key(3), (N, C))
+
+
+def flat(tree, lead=0):
+    leaves = [leaf.reshape(*leaf.shape[:lead], -1) for leaf in jax.tree.leaves(tree)]
+    return jnp.concatenate(leaves, axis=-1)
+
+
+def close(result, reference):
+    np.testing.assert_allclose(result, reference, rtol=1e-12, atol=1e-12 * np.abs(reference).max())
+
+
+LOSSES = [
+    jaxbp.squared_error,
+    jaxbp.softmax_cross_entropy,
+    jaxbp.binary_cross_entropy,
+    jaxbp.make_softmax_cross_entropy(0.1),
+]
+
+
+@pytest.mark.parametrize("loss", LOSSES, ids=repr)
+def test_per_example_gradients_are_those_of_vmap_grad(case, loss):
+    model, apply, params, x, C = case
+    y = targets(loss, C)
+    g = per_example(model, loss, params, x, y)
+    value = lambda params, x, y: loss(apply(params, x), y)  # noqa: E731
+    reference = flat(jax.vmap(jax.grad(value), in_axes=(None, 0, 0))(params, x, y), 1)
+    norms = jnp.linalg.norm(reference, axis=1)
+    c = jnp.median(norms)
+    close(g.losses, jax.vmap(value, in_axes=(None, 0, 0))(params, x, y))
+    close(flat(g.gradients(), 1), reference)
+    close(g.squared_norms(), norms**2)
+    close(flat(g.mean()), reference.mean(0))
+    close(flat(g.clipped_mean(c)), (reference * jnp.minimum(1, c / norms)[:, None]).mean(0))
+    close(flat(g.second_moment()), (reference**2).mean(0))
+    scale = (reference**2).mean(0).max()
+    np.testing.assert_allclose(flat(g.variance()), reference.var(0), atol=1e-12 * scale)
+    trace, mean = reference.var(0, ddof=1).sum(), (reference.mean(0) ** 2).sum()
+    np.testing.assert_allclose(g.noise_scale(), trace / (mean - trace / N), rtol=1e-10)
+
+
+def dense_jacobian(apply, params, x):
+    return flat(jax.vmap(lambda x: flat(jax.jacrev(apply)(params, x), 1))(x), 2)
+
+
+def test_parameter_jacobian_is_jacrev(case):
+    model, apply, params, x, C = case
+    J = parameter_jacobian(model, params, x)
+    M = dense_jacobian(apply, params, x)
+    assert J.shape == M.shape
+    close(J.matrix(), M)
+    close(J.ntk(), jnp.einsum("ncp,mkp->ncmk", M, M))
+    close(J.ntk_trace(), (M**2).sum())
+    sigma = jax.tree.map(lambda p: jnp.abs(p) + 0.1, params)
+    close(J.predictive_variance(sigma), (M**2) @ flat(sigma))
+    close(J.predictive_variance(0.5), (M**2).sum(-1) / 2)
+
+
+@pytest.mark.parametrize("loss", [*LOSSES, jaxbp.squared_error.sum], ids=repr)
+def test_ggn_diagonal_is_that_of_the_dense_matrices(case, loss):
+    model, apply, params, x, C = case
+    y = targets(loss, C)
+    f = jax.vmap(apply, in_axes=(None, 0))(params, x)
+    H = jax.vmap(jax.hessian(loss.values))(f, y) / (N if loss.reduction == "mean" else 1)
+    M = dense_jacobian(apply, params, x)
+    reference = jnp.einsum("ncp,nck,nkp->p", M, H, M)
+    close(flat(parameter_jacobian(model, params, x).ggn_diagonal(loss, y)), reference)
+    # None of these losses' second derivative depends on y, so that the prediction serves as well.
+    close(flat(parameter_jacobian(model, params, x).ggn_diagonal(loss)), reference)
+
+
+def test_ggn_diagonal_without_targets_is_the_mean_over_the_prediction(x64, key):
+    net = jaxbp.mlp([3, 1], output=jaxbp.sigmoid)
+    loss, params, x = jaxbp.binary_cross_entropy_on_probabilities, net.init(key), jnp.ones((1, 3))
+    J, p = parameter_jacobian(net, params, x), net.apply(params, x)[0, 0]
+    zero, one, mean = (flat(J.ggn_diagonal(loss, y)) for y in (jnp.zeros((1, 1)), jnp.ones((1, 1)), None))
+    close(mean, p * one + (1 - p) * zero)
+
+
+def test_a_loss_of_ones_own(x64, key):
+    net = jaxbp.mlp([3, 2])
+    params, x, y = net.init(key), jnp.ones((2, 3)), jnp.zeros((2, 2))
+    quartic = lambda f, y: ((f - y) ** 4).sum()  # noqa: E731
+    g = per_example(net, quartic, params, x, y)
+    reference = jax.vmap(jax.grad(lambda p, x, y: quartic(net.apply(p, x), y)), in_axes=(None, 0, 0))(
+        params, x, y
+    )
+    close(flat(g.gradients(), 1), flat(reference, 1))
+    M, f = dense_jacobian(net.apply, params, x), net.apply(params, x)
+    H = jax.vmap(jax.hessian(quartic))(f, y)
+    J = parameter_jacobian(net, params, x)
+    close(flat(J.ggn_diagonal(quartic, y)), jnp.einsum("ncp,nck,nkp->p", M, H, M))
+    with pytest.raises(ValueError, match="expected y for a loss"):
+        J.ggn_diagonal(quartic)
+
+
+STRUCTURE = {  # (products, biases, entrywise) leaves, in the order of jax.tree.leaves
+    "mlp": (2, 2, 0),
+    "nested residual": (4, 4, 0),
+    "flatten": (1, 1, 0),
+    "shared over few positions": (4, 1, 0),
+    "tied": (1, 0, 2),
+    "recurrent": (0, 0, 1),
+    "convolution": (1, 0, 1),
+    "jitted": (2, 2, 0),
+    "linear unit": (1, 1, 0),
+    "unused": (1, 0, 1),
+}
+
+
+@pytest.mark.parametrize("name", STRUCTURE)
+def test_products_and_biases_are_found(name, key):
+    make, shape = CASES[name]
+    model, params = make(key)
+    apply = model.apply if isinstance(model, jaxbp.Layer) else model
+    taps = find_taps(apply, params, jnp.ones(shape))
+    assert (len(taps.products), len(taps.biases), len(taps.entrywise)) == STRUCTURE[name]
+
+
+def test_a_product_read_twice_gives_its_bias_no_share(x64, key):
+    # a + b beside a itself: the delta of a is not that of b.
+    model = lambda p, x: (p["W"] @ x + p["b"]) * (p["W"] @ x).sum() * jnp.tanh(_once(p, x))  # noqa: E731
+
+    def _once(p, x):
+        a = p["V"] @ x
+        return (a + p["c"]) * a
+
+    params = _normal(key, W=(2, 3), b=(2,), V=(2, 3), c=(2,))
+    x = jnp.linspace(-1, 1, 6).reshape(2, 3)
+    close(parameter_jacobian(model, params, x).matrix(), dense_jacobian(model, params, x))
+
+
+def test_the_records_pass_through_jit_and_print(key):
+    net = jaxbp.mlp([3, 4, 2])
+    params, x, y = net.init(key), jnp.ones((5, 3)), jnp.zeros(5, int)
+    J = jax.jit(lambda p, x: parameter_jacobian(net, p, x))(params, x)
+    assert J.ntk().shape == (5, 2, 5, 2)
+    assert "delta x f" in repr(J)
+    assert J.to_dict()["P"] == 26
+    g = jax.jit(lambda p, x, y: per_example(net, jaxbp.softmax_cross_entropy, p, x, y))(params, x, y)
+    assert repr(g).startswith(
+        "gradients of 5 losses\nd f / d theta of 5 examples, 1 outputs and 26 parameters"
+    )
+    assert g._repr_html_().startswith("<pre>")
+
+
+def test_the_storage_is_that_of_the_factors(key):
+    net = jaxbp.mlp([784, 256, 256, 256, 10], jaxbp.relu)
+    J = jax.eval_shape(lambda p, x: parameter_jacobian(net, p, x), net.init(key), jnp.ones((128, 784)))
+    N, C, P = J.shape
+    factors = 4 * 128 * (784 + 3 * 256 + 10 * (3 * 256 + 10))
+    held = sum(leaf.size * 4 for leaf in jax.tree.leaves((J.delta, J.f, J.entrywise)))
+    assert held == factors
+    assert 4 * N * C * P / held > 300
+
+
+def test_a_gradient_of_zero_is_not_clipped(x64):
+    net, params = jaxbp.dense(2, 1, bias=False), {"W": jnp.ones((1, 2))}
+    g = per_example(
+        net, jaxbp.squared_error, params, jnp.array([[1.0, 2.0], [0.0, 0.0]]), jnp.array([[2.0], [0.0]])
+    )
+    close(g.clipped_mean(1.0)["W"], jnp.array([[1.0, 2.0]]) / jnp.sqrt(5) / 2)
+
+
+def test_bad_use(key):
+    net = jaxbp.mlp([3, 4])
+    params, x = net.init(key), jnp.ones((5, 3))
+    with pytest.raises(ValueError, match=r"at most 100 B for J of shape \(5, 4, 16\), got 1.25 KiB"):
+        parameter_jacobian(net, params, x).matrix(limit=100)
+    with pytest.raises(
+        ValueError, match=r"per_example: expected N examples and N targets, got x of shape \(5, 3\)"
+    ):
+        per_example(net, jaxbp.softmax_cross_entropy, params, x, jnp.zeros(4, int))
+    with pytest.raises(TypeError, match="parameter_jacobian: dense.* expected floating-point f, got int32"):
+        parameter_jacobian(net, params, jnp.ones((5, 3), int))
+    with pytest.raises(TypeError, match=r"floating-point parameters, got params\['W'\] of int32"):
+        parameter_jacobian(lambda p, x: p["W"] @ x, {"W": jnp.ones((2, 3), int)}, x)
+    with pytest.raises(ValueError, match="predictive_variance: expected sigma as the tree"):
+        parameter_jacobian(net, params, x).predictive_variance({"W": 1.0})
+    with pytest.raises(ValueError, match="at least two examples"):
+        per_example(net, jaxbp.squared_error, params, x[:1], jnp.ones((1, 4))).noise_scale()
