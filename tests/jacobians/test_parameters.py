@@ -76,21 +76,12 @@ CASES = {
 }
 
 
-@pytest.fixture(params=CASES)
-def case(request, x64, key):
-    make, shape = CASES[request.param]
-    keys = jax.random.split(key, 2)
+def made(name):
+    make, shape = CASES[name]
+    keys = jax.random.split(jax.random.key(0), 2)
     model, params = make(keys[0])
     apply = model.apply if isinstance(model, jaxbp.Layer) else model
-    x = jax.random.normal(keys[1], (N, *shape))
-    C = jax.eval_shape(apply, params, x[0]).shape[-1]
-    return model, apply, params, x, C
-
-
-def targets(loss, C):
-    if "softmax" in loss.name:
-        return jnp.arange(N) % C
-    return jax.random.uniform(jax.random.key(3), (N, C))
+    return model, apply, params, jax.random.normal(keys[1], (N, *shape))
 
 
 def flat(tree, lead=0):
@@ -98,8 +89,10 @@ def flat(tree, lead=0):
     return jnp.concatenate(leaves, axis=-1)
 
 
-def close(result, reference):
-    np.testing.assert_allclose(result, reference, rtol=1e-12, atol=1e-12 * np.abs(reference).max())
+def close(result, reference, of=None):
+    """Equal to 1e-12 of the largest entry (of ``of``, where digits are lost by design)."""
+    scale = np.abs(reference if of is None else of).max()
+    np.testing.assert_allclose(result, reference, rtol=0, atol=1e-12 * scale)
 
 
 LOSSES = [
@@ -107,58 +100,79 @@ LOSSES = [
     jaxbp.softmax_cross_entropy,
     jaxbp.binary_cross_entropy,
     jaxbp.make_softmax_cross_entropy(0.1),
+    jaxbp.squared_error.sum,
 ]
-
-
-@pytest.mark.parametrize("loss", LOSSES, ids=repr)
-def test_per_example_gradients_are_those_of_vmap_grad(case, loss):
-    model, apply, params, x, C = case
-    y = targets(loss, C)
-    g = per_example(model, loss, params, x, y)
-    value = lambda params, x, y: loss(apply(params, x), y)  # noqa: E731
-    reference = flat(jax.vmap(jax.grad(value), in_axes=(None, 0, 0))(params, x, y), 1)
-    norms = jnp.linalg.norm(reference, axis=1)
-    c = jnp.median(norms)
-    close(g.losses, jax.vmap(value, in_axes=(None, 0, 0))(params, x, y))
-    close(flat(g.gradients(), 1), reference)
-    close(g.squared_norms(), norms**2)
-    close(flat(g.mean()), reference.mean(0))
-    close(flat(g.clipped_mean(c)), (reference * jnp.minimum(1, c / norms)[:, None]).mean(0))
-    close(flat(g.second_moment()), (reference**2).mean(0))
-    scale = (reference**2).mean(0).max()
-    np.testing.assert_allclose(flat(g.variance()), reference.var(0), atol=1e-12 * scale)
-    trace, mean = reference.var(0, ddof=1).sum(), (reference.mean(0) ** 2).sum()
-    np.testing.assert_allclose(g.noise_scale(), trace / (mean - trace / N), rtol=1e-10)
+# Every model with one loss, and every loss with a plain and a shared weight.
+PAIRS = [(name, jaxbp.softmax_cross_entropy) for name in CASES] + [
+    (name, loss) for name in ("mlp", "shared over many positions") for loss in LOSSES
+]
 
 
 def dense_jacobian(apply, params, x):
     return flat(jax.vmap(lambda x: flat(jax.jacrev(apply)(params, x), 1))(x), 2)
 
 
-def test_parameter_jacobian_is_jacrev(case):
-    model, apply, params, x, C = case
-    J = parameter_jacobian(model, params, x)
-    M = dense_jacobian(apply, params, x)
-    assert J.shape == M.shape
-    close(J.matrix(), M)
-    close(J.ntk(), jnp.einsum("ncp,mkp->ncmk", M, M))
-    close(J.ntk_trace(), (M**2).sum())
+@pytest.mark.parametrize(("name", "loss"), PAIRS, ids=repr)
+def test_per_example_gradients_are_those_of_vmap_grad(name, loss, x64):
+    model, apply, params, x = made(name)
+    C = jax.eval_shape(apply, params, x[0]).shape[-1]
+    y = jnp.arange(N) % C if "softmax" in loss.name else jnp.linspace(0, 1, N * C).reshape(N, C)
+
+    @jax.jit
+    def by_structure(params, x, y):
+        g = per_example(model, loss, params, x, y)
+        c = jnp.median(jnp.sqrt(g.squared_norms()))
+        trees = g.mean(), g.clipped_mean(c), g.second_moment(), g.variance()
+        ggn = parameter_jacobian(model, params, x).ggn_diagonal(loss, y)
+        # No second derivative of these losses depends on y: the prediction serves as well.
+        assumed = parameter_jacobian(model, params, x).ggn_diagonal(loss)
+        return (
+            (g.losses, flat(g.gradients(), 1), g.squared_norms(), c, g.noise_scale()),
+            [flat(tree) for tree in (*trees, ggn, assumed)],
+        )
+
+    @jax.jit
+    def by_matrix(params, x, y, c):
+        value = lambda params, x, y: loss(apply(params, x), y)  # noqa: E731
+        losses, grads = jax.vmap(jax.value_and_grad(value), in_axes=(None, 0, 0))(params, x, y)
+        G = flat(grads, 1)
+        norms = jnp.linalg.norm(G, axis=1)
+        clipped = (G * jnp.broadcast_to(jnp.minimum(1, c / norms)[:, None], G.shape)).mean(0)
+        H = jax.vmap(jax.hessian(loss.values))(jax.vmap(apply, in_axes=(None, 0))(params, x), y)
+        J = dense_jacobian(apply, params, x)
+        ggn = jnp.einsum("ncp,nck,nkp->p", J, H, J) / (N if loss.reduction == "mean" else 1)
+        trace, mean = G.var(0, ddof=1).sum(), (G.mean(0) ** 2).sum()
+        noise = trace / (mean - trace / N)
+        return losses, G, norms**2, [G.mean(0), clipped, (G**2).mean(0), G.var(0), ggn, ggn], noise
+
+    (losses, gradients, squared_norms, c, noise), trees = by_structure(params, x, y)
+    ref_losses, G, ref_norms, ref_trees, ref_noise = by_matrix(params, x, y, c)
+    close(losses, ref_losses)
+    close(gradients, G)
+    close(squared_norms, ref_norms)
+    for tree, reference in zip(trees, ref_trees, strict=True):
+        close(tree, reference, of=ref_trees[2] if reference is ref_trees[3] else None)
+    np.testing.assert_allclose(noise, ref_noise, rtol=1e-9)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_parameter_jacobian_is_jacrev(name, x64):
+    model, apply, params, x = made(name)
+
+    @jax.jit
+    def by_structure(params, x, sigma):
+        J = parameter_jacobian(model, params, x)
+        variances = J.predictive_variance(sigma), J.predictive_variance(0.5)
+        return J.matrix(), J.ntk(), J.ntk_trace(), variances
+
+    @jax.jit
+    def by_matrix(params, x, sigma):
+        M = dense_jacobian(apply, params, x)
+        ntk = jnp.einsum("ncp,mkp->ncmk", M, M)
+        return M, ntk, (M**2).sum(), ((M**2) @ flat(sigma), (M**2).sum(-1) / 2)
+
     sigma = jax.tree.map(lambda p: jnp.abs(p) + 0.1, params)
-    close(J.predictive_variance(sigma), (M**2) @ flat(sigma))
-    close(J.predictive_variance(0.5), (M**2).sum(-1) / 2)
-
-
-@pytest.mark.parametrize("loss", [*LOSSES, jaxbp.squared_error.sum], ids=repr)
-def test_ggn_diagonal_is_that_of_the_dense_matrices(case, loss):
-    model, apply, params, x, C = case
-    y = targets(loss, C)
-    f = jax.vmap(apply, in_axes=(None, 0))(params, x)
-    H = jax.vmap(jax.hessian(loss.values))(f, y) / (N if loss.reduction == "mean" else 1)
-    M = dense_jacobian(apply, params, x)
-    reference = jnp.einsum("ncp,nck,nkp->p", M, H, M)
-    close(flat(parameter_jacobian(model, params, x).ggn_diagonal(loss, y)), reference)
-    # None of these losses' second derivative depends on y, so that the prediction serves as well.
-    close(flat(parameter_jacobian(model, params, x).ggn_diagonal(loss)), reference)
+    jax.tree.map(close, by_structure(params, x, sigma), by_matrix(params, x, sigma))
 
 
 def test_ggn_diagonal_without_targets_is_the_mean_over_the_prediction(x64, key):
@@ -195,7 +209,7 @@ STRUCTURE = {  # (products, biases, entrywise) leaves, in the order of jax.tree.
     "recurrent": (0, 0, 1),
     "convolution": (1, 0, 1),
     "jitted": (2, 2, 0),
-    "linear unit": (1, 1, 0),
+    "linear unit": (1, 0, 1),
     "unused": (1, 0, 1),
 }
 
@@ -263,7 +277,7 @@ def test_bad_use(key):
         ValueError, match=r"per_example: expected N examples and N targets, got x of shape \(5, 3\)"
     ):
         per_example(net, jaxbp.softmax_cross_entropy, params, x, jnp.zeros(4, int))
-    with pytest.raises(TypeError, match="parameter_jacobian: dense.* expected floating-point f, got int32"):
+    with pytest.raises(TypeError, match="parameter_jacobian: layer 1: dense"):
         parameter_jacobian(net, params, jnp.ones((5, 3), int))
     with pytest.raises(TypeError, match=r"floating-point parameters, got params\['W'\] of int32"):
         parameter_jacobian(lambda p, x: p["W"] @ x, {"W": jnp.ones((2, 3), int)}, x)
