@@ -170,6 +170,8 @@ class JacobianChain:
             row = flat.reshape(factor.in_shape)
             if factor.at.letter == "f" and not factor.at.primes and factor.at.l is not None:
                 deltas.f[factor.at.l] = row
+        if self.factors[-1].of.l:  # layer 1 acts on x itself, which then is f_0
+            deltas.f[0] = row
         return deltas._replace(x=row)
 
     def push(self, v: Tensor) -> Tensor:

@@ -80,7 +80,11 @@ def _concrete(chain: "JacobianChain") -> bool:
 def _has_numbers(factor: "Factor") -> bool:
     if any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(factor.J)):
         return False
-    return factor.J.shape == (math.prod(factor.out_shape), math.prod(factor.in_shape))
+    try:
+        shape = jax.eval_shape(lambda J: J.matrix(), factor.J).shape
+    except (ValueError, TypeError):  # of a batch the parts no longer fit
+        return False
+    return bool(shape == (math.prod(factor.out_shape), math.prod(factor.in_shape)))
 
 
 def _numbers(factor: "Factor") -> list[str]:

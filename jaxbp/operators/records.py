@@ -187,6 +187,9 @@ class Diagonal(Operator):
     def push(self, V: Tensor) -> Tensor:
         return _on(self.d, V) * V
 
+    def pull(self, M: Tensor) -> Tensor:
+        return M * jnp.broadcast_to(self.d, M.shape)
+
     def matrix(self) -> Float[Array, "n n"]:
         return jnp.diag(self.d)
 
@@ -223,13 +226,16 @@ class DiagonalPlusLowRank(Operator):
     def push(self, V: Tensor) -> Tensor:
         return _on(self.d, V) * V + _times(self.U, _times(self.V.T, V))
 
+    def pull(self, M: Tensor) -> Tensor:
+        return M * jnp.broadcast_to(self.d, M.shape) + _times(_times(M, self.U), self.V.T)
+
     def matrix(self) -> Float[Array, "n n"]:
         return jnp.diag(self.d) + _times(self.U, self.V.T)
 
 
 def _times(A: Array, B: Array) -> Array:
     """A B; with one inner index an outer product, which compilers fuse where they would not a matmul."""
-    if A.shape[-1] == 1 and B.ndim == 2:
+    if A.ndim == B.ndim == 2 and A.shape[1] == 1:
         return jnp.broadcast_to(A, (A.shape[0], B.shape[1])) * jnp.broadcast_to(B, (A.shape[0], B.shape[1]))
     return A @ B
 
