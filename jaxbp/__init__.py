@@ -30,5 +30,9 @@ from jaxbp.losses import binary_cross_entropy_on_probabilities as binary_cross_e
 from jaxbp.losses import make_softmax_cross_entropy as make_softmax_cross_entropy
 from jaxbp.losses import softmax_cross_entropy as softmax_cross_entropy
 from jaxbp.losses import squared_error as squared_error
+from jaxbp.train import DivergenceError as DivergenceError
+from jaxbp.train import EarlyStopping as EarlyStopping
+from jaxbp.train import fit as fit
+from jaxbp.train import make_evaluate as make_evaluate
 
 __version__ = "0.1.0"
