@@ -71,7 +71,8 @@ class PerceptronFit(NamedTuple):
         unit: the parameters at the end.
         mistakes: how many examples were wrong when their turn came, for each epoch up to the first
             without any, (epochs,).
-        converged: the last epoch made no mistake, so ``unit`` separates the data.
+        converged: the last epoch made no mistake, so ``unit`` is right on all the data (an example with
+            t = -1 may lie exactly on its plane, where o = -1).
         cancelling: whole numbers m, (N,), with sum_i m_i t_i (1, x_i) = 0 exactly, which proves that
             NO unit separates the data; None if none were found.
         margin_bound: no unit separates the data with a margin above this; inf without a mistake.
