@@ -178,6 +178,14 @@ def test_the_proof_tolerates_no_rounding():
     assert not _cancel_exactly(np.array([0, 0]), np.ones((2, 1)))
 
 
+def test_margin_refuses_what_has_none():
+    unit = Unit(jnp.array([1.0, 0.0]), jnp.array(0.0))
+    with pytest.raises(ValueError, match=r"t of shape \(4,\), got .* and t \(4, 1\)"):
+        margin(unit, CORNERS, OR[:, None])
+    with pytest.raises(ValueError, match=r"not all zeros .* got \|\(w_0, w\)\| = 0 and"):
+        margin(Unit(jnp.zeros(2), jnp.array(0.0)), CORNERS, OR)
+
+
 def test_novikoff_needs_a_separating_unit():
     with pytest.raises(ValueError, match="novikoff_bound: expected a unit that separates the data"):
         novikoff_bound(Unit(jnp.array([1.0, 0.0]), jnp.array(0.0)), CORNERS, OR)

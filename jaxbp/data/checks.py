@@ -155,7 +155,7 @@ def _narrow(array: np.ndarray, name: str, where: str) -> np.ndarray:
         raise ValueError(
             message(
                 where,
-                f"{name} that fits in {held}, which JAX holds {array.dtype} in",
+                f"{name} to fit in {held}, which JAX holds {array.dtype} in",
                 f"{name}[{_index(bad[0])}] = {array[at]!s} becomes {narrowed[at]!s}; {len(bad)} such",
                 "rescale, or jax.config.update('jax_enable_x64', True)",
             )

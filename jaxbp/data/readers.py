@@ -210,7 +210,7 @@ def read_npz(path: str | os.PathLike[str], *, max_bytes: int = MAX_BYTES) -> dic
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: not an .npz file, damaged, holding Python objects, or larger than ``max_bytes``.
+        ValueError: not an .npz file, damaged, empty, holding Python objects, or larger than ``max_bytes``.
 
     Example:
         >>> import pathlib, tempfile
@@ -225,6 +225,10 @@ def read_npz(path: str | os.PathLike[str], *, max_bytes: int = MAX_BYTES) -> dic
     arrays = {}
     with _decoding(where), zipfile.ZipFile(path) as archive:
         members = archive.infolist()
+        if len(members) != (count := _stated_members(path, len(archive.comment))) or count == 0:
+            raise ValueError(
+                message(where, f"the {count or 'at least 1'} arrays it states", f"{len(members)}")
+            )
         size = sum(member.file_size for member in members)
         if size > max_bytes:
             raise ValueError(message(where, f"at most {max_bytes} bytes unpacked", f"{size} bytes", _MORE))
@@ -233,6 +237,16 @@ def read_npz(path: str | os.PathLike[str], *, max_bytes: int = MAX_BYTES) -> dic
             body = io.BytesIO(archive.read(member))
             arrays[member.filename.removesuffix(".npy")] = np.lib.format.read_array(body, allow_pickle=False)
     return arrays
+
+
+def _stated_members(path: Path, comment: int) -> int:
+    """How many members the record at the end of a zip file states; zipfile does not compare it.
+
+    A directory with a damaged length would otherwise lose an array in silence.
+    """
+    with path.open("rb") as file:
+        file.seek(-22 - comment, os.SEEK_END)
+        return struct.unpack_from("<H", file.read(22), 10)[0]
 
 
 def _assert_file(path: Path, where: str, max_bytes: int | None) -> None:

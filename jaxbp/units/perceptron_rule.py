@@ -197,14 +197,26 @@ def margin(unit: Unit, x: Any, t: Any) -> float:
         t: targets 1 or -1, (N,).
 
     Returns:
-        gamma, in the units of x; 0 or below when an example is wrong.
+        gamma, in the units of x; 0 or below when an example is wrong or on the plane.
+
+    Raises:
+        ValueError: the unit is all zeros, or t is not of shape (N,).
 
     Example:
         >>> round(margin(Unit(jnp.array([0.6]), jnp.array(0.8)), [[2.0], [-3.0]], [1, -1]), 4)
         1.0
     """
-    weights = weights_row(unit)
-    return float(np.min(np.asarray(t) * (augmented(x) @ weights)) / np.linalg.norm(weights))
+    weights, t = weights_row(unit), np.asarray(t)
+    activations = augmented(x) @ weights
+    if not weights.any() or t.shape != activations.shape:
+        raise ValueError(
+            message(
+                "margin",
+                f"a unit that is not all zeros and t of shape {activations.shape}",
+                f"|(w_0, w)| = {np.linalg.norm(weights):.3g} and t {t.shape}",
+            )
+        )
+    return float(np.min(t * activations) / np.linalg.norm(weights))
 
 
 def novikoff_bound(unit: Unit, x: Any, t: Any) -> float:
@@ -223,7 +235,7 @@ def novikoff_bound(unit: Unit, x: Any, t: Any) -> float:
         The bound on the number of mistakes.
 
     Raises:
-        ValueError: the unit does not separate the data.
+        ValueError: the unit does not separate the data, is all zeros, or t is not of shape (N,).
 
     Example:
         >>> round(novikoff_bound(Unit(jnp.array([1.0]), jnp.array(0.0)), [[2.0], [-1.0]], [1, -1]), 4)
