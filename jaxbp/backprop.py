@@ -12,7 +12,7 @@ with the update W += eta delta x^T, is its negative: error_l = -delta_{a_l}.
 """
 
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import jax
@@ -178,11 +178,36 @@ def backprop(
     return Backprop(loss(f, y), loss.mu(f), trace, backward(net, params, trace, loss.delta(f, y)))
 
 
-def value_and_grad(net: Layer, loss: Loss) -> Callable[..., tuple[Scalar, Params]]:
+@dataclass(frozen=True)
+class ValueAndGrad:
+    """The function (params, x, y) -> (loss, delta_params) that `value_and_grad` makes.
+
+    Args:
+        net: the network.
+        loss: the loss.
+    """
+
+    net: Layer
+    loss: Loss
+
+    def __call__(
+        self, params: Params, x: Array, y: Targets, *, key: Random | None = None
+    ) -> tuple[Scalar, Params]:
+        """The loss and its gradient; a key turns dropout on."""
+        f, saved = self.net.forward(params, x, key=key)
+        delta_params, _ = self.net.backward(params, saved, self.loss.delta(f, y))
+        return self.loss(f, y), delta_params
+
+    def num_classes(self, params: Params, x: Array) -> int | None:
+        """C, the size of the network's output, if the loss is one of classes: y must fit it."""
+        return jax.eval_shape(self.net.apply, params, x).shape[-1] if self.loss.of_classes else None
+
+
+def value_and_grad(net: Layer, loss: Loss) -> ValueAndGrad:
     """A function (params, x, y) -> (loss, delta_params), by the hand-written backward pass.
 
-    Has the shape of ``jax.value_and_grad`` of the same loss, keeps only what the layers save, and has no
-    delta_x in its result, so that under `jax.jit` the compiler drops the first layer's product for it.
+    It has the shape of ``jax.value_and_grad`` of the same loss, keeps only what the layers save, and has
+    no delta_x in its result, so that under `jax.jit` the compiler drops the first layer's product for it.
 
     Args:
         net: any layer.
@@ -202,13 +227,7 @@ def value_and_grad(net: Layer, loss: Loss) -> Callable[..., tuple[Scalar, Params
 
     Source: the lecture, "delta_W: used for training".
     """
-
-    def grad_fn(params: Params, x: Array, y: Targets, *, key: Random | None = None) -> tuple[Scalar, Params]:
-        f, saved = net.forward(params, x, key=key)
-        delta_params, _ = net.backward(params, saved, loss.delta(f, y))
-        return loss(f, y), delta_params
-
-    return grad_fn
+    return ValueAndGrad(net, loss)
 
 
 def with_hand_vjp(net: Layer) -> Callable[..., Array]:

@@ -28,6 +28,7 @@ class Loss:
         values: ``(f, y) -> (*n,)``, the loss of each example. Plain JAX, the truth that `jax.grad` sees.
         deltas: ``(f, y) -> (*n, C)``, the derivative of each example's loss by its own f.
         mu: ``f -> (*n, C)``, what the network predicts: probabilities, or f itself.
+        of_classes: whether y names one of the C classes, by its label or as a row of probabilities.
         reduction: ``"mean"`` or ``"sum"`` over the examples.
 
     Example:
@@ -45,6 +46,7 @@ class Loss:
     values: Callable[[Rows, Targets], Losses]
     deltas: Callable[[Rows, Targets], Rows]
     mu: Callable[[Rows], Rows]
+    of_classes: bool = False
     reduction: Literal["mean", "sum"] = "mean"
 
     def __call__(self, f: Rows, y: Targets) -> Scalar:
@@ -182,7 +184,7 @@ def make_softmax_cross_entropy(label_smoothing: float = 0.0) -> Loss:
         return jax.nn.softmax(f, axis=-1) - rows(f, y)
 
     suffix = f"(label_smoothing={label_smoothing})" if label_smoothing else ""
-    return Loss(name + suffix, values, deltas, mu=jax.nn.softmax)
+    return Loss(name + suffix, values, deltas, mu=jax.nn.softmax, of_classes=True)
 
 
 softmax_cross_entropy = make_softmax_cross_entropy()

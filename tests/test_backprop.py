@@ -246,7 +246,7 @@ def test_a_key_splits_alike_in_apply_forward_and_backprop():
     [
         (r"layer 2: dense\(5, 2\): expected f with last axis 5, got shape \(7, 4\)", lambda: (
             jaxbp.chain(jaxbp.dense(3, 4), jaxbp.tanh, jaxbp.dense(5, 2)), None, jnp.ones((7, 3)))),
-        (r"expected parameters {1, 2}, got {1}; were they made by", lambda: (
+        (r"expected parameters \{1, 2\}, got \{1\}; were they made by", lambda: (
             jaxbp.mlp([3, 4, 2]), {1: {}}, jnp.ones((7, 3)))),
         (r"W of shape \(4, 3\), got \(2, 3\); was it made by another network's init", lambda: (
             jaxbp.mlp([3, 4]), jaxbp.mlp([3, 2]).init(jax.random.key(0)), jnp.ones((7, 3)))),
@@ -256,7 +256,7 @@ def test_a_key_splits_alike_in_apply_forward_and_backprop():
             jaxbp.residual(jaxbp.dense(3, 4)), None, jnp.ones((7, 3)))),
         (r"branch: layer 2: dense\(9, 3\): expected f with last axis 9", lambda: (
             jaxbp.residual(jaxbp.chain(jaxbp.dense(3, 4), jaxbp.dense(9, 3))), None, jnp.ones(3))),
-        (r"expected parameters {branch}, got a list", lambda: (
+        (r"expected parameters \{branch\}, got a list", lambda: (
             jaxbp.residual(jaxbp.dense(3, 3)), [1], jnp.ones(3))),
         (r"flatten\(2, 2\): expected f with last axes \(2, 2\), got shape \(4,\)", lambda: (
             jaxbp.flatten(2, 2), None, jnp.ones(4))),

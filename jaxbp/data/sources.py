@@ -78,7 +78,7 @@ def digits(*, test_fraction: float = 0.2, seed: int = 0) -> tuple[Dataset, Datas
          digits: 359 examples, x (359, 64) float32, y (359,) int32, 10 classes)
     """
     try:
-        from sklearn.datasets import load_digits  # type: ignore[import-untyped]
+        from sklearn.datasets import load_digits
     except ImportError as error:
         raise ImportError(_need("scikit-learn", "digits")) from error
     pixels, labels = load_digits(return_X_y=True)
@@ -246,7 +246,7 @@ def _image_set(images: np.ndarray, labels: np.ndarray, name: str) -> Dataset:
 def _download(url: str, sha256: str, folder: Path, name: str) -> Path:
     """Fetch one file into the folder and verify it; pooch is imported for this alone."""
     try:
-        import pooch  # type: ignore[import-untyped]
+        import pooch
     except ImportError as error:
         raise ImportError(_need("pooch", f"{name}(download=True)")) from error
     try:

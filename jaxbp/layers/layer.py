@@ -83,10 +83,10 @@ def assert_params(name: str, params: Params, keys: Collection[Hashable]) -> None
     """Raises a ValueError unless ``params`` is a dict with just these keys.
 
     Example:
-        >>> assert_params("dense(3, 5)", {"W": 0.0}, ["W", "b"])
+        >>> assert_params("dense", {"W": 0.0}, ["W", "b"])
         Traceback (most recent call last):
         ...
-        ValueError: dense(3, 5): expected parameters {W, b}, got {W}; were they made by another network's init?
+        ValueError: dense: expected parameters {W, b}, got {W}; were they made by another network's init?
     """
     if not isinstance(params, dict) or params.keys() != set(keys):
         got = (

@@ -13,6 +13,7 @@ import numpy as np
 import optax
 
 from jaxbp import errors
+from jaxbp.data import Dataset, assert_batch_size, assert_data
 from jaxbp.train.loop import Data, Evaluate, GradFn, State, make_epoch
 from jaxbp.train.progress import Record, progress
 from jaxbp.train.result import Best, DivergenceError, EarlyStopping, Result, Stopped
@@ -22,13 +23,13 @@ from jaxbp.typing import Params, Random
 def fit(
     grad_fn: GradFn,
     params: Params,
-    data: Data,
+    data: Data | Dataset,
     *,
     optimizer: optax.GradientTransformation,
     key: Random,
     batch_size: int = 32,
     epochs: int = 10,
-    validation: Data | None = None,
+    validation: Data | Dataset | None = None,
     evaluate: Evaluate | None = None,
     early_stopping: EarlyStopping | None = None,
     callbacks: Sequence[Callable[[Record], None]] = (),
@@ -48,10 +49,10 @@ def fit(
     Args:
         grad_fn: ``(params, x, y) -> (loss, grads)``: `jaxbp.value_and_grad` of a network, or
             `jax.value_and_grad` of any loss function. If it has an argument ``key``, each iteration gives
-            it its own (dropout). If it has an attribute ``check_data``, that is called once with
-            (params, x, y) before training, on the host.
+            it its own (dropout).
         params: where to start; any pytree of arrays. It is left as it is.
-        data: (x, y), two arrays of N examples along their first axis. Integer y are class labels.
+        data: (x, y), two arrays of N examples along their first axis, or a `jaxbp.data.Dataset`. Integer
+            y are class labels. They are checked once, on the host: see `jaxbp.data.assert_data`.
         optimizer: any optax optimiser, with its schedule.
         key: for the order of the data, and for grad_fn's key.
         batch_size: examples an iteration, 1 to N.
@@ -70,9 +71,9 @@ def fit(
         second Ctrl-C aborts at once.
 
     Raises:
-        ValueError: for data that cannot be trained on (see `jaxbp.data.check`), a batch_size or epochs
-            out of range, ``validation`` without ``evaluate`` or the reverse, or a monitor that is no
-            column of the history.
+        ValueError, TypeError: for data that cannot be trained on (see `jaxbp.data.assert_data`).
+        ValueError: for a batch_size or epochs out of range, ``validation`` without ``evaluate`` or the
+            reverse, or a monitor that is no column of the history.
         TypeError: for a grad_fn that does not return a scalar loss and a tree like params.
         DivergenceError: a FloatingPointError, when the loss or the gradient stops being finite. It names the
             epoch and the iteration, and its ``result`` has the parameters from before it.
@@ -89,30 +90,28 @@ def fit(
 
     Source: the lecture, "batch, mini-batch, iterative training" and "iteration, epoch".
     """
-    N = len(data[0])
-    if not 1 <= batch_size <= N:
-        raise ValueError(errors.message("fit", f"a batch_size of 1 to {N} examples", f"{batch_size}"))
+    train = _checked(data, _num_classes(grad_fn, params, data), "data")
+    held_out = None if validation is None else _checked(validation, train.num_classes, "validation")
+    N = len(train)
+    assert_batch_size(batch_size, N)
     if epochs < 1:
         raise ValueError(errors.message("fit", "epochs of at least 1", f"{epochs}"))
     if (validation is None) != (evaluate is None):
         given = "evaluate" if validation is None else "validation"
         hint = "e.g. evaluate=jaxbp.make_evaluate(net.apply, loss)"
         raise ValueError(errors.message("fit", "validation and evaluate together", f"only {given}", hint))
-    if hasattr(grad_fn, "check_data"):
-        grad_fn.check_data(params, *data)
-        if validation is not None:
-            grad_fn.check_data(params, *validation)
 
     with progress(epochs, progress_bar) as show, _ctrl_c() as interrupted:
         show("compiling")
         rng = np.random.default_rng(np.asarray(jax.random.key_data(key)))
-        arrays, held_out = _on_device(data), None if validation is None else _on_device(validation)
+        arrays = _on_device(train)
+        held_out_arrays = None if held_out is None else _on_device(held_out)
         state = _start(params, optimizer, opt_state, key)
         started = time.perf_counter()
         epoch_fn = jax.jit(make_epoch(grad_fn, optimizer, batch_size, evaluate), donate_argnums=0)
-        run = epoch_fn.lower(state, np.arange(N, dtype=np.int32), arrays, held_out).compile()
+        run = epoch_fn.lower(state, np.arange(N, dtype=np.int32), arrays, held_out_arrays).compile()
         compile_seconds = time.perf_counter() - started
-        show(f"compiled in {compile_seconds:.1f} s")
+        show(f"compiled in {compile_seconds:.1f} s, training")
 
         rows: list[Record] = []
         best = Best(early_stopping)
@@ -123,7 +122,7 @@ def fit(
                 stopped = "interrupted"
                 break
             started = time.perf_counter()
-            state, losses, metrics = run(state, order, arrays, held_out)
+            state, losses, metrics = run(state, order, arrays, held_out_arrays)
             order = rng.permutation(N).astype(np.int32)  # the next one, while the device works
             losses, metrics, bad_step = jax.device_get((losses, metrics, state.bad_step))
             if bad_step >= 0:
@@ -145,7 +144,8 @@ def fit(
                 break
 
     history = {
-        name: np.array([row[name] for row in rows]) for name in (rows[0] if rows else ("epoch", "loss"))
+        name: np.array([row[name] for row in rows])
+        for name in (rows[0] if rows else ("epoch", "seconds", "loss"))
     }
     kept = best.params if early_stopping and rows else state.params
     best_epoch = best.epoch if early_stopping else len(rows)
@@ -177,11 +177,25 @@ def _start(params: Params, optimizer: optax.GradientTransformation, opt_state: A
     return State(params, own(opt_state), own(key), jnp.int32(0), jnp.int32(-1))
 
 
-def _on_device(data: Data) -> Data:
+def _num_classes(grad_fn: GradFn, params: Params, data: Data | Dataset) -> int | None:
+    """C where the network tells it, through `jaxbp.value_and_grad`, or else the data set."""
+    known = data.num_classes if isinstance(data, Dataset) else None
+    if not hasattr(grad_fn, "num_classes"):
+        return known
+    x = np.asarray(data.x if isinstance(data, Dataset) else data[0])
+    held = jax.eval_shape(lambda: jnp.zeros(x.shape, jax.dtypes.canonicalize_dtype(x.dtype)))
+    return grad_fn.num_classes(params, held) or known
+
+
+def _checked(data: Data | Dataset, num_classes: int | None, where: str) -> Dataset:
+    x, y = (data.x, data.y) if isinstance(data, Dataset) else data
+    return assert_data(x, y, num_classes=num_classes, where=where)
+
+
+def _on_device(data: Dataset) -> Data:
     """The arrays on the device; an array given twice, as an autoencoder's y = x, goes there once."""
-    x, y = data
-    x_device = jnp.asarray(x)
-    return x_device, x_device if y is x else jnp.asarray(y)
+    x = jnp.asarray(data.x)
+    return x, x if data.y is data.x else jnp.asarray(data.y)
 
 
 def _mean(losses: np.ndarray, batch_size: int, N: int) -> float:

@@ -13,10 +13,10 @@ def describe(record: Record) -> str:
 
     Example:
         >>> describe({"epoch": 3, "seconds": 0.5, "loss": 0.25, "val_accuracy": 0.97})
-        'loss 0.2500  val_accuracy 0.9700'
+        'loss 0.25  val_accuracy 0.97'
     """
     hidden = ("epoch", "seconds")
-    return "  ".join(f"{k} {v:.4f}" for k, v in record.items() if k not in hidden and isinstance(v, float))
+    return "  ".join(f"{k} {v:.3g}" for k, v in record.items() if k not in hidden and isinstance(v, float))
 
 
 @contextmanager
@@ -41,10 +41,10 @@ def progress(epochs: int, shown: bool) -> Iterator[Callable[[Record | str], None
 
     columns = (
         TextColumn("{task.description}"),
-        BarColumn(),
+        BarColumn(bar_width=10),
         MofNCompleteColumn(),
         TextColumn("{task.fields[news]}"),
-        TimeRemainingColumn(),
+        TimeRemainingColumn(compact=True),
     )
     with Progress(*columns) as bar:
         task = bar.add_task("", total=epochs, news="")
@@ -53,6 +53,6 @@ def progress(epochs: int, shown: bool) -> Iterator[Callable[[Record | str], None
             if isinstance(news, str):
                 bar.update(task, description=news)
             else:
-                bar.update(task, completed=news["epoch"], news=describe(news))
+                bar.update(task, description="epoch", completed=news["epoch"], news=describe(news))
 
         yield update

@@ -61,7 +61,7 @@ class Result:
 
     def __repr__(self) -> str:
         last = {name: column[-1].item() for name, column in self.history.items() if column.size}
-        seconds = self.history["seconds"].sum() if last else 0.0
+        seconds = self.history["seconds"].sum()
         return (
             f"{self.stopped} after {last.get('epoch', 0)} epochs in {seconds:.2f} s"
             f" (and {self.compile_seconds:.2f} s to compile): {describe(last) or 'nothing learned'}"
