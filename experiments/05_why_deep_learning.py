@@ -87,6 +87,12 @@ def pca(train_x: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray]:
     return mean, axes[:, ::-1][:, :size].T.astype(train_x.dtype)
 
 
+def answered(f, x: np.ndarray) -> np.ndarray:
+    """For each unit the mean image, weighted by how far its output is above its own mean: (units, d)."""
+    f = np.asarray(f)
+    return (f - f.mean(0)).T @ (x - x.mean(0)) / len(x)
+
+
 def one_seed(config: Config, seed: int) -> tuple[dict, dict]:
     """All the numbers of one seed (of the split, the weights and the order), and what the figure shows."""
     train, test = mnist(config.data_dir) if config.data_dir else digits(seed=seed)
@@ -123,29 +129,29 @@ def one_seed(config: Config, seed: int) -> tuple[dict, dict]:
     ):
         numbers[f"variance lost by {name}"] = float((lost**2).sum() / (centred**2).sum())
     shown = {
-        "features of the network": np.asarray(params[1]["W"]),
-        "features of the autoencoder": np.asarray(weights[1]["W"]),
+        "W_1 of the network": np.asarray(params[1]["W"]),
+        "what the units of its level f_1 answer to": answered(levels[1][1], test.x),
+        f"what the units of its level f_{len(config.hidden)} answer to": answered(
+            levels[1][len(config.hidden)], test.x
+        ),
+        "what the units of the autoencoder's code answer to": answered(codes[1], test.x),
         "digits": test.x,
-        "reconstructed": reconstructed,
+        "reconstructed by the autoencoder": reconstructed,
     }
     return numbers, shown
 
 
 def draw(shown: dict[str, np.ndarray]):
-    """The rows of W_1 as images, and digits above their reconstruction."""
-    drawn = figure(4, 1, figsize=(9, 5))
+    """A strip of 16 images for each name; what has a sign is red above 0 and blue below it."""
+    drawn = figure(len(shown), 1, figsize=(9, 6))
     if drawn:
         for axis, (name, rows) in zip(drawn[1], shown.items(), strict=True):
             side = round(rows.shape[1] ** 0.5)
-            strip = np.pad(rows[:16].reshape(-1, side, side), ((0, 0), (1, 1), (1, 1)))
-            greatest = abs(strip).max()
-            signed = name.startswith("features")
-            axis.imshow(
-                np.concatenate(strip, axis=1),
-                cmap="RdBu_r" if signed else "gray_r",
-                vmin=-greatest if signed else 0,
-                vmax=greatest,
-            )
+            rows = rows[:16] / abs(rows[:16]).max(axis=1, keepdims=True).clip(1e-12)
+            strip = np.pad(rows.reshape(-1, side, side), ((0, 16 - len(rows)), (1, 1), (1, 1)))
+            signed = rows.min() < 0
+            style = {"cmap": "RdBu_r", "vmin": -1} if signed else {"cmap": "gray_r", "vmin": 0}
+            axis.imshow(np.concatenate(strip, axis=1), vmax=1, **style)
             axis.set(title=name, xticks=[], yticks=[])
     return drawn
 

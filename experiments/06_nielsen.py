@@ -1,8 +1,8 @@
 """Does Nielsen's first network reach its published accuracy here?
 
 Neural Networks and Deep Learning, chapter 1: 784-30-10 sigmoids, quadratic cost, mini-batches of 10, eta 3,
-30 epochs on 50,000 digits of MNIST, all weights and biases from N(0, 1); published: 95.42 % of the 10,000 test
-digits at the best epoch (and 96.59 % with 100 hidden units, the best of three runs).
+30 epochs on 50,000 digits of MNIST, all weights and biases from N(0, 1). Published: 95.42 % of the 10,000
+test digits at the best epoch (and 96.59 % with 100 hidden units, the best of three runs).
 
 The quadratic cost is C = 1/(2n) sum_x |y - a|^2. `jaxbp.squared_error` is that same C: 1/2 |f - y|^2 for each
 example, the mean over the mini-batch. So eta is the same 3.
