@@ -6,7 +6,8 @@
 3. Unsupervised: an autoencoder that never sees a label; how much of the images it loses, beside PCA with a
    code of the same size, and what a linear model makes of the codes.
 
-The picture shows what the hidden units of the first layer look for, and digits with their reconstruction.
+The picture shows what the hidden units answer to (one that is dead stays blank), and digits with their
+reconstruction.
 
     python -m experiments.05_why_deep_learning
     python -m experiments.05_why_deep_learning --data-dir FOLDER --epochs 10 --seeds 3

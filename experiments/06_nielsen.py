@@ -9,12 +9,14 @@ example, the mean over the mini-batch. So eta is the same 3.
 
     python -m experiments.06_nielsen --data-dir FOLDER
     python -m experiments.06_nielsen --data-dir FOLDER --hidden 100
+    python -m experiments.06_nielsen --data-dir FOLDER --hidden 100 --init scaled_normal
 
 FOLDER has MNIST's four files, or gets them with --download. MEASURED
 """
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import jax
 import jax.numpy as jnp
@@ -33,6 +35,8 @@ class Config:
     download: bool = False
     """Fetch the files if they are not there."""
     hidden: int = 30
+    init: Literal["standard_normal", "scaled_normal"] = "standard_normal"
+    """The weights from N(0, 1), or as in Nielsen's chapter 3 from N(0, 1/n_in)."""
     eta: float = 3.0
     """The learning rate."""
     batch_size: int = 10
@@ -43,7 +47,7 @@ class Config:
 
 
 def start(net: jaxbp.Layer, key: jax.Array) -> dict:
-    """Everything from N(0, 1), the biases too."""
+    """The biases from N(0, 1) too; layers start theirs at 0."""
     key_W, key_b = jax.random.split(key)
     params = net.init(key_W)
     keys = jax.random.split(key_b, len(params))
@@ -61,7 +65,7 @@ def main(config: Config = Config()) -> dict:
         [784, config.hidden, 10],
         jaxbp.sigmoid,
         output=jaxbp.sigmoid,
-        init=jaxbp.initializers.standard_normal,
+        init=getattr(jaxbp.initializers, config.init),
     )
 
     def evaluate(params, x, y):
