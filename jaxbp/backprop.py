@@ -19,7 +19,7 @@ import jax
 
 from jaxbp import errors
 from jaxbp.layers.composition import numbered, residual, split
-from jaxbp.layers.layer import Layer
+from jaxbp.layers.layer import Layer, assert_params
 from jaxbp.losses import Loss
 from jaxbp.typing import Array, Params, Random, Rows, Saved, Scalar, Targets
 
@@ -95,7 +95,7 @@ def forward(net: Layer, params: Params, x: Array, *, key: Random | None = None) 
     parts, params = _parts(net, params)
     f, a, blocks, saved = {0: x}, {}, {}, []
     for (l, part), k in zip(numbered(parts), split(key, len(parts)), strict=True):
-        with errors.within(f"forward: layer {l}"):
+        with errors.within(f"layer {l}"):
             if part.has_params:
                 a[l], s = _open(part).forward(params[l], f[l - 1], key=k)  # a_l = W_l f_{l-1}
                 f[l] = a[l]
@@ -245,7 +245,10 @@ def with_hand_vjp(net: Layer) -> Callable[..., Array]:
 
 def _parts(net: Layer, params: Params) -> tuple[tuple[Layer, ...], Params]:
     """The parts of a chain and their parameters by l; any other layer is a chain of one."""
-    return (net.parts, params) if net.form == "product" else ((net,), {1: params})
+    if net.form != "product":
+        return (net,), {1: params}
+    assert_params(net.name, params, range(1, sum(part.has_params for part in net.parts) + 1))
+    return net.parts, params
 
 
 def _params_like(net: Layer, delta_params: Params) -> Params:

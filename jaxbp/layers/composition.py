@@ -10,7 +10,7 @@ from jaxbp.layers import initializers
 from jaxbp.layers.activations import identity, sigmoid
 from jaxbp.layers.dense import dense
 from jaxbp.layers.initializers import Initializer
-from jaxbp.layers.layer import Layer, no_params
+from jaxbp.layers.layer import Layer, assert_params, no_params
 from jaxbp.typing import Array, Params, Random, Saved
 
 
@@ -72,14 +72,7 @@ def chain(*parts: Layer) -> Layer:
         return {l: part.init(next(keys)) for l, part in numbered(parts) if part.has_params}
 
     def parts_of(params: Params) -> Iterator[tuple[int, Layer, Params]]:
-        if not isinstance(params, dict) or set(params) != set(range(1, L + 1)):
-            got = f"the keys {list(params)}" if isinstance(params, dict) else type(params).__name__
-            hint = "were they made by another network's init?"
-            raise ValueError(
-                errors.message(name, f"parameters as a dict with the keys 1 to {L}", got, hint)
-                if L
-                else errors.message(name, "no parameters, {}", got, hint)
-            )
+        assert_params(name, params, range(1, L + 1))
         for l, part in numbered(parts):
             yield l, part, params[l] if part.has_params else {}
 
@@ -136,12 +129,7 @@ def residual(branch: Layer, skip: Layer = identity) -> Layer:
     parts = {"branch": branch, "skip": skip}
 
     def of(params: Params) -> dict[str, Params]:
-        wanted = {role for role, part in parts.items() if part.has_params}
-        if not isinstance(params, dict) or set(params) != wanted:
-            got = f"the keys {list(params)}" if isinstance(params, dict) else type(params).__name__
-            raise ValueError(
-                errors.message(name, f"parameters as a dict with the keys {sorted(wanted)}", got)
-            )
+        assert_params(name, params, [role for role, part in parts.items() if part.has_params])
         return {"branch": {}, "skip": {}} | params
 
     def add(branch_out: Array, skip_out: Array) -> Array:

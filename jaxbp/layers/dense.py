@@ -6,7 +6,7 @@ import jax.numpy as jnp
 
 from jaxbp import errors
 from jaxbp.layers.initializers import Initializer, glorot_uniform
-from jaxbp.layers.layer import Layer
+from jaxbp.layers.layer import Layer, assert_params
 from jaxbp.typing import Array, Params, Random, Rows, Saved, Tensor
 
 
@@ -56,6 +56,7 @@ def dense(d_in: int, d_out: int, *, bias: bool = True, init: Initializer = gloro
         return params | {"b": jnp.zeros(d_out, params["W"].dtype)} if bias else params
 
     def apply(params: Params, f: Rows, *, key: Random | None = None) -> Rows:
+        assert_params(name, params, ("W", "b") if bias else ("W",))
         if jnp.shape(params["W"]) != (d_out, d_in):
             raise ValueError(
                 errors.message(

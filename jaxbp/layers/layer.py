@@ -1,12 +1,13 @@
 """The contract of a layer: a differentiable map with its derivative written by hand."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Hashable
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import jax
 
+from jaxbp import errors
 from jaxbp.operators import Linear
 from jaxbp.typing import Array, Params, Random, Saved
 
@@ -76,6 +77,23 @@ class Layer:
 
     def __repr__(self) -> str:
         return self.name
+
+
+def assert_params(name: str, params: Params, keys: Collection[Hashable]) -> None:
+    """Raises a ValueError unless ``params`` is a dict with just these keys.
+
+    Example:
+        >>> assert_params("dense(3, 5)", {"W": 0.0}, ["W", "b"])
+        Traceback (most recent call last):
+        ...
+        ValueError: dense(3, 5): expected parameters {W, b}, got {W}; were they made by another network's init?
+    """
+    if not isinstance(params, dict) or params.keys() != set(keys):
+        got = (
+            f"{{{', '.join(map(str, params))}}}" if isinstance(params, dict) else f"a {type(params).__name__}"
+        )
+        expected = f"parameters {{{', '.join(map(str, keys))}}}"
+        raise ValueError(errors.message(name, expected, got, "were they made by another network's init?"))
 
 
 def count_parameters(params: Params) -> int:

@@ -44,7 +44,8 @@ def make_step(
     def step(state: State, x: Array, y: Array) -> tuple[State, Scalar]:
         extra = {"key": jax.random.fold_in(state.key, state.step)} if wants_key else {}
         loss, grads = grad_fn(state.params, x, y, **extra)
-        if jnp.shape(loss) != () or not jax.tree.structure(grads) == jax.tree.structure(state.params):
+        trees = {jax.tree.structure(grads), jax.tree.structure(state.params)}
+        if jnp.shape(loss) != () or len(trees) > 1:
             raise TypeError(
                 errors.message(
                     "fit",
