@@ -93,7 +93,10 @@ def main(config: Config = Config()) -> dict:
     ]
     table("Both conventions", ("l", "W^(l)", "|error + delta_a|", "|W by errors - W by gradients|"), rows)
     count = jaxbp.count_parameters(params)
-    print(f"{count} parameters; E before {bp.loss:.6f}, after {loss_after:.6f}")
+    small = jaxbp.chain(jaxbp.dense(4, 4, bias=False), jaxbp.sigmoid, jaxbp.dense(4, 1))
+    count_4_4_1 = jaxbp.count_parameters(jax.eval_shape(small.init, jax.random.key(0)))
+    print(f"parameters: 3·5 + 5·5 + 5·4 = {count}; of the lecture's 4-4-1 net 4·4 + 4 + 1 = {count_4_4_1}")
+    print(f"E before {bp.loss:.6f}, after {loss_after:.6f}")
     result = {
         "f": bp.trace.f,
         "a": bp.trace.a,
@@ -104,6 +107,7 @@ def main(config: Config = Config()) -> dict:
         "delta_W": {l: bp.deltas.params[l]["W"] for l in (1, 2, 3)},
         "delta_x": bp.deltas.x,
         "parameters": count,
+        "parameters_4_4_1": count_4_4_1,
         "largest_difference_of_errors": max(row[2] for row in rows),
         "largest_difference_of_updates": max(row[3] for row in rows),
     }

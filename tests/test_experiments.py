@@ -66,6 +66,7 @@ def test_forward_3_5_5_4(experiment):
     assert result["largest_difference_of_updates"] < 1e-15
     assert result["loss_after"] < result["loss"]
     assert result["parameters"] == 3 * 5 + 5 * 5 + 5 * 4
+    assert result["parameters_4_4_1"] == 4 * 4 + 4 + 1
 
 
 def test_why_deep_learning(experiment, tmp_path):
@@ -82,3 +83,9 @@ def test_nielsen(experiment, tmp_path):
     result = experiment("06_nielsen", data_dir=DATA, train_size=5_000, epochs=2, seeds=1)
     assert result["median"] > 0.5
     assert has_figure(tmp_path)
+
+
+def test_four_steps(experiment):
+    result = experiment("07_four_steps", y=2, seed=1)
+    assert result["largest_difference"] < 1e-14
+    assert result["J"].shape == (3, 3)
