@@ -12,7 +12,7 @@ reconstruction.
     python -m experiments.05_why_deep_learning
     python -m experiments.05_why_deep_learning --data-dir FOLDER --epochs 10 --seeds 3
 
-The first trains on scikit-learn's digits, 1 minute on 2 CPU cores; the second on MNIST in FOLDER, 4 minutes.
+The first trains on scikit-learn's digits, 1 minute on 2 CPU cores; the second on MNIST in FOLDER, 3 minutes.
 Expected, as medians of 5 seeds and of 3:
 
                                          digits    MNIST
