@@ -156,6 +156,9 @@ def backprop(
         y: targets as the loss takes them.
         key: for dropout; without it dropout is the identity.
 
+    Raises:
+        ValueError: for a loss on logits after a network that ends in its own softmax or sigmoid.
+
     Returns:
         ``bp.loss``, ``bp.mu``, ``bp.trace.a[l]``, ``bp.trace.f[l]``, ``bp.deltas.a[l]``, ``bp.deltas.f[l]``,
         ``bp.deltas.params[l]["W"]`` and ``bp.deltas.x``.
@@ -173,6 +176,7 @@ def backprop(
 
     Source: the lecture, "the four steps".
     """
+    _assert_logits(net, loss)
     trace = forward(net, params, x, key=key)
     f = trace.out
     return Backprop(loss(f, y), loss.mu(f), trace, backward(net, params, trace, loss.delta(f, y)))
@@ -216,6 +220,9 @@ def value_and_grad(net: Layer, loss: Loss) -> ValueAndGrad:
     Returns:
         ``grad_fn(params, x, y, *, key=None)``; a key turns dropout on.
 
+    Raises:
+        ValueError: for a loss on logits after a network that ends in its own softmax or sigmoid.
+
     Example:
         >>> import jax, jax.numpy as jnp, jaxbp
         >>> net, x, y = jaxbp.mlp([3, 5, 2]), jnp.ones((4, 3)), jnp.array([0, 1, 1, 0])
@@ -227,6 +234,7 @@ def value_and_grad(net: Layer, loss: Loss) -> ValueAndGrad:
 
     Source: the lecture, "delta_W: used for training".
     """
+    _assert_logits(net, loss)
     return ValueAndGrad(net, loss)
 
 
@@ -260,6 +268,15 @@ def with_hand_vjp(net: Layer) -> Callable[..., Array]:
 
     apply.defvjp(fwd, bwd)
     return lambda params, f, *, key=None: apply(params, f, key)
+
+
+def _assert_logits(net: Layer, loss: Loss) -> None:
+    """A loss on logits has its own mu; a network that ends in the same function would apply it twice."""
+    last, mu = (net.parts or (net,))[-1].name, getattr(loss.mu, "__name__", "")
+    if last == mu:
+        got = f"a network that ends in {last}"
+        hint = "leave it out, the network's output is the logits"
+        raise ValueError(errors.message(loss.name, f"logits, for it applies {mu} itself", got, hint))
 
 
 def _parts(net: Layer, params: Params) -> tuple[tuple[Layer, ...], Params]:

@@ -10,7 +10,7 @@ from typing import Literal
 
 import jax
 import jax.numpy as jnp
-from jax.scipy.special import logsumexp, xlog1py, xlogy
+from jax.scipy.special import xlog1py, xlogy
 
 from jaxbp import errors
 from jaxbp.typing import Array, Losses, Rows, Scalar, Targets
@@ -133,8 +133,8 @@ def make_softmax_cross_entropy(label_smoothing: float = 0.0) -> Loss:
     """-y^T log S(f) on logits f; delta_f = mu - y with mu = S(f), `jax.nn.softmax`.
 
     y is one label in 0..C-1 for each example (integers, (*n,)), or its one-hot row or probabilities
-    (*n, C) that add to 1. The value is the difference of f to its logsumexp, so that logits of 1e4 are
-    exact. An integer label outside 0..C-1 gives NaN, never another class.
+    (*n, C) that add to 1. The value is taken from `jax.nn.log_softmax`, so that logits of 1e4 are exact. An
+    integer label outside 0..C-1 gives NaN, never another class.
 
     Args:
         label_smoothing: eps in [0, 1]; y becomes (1 - eps) y + eps / C.
@@ -173,15 +173,17 @@ def make_softmax_cross_entropy(label_smoothing: float = 0.0) -> Loss:
         elif y.shape != f.shape:
             expected = f"labels of shape {f.shape[:-1]} or rows of shape {f.shape}"
             raise ValueError(errors.message(name, expected, f"shape {y.shape}"))
-        return (1 - label_smoothing) * y + label_smoothing / C if label_smoothing else y.astype(f.dtype)
+        y = y.astype(f.dtype)
+        return (1 - label_smoothing) * y + label_smoothing / C if label_smoothing else y
 
     def values(f: Rows, y: Targets) -> Losses:
         y = rows(f, y)
-        log_mu = f - logsumexp(f, axis=-1, keepdims=True)
+        log_mu = jax.nn.log_softmax(f, axis=-1)
         return -jnp.where(y == 0, 0, y * log_mu).sum(-1)  # 0 log 0 = 0, for masked logits of -inf
 
     def deltas(f: Rows, y: Targets) -> Rows:
-        return jax.nn.softmax(f, axis=-1) - rows(f, y)
+        y = rows(f, y)
+        return jax.nn.softmax(f, axis=-1) * y.sum(-1, keepdims=True) - y  # y adds to 1, or nearly in float32
 
     suffix = f"(label_smoothing={label_smoothing})" if label_smoothing else ""
     return Loss(name + suffix, values, deltas, mu=jax.nn.softmax, of_classes=True)

@@ -62,7 +62,7 @@ NETS: dict[str, tuple[Layer, tuple[int, ...]]] = {
     ),
     "bare layer": (jaxbp.dense(4, 3), (4,)),
     "bare residual": (jaxbp.residual(jaxbp.dense(4, 4)), (4,)),
-    "no parameters": (jaxbp.chain(jaxbp.tanh, jaxbp.softmax), (4,)),
+    "no parameters": (jaxbp.chain(jaxbp.softmax, jaxbp.tanh), (4,)),
 }
 
 

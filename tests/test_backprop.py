@@ -282,6 +282,18 @@ def test_a_delta_of_another_network():
 @pytest.mark.parametrize(
     ("make", "error", "says"),
     [
+        (
+            lambda: jaxbp.value_and_grad(
+                jaxbp.mlp([3, 2], output=jaxbp.softmax), jaxbp.softmax_cross_entropy
+            ),
+            ValueError,
+            "applies softmax itself, got a network that ends in softmax; leave it out",
+        ),
+        (
+            lambda: jaxbp.backprop(jaxbp.sigmoid, jaxbp.binary_cross_entropy, {}, jnp.ones(2), jnp.ones(2)),
+            ValueError,
+            "applies sigmoid itself",
+        ),
         (lambda: jaxbp.dense(0, 3), ValueError, "sizes of at least 1"),
         (lambda: jaxbp.mlp([3]), ValueError, "at least two sizes"),
         (lambda: jaxbp.mlp([3, 2], jaxbp.make_leaky_relu), TypeError, "activation to be a layer"),
@@ -316,10 +328,12 @@ def test_initialisers_have_their_variance():
         "scaled_normal": 1 / d_in,
         "standard_normal": 1.0,
     }
-    assert {*variances, "orthogonal", "Initializer"} == set(initializers.__all__)
+    assert {*variances, "orthogonal", "zeros", "Initializer"} == set(initializers.__all__)
     for name, variance in variances.items():
         W = getattr(initializers, name)(jax.random.key(0), (d_out, d_in))
         assert float(W.var()) == pytest.approx(variance, rel=0.03), name
+    b = jaxbp.dense(2, 300, bias_init=initializers.standard_normal).init(jax.random.key(0))["b"]
+    assert 0.8 < float(b.var()) < 1.2
     W = initializers.orthogonal(jax.random.key(0), (d_out, d_in))
     assert np.abs(W.T @ W - np.eye(d_in)).max() < 1e-5
 

@@ -102,6 +102,8 @@ def split(
             position[members] = (np.arange(len(members)) + rng.uniform()) / len(members)
         order = order[np.argsort(position[order], kind="stable")]
     parts = np.split(order, np.cumsum(counts)[:-1])
+    if stratify:  # within a part the classes would come in turn
+        parts = [rng.permutation(rows) for rows in parts]
     return tuple(replace(data, x=data.x[rows], y=data.y[rows]) for rows in parts)
 
 

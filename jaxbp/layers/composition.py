@@ -191,6 +191,7 @@ def mlp(
     output: Layer = identity,
     init: Initializer | None = None,
     bias: bool = True,
+    bias_init: Initializer = initializers.zeros,
 ) -> Layer:
     """The multi-layer perceptron f_l = phi(W_l f_{l-1} + b_l), l = 1..L, as a `chain`.
 
@@ -202,6 +203,7 @@ def mlp(
         init: of every W. By default what suits the activation: `he_uniform` for relu and its relatives,
             `glorot_uniform` for the others.
         bias: whether the layers have b.
+        bias_init: of every b.
 
     Raises:
         ValueError: for fewer than two sizes.
@@ -221,6 +223,6 @@ def mlp(
     init = init or _SUITED.get(activation.name.partition("(")[0], initializers.glorot_uniform)
     parts: list[Layer] = []
     for d_in, d_out in pairwise(sizes):
-        parts += [dense(d_in, d_out, bias=bias, init=init), activation]
+        parts += [dense(d_in, d_out, bias=bias, init=init, bias_init=bias_init), activation]
     parts[-1:] = [] if output is identity else [output]
     return chain(*parts)
