@@ -3,6 +3,9 @@
 from jaxbp.backprop import backprop as backprop
 from jaxbp.backprop import value_and_grad as value_and_grad
 from jaxbp.backprop import with_hand_vjp as with_hand_vjp
+from jaxbp.data import Dataset as Dataset
+from jaxbp.data import load as load
+from jaxbp.data import split as split
 from jaxbp.layers import Layer as Layer
 from jaxbp.layers import chain as chain
 from jaxbp.layers import count_parameters as count_parameters
@@ -30,5 +33,12 @@ from jaxbp.losses import binary_cross_entropy_on_probabilities as binary_cross_e
 from jaxbp.losses import make_softmax_cross_entropy as make_softmax_cross_entropy
 from jaxbp.losses import softmax_cross_entropy as softmax_cross_entropy
 from jaxbp.losses import squared_error as squared_error
+from jaxbp.train import DivergenceError as DivergenceError
+from jaxbp.train import EarlyStopping as EarlyStopping
+from jaxbp.train import fit as fit
+from jaxbp.train import make_evaluate as make_evaluate
+from jaxbp.units import fit_linear_unit as fit_linear_unit
+from jaxbp.units import fit_perceptron as fit_perceptron
+from jaxbp.verify import check_network as check_network
 
 __version__ = "0.1.0"

@@ -12,14 +12,14 @@ with the update W += eta delta x^T, is its negative: error_l = -delta_{a_l}.
 """
 
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import jax
 
 from jaxbp import errors
 from jaxbp.layers.composition import numbered, residual, split
-from jaxbp.layers.layer import Layer
+from jaxbp.layers.layer import Layer, assert_params
 from jaxbp.losses import Loss
 from jaxbp.typing import Array, Params, Random, Rows, Saved, Scalar, Targets
 
@@ -95,7 +95,7 @@ def forward(net: Layer, params: Params, x: Array, *, key: Random | None = None) 
     parts, params = _parts(net, params)
     f, a, blocks, saved = {0: x}, {}, {}, []
     for (l, part), k in zip(numbered(parts), split(key, len(parts)), strict=True):
-        with errors.within(f"forward: layer {l}"):
+        with errors.within(f"layer {l}"):
             if part.has_params:
                 a[l], s = _open(part).forward(params[l], f[l - 1], key=k)  # a_l = W_l f_{l-1}
                 f[l] = a[l]
@@ -156,6 +156,9 @@ def backprop(
         y: targets as the loss takes them.
         key: for dropout; without it dropout is the identity.
 
+    Raises:
+        ValueError: for a loss on logits after a network that ends in its own softmax or sigmoid.
+
     Returns:
         ``bp.loss``, ``bp.mu``, ``bp.trace.a[l]``, ``bp.trace.f[l]``, ``bp.deltas.a[l]``, ``bp.deltas.f[l]``,
         ``bp.deltas.params[l]["W"]`` and ``bp.deltas.x``.
@@ -173,16 +176,42 @@ def backprop(
 
     Source: the lecture, "the four steps".
     """
+    _assert_logits(net, loss)
     trace = forward(net, params, x, key=key)
     f = trace.out
     return Backprop(loss(f, y), loss.mu(f), trace, backward(net, params, trace, loss.delta(f, y)))
 
 
-def value_and_grad(net: Layer, loss: Loss) -> Callable[..., tuple[Scalar, Params]]:
+@dataclass(frozen=True)
+class ValueAndGrad:
+    """The function (params, x, y) -> (loss, delta_params) that `value_and_grad` makes.
+
+    Args:
+        net: the network.
+        loss: the loss.
+    """
+
+    net: Layer
+    loss: Loss
+
+    def __call__(
+        self, params: Params, x: Array, y: Targets, *, key: Random | None = None
+    ) -> tuple[Scalar, Params]:
+        """The loss and its gradient; a key turns dropout on."""
+        f, saved = self.net.forward(params, x, key=key)
+        delta_params, _ = self.net.backward(params, saved, self.loss.delta(f, y))
+        return self.loss(f, y), delta_params
+
+    def num_classes(self, params: Params, x: Array) -> int | None:
+        """C, the size of the network's output, if the loss is one of classes: y must fit it."""
+        return jax.eval_shape(self.net.apply, params, x).shape[-1] if self.loss.of_classes else None
+
+
+def value_and_grad(net: Layer, loss: Loss) -> ValueAndGrad:
     """A function (params, x, y) -> (loss, delta_params), by the hand-written backward pass.
 
-    Has the shape of ``jax.value_and_grad`` of the same loss, keeps only what the layers save, and has no
-    delta_x in its result, so that under `jax.jit` the compiler drops the first layer's product for it.
+    It has the shape of ``jax.value_and_grad`` of the same loss, keeps only what the layers save, and has
+    no delta_x in its result, so that under `jax.jit` the compiler drops the first layer's product for it.
 
     Args:
         net: any layer.
@@ -190,6 +219,9 @@ def value_and_grad(net: Layer, loss: Loss) -> Callable[..., tuple[Scalar, Params
 
     Returns:
         ``grad_fn(params, x, y, *, key=None)``; a key turns dropout on.
+
+    Raises:
+        ValueError: for a loss on logits after a network that ends in its own softmax or sigmoid.
 
     Example:
         >>> import jax, jax.numpy as jnp, jaxbp
@@ -202,13 +234,8 @@ def value_and_grad(net: Layer, loss: Loss) -> Callable[..., tuple[Scalar, Params
 
     Source: the lecture, "delta_W: used for training".
     """
-
-    def grad_fn(params: Params, x: Array, y: Targets, *, key: Random | None = None) -> tuple[Scalar, Params]:
-        f, saved = net.forward(params, x, key=key)
-        delta_params, _ = net.backward(params, saved, loss.delta(f, y))
-        return loss(f, y), delta_params
-
-    return grad_fn
+    _assert_logits(net, loss)
+    return ValueAndGrad(net, loss)
 
 
 def with_hand_vjp(net: Layer) -> Callable[..., Array]:
@@ -243,9 +270,21 @@ def with_hand_vjp(net: Layer) -> Callable[..., Array]:
     return lambda params, f, *, key=None: apply(params, f, key)
 
 
+def _assert_logits(net: Layer, loss: Loss) -> None:
+    """A loss on logits has its own mu; a network that ends in the same function would apply it twice."""
+    last, mu = (net.parts or (net,))[-1].name, getattr(loss.mu, "__name__", "")
+    if last == mu:
+        got = f"a network that ends in {last}"
+        hint = "leave it out, the network's output is the logits"
+        raise ValueError(errors.message(loss.name, f"logits, for it applies {mu} itself", got, hint))
+
+
 def _parts(net: Layer, params: Params) -> tuple[tuple[Layer, ...], Params]:
     """The parts of a chain and their parameters by l; any other layer is a chain of one."""
-    return (net.parts, params) if net.form == "product" else ((net,), {1: params})
+    if net.form != "product":
+        return (net,), {1: params}
+    assert_params(net.name, params, range(1, sum(part.has_params for part in net.parts) + 1))
+    return net.parts, params
 
 
 def _params_like(net: Layer, delta_params: Params) -> Params:

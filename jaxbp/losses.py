@@ -10,7 +10,7 @@ from typing import Literal
 
 import jax
 import jax.numpy as jnp
-from jax.scipy.special import logsumexp, xlog1py, xlogy
+from jax.scipy.special import xlog1py, xlogy
 
 from jaxbp import errors
 from jaxbp.typing import Array, Losses, Rows, Scalar, Targets
@@ -28,6 +28,7 @@ class Loss:
         values: ``(f, y) -> (*n,)``, the loss of each example. Plain JAX, the truth that `jax.grad` sees.
         deltas: ``(f, y) -> (*n, C)``, the derivative of each example's loss by its own f.
         mu: ``f -> (*n, C)``, what the network predicts: probabilities, or f itself.
+        of_classes: whether y names one of the C classes, by its label or as a row of probabilities.
         reduction: ``"mean"`` or ``"sum"`` over the examples.
 
     Example:
@@ -45,6 +46,7 @@ class Loss:
     values: Callable[[Rows, Targets], Losses]
     deltas: Callable[[Rows, Targets], Rows]
     mu: Callable[[Rows], Rows]
+    of_classes: bool = False
     reduction: Literal["mean", "sum"] = "mean"
 
     def __call__(self, f: Rows, y: Targets) -> Scalar:
@@ -131,8 +133,8 @@ def make_softmax_cross_entropy(label_smoothing: float = 0.0) -> Loss:
     """-y^T log S(f) on logits f; delta_f = mu - y with mu = S(f), `jax.nn.softmax`.
 
     y is one label in 0..C-1 for each example (integers, (*n,)), or its one-hot row or probabilities
-    (*n, C) that add to 1. The value is the difference of f to its logsumexp, so that logits of 1e4 are
-    exact. An integer label outside 0..C-1 gives NaN, never another class.
+    (*n, C) that add to 1. The value is taken from `jax.nn.log_softmax`, so that logits of 1e4 are exact. An
+    integer label outside 0..C-1 gives NaN, never another class.
 
     Args:
         label_smoothing: eps in [0, 1]; y becomes (1 - eps) y + eps / C.
@@ -171,18 +173,20 @@ def make_softmax_cross_entropy(label_smoothing: float = 0.0) -> Loss:
         elif y.shape != f.shape:
             expected = f"labels of shape {f.shape[:-1]} or rows of shape {f.shape}"
             raise ValueError(errors.message(name, expected, f"shape {y.shape}"))
-        return (1 - label_smoothing) * y + label_smoothing / C if label_smoothing else y.astype(f.dtype)
+        y = y.astype(f.dtype)
+        return (1 - label_smoothing) * y + label_smoothing / C if label_smoothing else y
 
     def values(f: Rows, y: Targets) -> Losses:
         y = rows(f, y)
-        log_mu = f - logsumexp(f, axis=-1, keepdims=True)
+        log_mu = jax.nn.log_softmax(f, axis=-1)
         return -jnp.where(y == 0, 0, y * log_mu).sum(-1)  # 0 log 0 = 0, for masked logits of -inf
 
     def deltas(f: Rows, y: Targets) -> Rows:
-        return jax.nn.softmax(f, axis=-1) - rows(f, y)
+        y = rows(f, y)
+        return jax.nn.softmax(f, axis=-1) * y.sum(-1, keepdims=True) - y  # y adds to 1, or nearly in float32
 
     suffix = f"(label_smoothing={label_smoothing})" if label_smoothing else ""
-    return Loss(name + suffix, values, deltas, mu=jax.nn.softmax)
+    return Loss(name + suffix, values, deltas, mu=jax.nn.softmax, of_classes=True)
 
 
 softmax_cross_entropy = make_softmax_cross_entropy()

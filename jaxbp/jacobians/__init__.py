@@ -2,9 +2,9 @@
 
 from jaxbp.jacobians.chain import Factor as Factor
 from jaxbp.jacobians.chain import JacobianChain as JacobianChain
-from jaxbp.jacobians.chain import jacobian_chain as jacobian_chain
+from jaxbp.jacobians.factors import jacobian_chain as jacobian_chain
 from jaxbp.jacobians.order import Plan as Plan
 from jaxbp.jacobians.parameters import ParameterJacobian as ParameterJacobian
-from jaxbp.jacobians.parameters import PerExample as PerExample
 from jaxbp.jacobians.parameters import parameter_jacobian as parameter_jacobian
-from jaxbp.jacobians.parameters import per_example as per_example
+from jaxbp.jacobians.per_example import PerExample as PerExample
+from jaxbp.jacobians.per_example import per_example as per_example

@@ -7,9 +7,9 @@ For a network f_L = phi_L(W_L ... phi_1(W_1 x)) the product, as it is written on
 and back-propagation is one way to read it: a row delta multiplied from the left, factor by factor.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, NamedTuple, overload
+from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -18,13 +18,8 @@ from jaxbp import errors, operators
 from jaxbp.backprop import Deltas
 from jaxbp.jacobians import show
 from jaxbp.jacobians.order import Plan, make_plan, prefix_products
-from jaxbp.layers.composition import numbered
-from jaxbp.layers.layer import Layer
-from jaxbp.losses import Loss
-from jaxbp.operators import Dense, Linear, Operator, Product, Sum, planning
-from jaxbp.typing import Array, Float, Params, Targets, Tensor
-
-Factors = Literal["rule", "jacrev"]
+from jaxbp.operators import Operator, Product, planning
+from jaxbp.typing import Array, Float, Tensor
 
 
 class Variable(NamedTuple):
@@ -228,179 +223,3 @@ def _rows_by_scan(factors: tuple[Factor, ...], delta: Array) -> list[Array]:
         (delta.reshape(-1) @ prefix[:m])[: factor.J.shape[1]]
         for factor, prefix in zip(factors, prefixes, strict=True)
     ]
-
-
-@overload
-def jacobian_chain(
-    net: Layer,
-    params: Params,
-    x: Array,
-    /,
-    *,
-    factors: Factors = "rule",
-    loss: Loss | None = None,
-    y: Targets | None = None,
-) -> JacobianChain: ...
-
-
-@overload
-def jacobian_chain(
-    functions: Sequence[Callable[[Array], Array]], x: Array, /, *, factors: Factors = "jacrev"
-) -> JacobianChain: ...
-
-
-def jacobian_chain(
-    net: Layer | Sequence[Callable[[Array], Array]],
-    *args: Any,
-    factors: Factors | None = None,
-    loss: Loss | None = None,
-    y: Targets | None = None,
-) -> JacobianChain:
-    """J_{f_L}(x) = J_{f_L}(a_L) W_L ... J_{f_1}(a_1) W_1, every factor named, at one example x.
-
-    ``jacobian_chain(net, params, x)`` is the chain of a network, ``jacobian_chain([f1, f2, ...], x)``
-    that of any functions, f1 acting first. For a batch, `jax.vmap` it.
-
-    Args:
-        net: any layer; or functions of one array.
-        args: the parameters, for a network; then x, one example of floating-point numbers.
-        factors: ``"jacrev"`` differentiates each part's plain function by `jax.jacrev` (`jax.jacfwd`
-            where its input is the smaller), which is the lecture's chain as it stands and the default for
-            functions; ``"rule"`` takes each layer's own structured Jacobian, the default for networks,
-            and is matrix-free for functions.
-        loss: puts J_loss(f_L) = delta_{f_L} before the chain, which then is a single row.
-        y: the target of the loss.
-
-    Returns:
-        A `JacobianChain`: its ``factors``, ``matrix()``, ``pull(delta)``, ``push(v)`` and ``plan()``.
-
-    Raises:
-        TypeError: for an x of integers, or parts that are no functions.
-        ValueError: for a batch, or for factors whose shapes do not meet.
-
-    Example: two weights and a sigmoid at 0, whose slope is 1/4.
-        >>> import jax.numpy as jnp, jaxbp
-        >>> net = jaxbp.mlp([2, 1, 1])
-        >>> params = {1: {"W": jnp.array([[1.0, 2.0]]), "b": jnp.zeros(1)},
-        ...           2: {"W": jnp.array([[8.0]]), "b": jnp.zeros(1)}}
-        >>> J = jacobian_chain(net, params, jnp.zeros(2))
-        >>> J.matrix()
-        Array([[2., 4.]], dtype=float32)
-        >>> [factor.symbol for factor in J.factors]
-        ['J_{a_2}(f_1)', 'J_{f_1}(a_1)', 'J_{a_1}(x)']
-        >>> J.pull(jnp.ones(1)).a[1]
-        Array([2.], dtype=float32)
-
-    Source: the lecture, chain rule and step 4.
-    """
-    if isinstance(net, Layer):
-        params, x = args
-        return _network_chain(net, params, _one_example(net, params, x), factors or "rule", loss, y)
-    (x,) = args
-    _floating(x)
-    return _function_chain(list(net), jnp.asarray(x), factors or "jacrev")
-
-
-def _network_chain(
-    net: Layer, params: Params, x: Array, kind: Factors, loss: Loss | None = None, y: Any = None
-) -> JacobianChain:
-    parts, params = (net.parts, params) if net.form == "product" else ((net,), {1: params})
-    ls = [l for l, _ in numbered(parts)]
-    made: list[Factor] = []
-    f, at = x, X
-    for i, (l, part) in enumerate(numbered(parts)):
-        p = params[l] if part.has_params else {}
-        if part.has_params:
-            at, of = (at if i == 0 else Variable("f", l - 1)), Variable("a", l)
-        else:
-            last = i + 1 == len(parts) or parts[i + 1].has_params
-            of = Variable("f", l) if last else Variable("f", l, (at.primes if at.letter == "f" else 0) + 1)
-        with errors.within(f"jacobian_chain: layer {ls[i]}"):
-            out = part.apply(p, f)
-            J, block = _part(part, p, f, kind)
-        made.insert(0, Factor(J, block, of, at, _meaning(part, l), out.shape, f.shape))
-        f, at = out, of
-    if loss is not None:
-        J = Dense(loss.delta(f, y).reshape(1, -1))
-        made.insert(0, Factor(J, None, LOSS, Variable("f", ls[-1]), f"J_loss(f_{ls[-1]})", (), f.shape))
-    return JacobianChain(tuple(made))
-
-
-def _part(part: Layer, params: Params, f: Array, kind: Factors) -> tuple[Operator, JacobianChain | None]:
-    """The Jacobian of one part, and the chain of a residual block's branch."""
-    if part.form == "sum":
-        branch, skip = part.parts
-        p = {"branch": {}, "skip": {}} | params
-        inner = _network_chain(branch, p["branch"], f, kind)
-        skip_J, _ = _part(skip, p["skip"], f, kind)
-        return Sum((skip_J, inner.operator)), inner if branch.has_params else None
-    if kind == "rule":
-        return part.jacobian(params, f), None  # type: ignore[misc]
-    return _dense_by_autodiff(lambda f: part.apply(params, f), f), None
-
-
-def _dense_by_autodiff(fn: Callable[[Array], Array], x: Array) -> Dense:
-    out = jax.eval_shape(fn, x)
-    mode = jax.jacfwd if x.size < out.size else jax.jacrev
-    return Dense(mode(fn)(x).reshape(out.size, x.size))
-
-
-def _function_chain(functions: list[Any], x: Array, kind: Factors) -> JacobianChain:
-    made: list[Factor] = []
-    f, at = x, X
-    for l, fn in enumerate(functions, 1):
-        if not callable(fn):
-            expected = f"functions of one array, function {l} to be one"
-            hint = "a network is jacobian_chain(net, params, x)" if isinstance(fn, Layer) else ""
-            raise TypeError(errors.message("jacobian_chain", expected, repr(fn), hint))
-        of = Variable("f", l)
-        with errors.within(
-            f"jacobian_chain: function {l} at f_{l - 1} of shape {f.shape}, from function {l - 1}"
-        ):
-            out = jax.eval_shape(fn, f)
-            J = Linear(fn, f) if kind == "rule" else _dense_by_autodiff(fn, f)
-            made.insert(0, Factor(J, None, of, at, getattr(fn, "__name__", repr(fn)), out.shape, f.shape))
-            f, at = fn(f), of
-    return JacobianChain(tuple(made))
-
-
-def _meaning(part: Layer, l: int) -> str:
-    """How the factor is written: W_l, diag(sigmoid'), I + J_branch."""
-    name = part.name.partition("(")[0]
-    return {
-        "dense": f"W_{l}",
-        "flatten": "I",
-        "identity": "I",
-        "dropout": "I",
-        "softmax": "diag(mu) - mu mu^T",
-        "residual": "I + J_branch"
-        if part.parts and part.parts[1].name == "identity"
-        else "J_skip + J_branch",
-    }.get(name, f"J_{name}" if part.has_params else f"diag({name}'(a_{l}))")
-
-
-def _floating(x: Any) -> None:
-    dtype = jnp.result_type(x)
-    if not jnp.issubdtype(dtype, jnp.floating):
-        hint = "derivatives are by real numbers, x.astype(float)"
-        raise TypeError(errors.message("jacobian_chain", "floating-point x", str(dtype), hint))
-
-
-def _one_example(net: Layer, params: Params, x: Any) -> Array:
-    """X, if it is one example: no network that takes x also takes x[0], unless x is a batch."""
-    _floating(x)
-    x = jnp.asarray(x)
-    if x.ndim > 1:
-        try:
-            jax.eval_shape(net.apply, params, x[0])
-        except (ValueError, TypeError):
-            return x
-        raise ValueError(
-            errors.message(
-                "jacobian_chain",
-                "one example x",
-                f"shape {x.shape}, a batch of {x.shape[0]}",
-                "jax.vmap(lambda x: jacobian_chain(net, params, x).matrix())(x), or x[0]",
-            )
-        )
-    return x

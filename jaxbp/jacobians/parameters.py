@@ -66,11 +66,11 @@ class ParameterJacobian:
 
         Source: Jacot et al. 2018; by structure, Novak et al. 2022, arXiv 2206.08720.
         """
-        return sum(map(outer.gram, self._blocks()), jnp.zeros(()))
+        return sum(map(outer.gram, self.blocks()), jnp.zeros(()))
 
     def ntk_trace(self) -> Scalar:
         """The trace of the NTK, |J|^2, without the NTK."""
-        return sum((outer.squared_norms(block).sum() for block in self._blocks()), jnp.zeros(()))
+        return sum((outer.squared_norms(block).sum() for block in self.blocks()), jnp.zeros(()))
 
     def ggn_diagonal(self, loss: ExampleLoss, y: Targets | None = None) -> Params:
         """The diagonal of the generalised Gauss-Newton matrix, sum_n J_n^T H_n J_n.
@@ -98,7 +98,7 @@ class ParameterJacobian:
                 raise ValueError(errors.message("ggn_diagonal", expected, "none", "ggn_diagonal(loss, y)"))
             y = loss.mu(self.out)
         divisor = len(self.out) if isinstance(loss, Loss) and loss.reduction == "mean" else 1
-        gradient = _loss_gradient(loss)
+        gradient = loss_gradient(loss)
 
         def curved(f: Array, y: Any, J: Array) -> Array:
             """H J for one example, J (C, ...): forward over the hand-written delta, column by column."""
@@ -113,9 +113,7 @@ class ParameterJacobian:
             delta={k: H(self.out, y, delta) for k, delta in self.delta.items()},
             entrywise={i: H(self.out, y, J) for i, J in self.entrywise.items()},
         )
-        return self._tree(
-            [outer.product_sum(*pair) for pair in zip(self._blocks(), H_J._blocks(), strict=True)]
-        )
+        return self.tree([outer.product_sum(*pair) for pair in zip(self.blocks(), H_J.blocks(), strict=True)])
 
     def predictive_variance(self, sigma: Params) -> Float[Array, "N C"]:
         """diag(J Sigma J^T): the variance of each output under theta ~ N(params, Sigma), linearised.
@@ -135,7 +133,7 @@ class ParameterJacobian:
         got: Any = jax.tree.structure(sigma)
         if got != tree:
             raise ValueError(errors.message("predictive_variance", f"sigma as the tree {tree}", f"{got}"))
-        variances = map(outer.weighted_squares, self._blocks(), jax.tree.leaves(sigma))
+        variances = map(outer.weighted_squares, self.blocks(), jax.tree.leaves(sigma))
         return sum(variances, jnp.zeros(()))
 
     def matrix(self, *, limit: int = 2**30) -> Float[Array, "N C P"]:
@@ -153,9 +151,9 @@ class ParameterJacobian:
             expected = f"at most {_human(limit)} for J of shape {(N, C, P)}"
             hint = "ntk, ggn_diagonal and predictive_variance do without it; else raise limit"
             raise ValueError(errors.message("ParameterJacobian.matrix", expected, _human(size), hint))
-        return jnp.concatenate([outer.formed(block).reshape(N, C, -1) for block in self._blocks()], axis=-1)
+        return jnp.concatenate([outer.formed(block).reshape(N, C, -1) for block in self.blocks()], axis=-1)
 
-    def _blocks(self) -> list[Block]:
+    def blocks(self) -> list[Block]:
         """The Jacobian by each leaf of the parameters."""
         leaves = jax.tree.leaves(self.params)
         blocks: dict[int, Block] = {i: Entrywise(J) for i, J in self.entrywise.items()}
@@ -168,7 +166,8 @@ class ParameterJacobian:
             blocks[i] = Outer(delta, f, use.out_axes + use.in_axes, leaves[i].shape)
         return [blocks[i] for i in range(len(leaves))]
 
-    def _tree(self, leaves: list[Array]) -> Params:
+    def tree(self, leaves: list[Array]) -> Params:
+        """Leaves in the tree of the parameters."""
         return jax.tree.unflatten(jax.tree.structure(self.params), leaves)
 
     def __repr__(self) -> str:
@@ -195,144 +194,6 @@ class ParameterJacobian:
             "bytes": self.nbytes,
             "matrix_bytes": N * C * P * self.out.dtype.itemsize,
         }
-
-
-@jax.tree_util.register_dataclass
-@dataclass(frozen=True, repr=False, eq=False)
-class PerExample:
-    """The gradient g_n of each example's loss, held as deltas and activations; from `per_example`.
-
-    Args:
-        jacobian: the Jacobian of the N losses, a `ParameterJacobian` with C = 1.
-    """
-
-    jacobian: ParameterJacobian
-
-    @property
-    def losses(self) -> Float[Array, " N"]:
-        """The loss of each example."""
-        return self.jacobian.out
-
-    def gradients(self) -> Params:
-        """G_n, formed: a tree like the parameters with a leading axis N."""
-        return self.jacobian._tree([outer.formed(block)[:, 0] for block in self.jacobian._blocks()])
-
-    def squared_norms(self) -> Float[Array, " N"]:
-        """|g_n|^2 over all parameters.
-
-        Source: Goodfellow 2015, arXiv 1510.01799; with shared weights Rochette et al. 2019, Li et al. 2022.
-        """
-        norms = [outer.squared_norms(block)[:, 0] for block in self.jacobian._blocks()]
-        return sum(norms, jnp.zeros(()))
-
-    def mean(self) -> Params:
-        """1/N sum_n g_n, the gradient of the mean loss."""
-        return self._weighted_mean(jnp.ones_like(self.losses))
-
-    def clipped_mean(self, c: float | Scalar) -> Params:
-        """1/N sum_n g_n min(1, c / |g_n|), each gradient clipped to norm c, as private training needs it.
-
-        Args:
-            c: the largest norm, over all parameters together; positive.
-
-        Source: Abadi et al. 2016, arXiv 1607.00133; in one backward pass, Bu et al. 2023, arXiv 2210.00038.
-        """
-        norms = jnp.sqrt(self.squared_norms())
-        # A gradient of zero has nothing to clip, and c / 0 would be infinite: the minimum is 1.
-        return self._weighted_mean(jnp.minimum(1, c / norms))
-
-    def second_moment(self) -> Params:
-        """1/N sum_n g_n^2, entry by entry."""
-        blocks = self.jacobian._blocks()
-        return self.jacobian._tree([outer.product_sum(block, block) / len(self.losses) for block in blocks])
-
-    def variance(self) -> Params:
-        """1/N sum_n (g_n - mean)^2, entry by entry.
-
-        Found as second moment - mean^2, so that an entry whose gradients hardly differ is exact only to
-        the rounding of its second moment.
-        """
-        return jax.tree.map(lambda s, m: jnp.maximum(s - m**2, 0), self.second_moment(), self.mean())
-
-    def noise_scale(self) -> Scalar:
-        """The gradient noise scale tr(Sigma) / |G|^2.
-
-        It is about the batch size beyond which larger batches cease to help. Both are
-        the unbiased estimates from this batch: tr(Sigma) = N / (N - 1) (1/N sum_n |g_n|^2 -
-        |mean|^2), and |G|^2 = |mean|^2 - tr(Sigma) / N.
-
-        Raises:
-            ValueError: for a single example.
-
-        Source: McCandlish et al. 2018, arXiv 1812.06162, appendix A.1.
-        """
-        N = len(self.losses)
-        if N < 2:
-            raise ValueError(errors.message("noise_scale", "at least two examples", f"{N}"))
-        mean = sum((jnp.sum(leaf**2) for leaf in jax.tree.leaves(self.mean())), jnp.zeros(()))
-        trace = N / (N - 1) * (self.squared_norms().mean() - mean)
-        return trace / (mean - trace / N)
-
-    def _weighted_mean(self, w: Array) -> Params:
-        blocks, N = self.jacobian._blocks(), len(w)
-        return self.jacobian._tree([outer.weighted_sum(block, w[:, None] / N) for block in blocks])
-
-    def __repr__(self) -> str:
-        return f"gradients of {len(self.losses)} losses\n" + repr(self.jacobian)
-
-    def _repr_html_(self) -> str:
-        return f"<pre>{self!r}</pre>"
-
-    def to_dict(self) -> dict[str, Any]:
-        """Shape and sizes, ready for JSON."""
-        return self.jacobian.to_dict()
-
-
-def per_example(net: Network, loss: ExampleLoss, params: Params, x: Array, y: Targets) -> PerExample:
-    """The gradient g_n of each of N examples' losses, as factors: g_n by W is delta_n^T f_n.
-
-    One forward and one backward pass; nothing of the size N P is formed unless ``gradients()`` is called.
-    The gradients are those of each example's own loss, without the 1/N of a mean.
-
-    Args:
-        net: any layer, or any function ``(params, x) -> f`` of one example; weights that it uses
-            otherwise than in products are formed entry by entry, at N times their size.
-        loss: a `Loss`, or ``(f, y) -> scalar`` of one example.
-        params: any pytree of arrays.
-        x: N examples, (N, ...).
-        y: N targets.
-
-    Returns:
-        A `PerExample`: ``gradients()``, ``squared_norms()``, ``mean()``, ``clipped_mean(c)``,
-        ``second_moment()``, ``variance()`` and ``noise_scale()``.
-
-    Raises:
-        ValueError: when x and y are not of one length N.
-        TypeError: for parameters that are no floating-point numbers.
-
-    Example: f = W x with squared error, so that g_n = (f - y) x^T.
-        >>> import jaxbp
-        >>> net, params = jaxbp.dense(2, 1, bias=False), {"W": jnp.array([[1.0, 1.0]])}
-        >>> x, y = jnp.array([[1.0, 2.0], [3.0, 4.0]]), jnp.array([[2.0], [5.0]])
-        >>> g = per_example(net, jaxbp.squared_error, params, x, y)
-        >>> g.gradients()["W"], g.squared_norms()
-        (Array([[[1., 2.]],
-               [[6., 8.]]], dtype=float32), Array([  5., 100.], dtype=float32))
-        >>> g.clipped_mean(1.0)["W"]
-        Array([[0.5236068, 0.8472136]], dtype=float32)
-
-    Source: the lecture, step 4, delta_{W_l} = delta_{a_l}^T f_{l-1}^T, one example at a time.
-    """
-    if jnp.ndim(y) == 0 or len(y) != len(x):
-        got = f"x of shape {jnp.shape(x)} and y of shape {jnp.shape(y)}"
-        raise ValueError(errors.message("per_example", "N examples and N targets", got))
-    apply, gradient = _apply(net), _loss_gradient(loss)
-    value = (lambda f, y: loss.values(f, y).sum()) if isinstance(loss, Loss) else loss
-
-    def backward(f: Array, y: Any) -> tuple[Scalar, Array]:
-        return value(f, y), gradient(f, y)[None]
-
-    return PerExample(_jacobian("per_example", apply, params, x, y, backward))
 
 
 def parameter_jacobian(net: Network, params: Params, x: Array) -> ParameterJacobian:
@@ -366,18 +227,20 @@ def parameter_jacobian(net: Network, params: Params, x: Array) -> ParameterJacob
     def backward(f: Array, _: Any) -> tuple[Array, Array]:
         return f, jnp.eye(f.size, dtype=f.dtype).reshape(f.size, *f.shape)
 
-    return _jacobian("parameter_jacobian", _apply(net), params, x, x, backward)
+    return by_taps("parameter_jacobian", network(net), params, x, x, backward)
 
 
-def _apply(net: Network) -> Callable[[Params, Any], Array]:
+def network(net: Network) -> Callable[[Params, Any], Array]:
+    """The function (params, x) -> f of one example."""
     return net.apply if isinstance(net, Layer) else net
 
 
-def _loss_gradient(loss: ExampleLoss) -> Callable[[Array, Any], Array]:
+def loss_gradient(loss: ExampleLoss) -> Callable[[Array, Any], Array]:
+    """The function (f, y) -> delta_f of one example: by hand for a `Loss`."""
     return loss.deltas if isinstance(loss, Loss) else jax.grad(loss)
 
 
-def _jacobian(
+def by_taps(
     where: str,
     apply: Callable[[Params, Any], Array],
     params: Params,

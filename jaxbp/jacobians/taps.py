@@ -17,6 +17,7 @@ import jax
 import jax.numpy as jnp
 from jax.extend.core import ClosedJaxpr, Jaxpr, Literal, jaxpr_as_fun
 
+from jaxbp import errors
 from jaxbp.typing import Array
 
 
@@ -129,10 +130,12 @@ def _evaluate(fn: Callable[[Any, Any], Array], params: Any, x: Any, run: _Run) -
     weights = [_Weight(i, tuple(range(jnp.ndim(leaf)))) for i, leaf in enumerate(leaves)]
     inputs = [*leaves, *jax.tree.leaves(x)]
     labels = [*weights, *[None] * (len(inputs) - len(leaves))]
-    (out,), (label,) = _evaluate_jaxpr(closed.jaxpr, closed.consts, inputs, labels, run)
+    outs, (label, *_) = _evaluate_jaxpr(closed.jaxpr, closed.consts, inputs, labels, run)
+    if len(outs) != 1:
+        raise ValueError(errors.message("the network", "one array as its output", f"{len(outs)} arrays"))
     if isinstance(label, _Weight):
         run.entrywise.add(label.leaf)
-    result: Array = out
+    result: Array = outs[0]
     return result
 
 

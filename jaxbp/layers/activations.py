@@ -5,7 +5,7 @@
 | identity     | a                           | R              | 1                                | -      |
 | sigmoid      | 1 / (1 + e^-a)              | (0, 1)         | f (1 - f)                        | f      |
 | tanh         | tanh a                      | (-1, 1)        | 1 - f^2                          | f      |
-| relu         | max(a, 0)                   | [0, inf)       | 1 if a > 0 else 0                | f      |
+| relu         | max(a, 0)                   | [0, inf)       | 1 if a > 0 else 0                | a > 0  |
 | leaky_relu   | a if a >= 0 else 0.01 a     | R              | 1 if a >= 0 else 0.01            | a >= 0 |
 | softplus     | log(1 + e^a)                | (0, inf)       | 1 - e^-f = sigmoid(a)            | f      |
 | gelu         | a (1 + tanh u) / 2          | [-0.17, inf)   | see `gelu`                       | a      |
@@ -57,7 +57,7 @@ def elementwise(
     Args:
         name: how it prints.
         phi: the activation, plain JAX.
-        slope: phi'(a), as a function of what is saved.
+        slope: phi'(a), as a function of what is saved; a mask where it is 0 or 1.
         saves: what the slope is a function of: the ``"input"`` a, the ``"output"`` f, or any function of
             a. Prefer the output where it determines the slope: the next layer saves it anyway.
 
@@ -80,10 +80,12 @@ def elementwise(
         return out, out if saves == "output" else f if saves == "input" else saves(f)
 
     def backward(params: Params, saved: Saved, delta_out: Tensor) -> tuple[Params, Tensor]:
-        return {}, delta_out * slope(saved)
+        phi_prime = slope(saved)
+        mask = phi_prime.dtype == jnp.bool
+        return {}, jnp.where(phi_prime, delta_out, 0) if mask else delta_out * phi_prime
 
     def jacobian(params: Params, f: Tensor) -> Operator:
-        return Diagonal(slope(forward(params, f)[1]).reshape(-1))
+        return Diagonal(backward(params, forward(params, f)[1], jnp.ones_like(f))[1].reshape(-1))
 
     return Layer(name, apply, forward, backward, jacobian=jacobian)
 
@@ -106,7 +108,7 @@ def _silu_slope(a: Array) -> Array:
 sigmoid = elementwise("sigmoid", jax.nn.sigmoid, lambda f: f * (1 - f), saves="output")
 # (1 - f)(1 + f) rather than 1 - f^2: near saturation 1 - f is exact and 1 - f^2 has lost its digits.
 tanh = elementwise("tanh", jnp.tanh, lambda f: (1 - f) * (1 + f), saves="output")
-relu = elementwise("relu", jax.nn.relu, lambda f: (f > 0).astype(f.dtype), saves="output")
+relu = elementwise("relu", jax.nn.relu, lambda up: up, saves=lambda a: a > 0)
 softplus = elementwise("softplus", jax.nn.softplus, lambda f: -jnp.expm1(-f), saves="output")
 gelu = elementwise("gelu", jax.nn.gelu, _gelu_slope, saves="input")
 gelu_exact = elementwise(
@@ -118,28 +120,18 @@ silu = elementwise("silu", jax.nn.silu, _silu_slope, saves="input")
 def make_leaky_relu(negative_slope: float) -> Layer:
     """f = a where a >= 0, else ``negative_slope`` a; the slope at 0 is 1, as in `jax.nn.leaky_relu`.
 
-    Saves the mask a >= 0, a byte an entry.
-
     Example:
         >>> make_leaky_relu(0.2).apply({}, jnp.array([-1.0, 1.0]))
         Array([-0.2,  1. ], dtype=float32)
 
     Source: Maas et al. 2013.
     """
-
-    def apply(params: Params, f: Tensor, *, key: Random | None = None) -> Tensor:
-        return jax.nn.leaky_relu(f, negative_slope)
-
-    def forward(params: Params, f: Tensor, *, key: Random | None = None) -> tuple[Tensor, Saved]:
-        return apply(params, f), f >= 0
-
-    def backward(params: Params, saved: Saved, delta_out: Tensor) -> tuple[Params, Tensor]:
-        return {}, jnp.where(saved, delta_out, negative_slope * delta_out)
-
-    def jacobian(params: Params, f: Tensor) -> Operator:
-        return Diagonal(jnp.where(f >= 0, 1, negative_slope).astype(f.dtype).reshape(-1))
-
-    return Layer(f"leaky_relu({negative_slope})", apply, forward, backward, jacobian=jacobian)
+    return elementwise(
+        f"leaky_relu({negative_slope})",
+        lambda a: jax.nn.leaky_relu(a, negative_slope),
+        lambda up: jnp.where(up, 1.0, negative_slope),
+        saves=lambda a: a >= 0,
+    )
 
 
 leaky_relu = make_leaky_relu(0.01)

@@ -10,7 +10,7 @@ from jaxbp.layers import initializers
 from jaxbp.layers.activations import identity, sigmoid
 from jaxbp.layers.dense import dense
 from jaxbp.layers.initializers import Initializer
-from jaxbp.layers.layer import Layer, no_params
+from jaxbp.layers.layer import Layer, assert_params, no_params
 from jaxbp.operators import Identity, Operator, Product, Sum
 from jaxbp.typing import Array, Params, Random, Saved
 
@@ -73,14 +73,7 @@ def chain(*parts: Layer) -> Layer:
         return {l: part.init(next(keys)) for l, part in numbered(parts) if part.has_params}
 
     def parts_of(params: Params) -> Iterator[tuple[int, Layer, Params]]:
-        if not isinstance(params, dict) or set(params) != set(range(1, L + 1)):
-            got = f"the keys {list(params)}" if isinstance(params, dict) else type(params).__name__
-            hint = "were they made by another network's init?"
-            raise ValueError(
-                errors.message(name, f"parameters as a dict with the keys 1 to {L}", got, hint)
-                if L
-                else errors.message(name, "no parameters, {}", got, hint)
-            )
+        assert_params(name, params, range(1, L + 1))
         for l, part in numbered(parts):
             yield l, part, params[l] if part.has_params else {}
 
@@ -147,12 +140,7 @@ def residual(branch: Layer, skip: Layer = identity) -> Layer:
     parts = {"branch": branch, "skip": skip}
 
     def of(params: Params) -> dict[str, Params]:
-        wanted = {role for role, part in parts.items() if part.has_params}
-        if not isinstance(params, dict) or set(params) != wanted:
-            got = f"the keys {list(params)}" if isinstance(params, dict) else type(params).__name__
-            raise ValueError(
-                errors.message(name, f"parameters as a dict with the keys {sorted(wanted)}", got)
-            )
+        assert_params(name, params, [role for role, part in parts.items() if part.has_params])
         return {"branch": {}, "skip": {}} | params
 
     def add(branch_out: Array, skip_out: Array) -> Array:
@@ -225,6 +213,7 @@ def mlp(
     output: Layer = identity,
     init: Initializer | None = None,
     bias: bool = True,
+    bias_init: Initializer = initializers.zeros,
 ) -> Layer:
     """The multi-layer perceptron f_l = phi(W_l f_{l-1} + b_l), l = 1..L, as a `chain`.
 
@@ -236,6 +225,7 @@ def mlp(
         init: of every W. By default what suits the activation: `he_uniform` for relu and its relatives,
             `glorot_uniform` for the others.
         bias: whether the layers have b.
+        bias_init: of every b.
 
     Raises:
         ValueError: for fewer than two sizes.
@@ -255,6 +245,6 @@ def mlp(
     init = init or _SUITED.get(activation.name.partition("(")[0], initializers.glorot_uniform)
     parts: list[Layer] = []
     for d_in, d_out in pairwise(sizes):
-        parts += [dense(d_in, d_out, bias=bias, init=init), activation]
+        parts += [dense(d_in, d_out, bias=bias, init=init, bias_init=bias_init), activation]
     parts[-1:] = [] if output is identity else [output]
     return chain(*parts)

@@ -2,16 +2,24 @@
 
 import math
 
+import jax
 import jax.numpy as jnp
 
 from jaxbp import errors
-from jaxbp.layers.initializers import Initializer, glorot_uniform
-from jaxbp.layers.layer import Layer
+from jaxbp.layers.initializers import Initializer, glorot_uniform, zeros
+from jaxbp.layers.layer import Layer, assert_params
 from jaxbp.operators import Dense, Identity, Kronecker, Operator
 from jaxbp.typing import Array, Params, Random, Rows, Saved, Tensor
 
 
-def dense(d_in: int, d_out: int, *, bias: bool = True, init: Initializer = glorot_uniform) -> Layer:
+def dense(
+    d_in: int,
+    d_out: int,
+    *,
+    bias: bool = True,
+    init: Initializer = glorot_uniform,
+    bias_init: Initializer = zeros,
+) -> Layer:
     """a = W f + b, with parameters ``{"W": (d_out, d_in), "b": (d_out,)}``.
 
     On rows this is f W^T + b; backward, delta_W = delta_a^T f and delta_b = delta_a, both summed over
@@ -21,8 +29,9 @@ def dense(d_in: int, d_out: int, *, bias: bool = True, init: Initializer = gloro
         d_in: the size of f.
         d_out: the size of a.
         bias: without it there is no b.
-        init: the initialiser of W, see `jaxbp.layers.initializers`; b starts at zero. The default suits
-            sigmoid and tanh; `mlp` chooses by its activation.
+        init: the initialiser of W, see `jaxbp.layers.initializers`. The default suits sigmoid and tanh;
+            `mlp` chooses by its activation.
+        bias_init: the initialiser of b.
 
     Returns:
         A layer from (*n, d_in) to (*n, d_out).
@@ -53,10 +62,12 @@ def dense(d_in: int, d_out: int, *, bias: bool = True, init: Initializer = gloro
         raise ValueError(errors.message(name, "sizes of at least 1", f"d_in = {d_in}, d_out = {d_out}"))
 
     def initialise(key: Random) -> Params:
-        params = {"W": init(key, (d_out, d_in))}
-        return params | {"b": jnp.zeros(d_out, params["W"].dtype)} if bias else params
+        key_W, key_b = jax.random.split(key)
+        params = {"W": init(key_W, (d_out, d_in))}
+        return params | {"b": bias_init(key_b, (d_out,))} if bias else params
 
     def apply(params: Params, f: Rows, *, key: Random | None = None) -> Rows:
+        assert_params(name, params, ("W", "b") if bias else ("W",))
         if jnp.shape(params["W"]) != (d_out, d_in):
             raise ValueError(
                 errors.message(

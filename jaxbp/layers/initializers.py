@@ -10,6 +10,8 @@ sizes, the variance of an entry is
     standard_normal   1                      Nielsen's first networks
     orthogonal        W W^T = I or W^T W = I   Saxe et al. 2013
 
+    zeros             0                      the default of b
+
 where a ``normal`` of the first three is truncated at two standard deviations, as in Keras and Flax.
 """
 
@@ -33,6 +35,7 @@ lecun_normal: Initializer = _init.lecun_normal(**_axes)
 scaled_normal: Initializer = _init.variance_scaling(1.0, "fan_in", "normal", **_axes)
 standard_normal: Initializer = _init.normal(1.0)
 orthogonal: Initializer = _init.orthogonal()
+zeros: Initializer = _init.zeros
 
 __all__ = [
     "Initializer",
@@ -45,4 +48,5 @@ __all__ = [
     "orthogonal",
     "scaled_normal",
     "standard_normal",
+    "zeros",
 ]

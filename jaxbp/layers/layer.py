@@ -1,13 +1,14 @@
 """The contract of a layer: a differentiable map with its derivative written by hand."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Hashable
 from dataclasses import dataclass
 from typing import Literal
 
 import jax
 from jax.tree_util import Partial
 
+from jaxbp import errors
 from jaxbp.operators import Linear, Operator
 from jaxbp.typing import Array, Params, Random, Saved
 
@@ -77,6 +78,23 @@ class Layer:
 
     def __repr__(self) -> str:
         return self.name
+
+
+def assert_params(name: str, params: Params, keys: Collection[Hashable]) -> None:
+    """Raises a ValueError unless ``params`` is a dict with just these keys.
+
+    Example:
+        >>> assert_params("dense", {"W": 0.0}, ["W", "b"])
+        Traceback (most recent call last):
+        ...
+        ValueError: dense: expected parameters {W, b}, got {W}; were they made by another network's init?
+    """
+    if not isinstance(params, dict) or params.keys() != set(keys):
+        got = (
+            f"{{{', '.join(map(str, params))}}}" if isinstance(params, dict) else f"a {type(params).__name__}"
+        )
+        expected = f"parameters {{{', '.join(map(str, keys))}}}"
+        raise ValueError(errors.message(name, expected, got, "were they made by another network's init?"))
 
 
 def count_parameters(params: Params) -> int:

@@ -20,17 +20,14 @@ import jax.numpy as jnp
 
 from jaxbp import errors
 from jaxbp.operators import planning
+from jaxbp.operators.composites import Kronecker, Linear, Product, Sum
 from jaxbp.operators.records import (
     Dense,
     Diagonal,
     DiagonalPlusLowRank,
     Identity,
-    Kronecker,
-    Linear,
     Operator,
-    Product,
     Scaled,
-    Sum,
 )
 from jaxbp.typing import Array
 

@@ -16,17 +16,14 @@ from typing import Any, Literal, NamedTuple
 import jax
 
 from jaxbp import errors
+from jaxbp.operators.composites import Kronecker, Linear, Product, Sum
 from jaxbp.operators.records import (
     Dense,
     Diagonal,
     DiagonalPlusLowRank,
     Identity,
-    Kronecker,
-    Linear,
     Operator,
-    Product,
     Scaled,
-    Sum,
 )
 
 Order = Literal["optimal", "reverse", "forward"]

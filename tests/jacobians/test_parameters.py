@@ -279,6 +279,12 @@ def test_bad_use(key):
         parameter_jacobian(net, params, jnp.ones((5, 3), int))
     with pytest.raises(TypeError, match=r"floating-point parameters, got params\['W'\] of int32"):
         parameter_jacobian(lambda p, x: p["W"] @ x, {"W": jnp.ones((2, 3), int)}, x)
+    with pytest.raises(
+        ValueError, match="per_example: the network: expected one array as its output, got 2 arrays"
+    ):
+        per_example(
+            lambda p, x: (p["W"] @ x, x), jaxbp.squared_error, {"W": jnp.ones((2, 3))}, x, jnp.ones((5, 2))
+        )
     with pytest.raises(ValueError, match="predictive_variance: expected sigma as the tree"):
         parameter_jacobian(net, params, x).predictive_variance({"W": 1.0})
     with pytest.raises(ValueError, match="at least two examples"):

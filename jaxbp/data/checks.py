@@ -1,0 +1,227 @@
+"""The one validation pass on the host: what would fail silently on the device is refused here."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxbp.data.dataset import Dataset
+from jaxbp.errors import message
+
+_SHOWN = 5  # rows or labels that a message lists before it says how many there are
+
+
+def assert_data(x: Any, y: Any, *, num_classes: int | None = None, where: str = "data") -> Dataset:
+    """Return x and y as the device will hold them, or raise: one pass, once for each data set.
+
+    The dtype of y decides what it means. INTEGER y are class labels, any shape (N, ...), each in
+    0..num_classes-1; where num_classes is None it is inferred as max(y) + 1 and every class must then
+    occur. FLOAT y with num_classes None are targets of any shape, y = x (an autoencoder) among them;
+    float y with num_classes are rows of class probabilities (N, ..., num_classes), one-hot among
+    them. Where float64 or int64 become 32 bits (JAX's default), the narrowed arrays come back, and a
+    value that would turn to inf or wrap is refused. Cost: about one read of x.
+
+    Args:
+        x: inputs, a NumPy or JAX array (N, ...), float (int32 or int64 for token-like inputs).
+        y: labels or targets, (N, ...).
+        num_classes: C; give it where a set may lack a class (a test set, a small sample).
+        where: what messages call the data, for instance "test data".
+
+    Returns:
+        A Dataset named ``where``; labels are int32.
+
+    Raises:
+        TypeError: x or y has a dtype that does arithmetic wrongly or not at all (uint8 pixels, bool,
+            text, ragged lists), or labels are floats where num_classes asks for classes.
+        ValueError: no example, lengths that differ, a label outside 0..C-1, classes that do not
+            occur with num_classes None, NaN or inf, probabilities that do not sum to 1, or a value
+            that changes to inf or wraps in 32 bits.
+
+    Example:
+        >>> import numpy as np
+        >>> assert_data(np.zeros((3, 2), np.float32), np.array([0, 2, 1]))
+        data: 3 examples, x (3, 2) float32, y (3,) int32, 3 classes
+        >>> assert_data(np.zeros((3, 2), np.float32), np.array([0, 10, 1]), num_classes=10)
+        Traceback (most recent call last):
+        ...
+        ValueError: data: expected labels 0-9 (10 classes), got labels[1] is 10; 1 bad label; first rows 1;...
+    """
+    x, y = _as_array(x, "x", where), _as_array(y, "y", where)
+    if len(x) != len(y):
+        raise ValueError(
+            message(where, "as many labels or targets as examples", f"{len(x)} x and {len(y)} y")
+        )
+    if len(x) == 0 or x.size == 0:
+        raise ValueError(message(where, "at least 1 example", f"an empty set: x of shape {x.shape}"))
+    x = _narrow(_assert_input_dtype(x, where), "x", where)
+    if jnp.issubdtype(y.dtype, jnp.integer):
+        y = _narrow(y, "labels", where)
+        return Dataset(x, y.astype(np.int32), _label_classes(y, num_classes, where), where)
+    if not jnp.issubdtype(y.dtype, jnp.inexact):
+        raise TypeError(
+            message(
+                where,
+                "integer class labels or float targets",
+                f"y of dtype {y.dtype}",
+                "y.astype(np.int32) makes labels, y.astype(np.float32) targets",
+            )
+        )
+    y = _narrow(y, "y", where)
+    if num_classes is not None:
+        _assert_probabilities(y, num_classes, where)
+    return Dataset(x, y, num_classes, where)
+
+
+def assert_batch_size(batch_size: int, n: int, *, where: str = "fit") -> None:
+    """1 <= batch_size <= n: a larger batch would leave zero steps in an epoch and nothing learned.
+
+    Args:
+        batch_size: examples for each update.
+        n: examples in the set.
+        where: what the message calls the place.
+
+    Raises:
+        ValueError: batch_size is not a whole number in 1..n.
+
+    Example:
+        >>> assert_batch_size(64, 10)
+        Traceback (most recent call last):
+        ...
+        ValueError: fit: expected a whole batch_size in 1..10, got batch_size 64 > 10 examples; ...
+    """
+    whole = isinstance(batch_size, (int, np.integer)) and not isinstance(batch_size, bool)
+    if whole and 1 <= batch_size <= n:
+        return
+    got = (
+        f"batch_size {batch_size} > {n} examples" if whole and batch_size > n else f"batch_size {batch_size}"
+    )
+    raise ValueError(
+        message(where, f"a whole batch_size in 1..{n}", got, f"batch_size={n} is batch training, 1 iterative")
+    )
+
+
+def _as_array(values: Any, name: str, where: str) -> np.ndarray:
+    """Values on the host with a leading axis N, zero-copy where NumPy can."""
+    try:
+        array = np.asarray(values)
+    except ValueError as error:  # ragged nested lists
+        raise TypeError(message(where, f"{name} as one rectangular array", f"{error}")) from error
+    if array.dtype.kind in "OSUMm":
+        raise TypeError(message(where, f"numbers in {name}", f"dtype {array.dtype}"))
+    if array.ndim == 0:
+        raise ValueError(
+            message(where, f"{name} with a leading axis N, one row for each example", "a scalar")
+        )
+    return array
+
+
+def _assert_input_dtype(x: np.ndarray, where: str) -> np.ndarray:
+    """Refuse small and unsigned integers: their arithmetic wraps (uint8: 0 - 1 = 255)."""
+    if jnp.issubdtype(x.dtype, jnp.inexact) or x.dtype.name in ("int32", "int64"):
+        return x
+    got = f"x of dtype {x.dtype}"
+    if x.dtype.kind in "iu":
+        got = f"x is {x.dtype} {x.min()}-{x.max()}, whose arithmetic wraps"
+    scale = "/ 255" if x.dtype == np.uint8 else ""
+    raise TypeError(message(where, "float x", got, f"scale it: x.astype(np.float32) {scale}".rstrip()))
+
+
+def _narrow(array: np.ndarray, name: str, where: str) -> np.ndarray:
+    """The array in the dtype that JAX holds it in; finite before and after, and no integer wraps."""
+    held = np.dtype(jax.dtypes.canonicalize_dtype(array.dtype))
+    inexact = jnp.issubdtype(array.dtype, jnp.inexact)
+    if inexact and not (finite := np.isfinite(array)).all():
+        bad = np.argwhere(~finite)
+        first = array[tuple(bad[0])]
+        count, rows = len(bad), len(np.unique(bad[:, 0]))
+        raise ValueError(
+            message(
+                where,
+                f"finite {name}",
+                f"{name}[{_index(bad[0])}] is {'NaN' if np.isnan(first) else first}; "
+                f"{count} non-finite value{'s' * (count > 1)} in {rows} row{'s' * (rows > 1)}",
+                "drop or fill these rows",
+            )
+        )
+    if held == array.dtype:
+        return array
+    with np.errstate(over="ignore"):
+        narrowed = array.astype(held)
+    changed = ~np.isfinite(narrowed) if inexact else narrowed != array
+    if changed.any():
+        bad = np.argwhere(changed)
+        at = tuple(bad[0])
+        raise ValueError(
+            message(
+                where,
+                f"{name} to fit in {held}, which JAX holds {array.dtype} in",
+                f"{name}[{_index(bad[0])}] = {array[at]!s} becomes {narrowed[at]!s}; {len(bad)} such",
+                "rescale, or jax.config.update('jax_enable_x64', True)",
+            )
+        )
+    return narrowed
+
+
+def _label_classes(labels: np.ndarray, num_classes: int | None, where: str) -> int:
+    """C, given or inferred; every label is in 0..C-1, and with C inferred every class occurs."""
+    top = int(labels.max()) + 1
+    classes = top if num_classes is None else num_classes
+    if labels.min() < 0 or top > classes:
+        bad = np.argwhere((labels < 0) | (labels >= classes))
+        rows = np.unique(bad[:, 0])
+        listed = ", ".join(str(row) for row in rows[:_SHOWN]) + (", ..." if len(rows) > _SHOWN else "")
+        expected = f"labels 0-{classes - 1} ({classes} classes)" if classes > 0 else "labels from 0"
+        raise ValueError(
+            message(
+                where,
+                expected,
+                f"labels[{_index(bad[0])}] is {labels[tuple(bad[0])]}; "
+                f"{len(bad)} bad label{'s' * (len(bad) > 1)}; first rows {listed}",
+                "remap the labels to 0..C-1, or give the right num_classes; float y are targets",
+            )
+        )
+    if num_classes is None and len(present := np.unique(labels)) < classes:
+        listed = ",".join(str(c) for c in present[: 2 * _SHOWN]) + (
+            ",..." if len(present) > 2 * _SHOWN else ""
+        )
+        raise ValueError(
+            message(
+                where,
+                f"every class 0-{classes - 1} to occur, since num_classes is inferred",
+                f"labels are {{{listed}}}",
+                "pass num_classes or remap; if these are regression targets, make y float",
+            )
+        )
+    return classes
+
+
+def _assert_probabilities(y: np.ndarray, num_classes: int, where: str) -> None:
+    """Float y beside num_classes are rows of probabilities, else truncated labels."""
+    if y.ndim < 2 or y.shape[-1] != num_classes:
+        raise TypeError(
+            message(
+                where,
+                f"integer class labels, or rows of {num_classes} class probabilities",
+                f"labels are {y.dtype}, shape {y.shape}; class labels must be integers",
+                "y.astype(np.int32), or num_classes=None for regression targets",
+            )
+        )
+    total = y.sum(axis=-1, dtype=np.float64)
+    # Wide enough for rows stored in half precision, far below the error of a wrong row.
+    bad = np.argwhere((y < 0).any(axis=-1) | (np.abs(total - 1) > 1e-2))
+    if len(bad):
+        at = tuple(bad[0])
+        raise ValueError(
+            message(
+                where,
+                "class probabilities: none below 0, each row summing to 1",
+                f"y[{_index(bad[0])}] sums to {total[at]:g} with smallest entry {y[at].min():g}; "
+                f"{len(bad)} bad row{'s' * (len(bad) > 1)}",
+            )
+        )
+
+
+def _index(position: np.ndarray) -> str:
+    """3,1 for the message x[3,1]."""
+    return ",".join(str(i) for i in position)

@@ -1,0 +1,228 @@
+"""A data set on the host: the record, its split into parts, its scaling by the training part."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import NamedTuple, overload
+
+import numpy as np
+
+from jaxbp.errors import message
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Dataset:
+    """N examples: rows x (N, ...) and, for each, a class label or a target y (N, ...).
+
+    Integer y are class labels 0..num_classes-1 (num_classes is then never None). Float y with
+    num_classes None are regression targets; float y with num_classes are rows of class
+    probabilities, one-hot among them. The arrays are NumPy arrays on the host.
+
+    Args:
+        x: inputs, (N, ...).
+        y: class labels or targets, (N, ...).
+        num_classes: C, or None for regression.
+        name: what messages call this data set.
+
+    Example:
+        >>> import numpy as np
+        >>> data = Dataset(np.zeros((4, 3), np.float32), np.array([0, 1, 1, 0], np.int32), 2, "toy")
+        >>> data
+        toy: 4 examples, x (4, 3) float32, y (4,) int32, 2 classes
+        >>> len(data), data.y[:2].tolist()
+        (4, [0, 1])
+    """
+
+    x: np.ndarray
+    y: np.ndarray
+    num_classes: int | None = None
+    name: str = "data"
+
+    def __len__(self) -> int:
+        """N, the number of examples."""
+        return len(self.x)
+
+    def __repr__(self) -> str:
+        kind = "targets" if self.num_classes is None else f"{self.num_classes} classes"
+        return (
+            f"{self.name}: {len(self)} examples, x {self.x.shape} {self.x.dtype}, "
+            f"y {self.y.shape} {self.y.dtype}, {kind}"
+        )
+
+
+def split(
+    data: Dataset, sizes: float | Sequence[float] | Sequence[int], *, seed: int = 0, stratify: bool = False
+) -> tuple[Dataset, ...]:
+    """Shuffle the examples by ``seed`` and cut them into parts; no example is lost or doubled.
+
+    With ``stratify`` every part holds the classes in the proportions of the whole, to within an
+    example or two for each class: the examples of a class are spread evenly over the shuffled order,
+    each class from a random phase, before the cut.
+
+    Args:
+        data: N examples.
+        sizes: fractions that sum to 1, or whole numbers that sum to N; a single fraction f means
+            (1 - f, f), a training part and a held-out part.
+        seed: the same seed gives the same parts.
+        stratify: keep the proportions of the classes; y must be integer labels, shape (N,).
+
+    Returns:
+        One Dataset for each size, in order.
+
+    Raises:
+        ValueError: a size below 0, sizes that do not sum to 1 or N, a part that would be empty, or
+            ``stratify`` without integer labels of shape (N,).
+
+    Example:
+        >>> import numpy as np
+        >>> data = Dataset(np.arange(10.0)[:, None], np.repeat([0, 1], 5), 2, "toy")
+        >>> train, test = split(data, 0.4, stratify=True)
+        >>> np.bincount(train.y).tolist(), np.bincount(test.y).tolist()
+        ([3, 3], [2, 2])
+        >>> [len(part) for part in split(data, (5, 3, 2))]
+        [5, 3, 2]
+    """
+    n = len(data)
+    counts = _part_sizes(n, sizes, data.name)
+    rng = np.random.default_rng(seed)
+    order = rng.permutation(n)
+    if stratify:
+        labels = data.y
+        if labels.ndim != 1 or labels.dtype.kind not in "iu":
+            raise ValueError(
+                message(
+                    f"split of {data.name}",
+                    "integer labels of shape (N,) to stratify by",
+                    f"y of shape {labels.shape} and dtype {labels.dtype}",
+                    "leave stratify=False",
+                )
+            )
+        position = np.empty(n)
+        for c in np.unique(labels):
+            members = order[labels[order] == c]
+            position[members] = (np.arange(len(members)) + rng.uniform()) / len(members)
+        order = order[np.argsort(position[order], kind="stable")]
+    parts = np.split(order, np.cumsum(counts)[:-1])
+    if stratify:  # within a part the classes would come in turn
+        parts = [rng.permutation(rows) for rows in parts]
+    return tuple(replace(data, x=data.x[rows], y=data.y[rows]) for rows in parts)
+
+
+def _part_sizes(n: int, sizes: float | Sequence[float] | Sequence[int], name: str) -> np.ndarray:
+    """Whole numbers of examples for each part; the rounding of fractions sums to n."""
+    wanted = np.asarray([1 - sizes, sizes] if isinstance(sizes, float) else sizes)
+    where, got = f"split of {name}", f"{wanted.tolist()}"
+    if wanted.ndim != 1 or wanted.size == 0 or wanted.dtype.kind not in "iuf" or not (wanted >= 0).all():
+        raise ValueError(message(where, "a fraction, fractions or whole numbers, none below 0", got))
+    if wanted.dtype.kind == "f":
+        if not np.isclose(wanted.sum(), 1):
+            raise ValueError(
+                message(where, "fractions that sum to 1", f"{got}, which sum to {wanted.sum():g}")
+            )
+        wanted = np.diff(np.rint(np.cumsum(wanted) * n).astype(int), prepend=0)
+    if wanted.sum() != n:
+        raise ValueError(message(where, f"sizes that sum to N = {n}", f"{got}, which sum to {wanted.sum()}"))
+    if (wanted == 0).any():
+        raise ValueError(
+            message(where, "at least 1 example in every part", f"parts of {wanted.tolist()} examples")
+        )
+    return wanted
+
+
+class Scaling(NamedTuple):
+    """z = (x - shift) / scale for each feature; made from the training set, applied to any set.
+
+    Calling it with an array scales the array (its dtype is kept); with a Dataset, its x.
+
+    Args:
+        shift: what is subtracted, (...): the shape of one example.
+        scale: what it is divided by, same shape, never 0.
+    """
+
+    shift: np.ndarray
+    scale: np.ndarray
+
+    @overload
+    def __call__(self, data: Dataset) -> Dataset: ...
+    @overload
+    def __call__(self, data: np.ndarray) -> np.ndarray: ...
+    def __call__(self, data: Dataset | np.ndarray) -> Dataset | np.ndarray:
+        """(data - shift) / scale; the shape and the float dtype stay."""
+        if isinstance(data, Dataset):
+            return replace(data, x=self(data.x))
+        x = np.asarray(data)
+        if x.shape[1:] != self.shift.shape:
+            raise ValueError(
+                message(
+                    "scaling",
+                    f"examples of shape {self.shift.shape}, as it was made from",
+                    f"examples of shape {x.shape[1:]}",
+                )
+            )
+        dtype = x.dtype if x.dtype.kind == "f" else np.dtype(np.float32)
+        return ((x - self.shift) / self.scale).astype(dtype)
+
+
+def make_standardiser(x: np.ndarray) -> Scaling:
+    """Scaling by shift = mean, scale = standard deviation (divisor N) of each feature.
+
+    Make it once from the training set and apply it to every other set: statistics of the test set
+    would leak into training. A constant feature gets scale 1, so it becomes 0 and not NaN. The
+    statistics are taken in float64.
+
+    Args:
+        x: training inputs, (N, ...).
+
+    Returns:
+        A Scaling whose arrays have the shape of one example.
+
+    Raises:
+        ValueError: x is empty or has values that are not finite.
+
+    Example:
+        >>> import numpy as np
+        >>> train = np.array([[1.0, 5.0], [3.0, 5.0]])
+        >>> scaling = make_standardiser(train)
+        >>> scaling(train).tolist()
+        [[-1.0, 0.0], [1.0, 0.0]]
+        >>> scaling(np.array([[4.0, 6.0]])).tolist()
+        [[2.0, 1.0]]
+    """
+    x = _finite(x, "make_standardiser")
+    constant = x.max(axis=0) == x.min(axis=0)
+    # The mean of equal floats can round away from them; a constant feature must become exactly 0.
+    mean = np.where(constant, x[0], x.mean(axis=0, dtype=np.float64))
+    return Scaling(mean, np.where(constant, 1.0, x.std(axis=0, dtype=np.float64)))
+
+
+def make_min_max_scaler(x: np.ndarray) -> Scaling:
+    """Scaling by shift = min, scale = max - min of each feature: the training set fills [0, 1].
+
+    Other sets may leave [0, 1] a little. A constant feature gets scale 1, so it becomes 0.
+
+    Args:
+        x: training inputs, (N, ...).
+
+    Returns:
+        A Scaling whose arrays have the shape of one example.
+
+    Raises:
+        ValueError: x is empty or has values that are not finite.
+
+    Example:
+        >>> import numpy as np
+        >>> make_min_max_scaler(np.array([[0.0], [4.0]]))(np.array([[1.0], [5.0]])).tolist()
+        [[0.25], [1.25]]
+    """
+    x = _finite(x, "make_min_max_scaler")
+    low, high = x.min(axis=0).astype(np.float64), x.max(axis=0).astype(np.float64)
+    return Scaling(low, np.where(high == low, 1.0, high - low))
+
+
+def _finite(x: np.ndarray, where: str) -> np.ndarray:
+    """Return x as an array of at least one example and finite values only."""
+    x = np.asarray(x)
+    if x.ndim == 0 or x.size == 0:
+        raise ValueError(message(where, "at least one example", f"x of shape {x.shape}"))
+    if not np.isfinite(x).all():
+        raise ValueError(message(where, "finite x", f"{int((~np.isfinite(x)).sum())} values that are not"))
+    return x

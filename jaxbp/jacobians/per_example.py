@@ -1,0 +1,158 @@
+"""The gradient of every example's loss, and what is made of them: norms, clipped means, moments, noise."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from jaxbp import errors
+from jaxbp.jacobians import outer
+from jaxbp.jacobians.parameters import (
+    ExampleLoss,
+    Network,
+    ParameterJacobian,
+    by_taps,
+    loss_gradient,
+    network,
+)
+from jaxbp.losses import Loss
+from jaxbp.typing import Array, Float, Params, Scalar, Targets
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True, repr=False, eq=False)
+class PerExample:
+    """The gradient g_n of each example's loss, held as deltas and activations; from `per_example`.
+
+    Args:
+        jacobian: the Jacobian of the N losses, a `ParameterJacobian` with C = 1.
+    """
+
+    jacobian: ParameterJacobian
+
+    @property
+    def losses(self) -> Float[Array, " N"]:
+        """The loss of each example."""
+        return self.jacobian.out
+
+    def gradients(self) -> Params:
+        """G_n, formed: a tree like the parameters with a leading axis N."""
+        return self.jacobian.tree([outer.formed(block)[:, 0] for block in self.jacobian.blocks()])
+
+    def squared_norms(self) -> Float[Array, " N"]:
+        """|g_n|^2 over all parameters.
+
+        Source: Goodfellow 2015, arXiv 1510.01799; with shared weights Rochette et al. 2019, Li et al. 2022.
+        """
+        norms = [outer.squared_norms(block)[:, 0] for block in self.jacobian.blocks()]
+        return sum(norms, jnp.zeros(()))
+
+    def mean(self) -> Params:
+        """1/N sum_n g_n, the gradient of the mean loss."""
+        return self._weighted_mean(jnp.ones_like(self.losses))
+
+    def clipped_mean(self, c: float | Scalar) -> Params:
+        """1/N sum_n g_n min(1, c / |g_n|), each gradient clipped to norm c, as private training needs it.
+
+        Args:
+            c: the largest norm, over all parameters together; positive.
+
+        Source: Abadi et al. 2016, arXiv 1607.00133; in one backward pass, Bu et al. 2023, arXiv 2210.00038.
+        """
+        norms = jnp.sqrt(self.squared_norms())
+        # A gradient of zero has nothing to clip, and c / 0 would be infinite: the minimum is 1.
+        return self._weighted_mean(jnp.minimum(1, c / norms))
+
+    def second_moment(self) -> Params:
+        """1/N sum_n g_n^2, entry by entry."""
+        blocks = self.jacobian.blocks()
+        return self.jacobian.tree([outer.product_sum(block, block) / len(self.losses) for block in blocks])
+
+    def variance(self) -> Params:
+        """1/N sum_n (g_n - mean)^2, entry by entry.
+
+        Found as second moment - mean^2, so that an entry whose gradients hardly differ is exact only to
+        the rounding of its second moment.
+        """
+        return jax.tree.map(lambda s, m: jnp.maximum(s - m**2, 0), self.second_moment(), self.mean())
+
+    def noise_scale(self) -> Scalar:
+        """The gradient noise scale tr(Sigma) / |G|^2.
+
+        It is about the batch size beyond which larger batches cease to help. Both are
+        the unbiased estimates from this batch: tr(Sigma) = N / (N - 1) (1/N sum_n |g_n|^2 -
+        |mean|^2), and |G|^2 = |mean|^2 - tr(Sigma) / N.
+
+        Raises:
+            ValueError: for a single example.
+
+        Source: McCandlish et al. 2018, arXiv 1812.06162, appendix A.1.
+        """
+        N = len(self.losses)
+        if N < 2:
+            raise ValueError(errors.message("noise_scale", "at least two examples", f"{N}"))
+        mean = sum((jnp.sum(leaf**2) for leaf in jax.tree.leaves(self.mean())), jnp.zeros(()))
+        trace = N / (N - 1) * (self.squared_norms().mean() - mean)
+        return trace / (mean - trace / N)
+
+    def _weighted_mean(self, w: Array) -> Params:
+        blocks, N = self.jacobian.blocks(), len(w)
+        return self.jacobian.tree([outer.weighted_sum(block, w[:, None] / N) for block in blocks])
+
+    def __repr__(self) -> str:
+        return f"gradients of {len(self.losses)} losses\n" + repr(self.jacobian)
+
+    def _repr_html_(self) -> str:
+        return f"<pre>{self!r}</pre>"
+
+    def to_dict(self) -> dict[str, Any]:
+        """Shape and sizes, ready for JSON."""
+        return self.jacobian.to_dict()
+
+
+def per_example(net: Network, loss: ExampleLoss, params: Params, x: Array, y: Targets) -> PerExample:
+    """The gradient g_n of each of N examples' losses, as factors: g_n by W is delta_n^T f_n.
+
+    One forward and one backward pass; nothing of the size N P is formed unless ``gradients()`` is called.
+    The gradients are those of each example's own loss, without the 1/N of a mean.
+
+    Args:
+        net: any layer, or any function ``(params, x) -> f`` of one example; weights that it uses
+            otherwise than in products are formed entry by entry, at N times their size.
+        loss: a `Loss`, or ``(f, y) -> scalar`` of one example.
+        params: any pytree of arrays.
+        x: N examples, (N, ...).
+        y: N targets.
+
+    Returns:
+        A `PerExample`: ``gradients()``, ``squared_norms()``, ``mean()``, ``clipped_mean(c)``,
+        ``second_moment()``, ``variance()`` and ``noise_scale()``.
+
+    Raises:
+        ValueError: when x and y are not of one length N.
+        TypeError: for parameters that are no floating-point numbers.
+
+    Example: f = W x with squared error, so that g_n = (f - y) x^T.
+        >>> import jaxbp
+        >>> net, params = jaxbp.dense(2, 1, bias=False), {"W": jnp.array([[1.0, 1.0]])}
+        >>> x, y = jnp.array([[1.0, 2.0], [3.0, 4.0]]), jnp.array([[2.0], [5.0]])
+        >>> g = per_example(net, jaxbp.squared_error, params, x, y)
+        >>> g.gradients()["W"], g.squared_norms()
+        (Array([[[1., 2.]],
+               [[6., 8.]]], dtype=float32), Array([  5., 100.], dtype=float32))
+        >>> g.clipped_mean(1.0)["W"]
+        Array([[0.5236068, 0.8472136]], dtype=float32)
+
+    Source: the lecture, step 4, delta_{W_l} = delta_{a_l}^T f_{l-1}^T, one example at a time.
+    """
+    if jnp.ndim(y) == 0 or len(y) != len(x):
+        got = f"x of shape {jnp.shape(x)} and y of shape {jnp.shape(y)}"
+        raise ValueError(errors.message("per_example", "N examples and N targets", got))
+    apply, gradient = network(net), loss_gradient(loss)
+    value = (lambda f, y: loss.values(f, y).sum()) if isinstance(loss, Loss) else loss
+
+    def backward(f: Array, y: Any) -> tuple[Scalar, Array]:
+        return value(f, y), gradient(f, y)[None]
+
+    return PerExample(by_taps("per_example", apply, params, x, y, backward))

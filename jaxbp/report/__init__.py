@@ -1,0 +1,3 @@
+"""What a person looks at."""
+
+from jaxbp.report.plots import plot_history as plot_history

@@ -1,0 +1,226 @@
+"""`fit`: train any gradient function on arrays, an epoch at a time."""
+
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from jaxbp import errors
+from jaxbp.data import Dataset, assert_batch_size, assert_data
+from jaxbp.train.loop import Data, Evaluate, GradFn, State, make_epoch
+from jaxbp.train.progress import Record, progress
+from jaxbp.train.result import Best, DivergenceError, EarlyStopping, Result, Stopped
+from jaxbp.typing import Params, Random
+
+
+def fit(
+    grad_fn: GradFn,
+    params: Params,
+    data: Data | Dataset,
+    *,
+    optimizer: optax.GradientTransformation,
+    key: Random,
+    batch_size: int = 32,
+    epochs: int = 10,
+    validation: Data | Dataset | None = None,
+    evaluate: Evaluate | None = None,
+    early_stopping: EarlyStopping | None = None,
+    callbacks: Sequence[Callable[[Record], None]] = (),
+    opt_state: Any = None,
+    progress_bar: bool = True,
+) -> Result:
+    """Mini-batch training: in each iteration, params += optimizer(grad of the loss of one batch).
+
+    With ``optax.sgd(eta)`` that is the lecture's W := W - eta delta_W. An *iteration* is one update, an
+    *epoch* one pass over the data in a fresh random order. ``batch_size=len(x)`` is batch training, 1 is
+    iterative training, anything between is mini-batch training. Where batch_size does not divide N, the
+    epoch's last iteration takes the examples that are left; its loss is the mean of those.
+
+    The whole epoch, evaluation included, is one program, compiled once for the run; data and state stay
+    on the device. The same key gives the same result, bit for bit, on the same devices.
+
+    Args:
+        grad_fn: ``(params, x, y) -> (loss, grads)``: `jaxbp.value_and_grad` of a network, or
+            `jax.value_and_grad` of any loss function. If it has an argument ``key``, each iteration gives
+            it its own (dropout).
+        params: where to start; any pytree of arrays. It is left as it is.
+        data: (x, y), two arrays of N examples along their first axis, or a `jaxbp.data.Dataset`. Integer
+            y are class labels. They are checked once, on the host: see `jaxbp.data.assert_data`.
+        optimizer: any optax optimiser, with its schedule.
+        key: for the order of the data, and for grad_fn's key.
+        batch_size: examples an iteration, 1 to N.
+        epochs: passes over the data, at most.
+        validation: (x, y) that are never trained on, for ``evaluate``.
+        evaluate: ``(params, x, y) -> {name: scalar}``, run on ``validation`` after each epoch; in the
+            history its names begin with ``val_``. See `make_evaluate`.
+        early_stopping: see `EarlyStopping`.
+        callbacks: called after each epoch with a dict: the epoch's row of the history, and a copy of the
+            parameters under ``"params"``.
+        opt_state: the state to continue with, from an earlier `Result`; by default a fresh one.
+        progress_bar: show the epochs as they pass.
+
+    Returns:
+        A `Result`. Ctrl-C ends the run after the epoch it is in and returns what was learned so far; a
+        second Ctrl-C aborts at once.
+
+    Raises:
+        ValueError, TypeError: for data that cannot be trained on (see `jaxbp.data.assert_data`).
+        ValueError: for a batch_size or epochs out of range, ``validation`` without ``evaluate`` or the
+            reverse, or a monitor that is no column of the history.
+        TypeError: for a grad_fn that does not return a scalar loss and a tree like params.
+        DivergenceError: a FloatingPointError, when the loss or the gradient stops being finite. It names the
+            epoch and the iteration, and its ``result`` has the parameters from before it.
+
+    Example: a line through (0, 1), (1, 3), (2, 5).
+        >>> import jaxbp
+        >>> x, y = jnp.array([[0.0], [1.0], [2.0]]), jnp.array([[1.0], [3.0], [5.0]])
+        >>> net = jaxbp.dense(1, 1)
+        >>> grad_fn = jaxbp.value_and_grad(net, jaxbp.squared_error)
+        >>> result = fit(grad_fn, net.init(jax.random.key(0)), (x, y), optimizer=optax.sgd(0.3),
+        ...              key=jax.random.key(1), batch_size=3, epochs=200, progress_bar=False)
+        >>> print(result.params["W"].round(3), result.params["b"].round(3))
+        [[2.]] [1.]
+
+    Source: the lecture, "batch, mini-batch, iterative training" and "iteration, epoch".
+    """
+    train = _checked(data, _num_classes(grad_fn, params, data), "data")
+    held_out = None if validation is None else _checked(validation, train.num_classes, "validation")
+    N = len(train)
+    assert_batch_size(batch_size, N)
+    if epochs < 1:
+        raise ValueError(errors.message("fit", "epochs of at least 1", f"{epochs}"))
+    if (validation is None) != (evaluate is None):
+        given = "evaluate" if validation is None else "validation"
+        hint = "e.g. evaluate=jaxbp.make_evaluate(net.apply, loss)"
+        raise ValueError(errors.message("fit", "validation and evaluate together", f"only {given}", hint))
+
+    with progress(epochs, progress_bar) as show, _ctrl_c() as interrupted:
+        show("compiling")
+        rng = np.random.default_rng(np.asarray(jax.random.key_data(key)))
+        arrays = _on_device(train)
+        held_out_arrays = None if held_out is None else _on_device(held_out)
+        state = _start(params, optimizer, opt_state, key)
+        started = time.perf_counter()
+        epoch_fn = jax.jit(make_epoch(grad_fn, optimizer, batch_size, evaluate), donate_argnums=0)
+        run = epoch_fn.lower(state, np.arange(N, dtype=np.int32), arrays, held_out_arrays).compile()
+        compile_seconds = time.perf_counter() - started
+        show(f"compiled in {compile_seconds:.1f} s, training")
+
+        rows: list[Record] = []
+        best = Best(early_stopping)
+        stopped: Stopped = "finished"
+        order = rng.permutation(N).astype(np.int32)
+        for epoch in range(1, epochs + 1):
+            if interrupted():
+                stopped = "interrupted"
+                break
+            started = time.perf_counter()
+            state, losses, metrics = run(state, order, arrays, held_out_arrays)
+            order = rng.permutation(N).astype(np.int32)  # the next one, while the device works
+            losses, metrics, bad_step = jax.device_get((losses, metrics, state.bad_step))
+            if bad_step >= 0:
+                stopped = "diverged"
+                break
+            row = {
+                "epoch": epoch,
+                "seconds": time.perf_counter() - started,
+                "loss": _mean(losses, batch_size, N),
+            }
+            row |= {f"val_{name}": value.item() for name, value in metrics.items()}
+            rows.append(row)
+            show(row)
+            best.see(row, state.params)
+            for callback in callbacks:
+                callback(row | {"params": jax.tree.map(jnp.copy, state.params)})
+            if best.gave_up(epoch):
+                stopped = "early"
+                break
+
+    history = {
+        name: np.array([row[name] for row in rows])
+        for name in (rows[0] if rows else ("epoch", "seconds", "loss"))
+    }
+    kept = best.params if early_stopping and rows else state.params
+    best_epoch = best.epoch if early_stopping else len(rows)
+    result = Result(kept, state.opt_state, history, stopped, best_epoch, compile_seconds)
+    if stopped == "diverged":
+        iteration = bad_step - len(rows) * len(losses) + 1
+        what = "loss" if not np.isfinite(losses[iteration - 1]) else "gradient"
+        value = losses[iteration - 1] if what == "loss" else "not finite"
+        raise DivergenceError(
+            errors.message(
+                f"fit, epoch {len(rows) + 1}, iteration {iteration} of {len(losses)}",
+                f"a finite {what}",
+                f"{value}",
+                "the parameters from before it are in this error's .result; try a lower learning rate",
+            ),
+            result,
+        )
+    return result
+
+
+def _start(params: Params, optimizer: optax.GradientTransformation, opt_state: Any, key: Random) -> State:
+    """The first state, in buffers of its own, for they are donated."""
+
+    def own(tree: Any) -> Any:
+        return jax.tree.map(lambda leaf: jnp.array(leaf, copy=True), tree)
+
+    params = own(params)
+    opt_state = optimizer.init(params) if opt_state is None else opt_state
+    return State(params, own(opt_state), own(key), jnp.int32(0), jnp.int32(-1))
+
+
+def _num_classes(grad_fn: GradFn, params: Params, data: Data | Dataset) -> int | None:
+    """C where the network tells it, through `jaxbp.value_and_grad`, or else the data set."""
+    known = data.num_classes if isinstance(data, Dataset) else None
+    if not hasattr(grad_fn, "num_classes"):
+        return known
+    x = np.asarray(data.x if isinstance(data, Dataset) else data[0])
+    held = jax.eval_shape(lambda: jnp.zeros(x.shape, jax.dtypes.canonicalize_dtype(x.dtype)))
+    return grad_fn.num_classes(params, held) or known
+
+
+def _checked(data: Data | Dataset, num_classes: int | None, where: str) -> Dataset:
+    x, y = (data.x, data.y) if isinstance(data, Dataset) else data
+    return assert_data(x, y, num_classes=num_classes, where=where)
+
+
+def _on_device(data: Dataset) -> Data:
+    """The arrays on the device; an array given twice, as an autoencoder's y = x, goes there once."""
+    x = jnp.asarray(data.x)
+    return x, x if data.y is data.x else jnp.asarray(data.y)
+
+
+def _mean(losses: np.ndarray, batch_size: int, N: int) -> float:
+    """The mean loss of an epoch's N examples, from its batches' losses; the last batch may be short."""
+    sizes = np.full(len(losses), batch_size)
+    sizes[-1] = N - batch_size * (len(losses) - 1)
+    return float(np.average(losses.astype(np.float64), weights=sizes))
+
+
+@contextmanager
+def _ctrl_c() -> Iterator[Callable[[], bool]]:
+    """Whether Ctrl-C was pressed: the first is only noted, so that no state is lost; the second raises."""
+    pressed = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield pressed.is_set  # signals reach the main thread alone
+        return
+    before = signal.getsignal(signal.SIGINT)
+
+    def note(number: int, frame: Any) -> None:
+        if pressed.is_set():
+            raise KeyboardInterrupt
+        pressed.set()
+
+    signal.signal(signal.SIGINT, note)
+    try:
+        yield pressed.is_set
+    finally:
+        signal.signal(signal.SIGINT, before)

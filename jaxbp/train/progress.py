@@ -1,0 +1,58 @@
+"""What a person sees while training runs."""
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+Record = dict[str, Any]
+
+
+def describe(record: Record) -> str:
+    """The scalars of one epoch's record on one line.
+
+    Example:
+        >>> describe({"epoch": 3, "seconds": 0.5, "loss": 0.25, "val_accuracy": 0.97})
+        'loss 0.25  val_accuracy 0.97'
+    """
+    hidden = ("epoch", "seconds")
+    return "  ".join(f"{k} {v:.3g}" for k, v in record.items() if k not in hidden and isinstance(v, float))
+
+
+@contextmanager
+def progress(epochs: int, shown: bool) -> Iterator[Callable[[Record | str], None]]:
+    """Yields a function that shows an epoch's record, or a word for what is being done before the first.
+
+    A bar where rich is installed, otherwise a line to standard error for each.
+    """
+    if not shown:
+        yield lambda news: None
+        return
+    try:
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+    except ImportError:
+
+        def line(news: Record | str) -> None:
+            text = news if isinstance(news, str) else f"epoch {news['epoch']}/{epochs}  {describe(news)}"
+            print(text, file=sys.stderr, flush=True)
+
+        yield line
+        return
+
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=10),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[news]}"),
+        TimeRemainingColumn(compact=True),
+    )
+    with Progress(*columns) as bar:
+        task = bar.add_task("", total=epochs, news="")
+
+        def update(news: Record | str) -> None:
+            if isinstance(news, str):
+                bar.update(task, description=news)
+            else:
+                bar.update(task, description="epoch", completed=news["epoch"], news=describe(news))
+
+        yield update

@@ -1,0 +1,234 @@
+"""Readers give the exact array or one clear ValueError: never a raw decoding error, never silence."""
+
+import gzip
+import hashlib
+import re
+import struct
+import zipfile
+
+import numpy as np
+import pytest
+
+from jaxbp.data import read_csv, read_idx, read_npz
+
+CODES = {"u1": 0x08, "i1": 0x09, "i2": 0x0B, "i4": 0x0C, "f4": 0x0D, "f8": 0x0E}
+IMAGES = np.random.default_rng(0).integers(0, 256, (5, 4, 3), np.uint8)
+
+
+def idx_bytes(array):
+    header = bytes([0, 0, CODES[array.dtype.str[1:]], array.ndim])
+    return (
+        header
+        + struct.pack(f">{array.ndim}I", *array.shape)
+        + array.astype(array.dtype.newbyteorder(">")).tobytes()
+    )
+
+
+def written(folder, content, name="images-idx3-ubyte"):
+    file = folder / name
+    file.write_bytes(content)
+    return file
+
+
+def mutated(content, rng):
+    """One random damage: a flipped bit, a lost end, zeroed bytes, more bytes or a doubled piece."""
+    damaged, kind, at = bytearray(content), rng.integers(5), int(rng.integers(len(content)))
+    if kind == 0:
+        damaged[at] ^= 1 << int(rng.integers(8))
+    elif kind == 1:
+        del damaged[at:]
+    elif kind == 2:
+        damaged[at : at + 8] = bytes(len(damaged[at : at + 8]))
+    elif kind == 3:
+        damaged += rng.bytes(int(rng.integers(1, 20)))
+    else:
+        damaged[at:at] = damaged[at : at + int(rng.integers(1, 9))]
+    return bytes(damaged)
+
+
+def outcome(reader, file):
+    """What the reader gives, or the message of its ValueError; any other error goes through."""
+    try:
+        return reader(file)
+    except ValueError as error:
+        return str(error)
+
+
+@pytest.mark.parametrize("dtype", CODES)
+@pytest.mark.parametrize("pack", [bytes, gzip.compress], ids=["raw", "gzip"])
+def test_idx_of_every_type_comes_back(tmp_path, dtype, pack):
+    array = np.random.default_rng(1).normal(0, 50, (3, 2)).astype(dtype)
+    read = read_idx(written(tmp_path, pack(idx_bytes(array))))
+    assert read.dtype == array.dtype
+    assert read.dtype.isnative
+    np.testing.assert_array_equal(read, array)
+
+
+def test_damaged_gzipped_idx_is_never_silent_and_never_raw(tmp_path):
+    rng, packed = np.random.default_rng(2), gzip.compress(idx_bytes(IMAGES))
+    refused = 0
+    for _ in range(3000):
+        read = outcome(read_idx, written(tmp_path, mutated(packed, rng)))
+        if isinstance(read, str):
+            assert read.startswith("read_idx(images-idx3-ubyte): expected ")
+            refused += 1
+        else:  # gzip's own header has bytes without meaning (time, system): the data are whole
+            np.testing.assert_array_equal(read, IMAGES, strict=True)
+    assert refused > 2000
+
+
+def test_the_digest_guards_a_raw_file(tmp_path):
+    rng, raw = np.random.default_rng(3), idx_bytes(IMAGES)
+    digest = hashlib.sha256(raw).hexdigest()
+    np.testing.assert_array_equal(read_idx(written(tmp_path, raw), sha256=digest), IMAGES)
+    for _ in range(300):
+        if (damaged := mutated(raw, rng)) != raw:
+            with pytest.raises(ValueError, match=f"expected sha256 {digest}, got .*; the file is damaged"):
+                read_idx(written(tmp_path, damaged), sha256=digest)
+
+
+def test_damaged_raw_idx_without_a_digest_raises_no_raw_error(tmp_path):
+    rng, raw = np.random.default_rng(4), idx_bytes(IMAGES)
+    for _ in range(1000):
+        read = outcome(read_idx, written(tmp_path, mutated(raw, rng)))
+        if isinstance(read, str):
+            assert read.startswith("read_idx(images-idx3-ubyte): expected ")
+
+
+def test_a_small_file_that_opens_to_a_gibibyte_is_refused_unopened(tmp_path):
+    # A gzip member of 1 MiB of zeros, repeated: some 1 MB packed, 1 GiB unpacked.
+    mebibyte = gzip.compress(bytes(2**20), 9)
+    for shape, said in (
+        ((10,), "expected 10 bytes of data for dimensions (10,), got more"),
+        ((2**30 - 8,), "expected 1 to 268435456 bytes of data, got dimensions (1073741816,)"),
+        ((2**20, 2**20), "bytes; if the file is meant to be so large, give max_bytes="),
+    ):
+        header = gzip.compress(bytes([0, 0, 8, len(shape)]) + struct.pack(f">{len(shape)}I", *shape))
+        file = written(tmp_path, header + mebibyte * 1024)
+        assert file.stat().st_size < 1.2e6
+        with pytest.raises(ValueError, match=re.escape(said)):
+            read_idx(file)
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"", "an IDX header: 0, 0, a type code, 1 to 8 dimensions, got bytes "),
+        (b"\0\0\x08", "got bytes 00 00 08"),
+        (b"\0\0\x07\x01" + bytes(8), "got bytes 00 00 07 01"),
+        (b"\x01\0\x08\x01" + bytes(8), "got bytes 01 00 08 01"),
+        (b"\0\0\x08\0", "got bytes 00 00 08 00"),
+        (b"\0\0\x08\x09" + bytes(40), "got bytes 00 00 08 09"),
+        (b"\0\0\x08\x02\0\0\0\x02", "2 dimensions, got a header of 8 bytes"),
+        (b"\0\0\x08\x01\0\0\0\0", r"1 to \d+ bytes of data, got dimensions \(0,\): 0 bytes"),
+        (b"\0\0\x08\x01\0\0\0\x03ab", r"3 bytes of data for dimensions \(3,\), got 2"),
+        (b"\0\0\x08\x01\0\0\0\x01ab", r"1 bytes of data for dimensions \(1,\), got more"),
+        (gzip.compress(b"\0\0\x08\x01\0\0\0\x01a")[:-1], "a whole, undamaged file, got "),
+    ],
+)
+def test_malformed_idx_is_named(tmp_path, content, said):
+    with pytest.raises(ValueError, match=rf"^read_idx\(images-idx3-ubyte\): expected .*{said}"):
+        read_idx(written(tmp_path, content))
+
+
+def test_a_raw_file_beyond_the_limit_is_not_read(tmp_path):
+    with pytest.raises(ValueError, match="at most 10 bytes, got a file of 76 bytes; if the file is meant"):
+        read_idx(written(tmp_path, idx_bytes(IMAGES)), max_bytes=10)
+
+
+@pytest.mark.parametrize("reader", [read_idx, read_csv, read_npz])
+def test_a_missing_file_is_said(tmp_path, reader):
+    with pytest.raises(FileNotFoundError, match=rf"^{reader.__name__}\(none\): expected an existing file"):
+        reader(tmp_path / "none")
+
+
+def csv(folder, text):
+    return written(folder, text.encode(), "table.csv")
+
+
+def test_csv_with_and_without_a_header_quotes_and_blank_lines(tmp_path):
+    plain = read_csv(csv(tmp_path, "1.5,2,0\n3,-4e1,1\n"))
+    dressed = read_csv(csv(tmp_path, '\ufeff"a","b","class"\r\n\r\n"1.5", 2,0\r\n3,-4e1,1'))
+    for x, y in (plain, dressed):
+        assert x.tolist() == [[1.5, 2.0], [3.0, -40.0]]
+        assert y.tolist() == [0, 1]
+        assert y.dtype == np.int64
+
+
+def test_csv_label_column_targets_and_delimiter(tmp_path):
+    x, y = read_csv(csv(tmp_path, "0;1.5;2\n1;3;4\n"), label=0, delimiter=";")
+    assert (x.tolist(), y.tolist()) == ([[1.5, 2.0], [3.0, 4.0]], [0, 1])
+    _, y = read_csv(csv(tmp_path, "1,0.25\n2,3\n"), regression=True)
+    assert y.tolist() == [0.25, 3.0]
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (
+            "a,b,y\n1,2,0\n1,oops,1\n1,2\n1,,1\n",
+            "numbers in 3 columns, got line 3: column 2 is 'oops'; line 4: 2 columns; line 5: column 2 is '' "
+            r"\(3 malformed lines\)",
+        ),
+        ("1,2\n" + "x,2\n" * 8, r"line 6: column 1 is 'x'; lines 7, 8, 9 \(8 malformed lines\)"),
+        ("1,2\n" + "x,2\n" * 80, r"; lines 7, .*, 51, \.\.\. \(80 malformed lines\)"),
+        ("1,2\n1_0,3\n", r"line 2: column 1 is '1_0' \(1 malformed line\)"),
+        ("x,y\n1,0\n2,0.5\n3,nan\n", r"whole numbers as labels, got line 3: label 0.5; line 4: label nan"),
+        ("1,2\n3,1e300\n", r"line 2: label 1e\+300 .*; regression=True takes float targets"),
+        ("1;2\n3;4\n", "at least one more, got 1 column in line 2; is ',' the delimiter"),
+        (
+            "1\n2\n",
+            "column -1 for the label and at least one more, got 1 column in line 1; is ',' the delimiter",
+        ),
+        ("", "at least 1 line of numbers, got 0 lines without any"),
+        ("a,b\n", "at least 1 line of numbers, got 1 lines without any"),
+    ],
+)
+def test_every_malformed_line_of_a_csv_is_named(tmp_path, text, said):
+    with pytest.raises(ValueError, match=rf"^read_csv\(table.csv\): expected .*{said}"):
+        read_csv(csv(tmp_path, text))
+
+
+def test_csv_that_is_not_text_is_said(tmp_path):
+    with pytest.raises(ValueError, match="expected UTF-8 text, got byte 1 that is not"):
+        read_csv(written(tmp_path, b"1\xff,2\n", "table.csv"))
+    with pytest.raises(ValueError, match="column 7 for the label"):
+        read_csv(csv(tmp_path, "1,2\n"), label=7)
+
+
+def test_npz_without_pickle_and_bounded(tmp_path):
+    file = tmp_path / "data.npz"
+    np.savez_compressed(file, x=IMAGES, y=np.arange(5))
+    arrays = read_npz(file)
+    np.testing.assert_array_equal(arrays["x"], IMAGES, strict=True)
+    assert arrays["y"].tolist() == [0, 1, 2, 3, 4]
+    with pytest.raises(ValueError, match=r"at most 100 bytes unpacked, got \d+ bytes; if the file is meant"):
+        read_npz(file, max_bytes=100)
+    np.savez(file, x=np.array([{}, {}], object))
+    with pytest.raises(ValueError, match=r"^read_npz\(data.npz\): .*Object arrays cannot be loaded"):
+        read_npz(file)
+
+
+def test_damaged_npz_is_never_silent_and_never_raw(tmp_path):
+    file, rng = tmp_path / "data.npz", np.random.default_rng(5)
+    np.savez_compressed(file, x=IMAGES, y=np.arange(5))
+    whole = file.read_bytes()
+    refused = 0
+    for _ in range(1500):
+        file.write_bytes(mutated(whole, rng))
+        arrays = outcome(read_npz, file)
+        if isinstance(arrays, str):
+            assert arrays.startswith("read_npz(data.npz): expected ")
+            refused += 1
+        else:
+            assert arrays.keys() == {"x", "y"}
+            np.testing.assert_array_equal(arrays["x"], IMAGES, strict=True)
+            np.testing.assert_array_equal(arrays["y"], np.arange(5), strict=True)
+    assert refused > 500
+
+
+def test_a_zip_of_something_else_is_said(tmp_path):
+    with zipfile.ZipFile(tmp_path / "data.npz", "w") as archive:
+        archive.writestr("readme.txt", "no array")
+    with pytest.raises(ValueError, match=r"^read_npz\(data.npz\): expected a whole, undamaged file"):
+        read_npz(tmp_path / "data.npz")

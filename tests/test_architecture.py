@@ -1,0 +1,68 @@
+"""The README's table of the house holds: rows import only from rows above, files stay small."""
+
+import ast
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+PACKAGE = ROOT / "jaxbp"
+MODULES = sorted(path for path in PACKAGE.rglob("*.py") if path != PACKAGE / "__init__.py")
+
+
+def rows() -> dict[str, int]:
+    """The row of each place: {"layers": 2, "losses": 2, ...}."""
+    table = re.findall(r"^\| (\d+) \| (.+?) \|", (ROOT / "README.md").read_text(), re.MULTILINE)
+    return {
+        place.removesuffix("/").removesuffix(".py"): int(row)
+        for row, places in table
+        for place in re.findall(r"`([^`]+)`", places)
+    }
+
+
+def place(module: list[str]) -> str:
+    return module[1] if len(module) > 1 else "jaxbp"
+
+
+def imports(path: Path) -> set[str]:
+    """The places that a module imports when it is imported."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {place(alias.name.split(".")) for alias in node.names if alias.name.startswith("jaxbp")}
+        elif isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "jaxbp":
+            module = node.module.split(".")
+            found |= {place(module if len(module) > 1 else [*module, alias.name]) for alias in node.names}
+    return found
+
+
+def test_every_place_has_a_row():
+    places = {path.relative_to(PACKAGE).parts[0].removesuffix(".py") for path in MODULES}
+    assert places == set(rows())
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_imports_go_upwards(path):
+    row, own = rows(), path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+    for imported in imports(path) - {own}:
+        if own == "cli" and imported == "jaxbp":
+            continue  # the command line is written in the public names
+        assert row[imported] < row[own], f"{own} (row {row[own]}) imports {imported} (row {row[imported]})"
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_no_private_jax(path):
+    assert not re.search(r"jax\._src|from jax import _|jaxlib\.", path.read_text())
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_files_stay_one_room(path):
+    assert len(path.read_text().splitlines()) <= 320
+
+
+def test_ci_runs_the_readme_s_test_command():
+    readme = (ROOT / "README.md").read_text()
+    command = next(line for line in readme.splitlines() if "pytest" in line and "pip install" in line)
+    script = (ROOT / ".ci" / "run").read_text()
+    assert command in script.replace("pip install -q", "pip install")

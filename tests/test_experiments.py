@@ -1,0 +1,91 @@
+"""Every experiment runs, on a small configuration, and writes what it found."""
+
+import importlib
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+DATA = Path(os.environ.get("JAXBP_DATA", ROOT.parent / "shared" / "data"))
+
+
+@pytest.fixture
+def experiment(tmp_path):
+    """Runs one with a small Config; gives its result, which the file holds too."""
+
+    def run(name, **small):
+        module = importlib.import_module(f"experiments.{name}")
+        result = module.main(module.Config(out=tmp_path, **small))
+        written = json.loads((tmp_path / "result.json").read_text())
+        assert set(written) == {"config", "versions", "device", "result"}
+        assert set(written["result"]) == set(result)
+        return result
+
+    return run
+
+
+def has_figure(folder):
+    pytest.importorskip("matplotlib")
+    return (folder / "figure.png").stat().st_size > 1000
+
+
+@pytest.mark.parametrize("y", [0.0, 1.0])
+def test_exercise(experiment, capsys, y):
+    result = experiment("01_exercise_direct_and_matrix", y=y, b2=0.4)
+    assert result["largest_difference"] < 1e-15
+    assert result["difference_to_jax_grad"] < 1e-15
+    assert result["direct"]["new loss"] < result["direct"]["loss"]
+    assert "mu (1 - mu)" in capsys.readouterr().out
+
+
+def test_units(experiment, tmp_path):
+    result = experiment("02_units", points=60, epochs=50, mini_batch=10)
+    for row in result["perceptron"].values():
+        assert row["converged"]
+        assert row["mistakes"] <= row["bound"]
+    assert not result["xor"]["converged"]
+    assert "not linearly separable" in result["xor"]["verdict"]
+    assert result["linear_unit"]["batch"]["E_last"] < 1.01 * result["linear_unit"]["batch"]["E_least_squares"]
+    assert result["linear_unit"]["beyond the bound"]["diverged"]
+    assert has_figure(tmp_path)
+
+
+def test_activations(experiment, tmp_path):
+    result = experiment("03_activations", points=101)
+    assert all(row["difference_to_jax_grad"] < 1e-14 for row in result.values())
+    assert result["sigmoid"]["greatest_slope"] == 0.25
+    assert result["relu"]["slope_at_0"] == 0
+    assert has_figure(tmp_path)
+
+
+def test_forward_3_5_5_4(experiment):
+    result = experiment("04_forward_3_5_5_4", seed=3)
+    assert result["largest_difference_of_errors"] < 1e-15
+    assert result["largest_difference_of_updates"] < 1e-15
+    assert result["loss_after"] < result["loss"]
+    assert result["parameters"] == 3 * 5 + 5 * 5 + 5 * 4
+    assert result["parameters_4_4_1"] == 4 * 4 + 4 + 1
+
+
+def test_why_deep_learning(experiment, tmp_path):
+    pytest.importorskip("sklearn")
+    result = experiment("05_why_deep_learning", hidden=(16,), code=4, epochs=8, seeds=1)
+    median = {name: row["median"] for name, row in result["summary"].items()}
+    assert median["linear on pixels"] > median["linear on features by hand"] > 0.7
+    assert 0 < median["variance lost by PCA"] < 1
+    assert has_figure(tmp_path)
+
+
+@pytest.mark.skipif(not (DATA / "mnist").is_dir(), reason="needs MNIST's files: set JAXBP_DATA")
+def test_nielsen(experiment, tmp_path):
+    result = experiment("06_nielsen", data_dir=DATA, train_size=5_000, epochs=2, seeds=1)
+    assert result["median"] > 0.5
+    assert has_figure(tmp_path)
+
+
+def test_four_steps(experiment):
+    result = experiment("07_four_steps", y=2, seed=1)
+    assert result["largest_difference"] < 1e-14
+    assert result["J"].shape == (3, 3)

@@ -1,0 +1,320 @@
+"""`fit` against a loop in NumPy and its promises: one compilation, the same bits, nothing lost."""
+
+import os
+import signal
+import threading
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+import jaxbp
+from jaxbp.data import Dataset
+from tests.cases import draw, draw_params
+
+NET = jaxbp.mlp([4, 6, 3], jaxbp.tanh)
+GRAD = jaxbp.value_and_grad(NET, jaxbp.softmax_cross_entropy)
+EVALUATE = jaxbp.make_evaluate(NET.apply, jaxbp.softmax_cross_entropy)
+
+
+def data(N=26, seed=0):
+    rng = np.random.default_rng(seed)
+    y = rng.integers(0, 3, N)
+    x = rng.standard_normal((N, 4)) + 2 * np.eye(3, 4)[y]
+    return x.astype(np.float32), y.astype(np.int32)
+
+
+def run(grad_fn=GRAD, params=None, train=None, **options):
+    options = {"optimizer": optax.sgd(0.1), "batch_size": 8, "epochs": 3, "key": jax.random.key(1)} | options
+    params = draw_params(NET, "float32") if params is None else params
+    return jaxbp.fit(grad_fn, params, data() if train is None else train, progress_bar=False, **options)
+
+
+@pytest.mark.parametrize("batch_size", [1, 8, 13, 26], ids=lambda b: f"batch {b}")
+def test_it_is_mini_batch_gradient_descent(batch_size, x64):
+    """The same run in a plain loop: every example once an epoch, the short batch last."""
+    x, y = (v.astype(t) for v, t in zip(data(), ("float64", "int32"), strict=True))
+    key, eta, params = jax.random.key(5), 0.3, draw_params(NET, "float64")
+    result = run(params=params, train=(x, y), batch_size=batch_size, optimizer=optax.sgd(eta), key=key)
+    rng = np.random.default_rng(np.asarray(jax.random.key_data(key)))
+    step = jax.jit(jax.value_and_grad(lambda p, x, y: jaxbp.softmax_cross_entropy(NET.apply(p, x), y)))
+    for epoch in range(3):
+        order, total = rng.permutation(len(x)), 0.0
+        for start in range(0, len(x), batch_size):
+            batch = order[start : start + batch_size]
+            loss, grads = step(params, x[batch], y[batch])
+            params = jax.tree.map(lambda p, g: p - eta * g, params, grads)
+            total += float(loss) * len(batch)
+        assert result.history["loss"][epoch] == pytest.approx(total / len(x), rel=1e-12)
+    jax.tree.map(lambda u, v: np.testing.assert_allclose(u, v, rtol=1e-11, atol=1e-13), result.params, params)
+
+
+def test_it_is_traced_and_compiled_once():
+    traces = []
+
+    def counted(params, x, y):
+        traces.append(x.shape)
+        return GRAD(params, x, y)
+
+    run(counted, epochs=1)
+    once = list(traces)
+    traces.clear()
+    run(counted, epochs=20, optimizer=optax.adam(optax.cosine_decay_schedule(0.1, 80)))
+    assert traces == once
+    assert set(once) == {(8, 4), (2, 4)}  # the batch, and what is left of 26
+
+
+def test_the_same_key_gives_the_same_bits_and_another_does_not():
+    first, again, other = (run(key=jax.random.key(k)) for k in (3, 3, 4))
+    same = jax.tree.map(lambda u, v: (u == v).all().item(), first.params, again.params)
+    assert jax.tree.all(same)
+    assert (first.history["loss"] == again.history["loss"]).all()
+    assert (first.history["loss"] != other.history["loss"]).any()
+
+
+def test_any_gradient_function_and_any_tree():
+    def loss(params, x, y):
+        w, b = params
+        return ((x @ w + jnp.broadcast_to(b, x.shape[:1]) - y) ** 2).mean()
+
+    x = draw((40, 2), "float32")
+    y = x @ jnp.array([1.0, -2.0]) + 3.0
+    result = run(
+        jax.value_and_grad(loss),
+        [jnp.zeros(2), 0.0],
+        (x, y),
+        optimizer=optax.adam(0.1),
+        epochs=200,
+        batch_size=10,
+    )
+    assert result.params[0].tolist() == pytest.approx([1, -2], abs=1e-3)
+    assert result.params[1].item() == pytest.approx(3, abs=1e-3)
+
+
+def test_the_given_parameters_stay_usable():
+    params = draw_params(NET, "float32")
+    before = jax.tree.map(np.array, params)
+    run(params=params)
+    jax.tree.map(np.testing.assert_array_equal, params, before)
+
+
+def test_a_key_reaches_the_gradient_function_anew_each_iteration():
+    keys = []
+
+    def grad_fn(params, x, y, *, key):
+        jax.debug.callback(lambda k: keys.append(tuple(k.tolist())), jax.random.key_data(key))
+        return GRAD(params, x, y)
+
+    run(grad_fn, epochs=2)
+    jax.effects_barrier()
+    assert len(keys) == len(set(keys)) == 8
+
+
+def test_dropout_trains_differently_by_key_only():
+    net = jaxbp.chain(jaxbp.dense(4, 16), jaxbp.relu, jaxbp.dropout(0.5), jaxbp.dense(16, 3))
+    params = draw_params(net, "float32")
+    grad_fn = jaxbp.value_and_grad(net, jaxbp.softmax_cross_entropy)
+    one, same, other = (
+        run(grad_fn, params, key=jax.random.key(k)).history["loss"].tolist() for k in (1, 1, 2)
+    )
+    assert one == same != other
+
+
+def test_history_has_a_row_for_each_epoch_and_prints():
+    result = run(validation=data(10, seed=2), evaluate=EVALUATE, epochs=4)
+    assert list(result.history) == ["epoch", "seconds", "loss", "val_accuracy", "val_loss"]
+    assert all(column.shape == (4,) for column in result.history.values())
+    x, y = data(10, seed=2)
+    last = jax.jit(EVALUATE)(result.params, x, y)
+    assert result.history["val_accuracy"][-1] == last["accuracy"]
+    assert result.history["val_loss"][-1] == pytest.approx(float(last["loss"]), rel=1e-6)
+    assert repr(result).startswith("finished after 4 epochs")
+    assert result.to_dict()["history"]["epoch"] == [1, 2, 3, 4]
+    assert result._repr_html_().count("<tr>") == 5
+
+
+def test_continuing_is_the_same_as_not_stopping():
+    """With momentum, parameters and optimiser state carry the run; the order comes from the key."""
+    optimizer, params = optax.sgd(0.1, momentum=0.9), draw_params(NET, "float32")
+    options = {"optimizer": optimizer, "batch_size": 26, "epochs": 2}
+    half = run(params=params, **options)
+    whole = run(params=half.params, opt_state=half.opt_state, **options)
+    straight = run(params=params, **options | {"epochs": 4})
+    jax.tree.map(
+        lambda u, v: np.testing.assert_allclose(u, v, rtol=1e-4, atol=1e-5), whole.params, straight.params
+    )
+
+
+def test_early_stopping_keeps_the_best():
+    seen = {}
+    stopping = jaxbp.EarlyStopping(patience=3, monitor="val_accuracy", mode="max")
+    result = run(
+        validation=data(40, seed=2),
+        evaluate=EVALUATE,
+        epochs=60,
+        early_stopping=stopping,
+        callbacks=[lambda record: seen.update({record["epoch"]: record})],
+    )
+    accuracy = result.history["val_accuracy"]
+    assert result.stopped == "early"
+    assert result.best_epoch == int(accuracy.argmax()) + 1 == len(accuracy) - 3
+    jax.tree.map(np.testing.assert_array_equal, result.params, seen[result.best_epoch]["params"])
+
+
+def test_callbacks_get_a_plain_dict():
+    records = []
+    result = run(callbacks=[records.append])
+    assert [type(record) for record in records] == [dict] * 3
+    assert [record["loss"] for record in records] == result.history["loss"].tolist()
+    assert not records[0]["params"][1]["W"].is_deleted()
+
+
+def press_ctrl_c(record):
+    if record["epoch"] == 2:
+        os.kill(os.getpid(), signal.SIGINT)
+
+
+def test_ctrl_c_returns_what_was_learned():
+    handler = signal.getsignal(signal.SIGINT)
+    result = run(epochs=50, callbacks=[press_ctrl_c])
+    assert result.stopped == "interrupted"
+    assert result.history["epoch"].tolist() == [1, 2]
+    jax.tree.map(np.testing.assert_array_equal, result.params, run(epochs=2).params)
+    assert signal.getsignal(signal.SIGINT) is handler
+
+
+def test_a_second_ctrl_c_aborts():
+    with pytest.raises(KeyboardInterrupt):
+        run(epochs=50, callbacks=[press_ctrl_c, press_ctrl_c])
+
+
+def test_it_runs_in_a_thread():
+    results = []
+    thread = threading.Thread(target=lambda: results.append(run()))
+    thread.start()
+    thread.join()
+    assert results[0].stopped == "finished"
+
+
+@pytest.mark.parametrize("what", ["loss", "gradient"])
+def test_divergence_names_the_iteration_and_keeps_the_parameters(what):
+    """The sixth iteration, epoch 2 iteration 2 of 4, is poisoned; the update counts the iterations."""
+    counter = {"net": draw_params(NET, "float32"), "t": jnp.float32(0)}
+
+    def grad_fn(params, x, y):
+        loss, grads = GRAD(params["net"], x, y)
+        poison = jnp.where(params["t"] == 5, jnp.nan, 0.0)
+        if what == "loss":
+            loss = loss + poison
+        else:
+            grads = jax.tree.map(lambda g: g + poison, grads)
+        return loss, {"net": grads, "t": jnp.float32(-1)}
+
+    with pytest.raises(
+        FloatingPointError, match=rf"epoch 2, iteration 2 of 4: expected a finite {what}"
+    ) as caught:
+        run(grad_fn, counter, optimizer=optax.sgd(1.0), epochs=5)
+    result = caught.value.result
+    assert result.stopped == "diverged"
+    assert result.history["epoch"].tolist() == [1]
+    assert result.params["t"] == 5
+    assert all(jnp.isfinite(leaf).all() for leaf in jax.tree.leaves(result.params))
+
+
+def test_a_run_that_really_diverges():
+    net = jaxbp.dense(4, 1)
+    x, _ = data()
+    with pytest.raises(jaxbp.DivergenceError, match="try a lower learning rate"):
+        run(
+            jaxbp.value_and_grad(net, jaxbp.squared_error),
+            draw_params(net, "float32"),
+            (x, x[:, :1]),
+            optimizer=optax.sgd(100.0),
+            epochs=50,
+        )
+
+
+x, y = data()
+BAD = {
+    "label 3": ((x, np.where(np.arange(26) == 7, 3, y)), ValueError, r"\(3 classes\), got labels\[7\] is 3"),
+    "label -1": ((x, np.where(np.arange(26) == 7, -1, y)), ValueError, r"labels\[7\] is -1"),
+    "float labels": ((x, y.astype(np.float32)), TypeError, "class labels must be integers"),
+    "no probabilities": ((x, np.ones((26, 3), np.float32)), ValueError, "sums to 3"),
+    "NaN": ((np.where(np.arange(26)[:, None] == 3, np.nan, x), y), ValueError, r"x\[3,0\] is NaN; 4 non"),
+    "too large for float32": ((x.astype(np.float64) * 1e300, y), ValueError, "which JAX holds float64 in"),
+    "wraps in int32": ((x, y.astype(np.int64) + 2**40), ValueError, "becomes"),
+    "bytes": ((np.zeros((26, 4), np.uint8), y), TypeError, "uint8"),
+    "lengths": ((x, y[:20]), ValueError, "26 x and 20 y"),
+    "empty": ((x[:0], y[:0]), ValueError, "empty"),
+    "features": ((x[:, :3], y), ValueError, r"last axis 4, got shape \(26, 3\)"),
+    "other targets": ((x, np.zeros((26, 2), np.float32)), TypeError, "rows of 3 class"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_data_that_cannot_be_trained_on(case):
+    train, error, says = BAD[case]
+    with pytest.raises(error, match=says):
+        run(train=train)
+    if case != "lengths":
+        with pytest.raises(error, match=says):
+            run(validation=train, evaluate=EVALUATE)
+
+
+def test_gapped_labels_where_nobody_knows_the_classes():
+    loss = lambda p, x, y: jaxbp.softmax_cross_entropy(NET.apply(p, x), y)  # noqa: E731
+    train = (x, np.where(y == 1, 0, y))
+    with pytest.raises(ValueError, match=r"labels are \{0,2\}; pass num_classes or remap"):
+        run(jax.value_and_grad(loss), train=train)
+    assert run(jax.value_and_grad(loss), train=Dataset(*train, num_classes=3)).stopped == "finished"
+
+
+def test_targets_that_would_broadcast():
+    net = jaxbp.dense(4, 1)
+    grad_fn = jaxbp.value_and_grad(net, jaxbp.squared_error)
+    with pytest.raises(ValueError, match=r"y of f's shape \(8, 1\), got shape \(8,\); add the axis"):
+        run(grad_fn, draw_params(net, "float32"), (x, x[:, 0]))
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "says"),
+    [
+        ({"batch_size": 64}, ValueError, "batch_size 64 > 26 examples"),
+        ({"batch_size": 0}, ValueError, "batch_size 0"),
+        ({"epochs": 0}, ValueError, "epochs of at least 1, got 0"),
+        ({"evaluate": EVALUATE}, ValueError, "validation and evaluate together, got only evaluate"),
+        ({"validation": data()}, ValueError, "got only validation; e.g. evaluate=jaxbp.make_evaluate"),
+        ({"early_stopping": jaxbp.EarlyStopping(3)}, ValueError, "monitor to be one of .* got 'val_loss'"),
+        ({"grad_fn": lambda p, x, y: (x.sum(0), p)}, TypeError, r"a scalar loss .* got shape \(4,\)"),
+        ({"grad_fn": lambda p, x, y: (x.sum(), p[1])}, TypeError, "a tree like params"),
+    ],
+)
+def test_calls_that_cannot_be(options, error, says):
+    with pytest.raises(error, match=says):
+        run(**options)
+
+
+def test_accuracy_refuses_nan():
+    x, y = jnp.array([[jnp.nan, 0.0], [0.0, 1.0]]), jnp.array([0, 1])
+    evaluate = jaxbp.make_evaluate(lambda p, x: x, lambda f, y: f.sum())
+    assert jnp.isnan(evaluate({}, x, y)["accuracy"])
+
+
+SHOWN = {"optimizer": optax.sgd(0.1), "epochs": 2, "batch_size": 8, "key": jax.random.key(0)}
+
+
+def test_progress_is_seen_before_the_first_epoch(capsys):
+    pytest.importorskip("rich")
+    jaxbp.fit(GRAD, draw_params(NET, "float32"), data(), **SHOWN)
+    out = capsys.readouterr().out
+    assert "compiled in" in out
+    assert "2/2" in out
+
+
+def test_progress_without_rich(capsys, monkeypatch):
+    monkeypatch.setitem(__import__("sys").modules, "rich.progress", None)
+    jaxbp.fit(GRAD, draw_params(NET, "float32"), data(), **SHOWN)
+    lines = capsys.readouterr().err.splitlines()
+    assert [line.split(" ")[0] for line in lines] == ["compiling", "compiled", "epoch", "epoch"]
