@@ -1,22 +1,22 @@
 """What does the structure of a Jacobian save? Time and memory against autodiff, two baselines each.
 
-    python experiments/30_jacobian_benchmark.py [--only ntk] [--rounds 9] [--torch-python PATH]
+    python -m experiments.30_jacobian_benchmark [--only ntk] [--rounds 9] [--torch-python PATH]
 
 Every quantity is computed three ways: by structure, by the naive autodiff formulation, and by the best
-autodiff formulation known to us. The three are checked to agree, then run in turn, round after round; a
-ratio is the median over the rounds of the paired ratios, which survives a busy machine. Memory is what the
+autodiff formulation known to us. The three are checked to agree, then each baseline is run between two runs
+of ours, round after round; a ratio is the median of these paired ratios, which survives a busy machine. Memory is what the
 compiler reserves for temporaries and results. With --torch-python, an interpreter that has torch with
 backpack-for-pytorch and opacus measures their norms and second moments on the same shapes, in a process of
 its own.
 """
 
-import argparse
 import json
 import statistics
 import subprocess
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,22 +24,24 @@ import jax
 import jax.numpy as jnp
 
 import jaxbp
+from experiments.record import run, save
 from jaxbp.jacobians import jacobian_chain, parameter_jacobian, per_example
 
 
 @dataclass(frozen=True)
 class Config:
-    """batch: examples; ntk_batch: of the NTK; width: of the plain net's hidden layers."""
-
     batch: int = 128
-    jacobian_batch: int = 32
-    ntk_batch: int = 32
-    width: int = 256
-    scale: int = 1  # divides every size, for a quick run
+    """Examples, of all but the softmax, bottleneck and NTK rows."""
+    small_batch: int = 32
+    """Examples of these."""
+    scale: int = 1
+    """Divides the size of every layer, for a quick run."""
     rounds: int = 9
     only: str = ""
+    """The cases whose name contains this; all of them without it."""
     torch_python: str = ""
-    out: str = "results/30_jacobian_benchmark"
+    """An interpreter with torch, backpack-for-pytorch and opacus."""
+    out: Path = Path("results/30_jacobian_benchmark")
 
 
 class Case:
@@ -57,25 +59,34 @@ def measure(case: Case, rounds: int) -> dict[str, Any]:
     }
     results = {name: jax.block_until_ready(fn(*case.args)) for name, fn in compiled.items()}
     for name in case.baselines:
-        jax.tree.map(lambda u, v: _agree(name, u, v), results["ours"], results[name])
+        jax.tree.map(partial(_agree, name), results["ours"], results[name])
     del results
     seconds: dict[str, list[float]] = {name: [] for name in compiled}
-    for _ in range(rounds):
-        for name, fn in compiled.items():
-            start = time.perf_counter()
-            jax.block_until_ready(fn(*case.args))
-            seconds[name].append(time.perf_counter() - start)
+    ratios: dict[str, list[float]] = {"ours": [1.0], **{name: [] for name in case.baselines}}
+    for name in case.baselines:
+        seconds_of(compiled["ours"], case.args)
+        for _ in range(rounds):
+            # Between two runs of ours, so that neither side always follows the other.
+            before, theirs, after = (seconds_of(compiled[way], case.args) for way in ("ours", name, "ours"))
+            seconds["ours"] += [before, after]
+            seconds[name].append(theirs)
+            ratios[name].append(2 * theirs / (before + after))
     report: dict[str, Any] = {}
     for name, fn in compiled.items():
         memory, cost = fn.memory_analysis(), fn.cost_analysis()
-        pairs = zip(seconds[name], seconds["ours"], strict=True)
         report[name] = {
             "ms": 1e3 * statistics.median(seconds[name]),
-            "ratio": statistics.median(theirs / ours for theirs, ours in pairs),
+            "ratio": statistics.median(ratios[name]),
             "MiB": (memory.temp_size_in_bytes + memory.output_size_in_bytes) / 2**20,
             "MFLOP": cost["flops"] / 1e6,
         }
     return report
+
+
+def seconds_of(fn: Callable, args: tuple) -> float:
+    start = time.perf_counter()
+    jax.block_until_ready(fn(*args))
+    return time.perf_counter() - start
 
 
 def _agree(name: str, u: jax.Array, v: jax.Array) -> None:
@@ -101,7 +112,7 @@ def input_jacobian(sizes: list[int], batch: int, output: jaxbp.Layer = jaxbp.ide
 
 
 def plain(config: Config, batch: int) -> Any:
-    s, w = config.scale, config.width // config.scale
+    s, w = config.scale, 256 // config.scale
     net, params = random_net([784 // s, w, w, w, 10], jaxbp.relu)
     x = jax.random.normal(jax.random.key(1), (batch, 784 // s))
     return net, params, x, jnp.arange(batch) % 10
@@ -162,7 +173,7 @@ def moment_by_scan(value: Callable, params: Any, x: Any, y: Any) -> Any:
 
 
 def ntk_case(config: Config) -> Case:
-    net, params, x, _ = plain(config, config.ntk_batch)
+    net, params, x, _ = plain(config, config.small_batch)
 
     def contraction(params: Any, x: Any) -> jax.Array:
         J = jax.jacrev(net.apply)(params, x)
@@ -184,7 +195,7 @@ def ntk_case(config: Config) -> Case:
 
 
 def ggn_case(config: Config) -> Case:
-    net, params, x, y = plain(config, config.batch)
+    net, params, x, _ = plain(config, config.batch)
     loss = jaxbp.softmax_cross_entropy
 
     def root(f: jax.Array) -> jax.Array:
@@ -200,10 +211,12 @@ def ggn_case(config: Config) -> Case:
         return jax.tree.map(lambda d: d.mean(0), jax.vmap(one)(x))
 
     def by_scan(params: Any, x: Any) -> Any:
+        """A scan over the examples and within it over the rows: no more than one row's gradient at a time."""
+
         def add(so_far: Any, x: Any) -> Any:
             f, pull = jax.vjp(lambda params: net.apply(params, x), params)
-            rows = jax.vmap(lambda s: pull(s)[0])(root(f).T)
-            return jax.tree.map(lambda s, r: s + (r**2).sum(0), so_far, rows), None
+            row = lambda so_far, s: (jax.tree.map(lambda t, g: t + g**2, so_far, pull(s)[0]), None)  # noqa: E731
+            return jax.lax.scan(row, so_far, root(f).T)[0], None
 
         total = jax.lax.scan(add, jax.tree.map(jnp.zeros_like, params), x)[0]
         return jax.tree.map(lambda d: d / len(x), total)
@@ -221,11 +234,18 @@ def laplace_case(config: Config) -> Case:
             jnp.tensordot(j**2, s, s.ndim) for j, s in zip(*map(jax.tree.leaves, (J, sigma)), strict=True)
         )
 
+    def weigh_row(g: Any, sigma: Any) -> jax.Array:
+        return sum((v**2 * s).sum() for v, s in zip(*map(jax.tree.leaves, (g, sigma)), strict=True))
+
     def by_jacrev(params: Any, sigma: Any, x: Any) -> jax.Array:
         return jax.vmap(lambda x: weigh(jax.jacrev(net.apply)(params, x), sigma))(x)
 
     def by_map(params: Any, sigma: Any, x: Any) -> jax.Array:
-        return jax.lax.map(lambda x: weigh(jax.jacrev(net.apply)(params, x), sigma), x)
+        def one(x: Any) -> jax.Array:
+            f, pull = jax.vjp(lambda params: net.apply(params, x), params)
+            return jax.lax.map(lambda row: weigh_row(pull(row)[0], sigma), jnp.eye(f.size))
+
+        return jax.lax.map(one, x)
 
     ours = lambda params, sigma, x: parameter_jacobian(net, params, x).predictive_variance(sigma)  # noqa: E731
     return Case(ours, {"vmap(jacrev)": by_jacrev, "lax.map of vjps": by_map}, params, sigma, x)
@@ -256,8 +276,8 @@ def shared_case(T: int, d_in: int, d_out: int, batch: int) -> Case:
 
 
 def cases(config: Config) -> dict[str, Callable[[], Case]]:
-    s, B = config.scale, config.jacobian_batch
-    w = config.width // s
+    s, B = config.scale, config.small_batch
+    w = 256 // s
     a, b, c = [[size // s for size in sizes] for sizes in BOTTLENECKS]
     return {
         "jacobian 784-256^3-10": lambda: input_jacobian([784 // s, w, w, w, 10], config.batch),
@@ -339,8 +359,8 @@ except ImportError: pass
 try:
     import warnings; warnings.simplefilter("ignore")
     from opacus import GradSampleModule
-    from opacus.grad_sample.grad_sample_module_fast_gradient_clipping import GradSampleModuleFastGradientClipping
-    fast = GradSampleModuleFastGradientClipping(net(), max_grad_norm=1.0, use_ghost_clipping=True)
+    from opacus.grad_sample import GradSampleModuleFastGradientClipping as Ghost
+    fast = Ghost(net(), max_grad_norm=1.0, use_ghost_clipping=True)
     each = nn.CrossEntropyLoss(reduction="none")
     def norms():
         fast.zero_grad(); each(fast(x), y).sum().backward()
@@ -358,38 +378,32 @@ print(json.dumps(out))
 
 def torch_ms(config: Config) -> dict[str, float]:
     """Milliseconds of BackPACK and Opacus, in a process of their own."""
-    sizes = [config.rounds, config.batch, config.width // config.scale, 784 // config.scale]
+    sizes = [config.rounds, config.batch, 256 // config.scale, 784 // config.scale]
     command = [config.torch_python, "-c", TORCH, *map(str, sizes)]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     return json.loads(done.stdout.splitlines()[-1])
 
 
-def main(config: Config) -> dict[str, Any]:
-    report: dict[str, Any] = {"device": str(jax.devices()[0]), "jax": jax.__version__, "cases": {}}
+def main(config: Config = Config()) -> dict[str, Any]:
+    result: dict[str, Any] = {"cases": {}}
     print(f"{'quantity':<36}{'formulation':<22}{'ms':>10}{'ratio':>8}{'MiB':>10}{'MFLOP':>10}")
     for name, make in cases(config).items():
         if config.only in name:
-            report["cases"][name] = measured = measure(make(), config.rounds)
+            result["cases"][name] = measured = measure(make(), config.rounds)
             for way, row in measured.items():
                 numbers = f"{row['ms']:>10.2f}{row['ratio']:>8.2f}{row['MiB']:>10.2f}{row['MFLOP']:>10.1f}"
                 print(f"{name if way == 'ours' else '':<36}{way:<22}{numbers}", flush=True)
-    report["plain backward pass MiB"] = backward_memory(config)
-    report["storage ratio"] = storage(config)
-    print(f"a plain backward pass takes {report['plain backward pass MiB']:.2f} MiB")
-    print(f"parameter Jacobian: its matrix is {report['storage ratio']:.0f}x larger than its factors")
+    result["plain_backward_MiB"] = backward_memory(config)
+    result["storage_ratio"] = storage(config)
+    print(f"a plain backward pass takes {result['plain_backward_MiB']:.2f} MiB")
+    print(f"parameter Jacobian: its matrix is {result['storage_ratio']:.0f}x larger than its factors")
     if config.torch_python:
-        report["torch ms"] = torch_ms(config)
-        for name, ms in report["torch ms"].items():
-            ours = report["cases"].get("second moment" if "moment" in name else "squared norms")
-            print(f"{name:<36}{ms:>10.2f} ms" + (f"{ms / ours['ours']['ms']:>8.2f}x ours" if ours else ""))
-    out = Path(config.out)
-    out.mkdir(parents=True, exist_ok=True)
-    (out / "result.json").write_text(json.dumps(report, indent=2))
-    return report
+        result["torch_ms"] = torch_ms(config)
+        for name, ms in result["torch_ms"].items():
+            ours = result["cases"].get("second moment" if "moment" in name else "squared norms")
+            print(f"{name:<58}{ms:>10.2f}" + (f"{ms / ours['ours']['ms']:>8.2f}" if ours else ""))
+    return save(config, result)
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    for option in fields(Config):
-        parser.add_argument("--" + option.name.replace("_", "-"), type=option.type, default=option.default)
-    main(Config(**vars(parser.parse_args())))
+    run(main, Config)

@@ -102,7 +102,13 @@ class JacobianChain:
     @property
     def symbol(self) -> str:
         """J_{f_L}(x), or delta_x of a chain that ends in a loss."""
-        return symbol(self.factors[0].of, self.factors[-1].at)
+        return symbol(self._output, self.factors[-1].at)
+
+    @property
+    def _output(self) -> Variable:
+        """F_L, which without an activation is a_L; or the loss."""
+        of = self.factors[0].of
+        return of._replace(letter="f") if of.letter == "a" else of
 
     @property
     def operator(self) -> Product:
@@ -197,7 +203,7 @@ class JacobianChain:
         product, steps = self.factors[0].J, []
         for i, factor in enumerate(self.factors):
             product = operators.product((product, factor.J), "reverse") if i else product
-            steps.append((symbol(self.factors[0].of, factor.at), product.matrix()))
+            steps.append((symbol(self._output, factor.at), product.matrix()))
         return steps
 
     def __repr__(self) -> str:
