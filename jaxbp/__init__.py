@@ -1,6 +1,8 @@
 """jaxbp: back-propagation you can see, prove and train with."""
 
 from jaxbp.backprop import backprop as backprop
+from jaxbp.backprop import backward as backward
+from jaxbp.backprop import forward as forward
 from jaxbp.backprop import value_and_grad as value_and_grad
 from jaxbp.backprop import with_hand_vjp as with_hand_vjp
 from jaxbp.data import Dataset as Dataset
@@ -33,6 +35,9 @@ from jaxbp.losses import binary_cross_entropy_on_probabilities as binary_cross_e
 from jaxbp.losses import make_softmax_cross_entropy as make_softmax_cross_entropy
 from jaxbp.losses import softmax_cross_entropy as softmax_cross_entropy
 from jaxbp.losses import squared_error as squared_error
+from jaxbp.trace import Backprop as Backprop
+from jaxbp.trace import Deltas as Deltas
+from jaxbp.trace import Trace as Trace
 from jaxbp.train import DivergenceError as DivergenceError
 from jaxbp.train import EarlyStopping as EarlyStopping
 from jaxbp.train import fit as fit

@@ -13,7 +13,6 @@ with the update W += eta delta x^T, is its negative: error_l = -delta_{a_l}.
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import NamedTuple
 
 import jax
 
@@ -21,56 +20,8 @@ from jaxbp import errors
 from jaxbp.layers.composition import numbered, residual, split
 from jaxbp.layers.layer import Layer, assert_params
 from jaxbp.losses import Loss
+from jaxbp.trace import Backprop, Deltas, Trace
 from jaxbp.typing import Array, Params, Random, Rows, Saved, Scalar, Targets
-
-
-class Trace(NamedTuple):
-    """Step 1: what the forward pass computed.
-
-    Args:
-        f: f[0] is what layer 1 receives: x, through the stateless layers before it if there are any
-            (`flatten`); f[l] is phi_l(a_l), and f[L] the output.
-        a: a[l] for l = 1..L, the result of the l-th layer with parameters, before its activation.
-        blocks: for each l that is a residual block, the trace of its branch.
-        saved: what each part's backward pass needs.
-    """
-
-    f: dict[int, Array]
-    a: dict[int, Array]
-    blocks: dict[int, "Trace"]
-    saved: tuple[Saved, ...]
-
-    @property
-    def out(self) -> Array:
-        """f_L."""
-        return self.f[max(self.f)]
-
-
-class Deltas(NamedTuple):
-    """Step 4: d loss / d v for every v, each of v's shape.
-
-    Args:
-        f: delta_{f_l} for l = 0..L.
-        a: delta_{a_l} for l = 1..L.
-        params: delta_{W_l} and delta_{b_l}, a tree like the parameters.
-        x: delta_x. It is f[0], but for stateless layers before the first weights.
-        blocks: for each l that is a residual block, the deltas inside its branch.
-    """
-
-    f: dict[int, Array]
-    a: dict[int, Array]
-    params: Params
-    x: Array
-    blocks: dict[int, "Deltas"]
-
-
-class Backprop(NamedTuple):
-    """All four steps: the loss, the prediction mu, the trace and the deltas."""
-
-    loss: Scalar
-    mu: Rows
-    trace: Trace
-    deltas: Deltas
 
 
 def forward(net: Layer, params: Params, x: Array, *, key: Random | None = None) -> Trace:
@@ -167,12 +118,19 @@ def backprop(
         >>> import jax.numpy as jnp, jaxbp
         >>> params = {1: {"W": jnp.zeros((2, 3)), "b": jnp.zeros(2)}}
         >>> x, y = jnp.array([1.0, 2.0, 3.0]), jnp.array(0)
-        >>> bp = backprop(jaxbp.mlp([3, 2]), jaxbp.softmax_cross_entropy, params, x, y)
-        >>> bp.loss, bp.deltas.a[1]
-        (Array(0.6931472, dtype=float32), Array([-0.5,  0.5], dtype=float32))
-        >>> bp.deltas.params[1]["W"]
-        Array([[-0.5, -1. , -1.5],
-               [ 0.5,  1. ,  1.5]], dtype=float32)
+        >>> backprop(jaxbp.mlp([3, 2]), jaxbp.softmax_cross_entropy, params, x, y)
+                   shape   value
+        f_0        (3,)    1 2 3
+        a_1        (2,)    0 0
+        f_1        (2,)    0 0
+        mu         (2,)    0.5 0.5
+        loss       ()      0.6931
+        delta_f_1  (2,)    -0.5 0.5
+        delta_a_1  (2,)    -0.5 0.5
+        delta_W_1  (2, 3)  -0.5 -1 -1.5 0.5 1 1.5
+        delta_b_1  (2,)    -0.5 0.5
+        delta_f_0  (3,)    0 0 0
+        delta_x    (3,)    0 0 0
 
     Source: the lecture, "the four steps".
     """

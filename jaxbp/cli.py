@@ -7,6 +7,7 @@ import platform
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -46,7 +47,7 @@ Initialiser = Literal[
 ]
 OPTIMIZERS = {
     "sgd": optax.sgd,
-    "momentum": lambda learning_rate: optax.sgd(learning_rate, momentum=0.9),
+    "momentum": partial(optax.sgd, momentum=0.9),
     "adam": optax.adam,
     "adamw": optax.adamw,
 }
@@ -81,16 +82,19 @@ class Train:
     dropout: float = 0.0
     """Share of each hidden layer zeroed while training."""
 
-    optimizer: Literal["sgd", "momentum", "adam", "adamw"] = "momentum"
+    optimizer: Literal["sgd", "momentum", "adam", "adamw"] = "adam"
     """An optax optimiser; momentum is sgd with momentum 0.9."""
 
     learning_rate: float | None = None
-    """eta. By default 0.1 for sgd, 0.03 for momentum, 0.001 for adam and adamw."""
+    """eta. By default 0.1 for sgd, 0.05 for momentum, 0.003 for adam and adamw."""
+
+    schedule: Literal["constant", "cosine"] = "cosine"
+    """Keep eta, or let it fall to 0 over the epochs along a cosine."""
 
     batch_size: int = 32
     """Examples an iteration: 1 is iterative training, all of them batch training."""
 
-    epochs: int = 30
+    epochs: int = 40
     """Passes over the training data, at most."""
 
     patience: int | None = None
@@ -106,7 +110,7 @@ class Train:
     """Where the run's folder is made."""
 
 
-DEFAULT_LEARNING_RATE = {"sgd": 0.1, "momentum": 0.03, "adam": 1e-3, "adamw": 1e-3}
+DEFAULT_LEARNING_RATE = {"sgd": 0.1, "momentum": 0.05, "adam": 3e-3, "adamw": 3e-3}
 VALIDATION_FRACTION = 0.1
 
 
@@ -126,12 +130,15 @@ def train(config: Train) -> dict[str, Any]:
 
     evaluate = jaxbp.make_evaluate(net.apply, loss)
     learning_rate = config.learning_rate or DEFAULT_LEARNING_RATE[config.optimizer]
+    iterations = config.epochs * -(-len(data) // config.batch_size)
+    cosine = config.schedule == "cosine"
+    eta = optax.cosine_decay_schedule(learning_rate, iterations) if cosine else learning_rate
     try:
         result = jaxbp.fit(
             jaxbp.value_and_grad(net, loss),
             params,
             data,
-            optimizer=OPTIMIZERS[config.optimizer](learning_rate),
+            optimizer=OPTIMIZERS[config.optimizer](eta),
             key=key_fit,
             batch_size=config.batch_size,
             epochs=config.epochs,

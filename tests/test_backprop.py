@@ -346,3 +346,20 @@ def test_mlp_suits_its_initialiser_to_the_activation():
     ):
         W = jaxbp.mlp([200, 300], activation).init(jax.random.key(0))[1]["W"]
         assert float(W.var()) == pytest.approx(variance, rel=0.03)
+
+
+def test_results_print_and_become_plain_numbers():
+    net, params, x, y = problem("nested residual", (16,), "float32")
+    bp = jaxbp.backprop(net, jaxbp.softmax_cross_entropy, params, x, y)
+    names = [line.split()[0] for line in repr(bp).splitlines()[1:]]
+    assert names[:4] == ["f_0", "a_1", "f_1", "a_2"]
+    assert "delta_W_2.branch.2.branch.1" in names
+    assert bp._repr_html_().count("<tr>") == len(names) + 1
+    as_dict = bp.to_dict()
+    assert list(as_dict) == names
+    assert as_dict["delta_x"] == bp.deltas.x.tolist()
+    bare = jaxbp.backprop(
+        jaxbp.dense(4, 3), jaxbp.squared_error, jaxbp.dense(4, 3).init(jax.random.key(0)), x, x[:, :3]
+    )
+    assert {"delta_W_1", "delta_b_1"} <= bare.to_dict().keys()
+    jax.jit(lambda x: (repr(jaxbp.backprop(net, jaxbp.softmax_cross_entropy, params, x, y)), x)[1])(x)

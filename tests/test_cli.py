@@ -39,7 +39,7 @@ def test_train_shows_trains_tests_and_leaves_a_folder(tmp_path, capsys):
         "summary.json",
     }
     config = json.loads((folder / "config.json").read_text())
-    assert (config["epochs"], config["optimizer"], config["learning_rate"]) == (2, "momentum", 0.03)
+    assert (config["epochs"], config["optimizer"], config["learning_rate"]) == (2, "adam", 3e-3)
     with open(folder / "history.csv") as file:
         rows = list(csv.DictReader(file))
     assert [row["epoch"] for row in rows] == ["1", "2"]
@@ -67,12 +67,12 @@ def test_options_reach_the_network(tmp_path, capsys):
     status, folder = run(
         tmp_path,
         *QUICK,
-        *("--activation", "gelu", "--dropout", "0.2", "--init", "lecun_normal", "--optimizer", "adam"),
-        *("--patience", "5", "--batch-size", "64"),
+        *("--activation", "gelu", "--dropout", "0.2", "--init", "lecun_normal", "--optimizer", "momentum"),
+        *("--patience", "5", "--batch-size", "64", "--schedule", "constant"),
     )
     assert status == 0
     assert "chain(dense(64, 8), gelu, dropout(0.2), dense(8, 10))" in capsys.readouterr().out
-    assert json.loads((folder / "config.json").read_text())["learning_rate"] == 1e-3
+    assert json.loads((folder / "config.json").read_text())["learning_rate"] == 0.05
 
 
 def test_images_are_flattened(tmp_path, capsys):

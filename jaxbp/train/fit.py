@@ -151,19 +151,18 @@ def fit(
     best_epoch = best.epoch if early_stopping else len(rows)
     result = Result(kept, state.opt_state, history, stopped, best_epoch, compile_seconds)
     if stopped == "diverged":
-        iteration = bad_step - len(rows) * len(losses) + 1
-        what = "loss" if not np.isfinite(losses[iteration - 1]) else "gradient"
-        value = losses[iteration - 1] if what == "loss" else "not finite"
-        raise DivergenceError(
-            errors.message(
-                f"fit, epoch {len(rows) + 1}, iteration {iteration} of {len(losses)}",
-                f"a finite {what}",
-                f"{value}",
-                "the parameters from before it are in this error's .result; try a lower learning rate",
-            ),
-            result,
-        )
+        raise _divergence(losses, bad_step - len(rows) * len(losses), result)
     return result
+
+
+def _divergence(losses: np.ndarray, iteration: int, result: Result) -> DivergenceError:
+    """The error that names where the epoch with these losses stopped being finite."""
+    bad_loss = not np.isfinite(losses[iteration])
+    where = f"fit, epoch {len(result.history['epoch']) + 1}, iteration {iteration + 1} of {len(losses)}"
+    expected = f"a finite {'loss' if bad_loss else 'gradient'}"
+    got = str(losses[iteration]) if bad_loss else "one with NaN or infinity"
+    hint = "the parameters from before it are in this error's .result; try a lower learning rate"
+    return DivergenceError(errors.message(where, expected, got, hint), result)
 
 
 def _start(params: Params, optimizer: optax.GradientTransformation, opt_state: Any, key: Random) -> State:

@@ -47,12 +47,12 @@ def progress(epochs: int, shown: bool) -> Iterator[Callable[[Record | str], None
         TimeRemainingColumn(compact=True),
     )
     with Progress(*columns) as bar:
-        task = bar.add_task("", total=epochs, news="")
+        task = bar.add_task("epoch", total=epochs, news="")
 
         def update(news: Record | str) -> None:
             if isinstance(news, str):
-                bar.update(task, description=news)
+                bar.console.print(news, highlight=False)
             else:
-                bar.update(task, description="epoch", completed=news["epoch"], news=describe(news))
+                bar.update(task, completed=news["epoch"], news=describe(news))
 
         yield update

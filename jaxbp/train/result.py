@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxbp import errors
+from jaxbp.tables import as_html
 from jaxbp.train.progress import Record, describe
 from jaxbp.typing import Params
 
@@ -69,14 +70,7 @@ class Result:
 
     def _repr_html_(self) -> str:
         rows = zip(*(column.tolist() for column in self.history.values()), strict=True)
-        cells = "".join(
-            "<tr>"
-            + "".join(f"<td>{v:.4g}</td>" if isinstance(v, float) else f"<td>{v}</td>" for v in row)
-            + "</tr>"
-            for row in rows
-        )
-        head = "".join(f"<th>{name}</th>" for name in self.history)
-        return f"<p>{self!r}</p><table><tr>{head}</tr>{cells}</table>"
+        return as_html(list(self.history), [[f"{v:.4g}" for v in row] for row in rows], repr(self))
 
 
 class DivergenceError(FloatingPointError):

@@ -1,6 +1,5 @@
 """`check_network`: every delta of a network by its hand-written rules, by jax.grad and by Jacobians."""
 
-import html
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
@@ -13,6 +12,7 @@ from jaxbp.backprop import backprop
 from jaxbp.layers.composition import numbered
 from jaxbp.layers.layer import Layer
 from jaxbp.losses import Loss
+from jaxbp.tables import as_html, as_text
 from jaxbp.typing import Array, Params, Targets
 
 TOLERANCE = 4096 * float(np.finfo(np.float64).eps)
@@ -61,19 +61,10 @@ class NetworkReport(NamedTuple):
         return f"{self.net}: largest relative differences over {self.examples} examples, float64"
 
     def __repr__(self) -> str:
-        table = [self.header, *self.cells()]
-        widths = [max(len(row[i]) for row in table) for i in range(len(self.header))]
-        lines = [
-            "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in table
-        ]
-        return "\n".join([self.title, *(line.rstrip() for line in lines)])
+        return as_text(self.header, self.cells(), self.title)
 
     def _repr_html_(self) -> str:
-        def line(cells: tuple[str, ...], tag: str) -> str:
-            return "<tr>" + "".join(f"<{tag}>{html.escape(cell)}</{tag}>" for cell in cells) + "</tr>"
-
-        body = "".join(line(cells, "td") for cells in self.cells())
-        return f"<table><caption>{html.escape(self.title)}</caption>{line(self.header, 'th')}{body}</table>"
+        return as_html(self.header, self.cells(), self.title)
 
     def to_dict(self) -> dict[str, Any]:
         """The report as plain Python values, for JSON."""
