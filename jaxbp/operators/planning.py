@@ -233,7 +233,8 @@ def cheapest(forms: list[Form]) -> tuple[Tree, int]:
         for i in range(k - length + 1):
             j = i + length - 1
             options = []
-            for s in range(i, j):
+            # Of equally cheap ones the nearest to reverse: its results come out row by row, ready to use.
+            for s in reversed(range(i, j)):
                 (left_flops, left, a), (right_flops, right, b) = best[i, s], best[s + 1, j]
                 product, flops = times(a, b)
                 options.append((left_flops + right_flops + flops, (left, right), product))
