@@ -9,8 +9,8 @@ Memory is what the compiler reserves for temporaries and results. With --torch-p
 has torch with backpack-for-pytorch and opacus measures their norms and second moments on the same shapes, in
 a process of its own.
 
-4 minutes on 2 CPU cores. Expected, against the naive and the best autodiff formulation, on a machine that other
-work kept busy; the MiB are those of the structured formulation, FLOPs and storage are exact:
+4 minutes on 2 CPU cores. Expected, against the naive and the best autodiff formulation, on a machine that
+other work kept busy; MiB are those of the structured formulation; FLOPs and storage are exact:
 
     jacobian 784-256^3-10, same FLOPs         jacrev  1.0x      jacfwd        28x
     softmax 64-64-64-1000                     jacrev   18x      jacfwd   1.1-2.0x

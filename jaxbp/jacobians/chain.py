@@ -15,10 +15,10 @@ import jax
 import jax.numpy as jnp
 
 from jaxbp import errors, operators
-from jaxbp.backprop import Deltas
 from jaxbp.jacobians import show
 from jaxbp.jacobians.order import Plan, make_plan, prefix_products
 from jaxbp.operators import Operator, Product, planning
+from jaxbp.trace import Deltas
 from jaxbp.typing import Array, Float, Tensor
 
 
