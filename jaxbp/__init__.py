@@ -8,6 +8,9 @@ from jaxbp.backprop import with_hand_vjp as with_hand_vjp
 from jaxbp.data import Dataset as Dataset
 from jaxbp.data import load as load
 from jaxbp.data import split as split
+from jaxbp.jacobians import jacobian_chain as jacobian_chain
+from jaxbp.jacobians import parameter_jacobian as parameter_jacobian
+from jaxbp.jacobians import per_example as per_example
 from jaxbp.layers import Layer as Layer
 from jaxbp.layers import chain as chain
 from jaxbp.layers import count_parameters as count_parameters

@@ -122,7 +122,7 @@ def _part(part: Layer, params: Params, f: Array, kind: Factors) -> tuple[Operato
         skip_J, _ = _part(skip, p["skip"], f, kind)
         return Sum((skip_J, inner.operator)), inner if branch.has_params else None
     if kind == "rule":
-        return part.jacobian(params, f), None  # type: ignore[misc]
+        return part.jacobian(params, f), None
     return _dense_by_autodiff(lambda f: part.apply(params, f), f), None
 
 

@@ -103,7 +103,7 @@ def chain(*parts: Layer) -> Layer:
         factors: list[Operator] = []
         for l, part, p in parts_of(params):
             with errors.within(f"layer {l}"):
-                factors.insert(0, part.jacobian(p, f))  # type: ignore[misc]
+                factors.insert(0, part.jacobian(p, f))
                 f = part.apply(p, f)
         return Product(tuple(factors)) if factors else Identity(f.size)
 
@@ -186,7 +186,7 @@ def residual(branch: Layer, skip: Layer = identity) -> Layer:
 
     def jacobian(params: Params, f: Array) -> Operator:
         p = of(params)
-        return Sum((skip.jacobian(p["skip"], f), branch.jacobian(p["branch"], f)))  # type: ignore[misc]
+        return Sum((skip.jacobian(p["skip"], f), branch.jacobian(p["branch"], f)))
 
     has_params = branch.has_params or skip.has_params
     return Layer(

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable, Collection, Hashable
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal
 
 import jax
@@ -16,6 +17,11 @@ from jaxbp.typing import Array, Params, Random, Saved
 def no_params(key: Random) -> Params:
     """{}, the parameters of a stateless layer."""
     return {}
+
+
+def _matrix_free(params: Params, f: Array, *, apply: Callable[..., Array]) -> Operator:
+    """The Jacobian of a layer that names no structure: by forward and reverse mode of its ``apply``."""
+    return Linear(Partial(apply, params), f)  # type: ignore[no-untyped-call]
 
 
 @dataclass(frozen=True, repr=False)
@@ -62,14 +68,13 @@ class Layer:
     forward: Callable[..., tuple[Array, Saved]]
     backward: Callable[[Params, Saved, Array], tuple[Params, Array]]
     init: Callable[[Random], Params] = no_params
-    jacobian: Callable[[Params, Array], Operator] | None = None  # set by __post_init__ where it is None
+    jacobian: Callable[..., Operator] = _matrix_free
     form: Literal["atom", "product", "sum"] = "atom"
     parts: tuple["Layer", ...] = ()
 
     def __post_init__(self) -> None:
-        if self.jacobian is None:
-            matrix_free = lambda params, f: Linear(Partial(self.apply, params), f)  # type: ignore[no-untyped-call]  # noqa: E731
-            object.__setattr__(self, "jacobian", matrix_free)
+        if self.jacobian is _matrix_free:
+            object.__setattr__(self, "jacobian", partial(_matrix_free, apply=self.apply))
 
     @property
     def has_params(self) -> bool:
