@@ -1,13 +1,14 @@
 """Difference quotients on a ladder of steps, extrapolated, with an estimate of their own error."""
 
 from collections.abc import Callable, Sequence
+from functools import cached_property
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxbp.verify.references import Point, wide
+from jaxbp.verify.references import Point, compiler_options, wide
 
 # Powers of 4, so that x + h is exact for a step that is a power of two times a power of four.
 LADDER = 2.0 ** -np.arange(3, 28, 2)
@@ -51,9 +52,13 @@ class Differences:
         def moved(inputs: list[Any], direction: list[Any], t: Any) -> list[Any]:
             return at.fn(*(x + (t * v).astype(x.dtype) for x, v in zip(inputs, direction, strict=True)))
 
-        self._moved = jax.jit(moved)
-        zero = [jnp.zeros_like(x) for x in at.inputs]
-        self.here = [wide(y) for y in self._moved(list(at.inputs), zero, 0.0)]
+        self._moved = jax.jit(moved, compiler_options=compiler_options(at.inputs))
+
+    @cached_property
+    def here(self) -> list[np.ndarray]:
+        """The outputs at the point itself."""
+        zero = [jnp.zeros_like(x) for x in self.at.inputs]
+        return [wide(y) for y in self._moved(list(self.at.inputs), zero, 0.0)]
 
     def along(self, direction: Sequence[Any], step: float, weights: Sequence[Sequence[Any]] | None = None) -> Slope:
         """The slope of every output entry, or of its sums weighted by each of ``weights``.

@@ -12,6 +12,7 @@ from jaxbp.verify.rules import dtypes_in, primitives_in
 
 HOST = {"pure_callback", "io_callback", "debug_callback", "ffi_call"}
 FORWARD_LIMIT = 512
+SMALL = 50_000
 
 
 class Point(NamedTuple):
@@ -34,6 +35,7 @@ class Pullback(NamedTuple):
     shapes: list[tuple[int, ...]]
     epsilon: float
     primitives: frozenset[str]
+    text: str
 
     @property
     def host(self) -> bool:
@@ -116,7 +118,7 @@ def _flat(inputs: Sequence[Any]) -> tuple[Any, Callable[[Any], list[Any]]]:
 def _traced(at: Point, both: Callable[..., tuple[list[Any], list[Any]]]) -> Pullback:
     cotangents = [jnp.zeros(s.shape, s.dtype) for s in at.outputs]
     traced = jax.make_jaxpr(both)(list(at.inputs), cotangents)
-    run = jax.jit(core.jaxpr_as_fun(traced))
+    run = jax.jit(core.jaxpr_as_fun(traced), compiler_options=compiler_options(at.inputs))
     count = len(at.outputs)
 
     def call(inputs: Sequence[Any], cotangents: Sequence[Any]) -> tuple[list[Any], list[Any]]:
@@ -128,7 +130,15 @@ def _traced(at: Point, both: Callable[..., tuple[list[Any], list[Any]]]) -> Pull
     own = {jnp.dtype(x.dtype) for x in at.inputs}
     eps = max(epsilon(d) for d in dtypes_in(traced.jaxpr) | own)
     names = frozenset(primitives_in(traced.jaxpr))
-    return Pullback(call, [a.dtype for a in avals], [a.shape for a in avals], eps, names)
+    # Two traces of the same rule differ when it computes with numbers drawn while it is traced.
+    text = f"{traced.jaxpr} {[np.asarray(c).tobytes() for c in traced.consts if is_float(c)]}"
+    return Pullback(call, [a.dtype for a in avals], [a.shape for a in avals], eps, names, text)
+
+
+def compiler_options(inputs: Sequence[Any]) -> dict[str, Any]:
+    """Small arrays cost more to compile for than to compute with: leave out the optimisation of code."""
+    small = sum(int(np.size(x)) for x in inputs) < SMALL
+    return {"xla_backend_optimization_level": 0} if small else {}
 
 
 def draw(like: Sequence[Any], rng: np.random.Generator) -> list[Any]:
