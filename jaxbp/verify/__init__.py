@@ -1,1 +1,8 @@
 """Find out whether a derivative rule is right, where it is wrong, and why."""
+
+from jaxbp.verify.check import assert_rules as assert_rules
+from jaxbp.verify.check import check as check
+from jaxbp.verify.check import check_jvp as check_jvp
+from jaxbp.verify.check import check_vjp as check_vjp
+from jaxbp.verify.report import Finding as Finding
+from jaxbp.verify.report import Report as Report

@@ -77,7 +77,9 @@ def _fits(where: str, f: Callable[..., Any], name: str, args: Sequence[Any], kwa
 def _is_array(x: Any) -> bool:
     """Arrays and floating numbers move; Python integers, booleans and all else stay as they are."""
     return isinstance(x, jax.Array | np.ndarray | np.generic | float | complex) and not (
-        isinstance(x, np.ndarray | np.generic) and x.dtype.kind in "OUSV" and not jnp.issubdtype(x.dtype, jnp.inexact)
+        isinstance(x, np.ndarray | np.generic)
+        and x.dtype.kind in "OUSV"
+        and not jnp.issubdtype(x.dtype, jnp.inexact)
     )
 
 

@@ -40,8 +40,13 @@ def capture(closed: Any, args: Sequence[Any], visit: Callable[[Site], None]) -> 
 
 
 def _walk(
-    jaxpr: Any, consts: Sequence[Any], args: list[Any], context: tuple[str, ...], visit: Callable,
-    passed: list[Passed], wanted: bool = True,
+    jaxpr: Any,
+    consts: Sequence[Any],
+    args: list[Any],
+    context: tuple[str, ...],
+    visit: Callable,
+    passed: list[Passed],
+    wanted: bool = True,
 ) -> list[Any]:
     """Evaluate one jaxpr; equations without rules run together between those that hold some.
 
@@ -50,7 +55,7 @@ def _walk(
     env: dict[Any, Any] = dict(zip([*jaxpr.constvars, *jaxpr.invars], [*consts, *args], strict=True))
 
     def read(atom: Any) -> Any:
-        return jnp.asarray(atom.val, atom.aval.dtype) if isinstance(atom, core.Literal) else env[atom]
+        return jnp.asarray(atom.val, atom.aval.dtype) if not isinstance(atom, core.Var) else env[atom]
 
     info = jaxpr.debug_info.with_unknown_names()
     remaining = sum(map(has_rules, jaxpr.eqns))
@@ -70,7 +75,9 @@ def _walk(
     return [read(a) for a in jaxpr.outvars]
 
 
-def _run(eqns: list[Any], later: Iterable[Any], outvars: Sequence[Any], env: dict[Any, Any], info: Any) -> None:
+def _run(
+    eqns: list[Any], later: Iterable[Any], outvars: Sequence[Any], env: dict[Any, Any], info: Any
+) -> None:
     """Evaluate equations without rules, keeping only what is read later."""
     if not eqns:
         return
@@ -93,7 +100,11 @@ def _enter(
         rule = describe(eqn)
         visit(Site(rule, inputs, context))
         for inner in rules_in(eqn.params["call_jaxpr"].jaxpr):
-            passed.append(Passed(describe(inner), f"runs only inside {rule.name}, whose own rule replaces it under grad"))
+            passed.append(
+                Passed(
+                    describe(inner), f"runs only inside {rule.name}, whose own rule replaces it under grad"
+                )
+            )
         return core.jaxpr_as_fun(eqn.params["call_jaxpr"])(*inputs) if wanted else []
     if eqn.primitive is primitives.scan_p:
         return _scan(eqn, inputs, context, visit, passed, wanted)
@@ -102,7 +113,9 @@ def _enter(
     if eqn.primitive is primitives.cond_p:
         return _cond(eqn, inputs, context, visit, passed, wanted)
     if eqn.primitive in CALLS or _is_plain_call(eqn):
-        body = as_closed(next(p for p in eqn.params.values() if isinstance(p, (core.Jaxpr, core.ClosedJaxpr))))
+        body = as_closed(
+            next(p for p in eqn.params.values() if isinstance(p, (core.Jaxpr, core.ClosedJaxpr)))
+        )
         return _walk(body.jaxpr, body.consts, inputs, context, visit, passed, wanted)
     for inner in subjaxprs(eqn):
         for found in rules_in(inner):
@@ -148,7 +161,9 @@ def _scan(
     reached = 0
     for k in sorted({0, length // 2, length - 1} & set(range(length))):
         taken = jnp.asarray([order[i] for i in range(reached, k)], int)
-        carry = jax.lax.scan(step, carry, [x[taken] for x in xs])[0] if k > reached else carry
+        carry = (
+            jax.lax.scan(step, carry, [x[taken] for x in xs], length=k - reached)[0] if k > reached else carry
+        )
         here = [*consts, *carry, *(x[order[k]] for x in xs)]
         # What a step passes over is the same at each step: it is told once.
         told: list[Passed] = passed if k == 0 else []
@@ -169,10 +184,19 @@ def _while(
     count = jax.lax.while_loop(
         lambda s: test(*asked, *s[1])[0], lambda s: (s[0] + 1, body(*held, *s[1])), (0, list(state))
     )[0]
-    _walk(p["cond_jaxpr"].jaxpr, p["cond_jaxpr"].consts, [*asked, *state], (*context, "while test"), visit, passed)
+    _walk(
+        p["cond_jaxpr"].jaxpr,
+        p["cond_jaxpr"].consts,
+        [*asked, *state],
+        (*context, "while test"),
+        visit,
+        passed,
+    )
     inner = p["body_jaxpr"]
     if count == 0:
-        passed.extend(Passed(describe(e), "is in a while loop that made no step") for e in rules_in(inner.jaxpr))
+        passed.extend(
+            Passed(describe(e), "is in a while loop that made no step") for e in rules_in(inner.jaxpr)
+        )
     for k in sorted({0, int(count) - 1} & set(range(int(count)))):
         here = jax.lax.fori_loop(0, k, lambda i, s: body(*held, *s), list(state))
         told: list[Passed] = passed if k == 0 else []
@@ -190,4 +214,6 @@ def _cond(
             reason = f"is in branch {k} of a cond that took branch {taken}"
             passed.extend(Passed(describe(e), reason) for e in rules_in(branch.jaxpr))
     chosen = branches[taken]
-    return _walk(chosen.jaxpr, chosen.consts, inputs[1:], (*context, f"branch {taken}"), visit, passed, wanted)
+    return _walk(
+        chosen.jaxpr, chosen.consts, inputs[1:], (*context, f"branch {taken}"), visit, passed, wanted
+    )

@@ -1,6 +1,8 @@
 """``check``: every derivative rule in any JAX function, judged where it is used."""
 
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
+from dataclasses import replace
 from typing import Any
 
 import jax
@@ -13,7 +15,7 @@ from jaxbp.verify.arguments import Call, flatten_call
 from jaxbp.verify.capture import Passed, Site, capture
 from jaxbp.verify.declared import check_intent
 from jaxbp.verify.judge import Judgement, finding, judge, judge_precision
-from jaxbp.verify.references import is_float
+from jaxbp.verify.references import epsilon, is_float
 from jaxbp.verify.report import VERDICTS, Finding, Report
 from jaxbp.verify.rules import Rule, describe, rules_in
 from jaxbp.verify.whole import judge_whole
@@ -21,7 +23,9 @@ from jaxbp.verify.whole import judge_whole
 Intents = str | Mapping[str, str] | None
 
 
-def check(f: Callable[..., Any], *args: Any, declare: Intents = None, order: int = 1, **kwargs: Any) -> Report:
+def check(
+    f: Callable[..., Any], *args: Any, declare: Intents = None, order: int = 1, **kwargs: Any
+) -> Report:
     """Judge every custom derivative rule that ``f(*args, **kwargs)`` uses: is its VJP that of its primal?
 
     ``f`` is any JAX function or model. Its rules are found through jit, scan, while, cond, remat and vmap;
@@ -77,7 +81,7 @@ def _check(where: str, call: Call, declare: Intents, order: int) -> Report:
         check_intent(intent)
     with np.errstate(all="ignore"):
         own = call.arrays(exact=False)
-        exact = all(not is_float(x) or jnp.finfo(x.dtype).dtype == jnp.float64 for x in own)
+        exact = all(not is_float(x) or epsilon(x.dtype) < 1e-15 for x in own)
         try:
             closed = jax.make_jaxpr(call.fn)(*own)
         except Exception as error:
@@ -146,7 +150,11 @@ class _Checked:
                 text = " ".join(str(error).split())[:200]
                 self.notes.append(f"f could not be traced in float64, so its own precision decides: {text}")
                 return None
-            capture(closed, arrays, lambda s: self.exact.append((s.rule.name, judge(s, self.intent(s.rule), self.order))))
+            capture(
+                closed,
+                arrays,
+                lambda s: self.exact.append((s.rule.name, judge(s, self.intent(s.rule), self.order))),
+            )
         return closed, arrays
 
     def _keep(self, rule: Rule, found: list[Finding]) -> None:
@@ -155,23 +163,27 @@ class _Checked:
         total = sum(f.compared for f in before[:1]) + found[0].compared
         graver = not before or VERDICTS.index(found[0].verdict) < VERDICTS.index(before[0].verdict)
         kept = found if graver else before
-        self.by_rule[id(rule.eqn)] = (rule, [f._replace(compared=total) for f in kept])
+        self.by_rule[id(rule.eqn)] = (rule, [replace(f, compared=total) for f in kept])
 
-    def _whole(self, findings: list[Finding], passed: list[Passed], trace: tuple[Any, list[Any]], exact: bool) -> list[Finding]:
-        """f's gradient as a whole, for what the rules alone leave open."""
+    def _whole(
+        self, findings: list[Finding], passed: list[Passed], trace: tuple[Any, list[Any]], exact: bool
+    ) -> list[Finding]:
+        """F's gradient as a whole, for what the rules alone leave open."""
         closures = [f for f in findings if f.cause == "closure"]
         hidden = any("not entered" in p.reason for p in passed)
         loops = any("step" in f.path for f in findings)
         if not (closures or hidden or loops):
             return findings
         kinks = any(f.verdict in ("kink", "declared") for f in findings)
-        with jax.enable_x64(exact or jax.config.jax_enable_x64):
+        with jax.enable_x64(True) if exact else nullcontext():
             result = judge_whole(self.call, *trace, bool(closures))
         if result.verdict == "wrong" and kinks:
-            self.notes.append("f as a whole differs from autodiff without rules, as its kinks and declared rules allow")
+            self.notes.append(
+                "f as a whole differs from autodiff without rules, as its kinks and declared rules allow"
+            )
             return findings
         if closures:
-            place = result._replace(rule=closures[0].rule, kind=closures[0].kind, where=closures[0].where,
+            place = replace(result, rule=closures[0].rule, kind=closures[0].kind, where=closures[0].where,
                                     called=closures[0].called, path=closures[0].path)  # fmt: skip
             return [f for f in findings if f.cause != "closure"] + [place]
         return [*findings, result]
@@ -182,7 +194,9 @@ class _Checked:
                 for p in reasons.values()]  # fmt: skip
 
 
-def assert_rules(f: Callable[..., Any], *args: Any, declare: Intents = None, order: int = 1, **kwargs: Any) -> None:
+def assert_rules(
+    f: Callable[..., Any], *args: Any, declare: Intents = None, order: int = 1, **kwargs: Any
+) -> None:
     """Raise AssertionError with the report as its message when any rule in ``f(*args, **kwargs)`` is wrong.
 
     Args and errors are those of :func:`check`.
@@ -199,7 +213,9 @@ def assert_rules(f: Callable[..., Any], *args: Any, declare: Intents = None, ord
         raise AssertionError(str(report))
 
 
-def check_vjp(primal: Callable[..., Any], vjp: Callable[..., Any], *args: Any, declare: Intents = None, order: int = 1) -> Report:
+def check_vjp(
+    primal: Callable[..., Any], vjp: Callable[..., Any], *args: Any, declare: Intents = None, order: int = 1
+) -> Report:
     """Judge a hand-written VJP that is a plain function: ``vjp(*args, cotangent) -> cotangents of args``.
 
     Args:
@@ -228,7 +244,9 @@ def check_vjp(primal: Callable[..., Any], vjp: Callable[..., Any], *args: Any, d
     return _check("check_vjp", flatten_call("check_vjp", _plain(rule, name), args, {}), declare, order)
 
 
-def check_jvp(primal: Callable[..., Any], jvp: Callable[..., Any], *args: Any, declare: Intents = None, order: int = 1) -> Report:
+def check_jvp(
+    primal: Callable[..., Any], jvp: Callable[..., Any], *args: Any, declare: Intents = None, order: int = 1
+) -> Report:
     """Judge a hand-written JVP that is a plain function: ``jvp(primals, tangents) -> tangent of the output``.
 
     Args:

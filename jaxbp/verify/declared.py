@@ -29,7 +29,13 @@ def verify_intent(intent: str, samples: Sequence[Sample], rtol: float) -> tuple[
     times it, for one constant k. clipped: the derivative of a cotangent, limited in each entry or by its
     norm. stop: zero.
     """
-    judge = {"straight_through": _straight, "reversal": _multiple, "scaled": _multiple, "clipped": _clipped, "stop": _stop}
+    judge = {
+        "straight_through": _straight,
+        "reversal": _multiple,
+        "scaled": _multiple,
+        "clipped": _clipped,
+        "stop": _stop,
+    }
     holds, cause, sentence = judge[intent](samples, rtol)
     if holds and intent == "reversal" and _constant(samples, rtol)[0] >= 0:
         k = _constant(samples, rtol)[0]
@@ -44,7 +50,9 @@ def _close(a: np.ndarray, b: np.ndarray, rtol: float) -> bool:
 
 def _straight(samples: Sequence[Sample], rtol: float) -> tuple[bool, str, str]:
     for s in samples:
-        cts = [np.asarray(c).astype(g.dtype) for c in s.cotangent for g in s.rule[:1] if np.shape(c) == g.shape]
+        cts = [
+            np.asarray(c).astype(g.dtype) for c in s.cotangent for g in s.rule[:1] if np.shape(c) == g.shape
+        ]
         if not cts:
             return False, "shape", "no output has the shape of the first input"
         got, ct = s.rule[0], cts[0]

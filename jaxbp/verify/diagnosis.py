@@ -1,6 +1,7 @@
 """Name what is wrong with a rule: try the mistakes that people make until one reproduces its result."""
 
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax.numpy as jnp
@@ -47,7 +48,9 @@ class Evidence(NamedTuple):
         """Where two results agree to the tolerance of a diagnosis."""
         with np.errstate(all="ignore"):
             scale = np.max(np.where(np.isfinite(b), np.abs(b), 0), initial=0.0)
-            return np.asarray((np.abs(a - b) <= self.tolerance * (np.abs(b) + 1e-3 * scale)) | (np.isnan(a) & np.isnan(b)))
+            return np.asarray(
+                (np.abs(a - b) <= self.tolerance * (np.abs(b) + 1e-3 * scale)) | (np.isnan(a) & np.isnan(b))
+            )
 
     def same(self, a: np.ndarray, b: np.ndarray) -> bool:
         """Whether two results agree everywhere."""
@@ -62,7 +65,9 @@ class Evidence(NamedTuple):
         return np.stack(rows)
 
 
-def diagnose(argument: int, comparison: Comparison, at: Point, rule: Pullback, reference: Pullback | None) -> Diagnosis:
+def diagnose(
+    argument: int, comparison: Comparison, at: Point, rule: Pullback, reference: Pullback | None
+) -> Diagnosis:
     """The cause of the disagreement in one argument, by the first hypothesis that reproduces it."""
     entries = [e for e in comparison.wrong if e.argument == argument]
     if entries and all(e.outcome == "bad kink" for e in entries):
@@ -70,7 +75,17 @@ def diagnose(argument: int, comparison: Comparison, at: Point, rule: Pullback, r
     if any(e.outcome == "nan" for e in entries):
         return Diagnosis("nan", "the rule is not finite where the derivative is (0 x inf or an overflow?)")
     evidence = Evidence(argument, comparison, at, rule, reference, max(1e-6, 10 * comparison.rtol))
-    for hypothesis in (_multiple, _swapped, _turned, _partly, _slice, _elsewhere, _matrix, _by_row):
+    for hypothesis in (
+        _multiple,
+        _swapped,
+        _turned,
+        _partly,
+        _slice,
+        _elsewhere,
+        _matrix,
+        _by_row,
+        _convicted,
+    ):
         found = hypothesis(evidence)
         if found:
             return found
@@ -82,7 +97,9 @@ def constant(k: complex, at: Point) -> str:
     real = float(np.real(k))
     if abs(np.imag(k)) > 1e-6 * abs(k):
         return f"{k:.6g}"
-    for shape in dict.fromkeys([tuple(np.shape(x)) for x in at.inputs] + [tuple(s.shape) for s in at.outputs]):
+    for shape in dict.fromkeys(
+        [tuple(np.shape(x)) for x in at.inputs] + [tuple(s.shape) for s in at.outputs]
+    ):
         sizes = {f"the length of axis {i} of {shape}": n for i, n in enumerate(shape) if n > 1}
         if len(shape) > 1:
             sizes[f"the number of entries of {shape}"] = int(np.prod(shape))
@@ -118,6 +135,8 @@ def _multiple(e: Evidence) -> Diagnosis | None:
         return Diagnosis("zero", "the rule is zero")
     finite = np.isfinite(want) & np.isfinite(got)
     k = _ratio(got[finite], want[finite], e.tolerance)
+    if k is not None and abs(k - 1) < 1e-9:
+        return None  # Right wherever autodiff has a value; the differences convicted the rest.
     if k is None and np.iscomplexobj(want) and e.same(got, np.conj(want)):
         return Diagnosis("other", "rule = the complex conjugate of the reference")
     return _named(k, "", e.at) if k is not None else None
@@ -164,6 +183,21 @@ def _partly(e: Evidence) -> Diagnosis | None:
     return _named(k, f" on {int(rows.sum())} of {rows.size} entries", e.at)
 
 
+def _convicted(e: Evidence) -> Diagnosis | None:
+    """One constant multiple on the entries that were convicted, however small they are beside the others."""
+    entries = [x for x in e.comparison.wrong if x.argument == e.argument]
+    if len(entries) < 3:
+        return None
+    got, want = np.array([x.rule for x in entries]), np.array([x.reference for x in entries])
+    with np.errstate(all="ignore"):
+        ratio = got / want
+    if not np.isfinite(ratio).all() or np.max(np.abs(ratio - ratio[0])) > e.tolerance * max(
+        1.0, abs(ratio[0])
+    ):
+        return None
+    return _named(complex(ratio[0]), " on the entries that differ", e.at)
+
+
 def _slice(e: Evidence) -> Diagnosis | None:
     """A sum over an axis of the output of which the rule kept one term."""
     if e.reference is None or len(e.at.outputs) != 1:
@@ -173,10 +207,14 @@ def _slice(e: Evidence) -> Diagnosis | None:
         for k in (0, n - 1) if n > 1 else ():
             mask = np.zeros(shape)
             mask[(slice(None),) * axis + (k,)] = 1
-            kept = e.pulled(e.at.inputs, lambda c, m=mask: (c * m).astype(c.dtype))
+            kept = e.pulled(e.at.inputs, partial(_masked, mask))
             if e.same(e.got, kept) and not e.same(kept, e.want):
                 return Diagnosis("missing_sum", f"only slice {k} of axis {axis} is summed")
     return None
+
+
+def _masked(mask: np.ndarray, c: Any) -> Any:
+    return (c * mask).astype(c.dtype)
 
 
 FORMS: dict[str, Callable[[Any], Any]] = {
@@ -198,9 +236,12 @@ def _elsewhere(e: Evidence) -> Diagnosis | None:
         return None
     x = wide(e.at.inputs[e.argument])
     for i, held in enumerate(e.at.inputs):
-        ones = [jnp.ones_like(v) if k == i else v for k, v in enumerate(e.at.inputs)]
-        if i != e.argument and held.size and e.same(e.got, e.pulled(ones)):
-            return Diagnosis("missing_term", f"the factor from argument {i} is left out (it is taken as one)")
+        if i != e.argument and held.size:
+            for value, word in ((1, "factor"), (0, "term")):
+                inputs = [jnp.full_like(v, value) if k == i else v for k, v in enumerate(e.at.inputs)]
+                if e.same(e.got, e.pulled(inputs)):
+                    sentence = f"the {word} from argument {i} is left out (it is taken as {value})"
+                    return Diagnosis("missing_term", sentence)
     outs = [wide(y) for y in e.at.fn(*e.at.inputs)]
     for inputs, what in _points(e, outs):
         if e.same(e.got, e.pulled(inputs)):
@@ -213,7 +254,9 @@ def _elsewhere(e: Evidence) -> Diagnosis | None:
     with np.errstate(all="ignore"):
         for name, form in FORMS.items():
             if e.same(cts * form(y), e.want) and e.same(e.got, cts * form(x)):
-                return Diagnosis("wrong_point", f"the derivative of the output form {name} was applied to the input")
+                return Diagnosis(
+                    "wrong_point", f"the derivative of the output form {name} was applied to the input"
+                )
 
         def softmax(y: np.ndarray) -> np.ndarray:
             return np.asarray(y * (cts - np.sum(cts * y, -1, keepdims=True)))
@@ -227,14 +270,13 @@ def _points(e: Evidence, outs: list[np.ndarray]) -> Iterator[tuple[list[Any], st
     """Other places where a derivative may have been taken by mistake."""
     inputs = e.at.inputs
     for i, x in enumerate(inputs):
+
         def at(value: Any, i: int = i, x: Any = x) -> list[Any]:
             return [jnp.asarray(value, dtype=x.dtype) if k == i else v for k, v in enumerate(inputs)]
 
         for y in outs:
             if y.shape == np.shape(x) and np.iscomplexobj(y) <= np.iscomplexobj(x):
                 yield at(y), "the output instead of the input"
-        yield at(-x), "minus the input"
-        yield at(jnp.zeros_like(x)), "zero"
         for k, z in enumerate(inputs):
             if k > i and np.shape(z) == np.shape(x) and z.dtype == x.dtype:
                 exchanged = list(inputs)
@@ -250,8 +292,10 @@ def matrices(e: Evidence) -> tuple[np.ndarray, np.ndarray] | None:
     columns = int(np.size(e.at.inputs[e.argument]))
     if e.reference is None or rows * columns > MATRIX_LIMIT or rows > 256:
         return None
-    pairs = [[wide(m.call(e.at.inputs, basis_row(e.at, j))[1][e.argument]).ravel() for j in range(rows)]
-             for m in (e.rule, e.reference)]
+    pairs = [
+        [wide(m.call(e.at.inputs, basis_row(e.at, j))[1][e.argument]).ravel() for j in range(rows)]
+        for m in (e.rule, e.reference)
+    ]
     return np.array(pairs[0]), np.array(pairs[1])
 
 
@@ -272,7 +316,9 @@ def _matrix(e: Evidence) -> Diagnosis | None:
         dropped = ~kept
         rows = [bool((~kept[j] | (want[j] == 0)).all()) for j in range(len(got)) if dropped[j].any()]
         if all(rows):
-            return Diagnosis("missing_sum", f"the contributions of {len(rows)} of {len(got)} outputs are left out")
+            return Diagnosis(
+                "missing_sum", f"the contributions of {len(rows)} of {len(got)} outputs are left out"
+            )
         return Diagnosis("missing_term", "entries of the Jacobian that should count are left out")
     rest = got - want
     scale = np.linalg.norm(want)

@@ -17,7 +17,10 @@ COVER = 10.0
 
 
 class Slope(NamedTuple):
-    """Derivative along a direction: from both sides, from the right and from the left, each with its error."""
+    """Derivative along a direction: from both sides, from the right and from the left, each with its error.
+
+    ``natural`` is the size that it has when the outputs that move change by themselves over one step.
+    """
 
     central: np.ndarray
     central_error: np.ndarray
@@ -25,12 +28,15 @@ class Slope(NamedTuple):
     right_error: np.ndarray
     left: np.ndarray
     left_error: np.ndarray
+    natural: np.ndarray
 
     @property
     def kinked(self) -> np.ndarray:
         """Where the two one-sided slopes differ by more than their errors."""
         gap = np.abs(self.right - self.left)
-        allowed = COVER * (self.right_error + self.left_error) + 1e-6 * np.maximum(abs(self.right), abs(self.left))
+        allowed = COVER * (self.right_error + self.left_error) + 1e-6 * np.maximum(
+            abs(self.right), abs(self.left)
+        )
         return np.asarray(np.isfinite(gap) & (gap > allowed))
 
     @property
@@ -60,7 +66,9 @@ class Differences:
         zero = [jnp.zeros_like(x) for x in self.at.inputs]
         return [wide(y) for y in self._moved(list(self.at.inputs), zero, 0.0)]
 
-    def along(self, direction: Sequence[Any], step: float, weights: Sequence[Sequence[Any]] | None = None) -> Slope:
+    def along(
+        self, direction: Sequence[Any], step: float, weights: Sequence[Sequence[Any]] | None = None
+    ) -> Slope:
         """The slope of every output entry, or of its sums weighted by each of ``weights``.
 
         Args:
@@ -70,27 +78,36 @@ class Differences:
         """
         vector = [jnp.asarray(v, dtype=x.dtype) for v, x in zip(direction, self.at.inputs, strict=True)]
         contract = _contraction(weights)
-        size = contract([np.where(np.isfinite(y), abs(y), 0) for y in self.here], absolute=True)
         steps = LADDER * step
-        plus = np.stack([self._change(vector, h, contract) for h in steps])
-        minus = np.stack([self._change(vector, -h, contract) for h in steps])
+        moved = [np.zeros(y.shape, bool) for y in self.here]
+        plus = np.stack([self._change(vector, h, contract, moved) for h in steps])
+        minus = np.stack([self._change(vector, -h, contract, moved) for h in steps])
+        # Far steps, out to the mirror image, show what depends on this direction when near ones change no digit.
+        for far in (step, -2 * step):
+            self._change(vector, far, contract, moved)
+        # Only the outputs that move bring rounding errors with them.
+        size = contract(
+            [np.where(m & np.isfinite(y), y, 0) for m, y in zip(moved, self.here, strict=True)], absolute=True
+        )
         h = steps[:, None]
         rounding = 4 * self.eps * size[None] / h
         with np.errstate(all="ignore"):
             central = _plateau((plus - minus) / (2 * h), (16, 256), rounding)
             right = _plateau(plus / h, (4, 16), rounding)
             left = _plateau(-minus / h, (4, 16), rounding)
-        return Slope(*central, *right, *left)
+        natural = np.maximum(size, np.max(np.where(np.isfinite(plus), abs(plus), 0), axis=0)) / step
+        return Slope(*central, *right, *left, natural)
 
-    def _change(self, direction: list[Any], t: float, contract: Callable[..., np.ndarray]) -> np.ndarray:
+    def _change(
+        self, direction: list[Any], t: float, contract: Callable[..., np.ndarray], moved: list[np.ndarray]
+    ) -> np.ndarray:
+        """The change of the outputs after a step; ``moved`` collects where there is one."""
         there = [wide(y) for y in self._moved(list(self.at.inputs), direction, t)]
+        for mask, y, z in zip(moved, there, self.here, strict=True):
+            mask |= y != z
         with np.errstate(all="ignore"):
             # An output that stays at the same infinity has not changed.
             return contract([np.where(y == z, 0, y - z) for y, z in zip(there, self.here, strict=True)])
-
-    def natural(self, weights: Sequence[Any], step: float) -> float:
-        """The size that a derivative has when the output changes by itself over one ``step``."""
-        return float(_contraction([weights])([np.where(np.isfinite(y), y, 0) for y in self.here], absolute=True)[0] / step)
 
 
 def _contraction(weights: Sequence[Sequence[Any]] | None) -> Callable[..., np.ndarray]:
@@ -104,15 +121,26 @@ def _contraction(weights: Sequence[Sequence[Any]] | None) -> Callable[..., np.nd
         hosts = [[wide(c) for c in cs] for cs in weights or ()]
         with np.errstate(all="ignore"):
             if absolute:
-                return np.array([sum(float(np.sum(abs(c) * abs(y))) for c, y in zip(cs, ys, strict=True)) for cs in hosts])
+                return np.array(
+                    [sum(float(np.sum(abs(c) * abs(y))) for c, y in zip(cs, ys, strict=True)) for cs in hosts]
+                )
             # A zero weight takes an entry out, also when the entry is not finite.
-            return np.array([sum(float(np.sum(np.real(np.where(c == 0, 0, c * y)))) for c, y in zip(cs, ys, strict=True))
-                             for cs in hosts])
+            return np.array(
+                [
+                    sum(
+                        float(np.sum(np.real(np.where(c == 0, 0, c * y))))
+                        for c, y in zip(cs, ys, strict=True)
+                    )
+                    for cs in hosts
+                ]
+            )
 
     return each if weights is None else summed
 
 
-def _plateau(quotients: np.ndarray, orders: tuple[int, int], rounding: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _plateau(
+    quotients: np.ndarray, orders: tuple[int, int], rounding: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
     """Richardson's extrapolation twice, at the step where neighbours agree best; (value, error)."""
     rows = quotients
     for order in orders:

@@ -13,12 +13,23 @@ from jaxbp.verify.compare import DRAWS, Comparison, Entry, compare
 from jaxbp.verify.declared import verify_intent
 from jaxbp.verify.diagnosis import Diagnosis, constant, diagnose
 from jaxbp.verify.paths import odd_term
-from jaxbp.verify.references import Point, Pullback, draw, epsilon, forward, jiggled, point, reverse, wide
+from jaxbp.verify.references import (
+    Point,
+    Pullback,
+    draw,
+    epsilon,
+    forward,
+    jiggled,
+    largest,
+    point,
+    reverse,
+    wide,
+)
 from jaxbp.verify.report import Finding
 from jaxbp.verify.rules import Rule, alone, body_of
 
 BATCHED = {"custom_vmap_call", "pure_callback", "io_callback", "ffi_call", "pallas_call"}
-TRACED = ("CustomVJPException", "UnexpectedTracerError")
+TRACED = ("ClosedOver", "CustomVJPException", "UnexpectedTracerError")
 
 
 class Judgement(NamedTuple):
@@ -68,7 +79,12 @@ def judge(site: Site, intent: str | None, order: int) -> Judgement:
     if intent is not None:
         holds, cause, sentence = verify_intent(intent, seen.samples, max(1e-6, seen.rtol))
         verdict = "declared" if holds else "wrong"
-        return Judgement([finding(rule, site.context, verdict, sentence, cause=cause, compared=seen.compared)], own, reference, at)
+        return Judgement(
+            [finding(rule, site.context, verdict, sentence, cause=cause, compared=seen.compared)],
+            own,
+            reference,
+            at,
+        )
     if seen.wrong:
         return Judgement(_wrong(rule, site, seen, body, at, own, reference), own, reference, at)
     fault = _later_clauses(rule, site, at, body, own, reference, order)
@@ -112,7 +128,9 @@ def _failed(error: Exception, rule: Rule, site: Site) -> Judgement:
     fault = contract.raised(error, rule.name)
     if fault is None:
         text = " ".join(str(error).split())[:200]
-        return Judgement([finding(rule, site.context, "inconclusive", f"raises {type(error).__name__} on purpose: {text}")])
+        return Judgement(
+            [finding(rule, site.context, "inconclusive", f"raises {type(error).__name__} on purpose: {text}")]
+        )
     return Judgement([_of_fault(rule, site, fault, None)])
 
 
@@ -124,7 +142,9 @@ def _clauses(
         fault = contract.repeat_fault(at, own, own, rng)
         if fault:
             return fault
-    return contract.primal_fault(body, own, reference, rng) or contract.linearity_fault(at, own, reference, rng)
+    return contract.primal_fault(body, own, reference, rng) or contract.linearity_fault(
+        at, own, reference, rng
+    )
 
 
 def _later_clauses(
@@ -148,10 +168,20 @@ def _later_clauses(
 def _one_at_a_time(at: Point, body: Point, reference: Pullback | None) -> contract.Fault | None:
     """A rule that is told which inputs are perturbed must be right for each one alone."""
     for a in range(len(at.inputs)):
-        def only(p: Point, a: int = a) -> Point:
-            return Point(lambda x: p.fn(*(x if i == a else v for i, v in enumerate(p.inputs))), [p.inputs[a]], p.outputs)
 
-        seen = compare(only(body), reverse(only(at)), reverse(only(body)) if reference else None, np.random.default_rng(3))
+        def only(p: Point, a: int = a) -> Point:
+            return Point(
+                lambda x: p.fn(*(x if i == a else v for i, v in enumerate(p.inputs))),
+                [p.inputs[a]],
+                p.outputs,
+            )
+
+        seen = compare(
+            only(body),
+            reverse(only(at)),
+            reverse(only(body)) if reference else None,
+            np.random.default_rng(3),
+        )
         if seen.wrong:
             e = seen.wrong[0]
             sentence = "wrong when only this input is perturbed (symbolic zeros)"
@@ -182,7 +212,9 @@ def second_order_fault(at: Point, body: Point) -> contract.Fault | None:
     if not seen.wrong:
         return None
     e = seen.wrong[0]
-    return contract.Fault("second_order", e.argument, "the derivative of the VJP differs", e.index, e.rule, e.reference)
+    return contract.Fault(
+        "second_order", e.argument, "the derivative of the VJP differs", e.index, e.rule, e.reference
+    )
 
 
 def _of_fault(rule: Rule, site: Site, fault: contract.Fault, own: Pullback | None) -> Finding:
@@ -197,12 +229,20 @@ def _argument(rule: Rule, site: Site, k: int | None) -> str:
     """The name of the k-th floating argument."""
     if k is None:
         return ""
-    moving = [i for i, x in enumerate(site.inputs) if i >= rule.consts and jnp.issubdtype(x.dtype, jnp.inexact)]
+    moving = [
+        i for i, x in enumerate(site.inputs) if i >= rule.consts and jnp.issubdtype(x.dtype, jnp.inexact)
+    ]
     return rule.arguments[moving[k] - rule.consts]
 
 
 def _wrong(
-    rule: Rule, site: Site, seen: Comparison, body: Point, at: Point, own: Pullback, reference: Pullback | None
+    rule: Rule,
+    site: Site,
+    seen: Comparison,
+    body: Point,
+    at: Point,
+    own: Pullback,
+    reference: Pullback | None,
 ) -> list[Finding]:
     """One finding for each argument that disagrees, with its cause."""
     rng = np.random.default_rng(6)
@@ -265,7 +305,9 @@ def _passed(rule: Rule, site: Site, seen: Comparison, reference: Pullback | None
     by = "autodiff of its primal" if reference else "difference quotients"
     if seen.cleared and reference:
         by += ", and with difference quotients where that is doubtful"
-    return finding(rule, site.context, "right", f"agrees with {by}", tolerance=seen.rtol, compared=seen.compared)
+    return finding(
+        rule, site.context, "right", f"agrees with {by}", tolerance=seen.rtol, compared=seen.compared
+    )
 
 
 def judge_precision(site: Site, exact: Judgement) -> Judgement:
@@ -290,7 +332,9 @@ def judge_precision(site: Site, exact: Judgement) -> Judgement:
     return Judgement([_of_fault(site.rule, site, fault, own)])
 
 
-def _imprecise(at: Point, own: Pullback, exact: Judgement, ct: list[Any], site: Site) -> contract.Fault | None:
+def _imprecise(
+    at: Point, own: Pullback, exact: Judgement, ct: list[Any], site: Site
+) -> contract.Fault | None:
     assert exact.rule is not None
     eps = max(own.epsilon, *(epsilon(x.dtype) for x in at.inputs))
     got = [wide(g) for g in own.call(at.inputs, ct)[1]]
@@ -301,7 +345,7 @@ def _imprecise(at: Point, own: Pullback, exact: Judgement, ct: list[Any], site: 
         truth = [wide(g) for g in exact.rule.call(up, c)[1]]
         near = [wide(g) for g in exact.rule.call(jiggled(up, eps, rng), jiggled(c, eps, rng))[1]]
     suspect = []
-    limit = float(jnp.finfo(at.inputs[0].dtype).max)
+    limit = largest(at.inputs[0].dtype)
     for g, t, n in zip(got, truth, near, strict=True):
         with np.errstate(all="ignore"):
             scale = np.max(np.where(np.isfinite(t), np.abs(t), 0), initial=0.0)
@@ -318,10 +362,16 @@ def _imprecise(at: Point, own: Pullback, exact: Judgement, ct: list[Any], site: 
     for a, (s, g, t, p) in enumerate(zip(suspect, got, truth, map(wide, plain), strict=True)):
         with np.errstate(all="ignore"):
             # What plain autodiff loses at this precision, a rule may lose too.
-            s = s & np.isfinite(p) & ~(np.abs(g - t) <= 16 * np.max(np.abs(p - t), initial=0.0, where=np.isfinite(p - t)))
+            s = (
+                s
+                & np.isfinite(p)
+                & ~(np.abs(g - t) <= 16 * np.max(np.abs(p - t), initial=0.0, where=np.isfinite(p - t)))
+            )
         if s.any():
             index = tuple(int(i) for i in np.argwhere(s)[0])
             cause = "other" if np.isfinite(g[index]) else "nan"
             dtype = jnp.dtype(at.inputs[a].dtype).name
-            return contract.Fault(cause, a, f"right in float64, but not in {dtype}", index, g[index], t[index])
+            return contract.Fault(
+                cause, a, f"right in float64, but not in {dtype}", index, g[index], t[index]
+            )
     return None

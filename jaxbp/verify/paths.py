@@ -1,6 +1,7 @@
 """Which term of the chain rule is missing: the derivative along single edges of the computation."""
 
 from collections.abc import Sequence
+from itertools import combinations
 from typing import Any, NamedTuple
 
 import jax
@@ -59,21 +60,37 @@ def odd_term(
     return _explain(np.concatenate(lost, 1), np.concatenate(rest), body, edges, tolerance)
 
 
-def _explain(parts: np.ndarray, rest: np.ndarray, body: Any, edges: list[tuple[int, int]], tolerance: float) -> Term | None:
+def _explain(
+    parts: np.ndarray, rest: np.ndarray, body: Any, edges: list[tuple[int, int]], tolerance: float
+) -> Term | None:
     if not np.isfinite(parts).all() or not np.isfinite(rest).all() or rest.size < 3:
         return None
     size = np.linalg.norm(rest)
+
+    def explains(change: np.ndarray) -> bool:
+        return bool(np.linalg.norm(rest - change) <= tolerance * size)
+
+    # Terms left out come first: half of x * x, taken with the other sign, looks the same as all of it left out.
+    for count in (1, 2):
+        for chosen in (c for c in combinations(range(len(parts)), count) if not _parallel(parts[list(c)])):
+            # Two edges in a row carry the same term: dropping it twice is another mistake.
+            if explains(-sum(parts[k] for k in chosen)):
+                return Term(0.0, *_place(body.jaxpr.eqns[edges[chosen[0]][0]]))
     for part, (n, _) in zip(parts, edges, strict=True):
         power = np.vdot(part, part)
         if power > 0:
             k = np.vdot(part, rest) / power
-            if np.linalg.norm(rest - k * part) <= tolerance * size:
+            if explains(k * part):
                 return Term(float(np.real(1 + k)), *_place(body.jaxpr.eqns[n]))
-    for i in range(len(parts)):
-        for j in range(i):
-            if np.linalg.norm(rest + parts[i] + parts[j]) <= tolerance * size:
-                return Term(0.0, *_place(body.jaxpr.eqns[edges[i][0]]))
     return None
+
+
+def _parallel(parts: np.ndarray) -> bool:
+    """Whether two contributions are multiples of each other."""
+    if len(parts) < 2:
+        return False
+    product = np.linalg.norm(parts[0]) * np.linalg.norm(parts[1])
+    return bool(abs(np.vdot(parts[0], parts[1])) >= (1 - 1e-9) * product)
 
 
 def _place(eqn: Any) -> tuple[str, str]:
@@ -85,7 +102,9 @@ def _place(eqn: Any) -> tuple[str, str]:
 def _weighted(body: Any, edges: list[tuple[int, int]], weights: Any, inputs: Sequence[Any]) -> list[Any]:
     """The outputs of the body, with each edge's derivative scaled by its weight."""
     number = {edge: k for k, edge in enumerate(edges)}
-    env: dict[Any, Any] = dict(zip([*body.jaxpr.constvars, *body.jaxpr.invars], [*body.consts, *inputs], strict=True))
+    env: dict[Any, Any] = dict(
+        zip([*body.jaxpr.constvars, *body.jaxpr.invars], [*body.consts, *inputs], strict=True)
+    )
 
     def read(atom: Any) -> Any:
         return atom.val if isinstance(atom, core.Literal) else env[atom]
@@ -101,7 +120,8 @@ def _weighted(body: Any, edges: list[tuple[int, int]], weights: Any, inputs: Seq
                 values[p] = (still + weights[number[n, p]] * gap).astype(value.dtype)
         invars = [core.Var(a.aval) for a in eqn.invars]
         outvars = [core.Var(a.aval) for a in eqn.outvars]
-        one = core.Jaxpr((), invars, outvars, [eqn.replace(invars=invars, outvars=outvars)], eqn.effects, info)
+        one = core.Jaxpr(
+            (), invars, outvars, [eqn.replace(invars=invars, outvars=outvars)], eqn.effects, info
+        )
         env.update(zip(eqn.outvars, core.jaxpr_as_fun(core.ClosedJaxpr(one, ()))(*values), strict=True))
     return [read(a) for a in body.jaxpr.outvars]
-

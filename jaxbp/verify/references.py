@@ -15,6 +15,10 @@ FORWARD_LIMIT = 512
 SMALL = 50_000
 
 
+class ClosedOver(Exception):  # noqa: N818 -- a finding, not an error of the caller
+    """The function uses a traced value that is not among its arguments."""
+
+
 class Point(NamedTuple):
     """A function of float arrays at the place where it is judged.
 
@@ -66,7 +70,21 @@ def point(fn: Callable[..., list[Any]], inputs: Sequence[Any], held: int = 0) ->
 
 def epsilon(dtype: Any) -> float:
     """The spacing of the dtype at 1 (of its real part, when complex)."""
-    return float(jnp.finfo(dtype).eps)
+    return float(_limits(dtype).eps)
+
+
+def smallest(dtype: Any) -> float:
+    """The smallest normal number of the dtype: what is below may be flushed to zero."""
+    return float(_limits(dtype).tiny)
+
+
+def largest(dtype: Any) -> float:
+    """The largest finite number of the dtype."""
+    return float(_limits(dtype).max)
+
+
+def _limits(dtype: Any) -> Any:
+    return jnp.finfo(dtype)  # type: ignore[no-untyped-call]
 
 
 def reverse(at: Point) -> Pullback:
@@ -118,6 +136,8 @@ def _flat(inputs: Sequence[Any]) -> tuple[Any, Callable[[Any], list[Any]]]:
 def _traced(at: Point, both: Callable[..., tuple[list[Any], list[Any]]]) -> Pullback:
     cotangents = [jnp.zeros(s.shape, s.dtype) for s in at.outputs]
     traced = jax.make_jaxpr(both)(list(at.inputs), cotangents)
+    if any(isinstance(c, jax.core.Tracer) for c in traced.consts):
+        raise ClosedOver("a value of an outer trace is used inside")
     run = jax.jit(core.jaxpr_as_fun(traced), compiler_options=compiler_options(at.inputs))
     count = len(at.outputs)
 
@@ -180,7 +200,9 @@ def basis(outputs: Sequence[Any], limit: int) -> list[list[Any]]:
             hot = np.zeros(size)
             hot[j] = 1
             rows.append(
-                [jnp.asarray(hot.reshape(s.shape) if q == k else np.zeros(o.shape), dtype=o.dtype)
-                 for q, o in enumerate(outputs)]
+                [
+                    jnp.asarray(hot.reshape(s.shape) if q == k else np.zeros(o.shape), dtype=o.dtype)
+                    for q, o in enumerate(outputs)
+                ]
             )
     return rows

@@ -1,14 +1,23 @@
 """The report of a check: findings as records, as text, as HTML and as plain data."""
 
+from dataclasses import asdict, dataclass
 from html import escape
 from typing import Any, NamedTuple
 
 VERDICTS = ("wrong", "inconclusive", "kink", "declared", "right", "unreached")
 MARKS = {"wrong": "✗", "inconclusive": "?", "kink": "∠", "declared": "≈", "right": "✓", "unreached": "·"}
-COLOURS = {"wrong": "red", "inconclusive": "yellow", "kink": "cyan", "declared": "blue", "right": "green", "unreached": "dim"}
+COLOURS = {
+    "wrong": "red",
+    "inconclusive": "yellow",
+    "kink": "cyan",
+    "declared": "blue",
+    "right": "green",
+    "unreached": "dim",
+}
 
 
-class Finding(NamedTuple):
+@dataclass(frozen=True)
+class Finding:
     """What was found of one rule, or of one argument of it.
 
     Attributes:
@@ -62,7 +71,7 @@ class Finding(NamedTuple):
 
     def to_dict(self) -> dict[str, Any]:
         """The record as plain data that JSON can hold."""
-        row: dict[str, Any] = self._asdict()
+        row: dict[str, Any] = asdict(self)
         for field in ("rule_value", "reference_value"):
             if isinstance(row[field], complex):
                 row[field] = [row[field].real, row[field].imag]
@@ -136,9 +145,12 @@ class Report(NamedTuple):
         from rich.table import Table
         from rich.text import Text
 
-        table = Table("", "verdict", "cause", "rule", "where", "finding", title=self.summary(), title_justify="left")
+        table = Table(
+            "", "verdict", "cause", "rule", "where", "finding", title=self.summary(), title_justify="left"
+        )
         for f in sorted(self.findings, key=lambda f: VERDICTS.index(f.verdict)):
             place = f"{f.where}\n{f.path}" if f.path else f.where
-            cells = [MARKS[f.verdict], Text(f.verdict, COLOURS[f.verdict]), f.cause, f.rule, place, f._values() + f.sentence]
-            table.add_row(*(c if isinstance(c, Text) else Text(c) for c in cells))
+            verdict = Text(f.verdict, COLOURS[f.verdict])
+            cells = [Text(c) for c in (f.cause, f.rule, place, f._values() + f.sentence)]
+            table.add_row(MARKS[f.verdict], verdict, *cells)
         return table

@@ -142,7 +142,9 @@ def _inlined(closed: Any, dissolve: Callable[[Any], bool], touch: Callable[[Any]
         for eqn in jaxpr.eqns:
             inputs = [read(a) for a in eqn.invars]
             if dissolve(eqn):
-                body = as_closed(eqn.params["call_jaxpr"] if "call_jaxpr" in eqn.params else eqn.params["jaxpr"])
+                body = as_closed(
+                    eqn.params["call_jaxpr"] if "call_jaxpr" in eqn.params else eqn.params["jaxpr"]
+                )
                 held = [core.Var(v.aval) for v in body.jaxpr.constvars]
                 constvars.extend(held)
                 constants.extend(body.consts)
@@ -151,7 +153,11 @@ def _inlined(closed: Any, dissolve: Callable[[Any], bool], touch: Callable[[Any]
             else:
                 outputs = [core.Var(v.aval) for v in eqn.outvars]
                 env.update(zip(eqn.outvars, outputs, strict=True))
-                params = {k: _mapped(v, dissolve, touch) for k, v in eqn.params.items()} if touch(eqn) else eqn.params
+                params = (
+                    {k: _mapped(v, dissolve, touch) for k, v in eqn.params.items()}
+                    if touch(eqn)
+                    else eqn.params
+                )
                 eqns.append(eqn.replace(invars=inputs, outvars=outputs, params=params))
         return [read(a) for a in jaxpr.outvars]
 
@@ -159,7 +165,10 @@ def _inlined(closed: Any, dissolve: Callable[[Any], bool], touch: Callable[[Any]
     env = dict(zip([*closed.jaxpr.constvars, *closed.jaxpr.invars], [*constvars, *invars], strict=True))
     outvars = write(closed.jaxpr, env)
     old = closed.jaxpr
-    return core.ClosedJaxpr(core.Jaxpr(constvars, invars, outvars, eqns, old.effects, old.debug_info.with_unknown_names()), constants)
+    return core.ClosedJaxpr(
+        core.Jaxpr(constvars, invars, outvars, eqns, old.effects, old.debug_info.with_unknown_names()),
+        constants,
+    )
 
 
 def _mapped(param: Any, dissolve: Callable[[Any], bool], touch: Callable[[Any], bool]) -> Any:

@@ -1,5 +1,6 @@
 """The gradient of f as a whole against f with its rules taken out."""
 
+from dataclasses import replace
 from typing import Any
 
 import jax.numpy as jnp
@@ -56,19 +57,25 @@ def _finding(call: Call, seen: Comparison, body: Point, own: Pullback, reference
     if not seen.wrong:
         sentence = "the gradient as a whole agrees with autodiff without rules"
         verdict = "kink" if seen.kinks else "right"
-        return _blank(call)._replace(verdict=verdict, sentence=sentence, compared=seen.compared, tolerance=seen.rtol)
+        return replace(
+            _blank(call), verdict=verdict, sentence=sentence, compared=seen.compared, tolerance=seen.rtol
+        )
     worst = max(seen.wrong, key=lambda e: abs(e.rule - e.reference))
     said = diagnose(worst.argument, seen, body, own, reference)
-    moving = [p for p, x in zip(call.paths, call.leaves, strict=True) if jnp.issubdtype(jnp.result_type(x), jnp.inexact)]
-    return _blank(call)._replace(
-        verdict="wrong", cause=said.cause, sentence=f"the gradient as a whole: {said.sentence}",
+    moving = [
+        p
+        for p, x in zip(call.paths, call.leaves, strict=True)
+        if jnp.issubdtype(jnp.result_type(x), jnp.inexact)
+    ]
+    return replace(
+        _blank(call), verdict="wrong", cause=said.cause, sentence=f"the gradient as a whole: {said.sentence}",
         argument=moving[worst.argument] if len(moving) == len(body.inputs) else "", index=worst.index,
         rule_value=worst.rule, reference_value=worst.reference, tolerance=worst.tolerance, compared=seen.compared,
     )  # fmt: skip
 
 
 def _open(call: Call, sentence: str) -> Finding:
-    return _blank(call)._replace(verdict="inconclusive", sentence=sentence)
+    return replace(_blank(call), verdict="inconclusive", sentence=sentence)
 
 
 def _blank(call: Call) -> Finding:
@@ -77,5 +84,3 @@ def _blank(call: Call) -> Finding:
 
 def _brief(error: Exception) -> str:
     return f"{type(error).__name__}: {' '.join(str(error).split())[:160]}"
-
-
