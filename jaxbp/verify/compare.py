@@ -221,8 +221,9 @@ def _decide(got: float, want: float, slope: Slope, noise: float, rtol: float) ->
         slack = COVER * float(slope.left_error[0] + slope.right_error[0]) + 1e-6 * (high - low) + rtol * size
         return "kink" if low - slack <= got <= high + slack else "bad kink"
     useful = np.isfinite(error) and error <= 1e-3 * max(size, float(slope.natural[0]))
+    settled = bool(error <= 0.1 * max(size, float(slope.natural[0])))
     if not np.isfinite(got):
-        return "nan" if useful or slope.kinked[0] or np.isfinite(want) else "unknown"
+        return "nan" if settled or slope.kinked[0] or np.isfinite(want) else "unknown"
     apart = abs(got - value) > error + rtol * size
     if np.isfinite(want):
         return (
@@ -230,7 +231,7 @@ def _decide(got: float, want: float, slope: Slope, noise: float, rtol: float) ->
         )
     if np.isfinite(error) and apart:
         return "wrong"
-    return "cleared" if error <= 0.1 * max(size, float(slope.natural[0])) else "unknown"
+    return "cleared" if settled else "unknown"
 
 
 def _joint_kinks(

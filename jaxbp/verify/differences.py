@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxbp.verify.references import Point, compiler_options, wide
+from jaxbp.verify.references import Point, compiled, fingerprint, wide
 
 # Powers of 4, so that x + h is exact for a step that is a power of two times a power of four.
 LADDER = 2.0 ** -np.arange(3, 28, 2)
@@ -58,7 +58,14 @@ class Differences:
         def moved(inputs: list[Any], direction: list[Any], t: Any) -> list[Any]:
             return at.fn(*(x + (t * v).astype(x.dtype) for x, v in zip(inputs, direction, strict=True)))
 
-        self._moved = jax.jit(moved, compiler_options=compiler_options(at.inputs))
+        self._step = moved
+
+    @cached_property
+    def _moved(self) -> Callable[..., list[Any]]:
+        inputs = list(self.at.inputs)
+        traced = jax.make_jaxpr(self._step)(inputs, inputs, jnp.asarray(0.0))
+        run = compiled(traced, fingerprint(traced), inputs)
+        return lambda xs, vs, t: run(*xs, *vs, jnp.asarray(t))
 
     @cached_property
     def here(self) -> list[np.ndarray]:
@@ -82,8 +89,8 @@ class Differences:
         moved = [np.zeros(y.shape, bool) for y in self.here]
         plus = np.stack([self._change(vector, h, contract, moved) for h in steps])
         minus = np.stack([self._change(vector, -h, contract, moved) for h in steps])
-        # Far steps, out to the mirror image, show what depends on this direction when near ones change no digit.
-        for far in (step, -2 * step):
+        # Steps past the mirror image show what depends on this direction when near ones change no digit.
+        for far in (2 * step, -2 * step):
             self._change(vector, far, contract, moved)
         # Only the outputs that move bring rounding errors with them.
         size = contract(

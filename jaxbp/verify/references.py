@@ -1,6 +1,8 @@
 """The two maps that are compared at a rule: its own pullback, and autodiff of its primal body."""
 
+from collections import OrderedDict
 from collections.abc import Callable, Sequence
+from hashlib import sha256
 from typing import Any, NamedTuple
 
 import jax
@@ -8,11 +10,12 @@ import jax.numpy as jnp
 import numpy as np
 from jax.extend import core
 
-from jaxbp.verify.rules import dtypes_in, primitives_in
+from jaxbp.verify.rules import as_closed, dtypes_in, primitives_in
 
 HOST = {"pure_callback", "io_callback", "debug_callback", "ffi_call"}
 FORWARD_LIMIT = 512
 SMALL = 50_000
+REMEMBERED = 64
 
 
 class ClosedOver(Exception):  # noqa: N818 -- a finding, not an error of the caller
@@ -138,7 +141,8 @@ def _traced(at: Point, both: Callable[..., tuple[list[Any], list[Any]]]) -> Pull
     traced = jax.make_jaxpr(both)(list(at.inputs), cotangents)
     if any(isinstance(c, jax.core.Tracer) for c in traced.consts):
         raise ClosedOver("a value of an outer trace is used inside")
-    run = jax.jit(core.jaxpr_as_fun(traced), compiler_options=compiler_options(at.inputs))
+    text = fingerprint(traced)
+    run = compiled(traced, text, at.inputs)
     count = len(at.outputs)
 
     def call(inputs: Sequence[Any], cotangents: Sequence[Any]) -> tuple[list[Any], list[Any]]:
@@ -150,15 +154,49 @@ def _traced(at: Point, both: Callable[..., tuple[list[Any], list[Any]]]) -> Pull
     own = {jnp.dtype(x.dtype) for x in at.inputs}
     eps = max(epsilon(d) for d in dtypes_in(traced.jaxpr) | own)
     names = frozenset(primitives_in(traced.jaxpr))
-    # Two traces of the same rule differ when it computes with numbers drawn while it is traced.
-    text = f"{traced.jaxpr} {[np.asarray(c).tobytes() for c in traced.consts if is_float(c)]}"
     return Pullback(call, [a.dtype for a in avals], [a.shape for a in avals], eps, names, text)
 
 
-def compiler_options(inputs: Sequence[Any]) -> dict[str, Any]:
-    """Small arrays cost more to compile for than to compute with: leave out the optimisation of code."""
+def fingerprint(closed: Any) -> str:
+    """Text that is equal for two traces only when they compute the same: equations, dtypes, every constant."""
+    digest = sha256(str(closed.jaxpr).encode())
+    for constant in _constants(closed):
+        digest.update(np.asarray(constant).tobytes() if not _is_key(constant) else str(constant).encode())
+    return digest.hexdigest()
+
+
+def _constants(closed: Any) -> list[Any]:
+    inner = [p for e in closed.jaxpr.eqns for v in e.params.values() for p in (v if isinstance(v, tuple) else (v,))]
+    found = list(closed.consts)
+    for p in inner:
+        if isinstance(p, core.ClosedJaxpr | core.Jaxpr):
+            found += _constants(as_closed(p))
+    return found
+
+
+def _is_key(x: Any) -> bool:
+    return bool(jnp.issubdtype(x.dtype, jax.dtypes.extended))
+
+
+_COMPILED: OrderedDict[tuple[str, bool], Callable[..., list[Any]]] = OrderedDict()
+
+
+def compiled(closed: Any, text: str, inputs: Sequence[Any]) -> Callable[..., list[Any]]:
+    """The traced function, compiled; the same mathematics is compiled once however many rules share it.
+
+    Small arrays cost more to compile for than to compute with, so their code is not optimised.
+    """
     small = sum(int(np.size(x)) for x in inputs) < SMALL
-    return {"xla_backend_optimization_level": 0} if small else {}
+    options = {"xla_backend_optimization_level": 0} if small else {}
+    run: Callable[..., list[Any]] = jax.jit(core.jaxpr_as_fun(closed), compiler_options=options)
+    if not small or primitives_in(closed.jaxpr) & HOST:
+        return run
+    key = (text, bool(jax.config.jax_enable_x64))  # type: ignore[attr-defined]
+    run = _COMPILED.pop(key, run)
+    _COMPILED[key] = run
+    if len(_COMPILED) > REMEMBERED:
+        _COMPILED.popitem(last=False)
+    return run
 
 
 def draw(like: Sequence[Any], rng: np.random.Generator) -> list[Any]:
