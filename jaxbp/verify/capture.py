@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.extend import core
 from jax.extend.core import primitives
 
@@ -24,6 +25,29 @@ class Passed(NamedTuple):
 
     rule: Rule
     reason: str
+
+
+def trace(fn: Callable[..., list[Any]], args: Sequence[Any]) -> Any:
+    """The closed jaxpr of ``fn``, repaired where a host constant has another dtype than its user expects.
+
+    JAX remembers the dtype that it gave to a host array, also when float64 is switched on in between:
+    an array of int64 indices is then int32 outside a jit and int64 inside.
+    """
+    closed = jax.make_jaxpr(fn)(*args)
+    old = closed.jaxpr
+    eqns: list[Any] = []
+    for eqn in old.eqns:
+        inputs = list(eqn.invars)
+        if eqn.primitive in CALLS:
+            for k, (given, expected) in enumerate(zip(eqn.invars, subjaxprs(eqn)[0].invars, strict=True)):
+                if given.aval.dtype != expected.aval.dtype:
+                    inputs[k] = core.Var(expected.aval)
+                    params = {"new_dtype": expected.aval.dtype, "weak_type": False, "sharding": None}
+                    convert = primitives.convert_element_type_p
+                    eqns.append(core.new_jaxpr_eqn([given], [inputs[k]], convert, params, core.no_effects))
+        eqns.append(eqn.replace(invars=inputs))
+    info = old.debug_info.with_unknown_names()
+    return core.ClosedJaxpr(core.Jaxpr(old.constvars, old.invars, old.outvars, eqns, old.effects, info), closed.consts)
 
 
 def capture(closed: Any, args: Sequence[Any], visit: Callable[[Site], None]) -> list[Passed]:

@@ -12,7 +12,7 @@ import numpy as np
 from jaxbp.errors import message
 from jaxbp.verify import contract
 from jaxbp.verify.arguments import Call, flatten_call
-from jaxbp.verify.capture import Passed, Site, capture
+from jaxbp.verify.capture import Passed, Site, capture, trace
 from jaxbp.verify.declared import check_intent
 from jaxbp.verify.judge import Judgement, finding, judge, judge_precision
 from jaxbp.verify.references import epsilon, is_float
@@ -83,7 +83,7 @@ def _check(where: str, call: Call, declare: Intents, order: int) -> Report:
         own = call.arrays(exact=False)
         exact = all(not is_float(x) or epsilon(x.dtype) < 1e-15 for x in own)
         try:
-            closed = jax.make_jaxpr(call.fn)(*own)
+            closed = trace(call.fn, own)
         except Exception as error:
             error.add_note(f"{where}: this was raised by {call.name} itself while it was traced")
             raise
@@ -142,19 +142,20 @@ class _Checked:
 
     def _exact_pass(self) -> tuple[Any, list[Any]] | None:
         """Trace f again in float64 and judge there."""
+
+        def visit(site: Site) -> None:
+            self.exact.append((site.rule.name, judge(site, self.intent(site.rule), self.order)))
+
         with jax.enable_x64(True):
             arrays = self.call.arrays(exact=True)
             try:
-                closed = jax.make_jaxpr(self.call.fn)(*arrays)
+                closed = trace(self.call.fn, arrays)
+                capture(closed, arrays, visit)
             except Exception as error:
                 text = " ".join(str(error).split())[:200]
-                self.notes.append(f"f could not be traced in float64, so its own precision decides: {text}")
+                self.notes.append(f"f does not run in float64, so its own precision decides: {text}")
+                self.exact.clear()
                 return None
-            capture(
-                closed,
-                arrays,
-                lambda s: self.exact.append((s.rule.name, judge(s, self.intent(s.rule), self.order))),
-            )
         return closed, arrays
 
     def _keep(self, rule: Rule, found: list[Finding]) -> None:

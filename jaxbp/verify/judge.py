@@ -55,6 +55,15 @@ def finding(rule: Rule, context: Sequence[str], verdict: str, sentence: str, **f
 
 
 def judge(site: Site, intent: str | None, order: int) -> Judgement:
+    """The judgement of one rule at its captured inputs; inconclusive, with the reason, when judging fails."""
+    try:
+        return _judged(site, intent, order)
+    except Exception as error:
+        text = " ".join(str(error).split())[:200]
+        return Judgement([finding(site.rule, site.context, "inconclusive", f"{type(error).__name__}: {text}")])
+
+
+def _judged(site: Site, intent: str | None, order: int) -> Judgement:
     """All that is to be said of one rule at its captured inputs, at the precision of these inputs."""
     rule, held = site.rule, site.rule.consts
     rng = np.random.default_rng(0)
