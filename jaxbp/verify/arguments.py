@@ -1,4 +1,4 @@
-"""A user's function and arguments as a flat function of arrays, with clear words for what cannot be checked."""
+"""A user's function and arguments as a flat function of arrays; clear words for what cannot be checked."""
 
 import inspect
 from collections.abc import Callable, Sequence

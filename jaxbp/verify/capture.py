@@ -5,7 +5,6 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax.extend import core
 from jax.extend.core import primitives
 
@@ -47,7 +46,9 @@ def trace(fn: Callable[..., list[Any]], args: Sequence[Any]) -> Any:
                     eqns.append(core.new_jaxpr_eqn([given], [inputs[k]], convert, params, core.no_effects))
         eqns.append(eqn.replace(invars=inputs))
     info = old.debug_info.with_unknown_names()
-    return core.ClosedJaxpr(core.Jaxpr(old.constvars, old.invars, old.outvars, eqns, old.effects, info), closed.consts)
+    return core.ClosedJaxpr(
+        core.Jaxpr(old.constvars, old.invars, old.outvars, eqns, old.effects, info), closed.consts
+    )
 
 
 def capture(closed: Any, args: Sequence[Any], visit: Callable[[Site], None]) -> list[Passed]:

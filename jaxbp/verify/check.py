@@ -14,7 +14,8 @@ from jaxbp.verify import contract
 from jaxbp.verify.arguments import Call, flatten_call
 from jaxbp.verify.capture import Passed, Site, capture, trace
 from jaxbp.verify.declared import check_intent
-from jaxbp.verify.judge import Judgement, finding, judge, judge_precision
+from jaxbp.verify.judge import Judgement, finding, judge
+from jaxbp.verify.precision import judge_precision
 from jaxbp.verify.references import epsilon, is_float
 from jaxbp.verify.report import VERDICTS, Finding, Report
 from jaxbp.verify.rules import Rule, describe, rules_in
@@ -120,12 +121,13 @@ class _Checked:
 
         def visit(site: Site) -> None:
             name, before = next(visited, ("", None))
-            if before is None or name != site.rule.name:
+            if before is None or before.rule is None or name != site.rule.name:
+                # Not judged in float64, or it only runs in the user's dtype.
                 result = judge(site, self.intent(site.rule), self.order)
                 if result.rule and result.point and result.verdict != "wrong":
                     fault = contract.dtype_fault(result.point, result.rule)
                     result = judge_precision(site, result) if fault else result
-            elif before.rule is None or before.verdict in ("wrong", "inconclusive"):
+            elif before.verdict in ("wrong", "inconclusive"):
                 result = before
             else:
                 result = judge_precision(site, before)

@@ -70,7 +70,7 @@ def _explain(
     def explains(change: np.ndarray) -> bool:
         return bool(np.linalg.norm(rest - change) <= tolerance * size)
 
-    # Terms left out come first: half of x * x, taken with the other sign, looks the same as all of it left out.
+    # Terms left out come first: half of x * x with the other sign looks the same as all of it left out.
     for count in (1, 2):
         for chosen in (c for c in combinations(range(len(parts)), count) if not _parallel(parts[list(c)])):
             # Two edges in a row carry the same term: dropping it twice is another mistake.

@@ -45,6 +45,11 @@ class Pullback(NamedTuple):
     text: str
 
     @property
+    def iterative(self) -> bool:
+        """Whether a loop in it runs until a test is met."""
+        return "while" in self.primitives
+
+    @property
     def host(self) -> bool:
         """Whether it calls back to the host, where values may change from call to call."""
         return bool(self.primitives & HOST)
@@ -74,6 +79,14 @@ def point(fn: Callable[..., list[Any]], inputs: Sequence[Any], held: int = 0) ->
 def epsilon(dtype: Any) -> float:
     """The spacing of the dtype at 1 (of its real part, when complex)."""
     return float(_limits(dtype).eps)
+
+
+def relative_tolerance(eps: float, iterative: bool = False) -> float:
+    """Half the digits of the dtype: what two right ways to compute a derivative agree to.
+
+    A loop that stops by a test has its answer to the tolerance of that test, which is not known: a quarter.
+    """
+    return float(eps ** (0.25 if iterative else 0.5))
 
 
 def smallest(dtype: Any) -> float:
@@ -158,7 +171,7 @@ def _traced(at: Point, both: Callable[..., tuple[list[Any], list[Any]]]) -> Pull
 
 
 def fingerprint(closed: Any) -> str:
-    """Text that is equal for two traces only when they compute the same: equations, dtypes, every constant."""
+    """Text that is equal for two traces only when they compute the same: equations and constants."""
     digest = sha256(str(closed.jaxpr).encode())
     for constant in _constants(closed):
         digest.update(np.asarray(constant).tobytes() if not _is_key(constant) else str(constant).encode())
@@ -166,7 +179,9 @@ def fingerprint(closed: Any) -> str:
 
 
 def _constants(closed: Any) -> list[Any]:
-    inner = [p for e in closed.jaxpr.eqns for v in e.params.values() for p in (v if isinstance(v, tuple) else (v,))]
+    inner = [
+        p for e in closed.jaxpr.eqns for v in e.params.values() for p in (v if isinstance(v, tuple) else (v,))
+    ]
     found = list(closed.consts)
     for p in inner:
         if isinstance(p, core.ClosedJaxpr | core.Jaxpr):

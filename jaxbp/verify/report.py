@@ -132,8 +132,11 @@ class Report(NamedTuple):
     def _repr_html_(self) -> str:
         """The report as a table for a notebook."""
         rows = "".join(
-            f"<tr><td>{MARKS[f.verdict]} <b>{f.verdict}</b></td><td>{escape(f.cause)}</td><td>{escape(f.rule)}</td>"
-            f"<td>{escape(f.path)}</td><td>{escape(f.where)}</td><td>{escape(f._values() + f.sentence)}</td></tr>"
+            f"<tr><td>{MARKS[f.verdict]} <b>{f.verdict}</b></td>"
+            + "".join(
+                f"<td>{escape(t)}</td>" for t in (f.cause, f.rule, f.path, f.where, f._values() + f.sentence)
+            )
+            + "</tr>"
             for f in sorted(self.findings, key=lambda f: VERDICTS.index(f.verdict))
         )
         head = "".join(f"<th>{h}</th>" for h in ("verdict", "cause", "rule", "path", "where", "finding"))

@@ -70,7 +70,8 @@ def _finding(call: Call, seen: Comparison, body: Point, own: Pullback, reference
     return replace(
         _blank(call), verdict="wrong", cause=said.cause, sentence=f"the gradient as a whole: {said.sentence}",
         argument=moving[worst.argument] if len(moving) == len(body.inputs) else "", index=worst.index,
-        rule_value=worst.rule, reference_value=worst.reference, tolerance=worst.tolerance, compared=seen.compared,
+        rule_value=worst.rule, reference_value=worst.reference, tolerance=worst.tolerance,
+        compared=seen.compared,
     )  # fmt: skip
 
 
