@@ -193,6 +193,12 @@ def _is_key(x: Any) -> bool:
     return bool(jnp.issubdtype(x.dtype, jax.dtypes.extended))
 
 
+def _holds_functions(jaxpr: Any) -> bool:
+    """Whether an equation has a Python function in it (a callback, a batching rule), which text cannot tell."""
+    own = any(callable(p) and not isinstance(p, type) for e in jaxpr.eqns for p in e.params.values())
+    return own or any(_holds_functions(inner) for e in jaxpr.eqns for inner in core.jaxprs_in_params(e.params))
+
+
 _COMPILED: OrderedDict[tuple[str, bool], Callable[..., list[Any]]] = OrderedDict()
 
 
@@ -204,7 +210,7 @@ def compiled(closed: Any, text: str, inputs: Sequence[Any]) -> Callable[..., lis
     small = sum(int(np.size(x)) for x in inputs) < SMALL
     options = {"xla_backend_optimization_level": 0} if small else {}
     run: Callable[..., list[Any]] = jax.jit(core.jaxpr_as_fun(closed), compiler_options=options)
-    if not small or primitives_in(closed.jaxpr) & HOST:
+    if not small or _holds_functions(closed.jaxpr):
         return run
     key = (text, bool(jax.config.jax_enable_x64))  # type: ignore[attr-defined]
     run = _COMPILED.pop(key, run)

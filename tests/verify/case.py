@@ -1,4 +1,4 @@
-"""What a case of the suite is: a function with derivative rules in it, its arguments, and the judgement it must get."""
+"""A case of the suite: a function with derivative rules, its arguments, and the judgement it must get."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple

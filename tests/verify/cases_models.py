@@ -1,4 +1,4 @@
-"""Rules of the size of a layer: normalisation, attention, losses, convolution, scan bodies, whole small models."""
+"""Rules of the size of a layer: normalisation, attention, losses, convolution, loops, small models."""
 
 from functools import partial
 
@@ -20,7 +20,7 @@ def layer_norm_back(mean=1.0, var=1.0, scale=True, eps=1e-5):
     """The backward rule, with parts that can be left out."""
 
     def bwd(a, y, c):
-        x, g, b = a
+        x, g, _ = a
         m = jnp.mean(x, -1, keepdims=True)
         s = jax.lax.rsqrt(jnp.mean((x - m) ** 2, -1, keepdims=True) + eps)
         h = (x - m) * s
@@ -49,18 +49,23 @@ NORMS = normal((4, 6), (6,), (6,))
 
 NORMALISATION = [
     case("layer norm", "normalisation", layer_norm, layer_norm_back(), NORMS),
-    case("layer norm, mean held fixed", "normalisation", layer_norm, layer_norm_back(mean=0), NORMS, "missing_term"),
-    case("layer norm, variance held fixed", "normalisation", layer_norm, layer_norm_back(var=0), NORMS, "missing_term"),
+    case("layer norm, mean held fixed", "normalisation", layer_norm, layer_norm_back(mean=0), NORMS,
+         "missing_term"),
+    case("layer norm, variance held fixed", "normalisation", layer_norm, layer_norm_back(var=0), NORMS,
+         "missing_term"),
     case("layer norm, both held fixed", "normalisation", layer_norm, layer_norm_back(mean=0, var=0), NORMS,
          "missing_term"),
     case("layer norm, gain left out", "normalisation", layer_norm, layer_norm_back(scale=False), NORMS,
          "missing_term"),
-    case("layer norm, another epsilon", "normalisation", layer_norm, layer_norm_back(eps=1e-3), NORMS, "other",
+    case("layer norm, another epsilon", "normalisation", layer_norm, layer_norm_back(eps=1e-3), NORMS,
+         "other",
          "missing_term", "factor"),
-    case("layer norm, sign of the variance", "normalisation", layer_norm, layer_norm_back(var=-1), NORMS, "sign"),
+    case("layer norm, sign of the variance", "normalisation", layer_norm, layer_norm_back(var=-1), NORMS,
+         "sign"),
     case("rms norm", "normalisation", rms_norm,
          lambda a, y, c: ((c - y * jnp.mean(c * y, -1, keepdims=True)) * y / a[0],), positive((3, 5))),
-    case("rms norm without projection", "normalisation", rms_norm, lambda a, y, c: (c * y / a[0],), positive((3, 5)),
+    case("rms norm without projection", "normalisation", rms_norm, lambda a, y, c: (c * y / a[0],),
+         positive((3, 5)),
          "missing_term"),
     case("batch norm", "normalisation", batch_norm, batch_norm_back, normal((6, 3))),
     case("batch norm over the wrong axis", "normalisation", batch_norm, partial(batch_norm_back, axis=1),
@@ -92,9 +97,11 @@ ATTENTION = [
     case("attention without its scale", "attention", attention, attention_back(scale=1.0), QKV, "factor"),
     case("attention, softmax without its mean", "attention", attention, attention_back(centre=False), QKV,
          "missing_term"),
-    case("attention, scores not transposed for k", "attention", attention, attention_back(key_turned=False), QKV,
+    case("attention, scores not transposed for k", "attention", attention, attention_back(key_turned=False),
+         QKV,
          "other", "transposed", "cotangent_transposed"),
-    case("masked softmax", "attention", lambda x: softmax(jnp.where(np.tril(np.ones((4, 4), bool)), x, -jnp.inf)),
+    case("masked softmax", "attention", lambda x: softmax(jnp.where(np.tril(np.ones((4, 4), bool)), x,
+         -jnp.inf)),
          lambda a, y, c: (y * (c - jnp.sum(c * y, -1, keepdims=True)),), normal((4, 4))),
 ]
 
@@ -108,7 +115,8 @@ TARGETS = fixed(np.random.default_rng(1).standard_normal((6, 3)), np.eye(3)[[0, 
 
 
 LOSSES = [
-    case("cross entropy", "loss", cross_entropy, lambda a, y, c: (c * (softmax(a[0]) - a[1]) / 6, -c * a[0] / 6), TARGETS),
+    case("cross entropy", "loss", cross_entropy, lambda a, y, c: (c * (softmax(a[0]) - a[1]) / 6,
+         -c * a[0] / 6), TARGETS),
     case("cross entropy without 1/N", "loss", cross_entropy,
          lambda a, y, c: (c * (softmax(a[0]) - a[1]), -c * a[0] / 6), TARGETS, "factor"),
     case("cross entropy, target minus output", "loss", cross_entropy,
@@ -127,9 +135,11 @@ LOSSES = [
          lambda a, o, c: (2 * c * (a[0] - a[1]), 2 * c * (a[1] - a[0])), normal((5,), (5,)), "factor"),
     case("huber", "loss", lambda r: jnp.sum(jnp.where(abs(r) < 1, 0.5 * r * r, abs(r) - 0.5)),
          lambda a, o, c: (c * jnp.clip(a[0], -1, 1),), normal((9,), scale=2.0)),
-    case("huber without its clip", "loss", lambda r: jnp.sum(jnp.where(abs(r) < 1, 0.5 * r * r, abs(r) - 0.5)),
+    case("huber without its clip", "loss", lambda r: jnp.sum(jnp.where(abs(r) < 1, 0.5 * r * r,
+         abs(r) - 0.5)),
          lambda a, o, c: (c * a[0],), normal((9,), scale=2.0), "other"),
-    case("kl divergence, no one", "loss", lambda p: jnp.sum(p * jnp.log(p)), lambda a, o, c: (c * jnp.log(a[0]),),
+    case("kl divergence, no one", "loss", lambda p: jnp.sum(p * jnp.log(p)),
+         lambda a, o, c: (c * jnp.log(a[0]),),
          positive((5,)), "missing_term"),
 ]
 
@@ -154,8 +164,10 @@ IMAGES = normal((2, 2, 4, 4), (2, 2, 3, 3))
 
 CONVOLUTION = [
     case("convolution", "convolution", conv, conv_x(True), IMAGES),
-    case("convolution, kernel not flipped", "convolution", conv, conv_x(False), IMAGES, "other", "transposed"),
-    case("convolution, channels not swapped", "convolution", conv, conv_x(True, False), IMAGES, "other", "transposed"),
+    case("convolution, kernel not flipped", "convolution", conv, conv_x(False), IMAGES, "other",
+         "transposed"),
+    case("convolution, channels not swapped", "convolution", conv, conv_x(True, False), IMAGES, "other",
+         "transposed"),
     case("average pool without 1/N", "convolution",
          lambda x: x.reshape(2, 2, 2, 2).mean((1, 3)),
          lambda a, y, c: (jnp.repeat(jnp.repeat(c, 2, 0), 2, 1),), normal((4, 4)), "factor"),
@@ -190,7 +202,8 @@ loop = [
     ("input's part zero", cell_back(own=False), "wrong", ("zero",)),
     ("output form at input", lambda a, y, c: (0.5 * c * (1 - a[0] ** 2), c * (1 - y * y)), "wrong",
      ("wrong_point", "other")),
-    ("sign on the last step", lambda a, y, c: (jnp.where(abs(a[0]) > 10, -c, 0.5 * c * (1 - y * y)), -c * (1 - y * y)),
+    ("sign on the last step", lambda a, y, c: (jnp.where(abs(a[0]) > 10, -c, 0.5 * c * (1 - y * y)),
+         -c * (1 - y * y)),
      "wrong", ("sign",)),
 ]
 WRAPS = {
@@ -221,11 +234,13 @@ MODELS = [
          normal((4, 3), (2, 4), (3,)), "wrong", ("other", "missing_term")),
     Case("wrong inside right", "models", rule(lambda x: rule(jnp.sin, lambda a, y, c: (-c,))(x) ** 2,
          lambda a, y, c: (2 * c * jnp.sin(a[0]) * jnp.cos(a[0]),)), normal((3,)), "right"),
-    Case("right inside wrong", "models", rule(lambda x: rule(jnp.sin, lambda a, y, c: (c * jnp.cos(a[0]),))(x) ** 2,
+    Case("right inside wrong", "models", rule(lambda x: rule(jnp.sin,
+         lambda a, y, c: (c * jnp.cos(a[0]),))(x) ** 2,
          lambda a, y, c: (c * jnp.sin(a[0]) * jnp.cos(a[0]),)), normal((3,)), "wrong", ("factor",)),
     Case("two errors that cancel", "models",
          lambda x: rule(jnp.sin, lambda a, y, c: (2 * c * jnp.cos(a[0]),))(
-             rule(jnp.tanh, lambda a, y, c: (0.5 * c * (1 - y * y),))(x)), normal((3,)), "wrong", ("factor",)),
+             rule(jnp.tanh, lambda a, y, c: (0.5 * c * (1 - y * y),))(x)), normal((3,)), "wrong",
+             ("factor",)),
 ]
 
 CASES = NORMALISATION + ATTENTION + LOSSES + CONVOLUTION + LOOPS + MODELS

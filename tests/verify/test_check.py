@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax.test_util import check_grads
+
 from jaxbp.verify import assert_rules, check, check_jvp, check_vjp
 
 from .case import normal, rule
@@ -135,7 +136,9 @@ def test_flax_nnx_module_gives_no_alarm():
     nnx = pytest.importorskip("flax.nnx")
     layer = nnx.Linear(3, 4, rngs=nnx.Rngs(0))
     graph, state = nnx.split(layer)
-    report = check(lambda s, x: nnx.silu(nnx.relu(nnx.merge(graph, s)(x))), state, np.ones((2, 3), np.float32))
+    report = check(
+        lambda s, x: nnx.silu(nnx.relu(nnx.merge(graph, s)(x))), state, np.ones((2, 3), np.float32)
+    )
     assert report.ok
     assert report.findings
 
@@ -180,8 +183,12 @@ def test_declared_by_name():
 
 
 def test_plain_functions():
-    assert check_vjp(lambda a, b: a @ b, lambda a, b, c: (c @ b.T, a.T @ c), *normal((2, 3), (3, 2))(np.float32)).ok
-    report = check_vjp(lambda a, b: a @ b, lambda a, b, c: (c @ b, a.T @ c), *normal((2, 2), (2, 2))(np.float32))
+    assert check_vjp(
+        lambda a, b: a @ b, lambda a, b, c: (c @ b.T, a.T @ c), *normal((2, 3), (3, 2))(np.float32)
+    ).ok
+    report = check_vjp(
+        lambda a, b: a @ b, lambda a, b, c: (c @ b, a.T @ c), *normal((2, 2), (2, 2))(np.float32)
+    )
     assert [f.cause for f in report.wrong] == ["transposed"]
     report = check_jvp(lambda x: x**2, lambda p, t: p[0] * t[0], jnp.array([1.0, 2.0, 3.0]))
     assert [f.cause for f in report.wrong] == ["factor"]

@@ -3,6 +3,7 @@
 import jax
 import numpy as np
 import pytest
+
 from jaxbp.verify import capture, check, compare, contract, differences, further, judge, references
 
 from .test_suite import CASES
@@ -41,7 +42,8 @@ def half_the_answers(fn):
 
 # What is broken, how, and a case whose judgement must then be another.
 MUTANTS = [
-    ("no arbiter, everything suspicious is wrong", (compare, "_arbitrate", arbiter_convicts), "library relu at 0"),
+    ("no arbiter, everything suspicious is wrong", (compare, "_arbitrate", arbiter_convicts),
+         "library relu at 0"),
     ("no arbiter at a NaN", (compare, "_arbitrate", arbiter_convicts), "sinc at zero"),
     ("an arbiter that clears everyone", (compare, "_decide", always("cleared")), "sigmoid:sign"),
     ("no suspects", (compare, "_suspicious", lambda g, *rest: np.zeros(g.shape, bool)), "one entry of 200"),
@@ -49,7 +51,8 @@ MUTANTS = [
     ("noise from stepping over a kink counts", (compare, "STEPPED_OVER", np.inf), "clip at its bound"),
     ("kinks not seen", (differences.Slope, "kinked", property(lambda s: np.zeros(s.right.shape, bool))),
      "library relu at 0"),
-    ("one-sided slopes not required of a kink", (compare, "_joint_kinks", always([])), "maximum pays both at a tie"),
+    ("one-sided slopes not required of a kink", (compare, "_joint_kinks", always([])),
+         "maximum pays both at a tie"),
     ("no look at linearity", (contract, "linearity_fault", always(None)), "clipped far out unsaid"),
     ("no look at the primal", (contract, "primal_fault", always(None)), "primal changed by fwd"),
     ("no second trace", (contract, "repeat_fault", always(None)), "random bwd"),
@@ -61,7 +64,8 @@ MUTANTS = [
     ("reference doubled", (judge, "reverse", half_the_answers(references.reverse)), "square:no two"),
     ("branches not taken are judged right", (capture, "_cond", lambda e, i, *a: capture._whole(e, i)),
      "cond: cell input's part zero"),
-    ("declared without proof", (judge, "verify_intent", always((True, "", ""))), "straight through times two"),
+    ("declared without proof", (judge, "verify_intent", always((True, "", ""))),
+         "straight through times two"),
 ]  # fmt: skip
 
 

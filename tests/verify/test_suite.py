@@ -3,11 +3,13 @@
 import jax
 import numpy as np
 import pytest
+
 from jaxbp.verify import check
 
-from . import cases_arrays, cases_elementwise, cases_hard, cases_models
+from . import cases_arrays, cases_elementwise, cases_hard, cases_models, cases_more
 
-CASES = [c for module in (cases_elementwise, cases_arrays, cases_models, cases_hard) for c in module.CASES]
+MODULES = (cases_elementwise, cases_arrays, cases_models, cases_hard, cases_more)
+CASES = [c for module in MODULES for c in module.CASES]
 
 
 def test_size():

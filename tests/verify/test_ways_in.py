@@ -5,6 +5,7 @@ import subprocess
 import sys
 
 import pytest
+
 from jaxbp.verify.command import run
 
 CASE = """
@@ -43,7 +44,9 @@ def test_json(cases, capsys):
     assert json.loads(capsys.readouterr().out)["findings"][0]["cause"] == "sign"
 
 
-@pytest.mark.parametrize("target", ["no_colon", "no_such_module:case", ":nothing", "{}:missing", "{}:nothing"])
+@pytest.mark.parametrize(
+    "target", ["no_colon", "no_such_module:case", ":nothing", "{}:missing", "{}:nothing"]
+)
 def test_what_cannot_be_checked_is_status_2(cases, capsys, target):
     assert run(target.format(cases)) == 2
     assert capsys.readouterr().err
@@ -61,8 +64,19 @@ def test_the_fixture_fails_with_the_report(cases, tmp_path):
         "def test_right(check_rules):\n    f, args = c.right()\n    assert check_rules(f, *args).ok\n"
         "def test_wrong(check_rules):\n    f, args = c.wrong()\n    check_rules(f, *args)\n"
     )
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "jaxbp.verify.pytest_plugin"]
-    done = subprocess.run([*command, "test_rules.py"], capture_output=True, text=True, timeout=120, check=False)
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "-q",
+        "-p",
+        "no:cacheprovider",
+        "-p",
+        "jaxbp.verify.pytest_plugin",
+    ]
+    done = subprocess.run(
+        [*command, "test_rules.py"], capture_output=True, text=True, timeout=120, check=False
+    )
     assert done.returncode == 1, done.stdout + done.stderr
     assert "1 failed, 1 passed" in done.stdout
     assert "rule = - reference" in done.stdout
