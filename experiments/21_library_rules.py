@@ -173,12 +173,10 @@ def explain():
     print(
         f"in_qdq: the cotangent of the scale is {once} for a cotangent c and {twice} for 2c: not a derivative"
     )
-    print(
-        f"scale_gradient: the derivative of x is {jax.grad(lambda x: optax.scale_gradient(x, 0.5))(1.0)}, as asked for"
-    )
-    print(
-        f"logaddexp at (-inf, -inf): {jax.grad(jnp.logaddexp)(-jnp.inf, -jnp.inf)}, its value {jnp.logaddexp(-jnp.inf, -jnp.inf)}"
-    )
+    slope = jax.grad(lambda x: optax.scale_gradient(x, 0.5))(1.0)
+    print(f"scale_gradient: the derivative of x is {slope}, as asked for")
+    value, slope = jax.value_and_grad(jnp.logaddexp)(-jnp.inf, -jnp.inf)
+    print(f"logaddexp at (-inf, -inf): value {value}, derivative {slope}")
 
 
 def main():

@@ -194,9 +194,13 @@ def _is_key(x: Any) -> bool:
 
 
 def _holds_functions(jaxpr: Any) -> bool:
-    """Whether an equation has a Python function in it (a callback, a batching rule), which text cannot tell."""
-    own = any(callable(p) and not isinstance(p, type) for e in jaxpr.eqns for p in e.params.values())
-    return own or any(_holds_functions(inner) for e in jaxpr.eqns for inner in core.jaxprs_in_params(e.params))
+    """Whether a Python function (a callback, a batching rule) is in it, which text cannot tell."""
+    for eqn in jaxpr.eqns:
+        if any(callable(p) and not isinstance(p, type) for p in eqn.params.values()):
+            return True
+        if any(map(_holds_functions, core.jaxprs_in_params(eqn.params))):
+            return True
+    return False
 
 
 _COMPILED: OrderedDict[tuple[str, bool], Callable[..., list[Any]]] = OrderedDict()
