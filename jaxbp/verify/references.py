@@ -211,7 +211,7 @@ def compiled(closed: Any, text: str, inputs: Sequence[Any]) -> Callable[..., lis
 
     Small arrays cost more to compile for than to compute with, so their code is not optimised.
     """
-    small = sum(int(np.size(x)) for x in inputs) < SMALL
+    small = is_small(inputs)
     options = {"xla_backend_optimization_level": 0} if small else {}
     run: Callable[..., list[Any]] = jax.jit(core.jaxpr_as_fun(closed), compiler_options=options)
     if not small or _holds_functions(closed.jaxpr):
@@ -222,6 +222,11 @@ def compiled(closed: Any, text: str, inputs: Sequence[Any]) -> Callable[..., lis
     if len(_COMPILED) > REMEMBERED:
         _COMPILED.popitem(last=False)
     return run
+
+
+def is_small(inputs: Sequence[Any]) -> bool:
+    """Whether it costs more to compile for the arrays than to compute with them."""
+    return sum(int(np.size(x)) for x in inputs) < SMALL
 
 
 def draw(like: Sequence[Any], rng: np.random.Generator) -> list[Any]:
@@ -241,7 +246,7 @@ def jiggled(arrays: Sequence[Any], eps: float, rng: np.random.Generator) -> list
 
 
 def _jiggle(x: Any, eps: float, rng: np.random.Generator) -> Any:
-    signs = rng.integers(0, 2, np.shape(x)) * 2.0 - 1.0
+    signs = rng.integers(0, 2, np.shape(x), np.int8) * 2.0 - 1.0
     with np.errstate(all="ignore"):
         return jnp.asarray(wide(x) * (1 + eps * signs), dtype=x.dtype)
 
