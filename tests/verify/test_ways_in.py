@@ -64,16 +64,9 @@ def test_the_fixture_fails_with_the_report(cases, tmp_path):
         "def test_right(check_rules):\n    f, args = c.right()\n    assert check_rules(f, *args).ok\n"
         "def test_wrong(check_rules):\n    f, args = c.wrong()\n    check_rules(f, *args)\n"
     )
-    command = [
-        sys.executable,
-        "-m",
-        "pytest",
-        "-q",
-        "-p",
-        "no:cacheprovider",
-        "-p",
-        "jaxbp.verify.pytest_plugin",
-    ]
+    # Named here, and its entry point left out, so that it is this one, installed or not.
+    plugins = ["-p", "no:cacheprovider", "-p", "no:jaxbp", "-p", "jaxbp.verify.pytest_plugin"]
+    command = [sys.executable, "-m", "pytest", "-q", *plugins]
     done = subprocess.run(
         [*command, "test_rules.py"], capture_output=True, text=True, timeout=120, check=False
     )
