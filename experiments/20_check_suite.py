@@ -5,7 +5,9 @@ in float32 and float64, and prints one table: wrong rules caught, causes named, 
 
     python experiments/20_check_suite.py
 
-About six minutes on two CPU cores; chex is needed (pip install chex).
+About ten minutes on two CPU cores; chex is needed (pip install chex). Measured with JAX 0.10.2 in float32:
+jaxbp.check caught and named 198 of 198 wrong rules with no alarm among 145 right ones; check_grads caught 184
+of 195 with 32 alarms among 138 (without the rules that are declared, which it cannot be told of).
 """
 
 import json
