@@ -47,6 +47,10 @@ from jaxbp.train import fit as fit
 from jaxbp.train import make_evaluate as make_evaluate
 from jaxbp.units import fit_linear_unit as fit_linear_unit
 from jaxbp.units import fit_perceptron as fit_perceptron
+from jaxbp.verify import assert_rules as assert_rules
+from jaxbp.verify import check as check
+from jaxbp.verify import check_jvp as check_jvp
 from jaxbp.verify import check_network as check_network
+from jaxbp.verify import check_vjp as check_vjp
 
 __version__ = "0.1.0"

@@ -1,11 +1,11 @@
-"""The command line: `jaxbp train`."""
+"""The command line: `jaxbp train` and `jaxbp check`."""
 
 import csv
 import dataclasses
 import json
 import platform
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -22,7 +22,7 @@ from jaxbp.layers import Layer, initializers
 from jaxbp.report import plot_history
 from jaxbp.train import DivergenceError, EarlyStopping, Result
 from jaxbp.typing import Params
-from jaxbp.verify import NetworkReport, check_network
+from jaxbp.verify import NetworkReport, check_network, command
 
 try:
     import tyro
@@ -108,6 +108,20 @@ class Train:
 
     out: Path = Path("runs")
     """Where the run's folder is made."""
+
+
+@dataclass(frozen=True)
+class Check:
+    """Judge every custom derivative rule in a JAX function.
+
+    The exit status is 0 when no rule is wrong, 1 when one is, 2 when the case could not be checked.
+    """
+
+    target: tyro.conf.Positional[str]
+    """package.module:case, a callable without arguments that returns (f, args) or (f, args, options)."""
+
+    json: bool = False
+    """Print the report as JSON."""
 
 
 DEFAULT_LEARNING_RATE = {"sgd": 0.1, "momentum": 0.05, "adam": 3e-3, "adamw": 3e-3}
@@ -221,9 +235,12 @@ def by_path(params: Params) -> dict[str, np.ndarray]:
 
 def main(args: Sequence[str] | None = None) -> int:
     """Entry point of the command `jaxbp`; returns its exit status."""
+    commands: dict[str, Callable[..., Train | Check]] = {"train": Train, "check": Check}
     config = tyro.extras.subcommand_cli_from_dict(
-        {"train": Train}, prog="jaxbp", description=jaxbp.__doc__, args=args
+        commands, prog="jaxbp", description=jaxbp.__doc__, args=args
     )
+    if isinstance(config, Check):
+        return command.run(config.target, config.json)
     try:
         return int(train(config)["stopped"] == "diverged")
     except (ValueError, TypeError, OSError, ImportError) as error:

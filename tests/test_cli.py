@@ -123,6 +123,32 @@ def test_help_reads_well(capsys):
         assert words in text
 
 
+def test_check_judges_the_rules_of_a_case(tmp_path, capsys, monkeypatch):
+    (tmp_path / "cases_of_mine.py").write_text(
+        """
+import jax, jax.numpy as jnp
+
+@jax.custom_vjp
+def twice(a):
+    return 2 * a
+
+twice.defvjp(lambda a: (2 * a, None), lambda _, delta: (-2 * delta,))
+
+def wrong():
+    return twice, (jnp.arange(3.0),)
+
+def right():
+    return jax.nn.relu, (jnp.arange(3.0),)
+"""
+    )
+    monkeypatch.chdir(tmp_path)
+    assert cli.main(["check", "cases_of_mine:right"]) == 0
+    assert cli.main(["check", "cases_of_mine:wrong", "--json"]) == 1
+    out = capsys.readouterr().out
+    assert json.loads(out[out.index("{") :])["findings"][0]["cause"] == "sign"
+    assert cli.main(["check", "cases_of_mine:absent"]) == 2
+
+
 def test_digits_reach_97_percent(tmp_path):
     """The median over 5 seeds, as the README states."""
     accuracies = []

@@ -1,0 +1,288 @@
+"""``check``: every derivative rule in any JAX function, judged where it is used."""
+
+from collections.abc import Callable, Mapping
+from contextlib import nullcontext
+from dataclasses import replace
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxbp.errors import message
+from jaxbp.verify import contract
+from jaxbp.verify.arguments import Call, flatten_call
+from jaxbp.verify.capture import Passed, Site, capture, trace
+from jaxbp.verify.declared import check_intent
+from jaxbp.verify.judge import Judgement, finding, judge
+from jaxbp.verify.precision import judge_precision
+from jaxbp.verify.references import epsilon, is_float
+from jaxbp.verify.report import VERDICTS, Finding, Report
+from jaxbp.verify.rules import Rule, describe, rules_in
+from jaxbp.verify.whole import judge_whole
+
+Intents = str | Mapping[str, str] | None
+
+
+def check(
+    f: Callable[..., Any], *args: Any, declare: Intents = None, order: int = 1, **kwargs: Any
+) -> Report:
+    """Judge every custom derivative rule that ``f(*args, **kwargs)`` uses: is its VJP that of its primal?
+
+    ``f`` is any JAX function or model. Its rules are found through jit, scan, while, cond, remat and vmap;
+    each is set alone at the inputs that reach it in this evaluation and compared, entry by entry, with
+    autodiff of its own primal body and, where that is impossible or in doubt, with difference quotients.
+    The mathematics is judged in float64, in a second trace of ``f``; the user's precision then only has
+    to keep up with it. Tolerances follow from the dtype, ``sqrt(eps)`` relative to each entry plus what
+    rounding does to it, and never grow with the size of the arrays.
+
+    Args:
+        f: the function; it must return arrays.
+        *args: its arguments; arrays and floats are differentiated, all else stays fixed.
+        declare: rules that are not the derivative on purpose: a word for all of f's own rules, or a
+            mapping from the name of a rule to one of straight_through, reversal, scaled, clipped, stop.
+            A declared rule is checked to be what was declared.
+        order: 2 to judge also the derivative of each VJP.
+        **kwargs: its keyword arguments.
+
+    Returns:
+        A Report; ``report.ok`` is False when any rule is wrong.
+
+    Raises:
+        TypeError: when the arguments do not fit f, or no argument or result is floating.
+        ValueError: when an argument holds a NaN, or ``declare`` names no rule or no known intent.
+
+    Example:
+        >>> import jax, jax.numpy as jnp
+        >>> @jax.custom_vjp
+        ... def sigmoid(a):
+        ...     return 1 / (1 + jnp.exp(-a))
+        >>> def forward(a):
+        ...     return sigmoid(a), a
+        >>> def backward(a, delta):
+        ...     return (delta * a * (1 - a),)
+        >>> sigmoid.defvjp(forward, backward)
+        >>> finding = check(sigmoid, jnp.array([0.5, 1.0, 2.0])).findings[0]
+        >>> finding.verdict, finding.cause
+        ('wrong', 'wrong_point')
+        >>> finding.sentence
+        'the derivative of the output form y(1-y) was applied to the input'
+
+    Source:
+        Autodiff of the primal as reference: the VJP is unique where the primal is differentiable.
+        Difference quotients: Richardson extrapolation, step chosen on the plateau of the error.
+    """
+    if order not in (1, 2):
+        raise ValueError(message("check", "order 1 or 2", repr(order)))
+    return _check("check", flatten_call("check", f, args, kwargs), declare, order)
+
+
+def _check(where: str, call: Call, declare: Intents, order: int) -> Report:
+    for intent in (declare,) if isinstance(declare, str) else (declare or {}).values():
+        check_intent(intent)
+    with np.errstate(all="ignore"):
+        own = call.arrays(exact=False)
+        exact = all(not is_float(x) or epsilon(x.dtype) < 1e-15 for x in own)
+        try:
+            closed = trace(call.fn, own)
+        except Exception as error:
+            error.add_note(f"{where}: this was raised by {call.name} itself while it was traced")
+            raise
+        if not any(is_float(a) for a in closed.out_avals):
+            got = ", ".join(a.str_short() for a in closed.out_avals) or "nothing"
+            raise TypeError(message(where, f"{call.name} to return a floating array", got))
+        named = {describe(e).name for e in rules_in(closed.jaxpr)}
+        for name in declare if isinstance(declare, Mapping) else ():
+            if name not in named:
+                raise ValueError(message(where, f"declare to name a rule in {call.name}", repr(name),
+                                         f"its rules are {', '.join(sorted(named)) or 'none'}"))  # fmt: skip
+        return _Checked(call, declare, order).report(closed, own, exact)
+
+
+class _Checked:
+    """The judgements of one check while the passes run; a rule's gravest judgement stands."""
+
+    def __init__(self, call: Call, declare: Intents, order: int):
+        self.call, self.declare, self.order = call, declare, order
+        self.exact: list[tuple[str, Judgement]] = []
+        self.by_rule: dict[int, tuple[Rule, list[Finding]]] = {}
+        self.notes: list[str] = []
+
+    def intent(self, rule: Rule) -> str | None:
+        """What the caller declared of this rule."""
+        if isinstance(self.declare, str):
+            return None if rule.library else self.declare
+        return (self.declare or {}).get(rule.name)
+
+    def report(self, closed: Any, own: list[Any], exact: bool) -> Report:
+        """Both passes, then f as a whole."""
+        precise = None if exact else self._exact_pass()
+        visited = iter(self.exact)
+
+        def visit(site: Site) -> None:
+            name, before = next(visited, ("", None))
+            if before is None or before.rule is None or name != site.rule.name:
+                # Not judged in float64, or it only runs in the user's dtype.
+                result = judge(site, self.intent(site.rule), self.order)
+                if result.rule and result.point and result.verdict != "wrong":
+                    fault = contract.dtype_fault(result.point, result.rule)
+                    result = judge_precision(site, result) if fault else result
+            elif before.verdict in ("wrong", "inconclusive"):
+                result = before
+            else:
+                result = judge_precision(site, before)
+            self._keep(site.rule, result.findings)
+
+        passed = capture(closed, own, visit)
+        findings = [f for _, found in self.by_rule.values() for f in found]
+        if not any(f.verdict == "wrong" for f in findings):
+            findings = self._whole(findings, passed, precise or (closed, own), precise is not None)
+        findings += self._unreached(passed)
+        dtypes = {str(jnp.result_type(x)) for x in own if is_float(x)}
+        precision = "float64" if exact else f"{'float64 and ' if precise else ''}{', '.join(sorted(dtypes))}"
+        return Report(self.call.name, tuple(findings), precision, tuple(self.notes))
+
+    def _exact_pass(self) -> tuple[Any, list[Any]] | None:
+        """Trace f again in float64 and judge there."""
+
+        def visit(site: Site) -> None:
+            self.exact.append((site.rule.name, judge(site, self.intent(site.rule), self.order)))
+
+        with jax.enable_x64(True):
+            arrays = self.call.arrays(exact=True)
+            try:
+                closed = trace(self.call.fn, arrays)
+                capture(closed, arrays, visit)
+            except Exception as error:
+                text = " ".join(str(error).split())[:200]
+                self.notes.append(f"f does not run in float64, so its own precision decides: {text}")
+                self.exact.clear()
+                return None
+        return closed, arrays
+
+    def _keep(self, rule: Rule, found: list[Finding]) -> None:
+        """Keep the gravest findings of a rule that is reached more than once; add up what was compared."""
+        before = self.by_rule.get(id(rule.eqn), (rule, []))[1]
+        total = sum(f.compared for f in before[:1]) + found[0].compared
+        graver = not before or VERDICTS.index(found[0].verdict) < VERDICTS.index(before[0].verdict)
+        kept = found if graver else before
+        self.by_rule[id(rule.eqn)] = (rule, [replace(f, compared=total) for f in kept])
+
+    def _whole(
+        self, findings: list[Finding], passed: list[Passed], trace: tuple[Any, list[Any]], exact: bool
+    ) -> list[Finding]:
+        """F's gradient as a whole, for what the rules alone leave open."""
+        closures = [f for f in findings if f.cause == "closure"]
+        hidden = any("not entered" in p.reason for p in passed)
+        loops = any("step" in f.path for f in findings)
+        if not (closures or hidden or loops):
+            return findings
+        kinks = any(f.verdict in ("kink", "declared") for f in findings)
+        with jax.enable_x64(True) if exact else nullcontext():
+            result = judge_whole(self.call, *trace, bool(closures))
+        if result.verdict == "wrong" and kinks:
+            self.notes.append(
+                "f as a whole differs from autodiff without rules, as its kinks and declared rules allow"
+            )
+            return findings
+        if closures:
+            place = replace(result, rule=closures[0].rule, kind=closures[0].kind, where=closures[0].where,
+                                    called=closures[0].called, path=closures[0].path)  # fmt: skip
+            return [f for f in findings if f.cause != "closure"] + [place]
+        return [*findings, result]
+
+    def _unreached(self, passed: list[Passed]) -> list[Finding]:
+        reasons = {id(p.rule.eqn): p for p in passed if id(p.rule.eqn) not in self.by_rule}
+        return [finding(p.rule, (), "inconclusive" if "not entered" in p.reason else "unreached", p.reason)
+                for p in reasons.values()]  # fmt: skip
+
+
+def assert_rules(
+    f: Callable[..., Any], *args: Any, declare: Intents = None, order: int = 1, **kwargs: Any
+) -> None:
+    """Raise AssertionError with the report as its message when any rule in ``f(*args, **kwargs)`` is wrong.
+
+    Args and errors are those of :func:`check`.
+
+    Raises:
+        AssertionError: when ``check`` finds a wrong rule.
+
+    Example:
+        >>> import jax, jax.numpy as jnp
+        >>> assert_rules(jax.nn.relu, jnp.array([-1.0, 2.0]))
+    """
+    report = check(f, *args, declare=declare, order=order, **kwargs)
+    if not report.ok:
+        raise AssertionError(str(report))
+
+
+def check_vjp(
+    primal: Callable[..., Any], vjp: Callable[..., Any], *args: Any, declare: Intents = None, order: int = 1
+) -> Report:
+    """Judge a hand-written VJP that is a plain function: ``vjp(*args, cotangent) -> cotangents of args``.
+
+    Args:
+        primal: the function.
+        vjp: takes the arguments and then the cotangent of the output (a pytree like the output); returns a
+            tuple with a cotangent for each argument (None for zero), or the cotangent itself when there
+            is one argument.
+        *args: the arguments at which to judge it.
+        declare: as in :func:`check`.
+        order: as in :func:`check`.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> report = check_vjp(jnp.sin, lambda a, c: -c * jnp.cos(a), jnp.array([0.1, 0.2]))
+        >>> report.findings[0].cause
+        'sign'
+    """
+    name = getattr(vjp, "__name__", "vjp")
+
+    def backward(saved: tuple[Any, ...], cotangent: Any) -> tuple[Any, ...]:
+        result = vjp(*saved, cotangent)
+        return (result,) if len(saved) == 1 and not isinstance(result, tuple) else result
+
+    rule = jax.custom_vjp(_renamed(primal, name))
+    rule.defvjp(lambda *a: (primal(*a), a), backward)
+    return _check("check_vjp", flatten_call("check_vjp", _plain(rule, name), args, {}), declare, order)
+
+
+def check_jvp(
+    primal: Callable[..., Any], jvp: Callable[..., Any], *args: Any, declare: Intents = None, order: int = 1
+) -> Report:
+    """Judge a hand-written JVP that is a plain function: ``jvp(primals, tangents) -> tangent of the output``.
+
+    Args:
+        primal: the function.
+        jvp: takes the tuple of arguments and the tuple of their tangents.
+        *args: the arguments at which to judge it.
+        declare: as in :func:`check`.
+        order: as in :func:`check`.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> check_jvp(jnp.sin, lambda p, t: t[0] * jnp.cos(p[0]), jnp.array([0.1, 0.2])).ok
+        True
+    """
+    name = getattr(jvp, "__name__", "jvp")
+    rule = jax.custom_jvp(_renamed(primal, name))
+    rule.defjvp(lambda primals, tangents: (primal(*primals), jvp(primals, tangents)))
+    return _check("check_jvp", flatten_call("check_jvp", _plain(rule, name), args, {}), declare, order)
+
+
+def _renamed(f: Callable[..., Any], name: str) -> Callable[..., Any]:
+    """``f`` under the name of its rule, so that the report names the rule."""
+
+    def primal(*args: Any) -> Any:
+        return f(*args)
+
+    primal.__name__ = name
+    return primal
+
+
+def _plain(rule: Callable[..., Any], name: str) -> Callable[..., Any]:
+    def f(*args: Any) -> Any:
+        return rule(*args)
+
+    f.__name__ = name
+    return f

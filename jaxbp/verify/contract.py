@@ -1,0 +1,206 @@
+"""What a rule must keep besides being the derivative: linear, deterministic, dtype, shape and primal."""
+
+import linecache
+import re
+import traceback
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+
+from jaxbp.verify.references import Point, Pullback, draw, epsilon, jiggled, relative_tolerance, wide
+from jaxbp.verify.rules import LIBRARY
+
+# An array type as JAX prints it: float32[4,3].
+TYPED = re.compile(r"\b((?:bfloat|float|complex|u?int|bool|key)[0-9_a-z]*)\[([0-9,]*)\]")
+
+
+@dataclass(frozen=True)
+class Fault:
+    """A broken clause of the contract; ``argument`` is None when no single input is to blame."""
+
+    cause: str
+    argument: int | None
+    sentence: str
+    index: tuple[int, ...] = ()
+    rule: complex | None = None
+    reference: complex | None = None
+
+
+def dtype_fault(at: Point, rule: Pullback) -> Fault | None:
+    """A cotangent must have the dtype of its input; JAX accepts another float dtype in silence."""
+    for a, (x, dtype) in enumerate(zip(at.inputs, rule.dtypes, strict=True)):
+        if jnp.dtype(dtype) != jnp.dtype(x.dtype):
+            return Fault(
+                "dtype",
+                a,
+                f"the cotangent is {jnp.dtype(dtype).name}, the input is {jnp.dtype(x.dtype).name}",
+            )
+    return None
+
+
+def primal_fault(
+    at: Point, rule: Pullback, reference: Pullback | None, rng: np.random.Generator
+) -> Fault | None:
+    """The rule's forward pass must return the value of the primal."""
+    zero = [jnp.zeros(s.shape, s.dtype) for s in at.outputs]
+    got = [wide(y) for y in rule.call(at.inputs, zero)[0]]
+
+    def primal(inputs: Sequence[Any]) -> list[np.ndarray]:
+        return [wide(y) for y in (reference.call(inputs, zero)[0] if reference else at.fn(*inputs))]
+
+    want = primal(at.inputs)
+    eps = max(rule.epsilon, reference.epsilon if reference else 0.0)
+    there = primal(jiggled(at.inputs, eps, rng))
+    for k, (g, w, t) in enumerate(zip(got, want, there, strict=True)):
+        with np.errstate(all="ignore"):
+            moved = np.abs(t - w)
+            scale = np.max(np.where(np.isfinite(w), np.abs(w), 0), initial=0.0)
+            allowed = relative_tolerance(eps) * np.abs(w) + 64 * (
+                np.where(np.isfinite(moved), moved, 0) + eps * scale
+            )
+            same = (np.abs(g - w) <= allowed) | (g == w) | (np.isnan(g) & np.isnan(w))
+        if not same.all():
+            index = tuple(int(i) for i in np.argwhere(~same)[0])
+            sentence = f"output {k} is {_number(g[index])} under grad and {_number(w[index])} without"
+            return Fault("primal", None, sentence, index, g[index], w[index])
+    return None
+
+
+def linearity_fault(
+    at: Point, rule: Pullback, reference: Pullback | None, rng: np.random.Generator, thorough: bool = False
+) -> Fault | None:
+    """A VJP is linear in the cotangent: zero gives zero, and a power of two comes out exactly."""
+    ct = draw(at.outputs, rng)
+    base = [wide(g) for g in rule.call(at.inputs, ct)[1]]
+    small = any(epsilon(x.dtype) > 1e-4 for x in at.inputs)
+    for factor in (2.0**4, 2.0**-4) if small else (2.0**10, 2.0**-10):
+        scaled = [jnp.asarray(factor * wide(c), dtype=c.dtype) for c in ct]
+        fault = unequal(rule.call(at.inputs, scaled)[1], [factor * g for g in base], rule.epsilon)
+        if fault:
+            a, index, got, want = fault
+            sentence = f"the rule of {factor:g} x the cotangent is not {factor:g} x the rule of the cotangent"
+            return Fault("not_linear", a, sentence, index, got, want)
+    zero = [jnp.zeros_like(c) for c in ct]
+    silent = reference.call(at.inputs, zero)[1] if reference else [jnp.zeros_like(x) for x in at.inputs]
+    for a, (g, r) in enumerate(zip(rule.call(at.inputs, zero)[1], silent, strict=True)):
+        g, r = wide(g), wide(r)
+        bad = ((g != 0) & (r == 0)) if reference else np.isfinite(g) & (g != 0)
+        if bad.any():
+            index = tuple(int(i) for i in np.argwhere(bad)[0])
+            cause = "nan" if np.isnan(g[index]) else "not_linear"
+            return Fault(cause, a, f"a zero cotangent comes out as {_number(g[index])}", index, g[index], 0.0)
+    if thorough:
+        other = draw(at.outputs, rng)
+        both = [jnp.asarray(wide(c) + wide(d), dtype=c.dtype) for c, d in zip(ct, other, strict=True)]
+        parts = [b + wide(g) for b, g in zip(base, rule.call(at.inputs, other)[1], strict=True)]
+        fault = unequal(rule.call(at.inputs, both)[1], parts, rule.epsilon)
+        if fault:
+            a, index, got, want = fault
+            sentence = "the rule of a sum of cotangents is not the sum of the rule's results"
+            return Fault("not_linear", a, sentence, index, got, want)
+    return None
+
+
+def unequal(
+    got: Sequence[Any], want: Sequence[np.ndarray], eps: float
+) -> tuple[int, tuple[int, ...], Any, Any] | None:
+    """The first argument and the worst entry where two results differ grossly, where both are finite.
+
+    Backward passes that iterate are linear to their own tolerance only; a rule that clips is far from it.
+    """
+    for a, (g, w) in enumerate(zip(map(wide, got), want, strict=True)):
+        with np.errstate(all="ignore"):
+            gap = np.abs(g - w)
+            gap = np.where(np.isfinite(gap), gap, 0)
+            scale = np.max(np.where(np.isfinite(w), np.abs(w), 0), initial=0.0)
+            excess = gap - (
+                relative_tolerance(eps, True) * np.abs(np.where(np.isfinite(w), w, 0)) + 1e3 * eps * scale
+            )
+        if excess.size and excess.max() > 0:
+            index = tuple(int(i) for i in np.unravel_index(int(np.argmax(excess)), excess.shape))
+            return a, index, g[index], w[index]
+    return None
+
+
+def repeat_fault(at: Point, rule: Pullback, again: Pullback, rng: np.random.Generator) -> Fault | None:
+    """The same inputs and cotangent must give the same result, traced anew or called twice."""
+    ct = draw(at.outputs, rng)
+    first, second = rule.call(at.inputs, ct)[1], again.call(at.inputs, ct)[1]
+    fault = unequal(first, [wide(g) for g in second], rule.epsilon)
+    if fault is None:
+        return None
+    a, index, got, want = fault
+    return Fault(
+        "nondeterministic", a, "two calls with the same inputs and cotangent differ", index, got, want
+    )
+
+
+def raised(error: Exception, name: str) -> Fault | None:
+    """What an exception from a rule means: a broken clause, or None when it was raised on purpose."""
+    text = " ".join(str(error).split())
+    brief = text if len(text) < 300 else text[:300] + "..."
+    if "Custom VJP" in text or "Custom JVP" in text:
+        return Fault(_kind(text), _argument(text), f"JAX refuses the rule: {brief}")
+    frames = traceback.extract_tb(error.__traceback__)
+    own = [f for f in frames if not f.filename.startswith(LIBRARY)]
+    last = frames[-1] if frames else None
+    deliberate = last is not None and last is own[-1] if own else False
+    line = linecache.getline(last.filename, last.lineno or 0).strip() if last else ""
+    if isinstance(error, NotImplementedError) or (deliberate and line.startswith("raise")):
+        return None
+    cause = (
+        "shape" if isinstance(error, TypeError | ValueError | IndexError) and _about_shape(text) else "other"
+    )
+    return Fault(cause, None, f"the rule of {name} fails with {type(error).__name__}: {brief}")
+
+
+def _kind(text: str) -> str:
+    """Shape, missing sum, dtype or primal, from JAX's own words."""
+    if "fwd rule" in text or "primal output" in text:
+        return "primal"
+    shapes = [tuple(int(n) for n in dims.split(",") if n) for _, dims in TYPED.findall(text)]
+    if len(shapes) < 2:
+        return "shape"
+    got, want = (shapes[0], shapes[1]) if "bwd rule produced" in text else (shapes[-1], shapes[0])
+    if got == want:
+        return "dtype"
+    return "missing_sum" if _unsummed(got, want) else "shape"
+
+
+def _unsummed(got: tuple[int, ...], want: tuple[int, ...]) -> bool:
+    """Whether ``got`` is what broadcasting ``want`` gives: then the sum that undoes it is missing."""
+    if len(got) < len(want):
+        return False
+    tail = got[len(got) - len(want) :]
+    return all(w in (1, g) for g, w in zip(tail, want, strict=True)) or (
+        set(want) <= set(got) and len(got) > len(want)
+    )
+
+
+def _argument(text: str) -> int | None:
+    """The number of the argument that JAX names as ``output[k]``."""
+    number = text.partition("output[")[2].partition("]")[0]
+    return int(number) if number.isdigit() else None
+
+
+def _about_shape(text: str) -> bool:
+    words = (
+        "shape",
+        "dimension",
+        "rank",
+        "axis",
+        "axes",
+        "broadcast",
+        "size",
+        "contracting",
+        "unpack",
+        "structure",
+    )
+    return any(w in text for w in words)
+
+
+def _number(x: Any) -> str:
+    return f"{complex(x):.6g}" if np.iscomplexobj(x) else f"{float(x):.6g}"

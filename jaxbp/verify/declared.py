@@ -1,0 +1,115 @@
+"""Rules that are not the derivative on purpose: check that they are what the caller declared."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from jaxbp.errors import message
+from jaxbp.verify.compare import Sample
+
+INTENTS = ("straight_through", "reversal", "scaled", "clipped", "stop")
+
+
+def check_intent(intent: str) -> str:
+    """The intent itself, when it is one of the five.
+
+    Raises:
+        ValueError: for any other word.
+    """
+    if intent not in INTENTS:
+        raise ValueError(message("check", f"declare to name one of {', '.join(INTENTS)}", repr(intent)))
+    return intent
+
+
+def verify_intent(intent: str, samples: Sequence[Sample], rtol: float) -> tuple[bool, str, str]:
+    """Whether the samples of a rule are what was declared: (holds, cause when not, sentence).
+
+    straight_through: the cotangent passes unchanged to the first input, or through a 0/1 mask; the other
+    inputs get their derivative or nothing. reversal: ``-k`` times the derivative, k > 0. scaled: ``k``
+    times it, for one constant k. clipped: the derivative of a cotangent, limited in each entry or by its
+    norm. stop: zero.
+    """
+    judge = {
+        "straight_through": _straight,
+        "reversal": _multiple,
+        "scaled": _multiple,
+        "clipped": _clipped,
+        "stop": _stop,
+    }
+    holds, cause, sentence = judge[intent](samples, rtol)
+    if holds and intent == "reversal" and _constant(samples, rtol)[0] >= 0:
+        k = _constant(samples, rtol)[0]
+        return False, "sign", f"declared reversal, but the rule is +{k:.6g} x the derivative"
+    return holds, cause, sentence if holds else f"declared {intent}, but {sentence}"
+
+
+def _close(a: np.ndarray, b: np.ndarray, rtol: float) -> bool:
+    scale = np.max(np.abs(b), initial=0.0)
+    return bool(np.all(np.abs(a - b) <= rtol * (np.abs(b) + 1e-3 * scale)))
+
+
+def _straight(samples: Sequence[Sample], rtol: float) -> tuple[bool, str, str]:
+    for s in samples:
+        cts = [
+            np.asarray(c).astype(g.dtype) for c in s.cotangent for g in s.rule[:1] if np.shape(c) == g.shape
+        ]
+        if not cts:
+            return False, "shape", "no output has the shape of the first input"
+        got, ct = s.rule[0], cts[0]
+        on = got != 0
+        if not _close(got[on], ct[on], rtol):
+            with np.errstate(all="ignore"):
+                ratio = (got / ct)[on]
+            if np.ptp(np.real(ratio)) <= rtol * abs(ratio[0]):
+                cause = "sign" if np.real(ratio[0]) == -1 else "factor"
+                return False, cause, f"the rule is {np.real(ratio[0]):.6g} x the cotangent"
+            return False, "other", "the rule is not the cotangent"
+        rest = zip(s.rule[1:], s.reference[1:], strict=True)
+        if not all(not g.any() or _close(g, w, rtol) for g, w in rest):
+            return False, "other", "another input gets neither its derivative nor zero"
+    if all(not s.rule[0].any() for s in samples):
+        return False, "zero", "the rule is zero"
+    return True, "", "the cotangent passes straight through, as declared"
+
+
+def _constant(samples: Sequence[Sample], rtol: float) -> tuple[float, float]:
+    """The best constant k in rule = k x reference, and the relative misfit."""
+    got = np.concatenate([g.ravel() for s in samples for g in s.rule])
+    want = np.concatenate([w.ravel() for s in samples for w in s.reference])
+    power = float(np.real(np.vdot(want, want)))
+    k = float(np.real(np.vdot(want, got))) / power if power else 0.0
+    misfit = float(np.linalg.norm(got - k * want))
+    return k, misfit / max(float(np.linalg.norm(got)), 1e-300)
+
+
+def _multiple(samples: Sequence[Sample], rtol: float) -> tuple[bool, str, str]:
+    k, misfit = _constant(samples, rtol)
+    if misfit > rtol:
+        return False, "other", "the rule is not a constant times the derivative"
+    if k == 0:
+        return False, "zero", "the rule is zero"
+    return True, "", f"the rule is {k:.6g} x the derivative, as declared"
+
+
+def _clipped(samples: Sequence[Sample], rtol: float) -> tuple[bool, str, str]:
+    for s in samples:
+        for got, want in zip(s.rule, s.reference, strict=True):
+            with np.errstate(all="ignore"):
+                shrink = np.where(want == 0, np.where(got == 0, 1, np.nan), got / want)
+            if not np.all((shrink >= -rtol) & (shrink <= 1 + rtol)):
+                cause = "sign" if np.all(shrink < 0) else "factor"
+                return False, cause, "the rule is not the derivative made smaller"
+            untouched = np.abs(shrink - 1) <= rtol
+            bounds = np.abs(got[~untouched])
+            entrywise = bounds.size == 0 or np.all(np.abs(got[untouched]) <= bounds.min() * (1 + rtol))
+            by_norm = np.ptp(shrink) <= rtol if shrink.size else True
+            if not (entrywise or by_norm):
+                return False, "other", "the rule limits neither the entries nor the norm"
+    return True, "", "the rule is the derivative, limited, as declared"
+
+
+def _stop(samples: Sequence[Sample], rtol: float) -> tuple[bool, str, str]:
+    largest = max((float(np.max(np.abs(g), initial=0.0)) for s in samples for g in s.rule), default=0.0)
+    if largest > 0 or not np.isfinite(largest):
+        return False, "other", f"the rule passes up to {largest:.6g}"
+    return True, "", "the rule stops the cotangent, as declared"

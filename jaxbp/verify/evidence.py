@@ -1,0 +1,95 @@
+"""What a diagnosis has to go on: the results of rule and reference for one argument."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from jaxbp.verify.compare import Comparison
+from jaxbp.verify.references import Point, Pullback, wide
+
+
+class Diagnosis(NamedTuple):
+    """A cause from the vocabulary and a sentence in the user's words."""
+
+    cause: str
+    sentence: str
+
+
+class Evidence(NamedTuple):
+    """What is known of one argument: its results and the maps that made them."""
+
+    argument: int
+    comparison: Comparison
+    at: Point
+    rule: Pullback
+    reference: Pullback | None
+    tolerance: float
+
+    @property
+    def got(self) -> np.ndarray:
+        """The rule's result for this argument, one row for each cotangent."""
+        return np.stack([s.rule[self.argument] for s in self.comparison.samples])
+
+    @property
+    def want(self) -> np.ndarray:
+        """The reference for this argument, one row for each cotangent."""
+        return np.stack([s.reference[self.argument] for s in self.comparison.samples])
+
+    def alike(self, a: np.ndarray, b: np.ndarray) -> np.ndarray:
+        """Where two results agree to the tolerance of a diagnosis."""
+        with np.errstate(all="ignore"):
+            scale = np.max(np.where(np.isfinite(b), np.abs(b), 0), initial=0.0)
+            return np.asarray(
+                (np.abs(a - b) <= self.tolerance * (np.abs(b) + 1e-3 * scale)) | (np.isnan(a) & np.isnan(b))
+            )
+
+    def same(self, a: np.ndarray, b: np.ndarray) -> bool:
+        """Whether two results agree everywhere."""
+        return a.shape == b.shape and bool(self.alike(a, b).all())
+
+    def pulled(self, inputs: list[Any], change: Callable[[Any], Any] = lambda c: c) -> np.ndarray:
+        """The reference's result for this argument at other inputs or with changed cotangents."""
+        assert self.reference is not None
+        rows = []
+        for s in self.comparison.samples:
+            rows.append(wide(self.reference.call(inputs, [change(c) for c in s.cotangent])[1][self.argument]))
+        return np.stack(rows)
+
+
+def constant(k: complex, at: Point) -> str:
+    """A constant in words: ``1/12 = 1/N with N = 3 x 4``, ``2``, ``-1``."""
+    real = float(np.real(k))
+    if abs(np.imag(k)) > 1e-6 * abs(k):
+        return f"{k:.6g}"
+    for shape in dict.fromkeys(
+        [tuple(np.shape(x)) for x in at.inputs] + [tuple(s.shape) for s in at.outputs]
+    ):
+        sizes = {f"the length of axis {i} of {shape}": n for i, n in enumerate(shape) if n > 1}
+        if len(shape) > 1:
+            sizes[f"the number of entries of {shape}"] = int(np.prod(shape))
+        for name, n in sizes.items():
+            for value, word in ((1 / n, "1/N"), (float(n), "N")):
+                if abs(real - value) <= 1e-6 * value:
+                    return f"{real:.6g} = {word}, N = {n} {name}"
+    return f"{real:.6g}"
+
+
+def ratio_of(got: np.ndarray, want: np.ndarray, tolerance: float) -> complex | None:
+    """The constant k with got = k want, if there is one."""
+    power = np.vdot(want, want)
+    if not power or not np.isfinite(power):
+        return None
+    k = np.vdot(want, got) / power
+    scale = np.max(np.abs(want)) * abs(k)
+    fits = np.all(np.abs(got - k * want) <= tolerance * (np.abs(k * want) + 1e-3 * scale))
+    return complex(k) if fits else None
+
+
+def named(k: complex, place: str, at: Point) -> Diagnosis:
+    """The word for a constant multiple: zero, sign or factor."""
+    if abs(k) < 1e-12:
+        return Diagnosis("zero", f"the rule is zero{place}")
+    if abs(k + 1) < 1e-6:
+        return Diagnosis("sign", f"rule = - reference{place}")
+    return Diagnosis("factor", f"rule = {constant(k, at)} x reference{place}")

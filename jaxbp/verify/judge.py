@@ -1,0 +1,276 @@
+"""Judge one rule at the inputs that reached it, at the precision of these inputs."""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import jax.numpy as jnp
+import numpy as np
+
+from jaxbp.verify import contract
+from jaxbp.verify.capture import Site
+from jaxbp.verify.compare import Comparison, Entry, compare
+from jaxbp.verify.declared import verify_intent
+from jaxbp.verify.diagnosis import diagnose
+from jaxbp.verify.evidence import Diagnosis, constant
+from jaxbp.verify.further import later_fault
+from jaxbp.verify.paths import odd_term
+from jaxbp.verify.references import (
+    Point,
+    Pullback,
+    draw,
+    forward,
+    is_float,
+    point,
+    relative_tolerance,
+    reverse,
+)
+from jaxbp.verify.report import Finding
+from jaxbp.verify.rules import Rule, alone, body_of
+
+TRACED = ("ClosedOver", "CustomVJPException", "UnexpectedTracerError")
+
+
+class Judgement(NamedTuple):
+    """The findings on one rule at one site, and the maps they rest on (for the look at another precision)."""
+
+    findings: list[Finding]
+    rule: Pullback | None = None
+    reference: Pullback | None = None
+    point: Point | None = None
+
+    @property
+    def verdict(self) -> str:
+        """The verdict of the findings, which all have the same one."""
+        return self.findings[0].verdict
+
+
+def finding(rule: Rule, context: Sequence[str], verdict: str, sentence: str, **fields: Any) -> Finding:
+    """A finding on ``rule`` with the place filled in."""
+    return Finding(
+        verdict=verdict, rule=rule.name, kind=rule.kind, where=rule.where, called=rule.called,
+        path="/".join(p for p in (rule.path, *context) if p), sentence=sentence, **fields,
+    )  # fmt: skip
+
+
+def judge(site: Site, intent: str | None, order: int) -> Judgement:
+    """The judgement of one rule at its captured inputs; inconclusive, with the reason, when judging fails."""
+    try:
+        return _judged(site, intent, order)
+    except Exception as error:
+        text = " ".join(str(error).split())[:200]
+        return Judgement(
+            [finding(site.rule, site.context, "inconclusive", f"{type(error).__name__}: {text}")]
+        )
+
+
+def _judged(site: Site, intent: str | None, order: int) -> Judgement:
+    """All that is to be said of one rule at its captured inputs, at the precision of these inputs."""
+    rule, held = site.rule, site.rule.consts
+    rng = np.random.default_rng(0)
+
+    def say(verdict: str, sentence: str, **fields: Any) -> Judgement:
+        return Judgement([finding(rule, site.context, verdict, sentence, **fields)])
+
+    at = point(alone(rule.eqn), site.inputs, held)
+    body = point(body_of(rule.eqn), site.inputs, held)
+    if not at.inputs or not at.outputs:
+        return say("unreached", f"has no floating {'output' if at.inputs else 'input'} to differentiate")
+    try:
+        own = rule_pullback(at, rule)
+        own.call(at.inputs, draw(at.outputs, rng))
+    except Exception as error:
+        return failed(error, rule, site)
+    reference = autodiff(body)
+    fault = _clauses(at, body, own, reference, rng)
+    if fault and intent is None:
+        return Judgement([fault_finding(rule, site, fault, own)], own, reference, at)
+    seen = compare(body, own, reference, np.random.default_rng(1))
+    if intent is not None:
+        holds, cause, sentence = verify_intent(intent, seen.samples, max(1e-6, seen.rtol))
+        verdict = "declared" if holds else "wrong"
+        return Judgement(
+            [finding(rule, site.context, verdict, sentence, cause=cause, compared=seen.compared)],
+            own,
+            reference,
+            at,
+        )
+    if seen.wrong and rule.library and _right_in_sum(rule, site, seen):
+        sentence = "agrees with autodiff of its primal, summed over the arguments that are the same value"
+        passed = finding(rule, site.context, "right", sentence, tolerance=seen.rtol, compared=seen.compared)
+        return Judgement([passed], own, reference, at)
+    if seen.wrong:
+        return Judgement(_wrong(rule, site, seen, body, at, own, reference), own, reference, at)
+    fault = later_fault(rule, at, body, own, reference, order)
+    if fault:
+        return Judgement([fault_finding(rule, site, fault, own)], own, reference, at)
+    return Judgement([_passed(rule, site, seen, reference)], own, reference, at)
+
+
+def _right_in_sum(rule: Rule, site: Site, seen: Comparison) -> bool:
+    """Whether only the split between equal arguments differs.
+
+    JAX's implicit functions (custom_root) get a value that the equation and its solver both close over
+    twice, and give its whole cotangent to the first.
+    """
+    moving = [x for i, x in enumerate(site.inputs) if i >= rule.consts and is_float(x)]
+    groups: dict[Any, list[int]] = {}
+    for k, x in enumerate(moving):
+        groups.setdefault((x.shape, x.dtype, np.asarray(x).tobytes()), []).append(k)
+    for sample in seen.samples:
+        scale = max((float(np.max(np.abs(w), initial=0.0)) for w in sample.reference), default=0.0)
+        for same in groups.values():
+            gap = sum(sample.rule[k] - sample.reference[k] for k in same)
+            if not np.all(np.abs(gap) <= seen.rtol * scale):
+                return False
+    return True
+
+
+def rule_pullback(at: Point, rule: Rule) -> Pullback:
+    """The rule's VJP; a custom_jvp that cannot be transposed is judged by its columns."""
+    try:
+        return reverse(at)
+    except Exception:
+        if rule.kind != "custom_jvp":
+            raise
+        try:
+            return forward(at)
+        except Exception:
+            pass
+        raise
+
+
+def autodiff(body: Point) -> Pullback | None:
+    """Autodiff of the primal body, in reverse or forward mode, if it runs at all."""
+    for mode in (reverse, forward):
+        try:
+            pull = mode(body)
+            pull.call(body.inputs, [jnp.zeros(s.shape, s.dtype) for s in body.outputs])
+            return pull
+        except Exception:
+            # A while loop has no reverse mode, a host callback none at all: differences remain.
+            continue
+    return None
+
+
+def failed(error: Exception, rule: Rule, site: Site) -> Judgement:
+    """The finding when the rule does not run."""
+    if type(error).__name__ in TRACED or "No constant handler" in str(error):
+        sentence = "closes over a traced value, so it cannot be set alone; pass the value as an argument"
+        return Judgement([finding(rule, site.context, "inconclusive", sentence, cause="closure")])
+    fault = contract.raised(error, rule.name)
+    if fault is None:
+        text = " ".join(str(error).split())[:200]
+        return Judgement(
+            [finding(rule, site.context, "inconclusive", f"raises {type(error).__name__} on purpose: {text}")]
+        )
+    return Judgement([fault_finding(rule, site, fault, None)])
+
+
+def _clauses(
+    at: Point, body: Point, own: Pullback, reference: Pullback | None, rng: np.random.Generator
+) -> contract.Fault | None:
+    """The clauses that come before the comparison, because what they find would confuse it."""
+    if own.host or (reference is None and own.primitives):
+        fault = contract.repeat_fault(at, own, own, rng)
+        if fault:
+            return fault
+    return contract.primal_fault(body, own, reference, rng) or contract.linearity_fault(
+        at, own, reference, rng
+    )
+
+
+def fault_finding(rule: Rule, site: Site, fault: contract.Fault, own: Pullback | None) -> Finding:
+    """The finding for a broken clause of the contract."""
+    return finding(
+        rule, site.context, "wrong", fault.sentence, cause=fault.cause,
+        argument=_argument(rule, site, fault.argument), index=fault.index, rule_value=fault.rule,
+        reference_value=fault.reference,
+        tolerance=relative_tolerance(own.epsilon) if own else None,
+    )  # fmt: skip
+
+
+def _argument(rule: Rule, site: Site, k: int | None) -> str:
+    """The name of the k-th floating argument."""
+    if k is None:
+        return ""
+    moving = [
+        i for i, x in enumerate(site.inputs) if i >= rule.consts and jnp.issubdtype(x.dtype, jnp.inexact)
+    ]
+    return rule.arguments[moving[k] - rule.consts]
+
+
+def _wrong(
+    rule: Rule,
+    site: Site,
+    seen: Comparison,
+    body: Point,
+    at: Point,
+    own: Pullback,
+    reference: Pullback | None,
+) -> list[Finding]:
+    """One finding for each argument that disagrees, with its cause."""
+    rng = np.random.default_rng(6)
+    fault = contract.linearity_fault(at, own, reference, rng, thorough=True)
+    if fault is None:
+        again = rule_pullback(at, rule)
+        fault = None if again.text == own.text else contract.repeat_fault(at, own, again, rng)
+    if fault:
+        return [fault_finding(rule, site, fault, own)]
+    found = []
+    for a in sorted({e.argument for e in seen.wrong}):
+        worst = max((e for e in seen.wrong if e.argument == a), key=_excess)
+        said = diagnose(a, seen, body, own, reference)
+        if said.cause in ("other", "missing_term") and reference is not None:
+            said = _term(rule, site, a, seen, body) or said
+        found.append(finding(
+            rule, site.context, "wrong", said.sentence, cause=said.cause, argument=_argument(rule, site, a),
+            index=worst.index, rule_value=_plain(worst.rule), reference_value=_plain(worst.reference),
+            tolerance=worst.tolerance, compared=seen.compared,
+        ))  # fmt: skip
+    return found
+
+
+def _term(rule: Rule, site: Site, a: int, seen: Comparison, body: Point) -> Diagnosis | None:
+    """The diagnosis when one term of the chain rule explains the difference."""
+    try:
+        term = odd_term(rule.eqn, site.inputs, rule.consts, a, seen.samples, 1e-5)
+    except Exception:
+        return None  # Some bodies cannot be taken apart (callbacks); then the plain diagnosis stands.
+    if term is None:
+        return None
+    place = f"through {term.primitive}" + (f" at {term.where}" if term.where else "")
+    if abs(term.factor) < 1e-4:
+        return Diagnosis("missing_term", f"the term {place} is left out")
+    if abs(term.factor + 1) < 1e-4:
+        return Diagnosis("sign", f"the term {place} has the wrong sign")
+    return Diagnosis("factor", f"the term {place} is taken {constant(term.factor, body)} times")
+
+
+def _excess(e: Entry) -> float:
+    gap = abs(e.rule - e.reference)
+    return float(gap) if np.isfinite(gap) else float("inf")
+
+
+def _plain(x: complex) -> complex | float:
+    return float(np.real(x)) if np.isrealobj(x) else complex(x)
+
+
+def _passed(rule: Rule, site: Site, seen: Comparison, reference: Pullback | None) -> Finding:
+    """The finding for a rule with nothing wrong in it."""
+    if seen.kinks:
+        e = seen.kinks[0]
+        sentence = "takes a slope between the one-sided ones at a kink"
+        return finding(
+            rule, site.context, "kink", sentence, cause="kink", argument=_argument(rule, site, e.argument),
+            index=e.index, rule_value=_plain(e.rule), reference_value=_plain(e.reference),
+            tolerance=e.tolerance, compared=seen.compared,
+        )  # fmt: skip
+    if seen.unknown and not seen.cleared:
+        sentence = "neither autodiff of the primal nor differences give a derivative here"
+        return finding(rule, site.context, "inconclusive", sentence, compared=seen.compared)
+    by = "autodiff of its primal" if reference else "difference quotients"
+    if seen.cleared and reference:
+        by += ", and with difference quotients where that is doubtful"
+    return finding(
+        rule, site.context, "right", f"agrees with {by}", tolerance=seen.rtol, compared=seen.compared
+    )

@@ -1,0 +1,94 @@
+"""The look at the user's own precision: does a rule that is right in float64 survive there?"""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxbp.verify import contract
+from jaxbp.verify.capture import Site
+from jaxbp.verify.compare import DRAWS
+from jaxbp.verify.judge import Judgement, autodiff, failed, fault_finding, rule_pullback
+from jaxbp.verify.references import (
+    Point,
+    Pullback,
+    draw,
+    epsilon,
+    is_small,
+    jiggled,
+    largest,
+    point,
+    relative_tolerance,
+    wide,
+)
+from jaxbp.verify.rules import alone, body_of
+
+
+def judge_precision(site: Site, exact: Judgement) -> Judgement:
+    """Compare a rule at the user's precision with the same rule, already judged, in float64.
+
+    Only gross faults can be told here: a wrong dtype, an overflow to NaN, digits lost that autodiff
+    of the primal keeps.
+    """
+    assert exact.rule is not None
+    at = point(alone(site.rule.eqn), site.inputs, site.rule.consts)
+    try:
+        own = rule_pullback(at, site.rule)
+        own.call(at.inputs, draw(at.outputs, np.random.default_rng(0)))
+    except Exception as error:
+        return failed(error, site.rule, site)
+    fault = contract.dtype_fault(at, own)
+    if fault is None:
+        for ct in [
+            draw(at.outputs, np.random.default_rng(k)) for k in range(DRAWS if is_small(at.inputs) else 1)
+        ]:
+            fault = fault or _imprecise(at, own, exact, ct, site)
+    if fault is None:
+        return exact
+    return Judgement([fault_finding(site.rule, site, fault, own)])
+
+
+def _imprecise(
+    at: Point, own: Pullback, exact: Judgement, ct: list[Any], site: Site
+) -> contract.Fault | None:
+    assert exact.rule is not None
+    eps = max(own.epsilon, *(epsilon(x.dtype) for x in at.inputs))
+    got = [wide(g) for g in own.call(at.inputs, ct)[1]]
+    rng = np.random.default_rng(7)
+    with jax.enable_x64(True):
+        up = [jnp.asarray(wide(x)) for x in at.inputs]
+        c = [jnp.asarray(wide(x)) for x in ct]
+        truth = [wide(g) for g in exact.rule.call(up, c)[1]]
+        near = [wide(g) for g in exact.rule.call(jiggled(up, eps, rng), jiggled(c, eps, rng))[1]]
+    suspect = []
+    limit = largest(at.inputs[0].dtype)
+    for g, t, n in zip(got, truth, near, strict=True):
+        with np.errstate(all="ignore"):
+            scale = np.max(np.where(np.isfinite(t), np.abs(t), 0), initial=0.0)
+            allowed = relative_tolerance(eps) * np.abs(t) + 64 * (np.nan_to_num(np.abs(n - t)) + eps * scale)
+            suspect.append(np.isfinite(t) & (np.abs(t) < 0.1 * limit) & ~(np.abs(g - t) <= allowed))
+    if not any(s.any() for s in suspect):
+        return None
+    reference = autodiff(point(body_of(site.rule.eqn), site.inputs, site.rule.consts))
+    if reference is None:
+        return None
+    plain_out, plain = reference.call(at.inputs, ct)
+    if not all(np.isfinite(wide(y)).all() for y in plain_out):
+        return None
+    for a, (s, g, t, p) in enumerate(zip(suspect, got, truth, map(wide, plain), strict=True)):
+        with np.errstate(all="ignore"):
+            # What plain autodiff loses at this precision, a rule may lose too.
+            s = (
+                s
+                & np.isfinite(p)
+                & ~(np.abs(g - t) <= 16 * np.max(np.abs(p - t), initial=0.0, where=np.isfinite(p - t)))
+            )
+        if s.any():
+            index = tuple(int(i) for i in np.argwhere(s)[0])
+            cause = "other" if np.isfinite(g[index]) else "nan"
+            dtype = jnp.dtype(at.inputs[a].dtype).name
+            return contract.Fault(
+                cause, a, f"right in float64, but not in {dtype}", index, g[index], t[index]
+            )
+    return None

@@ -1,0 +1,87 @@
+"""The gradient of f as a whole against f with its rules taken out."""
+
+from dataclasses import replace
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+from jax.extend import core
+
+from jaxbp.verify.arguments import Call
+from jaxbp.verify.compare import Comparison, compare
+from jaxbp.verify.diagnosis import diagnose
+from jaxbp.verify.references import Point, Pullback, is_float, point, reverse
+from jaxbp.verify.report import Finding
+from jaxbp.verify.rules import without_rules
+
+
+def judge_whole(call: Call, closed: Any, inputs: list[Any], live: bool) -> Finding:
+    """One finding for f: its gradient with rules against its gradient without.
+
+    It reaches what the rules alone leave open: the steps of a loop between the first and the last, rules
+    inside operations that are not entered and, with ``live``, rules that close over traced values.
+    Those run only while f itself is traced, and only for arguments that they do not close over, so f is
+    then differentiated by one argument at a time.
+    """
+    plain = core.jaxpr_as_fun(without_rules(closed))
+    if not live:
+        try:
+            return _finding(call, *_compared(core.jaxpr_as_fun(closed), plain, inputs))
+        except Exception as error:
+            return _open(call, f"its gradient as a whole cannot be taken: {_brief(error)}")
+    judged, refused = [], []
+    for k, x in enumerate(inputs):
+        if is_float(x):
+            try:
+                judged.append(_compared(_only(call.fn, inputs, k), _only(plain, inputs, k), [x]))
+            except Exception as error:
+                refused.append(f"{call.paths[k]}: {_brief(error)}")
+    if not judged:
+        return _open(call, f"closes over traced values and cannot be differentiated: {'; '.join(refused)}")
+    worst = max(judged, key=lambda j: len(j[0].wrong))
+    return _finding(call, *worst)
+
+
+def _only(fn: Any, inputs: list[Any], k: int) -> Any:
+    """``fn`` of its k-th input alone."""
+    return lambda x: fn(*(x if i == k else v for i, v in enumerate(inputs)))
+
+
+def _compared(ruled: Any, plain: Any, inputs: list[Any]) -> tuple[Comparison, Point, Pullback, Pullback]:
+    at, body = point(ruled, inputs), point(plain, inputs)
+    own, reference = reverse(at), reverse(body)
+    return compare(body, own, reference, np.random.default_rng(8)), body, own, reference
+
+
+def _finding(call: Call, seen: Comparison, body: Point, own: Pullback, reference: Pullback) -> Finding:
+    if not seen.wrong:
+        sentence = "the gradient as a whole agrees with autodiff without rules"
+        verdict = "kink" if seen.kinks else "right"
+        return replace(
+            _blank(call), verdict=verdict, sentence=sentence, compared=seen.compared, tolerance=seen.rtol
+        )
+    worst = max(seen.wrong, key=lambda e: abs(e.rule - e.reference))
+    said = diagnose(worst.argument, seen, body, own, reference)
+    moving = [
+        p
+        for p, x in zip(call.paths, call.leaves, strict=True)
+        if jnp.issubdtype(jnp.result_type(x), jnp.inexact)
+    ]
+    return replace(
+        _blank(call), verdict="wrong", cause=said.cause, sentence=f"the gradient as a whole: {said.sentence}",
+        argument=moving[worst.argument] if len(moving) == len(body.inputs) else "", index=worst.index,
+        rule_value=worst.rule, reference_value=worst.reference, tolerance=worst.tolerance,
+        compared=seen.compared,
+    )  # fmt: skip
+
+
+def _open(call: Call, sentence: str) -> Finding:
+    return replace(_blank(call), verdict="inconclusive", sentence=sentence)
+
+
+def _blank(call: Call) -> Finding:
+    return Finding("right", call.name, "function", "", "", "", "")
+
+
+def _brief(error: Exception) -> str:
+    return f"{type(error).__name__}: {' '.join(str(error).split())[:160]}"

@@ -1,0 +1,85 @@
+"""A checker that cannot fail proves nothing: break its parts one by one, and the suite must notice."""
+
+import jax
+import numpy as np
+import pytest
+
+from jaxbp.verify import capture, check, compare, contract, differences, further, judge, references
+
+from .test_suite import CASES
+
+BY_NAME = {c.name: c for c in CASES}
+
+
+def judged(name):
+    case = BY_NAME[name]
+    with jax.enable_x64(True):
+        report = check(case.f, *case.args(np.float64), declare=case.declare, order=case.order)
+    causes = {f.cause for f in report.wrong}
+    return report.verdict == case.verdict and (not case.causes or bool(causes & set(case.causes))), report
+
+
+def always(value):
+    return lambda *args, **kwargs: value
+
+
+def arbiter_convicts(at, arbiter, sample, masks, tolerances, rtol):
+    return [
+        compare.Entry(a, i, sample.rule[a][i], sample.reference[a][i], 0.0, "wrong")
+        for a, mask in enumerate(masks) for i in map(tuple, np.argwhere(mask))
+    ]  # fmt: skip
+
+
+def half_the_answers(fn):
+    """A pullback whose reference is wrong by a factor of two."""
+
+    def mode(at):
+        pull = fn(at)
+        return pull._replace(call=lambda x, c: (pull.call(x, c)[0], [2 * g for g in pull.call(x, c)[1]]))
+
+    return mode
+
+
+# What is broken, how, and a case whose judgement must then be another.
+MUTANTS = [
+    ("no arbiter, everything suspicious is wrong", (compare, "_arbitrate", arbiter_convicts),
+         "library relu at 0"),
+    ("no arbiter at a NaN", (compare, "_arbitrate", arbiter_convicts), "sinc at zero"),
+    ("an arbiter that clears everyone", (compare, "_decide", always("cleared")), "sigmoid:sign"),
+    ("no suspects", (compare, "_suspicious", lambda g, *rest: np.zeros(g.shape, bool)), "one entry of 200"),
+    ("tolerance of ten percent", (compare, "relative_tolerance", always(0.1)), "tanh:1 percent"),
+    ("noise from stepping over a kink counts", (compare, "STEPPED_OVER", np.inf), "clip at its bound"),
+    ("kinks not seen", (differences.Slope, "kinked", property(lambda s: np.zeros(s.right.shape, bool))),
+     "library relu at 0"),
+    ("one-sided slopes not required of a kink", (compare, "_joint_kinks", always([])),
+         "maximum pays both at a tie"),
+    ("no look at linearity", (contract, "linearity_fault", always(None)), "clipped far out unsaid"),
+    ("no look at the primal", (contract, "primal_fault", always(None)), "primal changed by fwd"),
+    ("no second trace", (contract, "repeat_fault", always(None)), "random bwd"),
+    ("no second order", (further, "second_order_fault", always(None)), "stop_gradient in bwd"),
+    ("no dtype check", (contract, "dtype_fault", always(None)), "complex cotangent of a real input"),
+    ("no names for causes", (judge, "diagnose", always(judge.Diagnosis("other", ""))),
+     "sigmoid:output form at input"),
+    ("no terms of the chain rule", (judge, "odd_term", always(None)), "layer norm, both held fixed"),
+    ("reference doubled", (judge, "reverse", half_the_answers(references.reverse)), "square:no two"),
+    ("branches not taken are judged right", (capture, "_cond", lambda e, i, *a: capture._whole(e, i)),
+     "cond: cell input's part zero"),
+    ("declared without proof", (judge, "verify_intent", always((True, "", ""))),
+         "straight through times two"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("mutant", MUTANTS, ids=lambda m: m[0])
+def test_the_suite_notices(mutant, monkeypatch):
+    _, (place, name, value), case = mutant
+    before, report = judged(case)
+    assert before, str(report)
+    monkeypatch.setattr(place, name, value)
+    after, report = judged(case)
+    assert not after, str(report)
+
+
+def test_skipping_scan_loses_the_rule(monkeypatch):
+    monkeypatch.setattr(capture, "_scan", lambda eqn, inputs, *rest: capture._whole(eqn, inputs))
+    assert not judged("scan: cell right")[1].findings
+    assert judged("scan: cell input's part zero")[1].ok
