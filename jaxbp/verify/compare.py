@@ -90,7 +90,9 @@ def compare(at: Point, rule: Pullback, reference: Pullback | None, rng: np.rando
             relative_tolerance(eps) * np.max(np.abs(w), initial=0.0, where=np.isfinite(w)) for w in want
         ]
         floor = floors if iterative else [0.0] * len(want)
-        masks = [_suspicious(g, w, n, rtol, f) for g, w, n, f in zip(got, want, noise, floor, strict=True)]
+        masks = [
+            _suspicious(g, w, n, rtol, f, eps) for g, w, n, f in zip(got, want, noise, floor, strict=True)
+        ]
         tolerances = [rtol * np.abs(np.nan_to_num(w)) + n for w, n in zip(want, noise, strict=True)]
         if any(m.any() for m in masks):
             suspects.append((samples[-1], masks, tolerances))
@@ -106,16 +108,20 @@ def compare(at: Point, rule: Pullback, reference: Pullback | None, rng: np.rando
 
 
 def _suspicious(
-    got: np.ndarray, want: np.ndarray, noise: np.ndarray, rtol: float, floor: float
+    got: np.ndarray, want: np.ndarray, noise: np.ndarray, rtol: float, floor: float, eps: float
 ) -> np.ndarray:
     """Where the two differ by more than the tolerance, or the reference says nothing.
 
     Noise as large as the entry itself comes from a kink that the change stepped over, or from a problem
-    so ill-conditioned that the reference is worth little: neither may hide a difference here.
+    so ill-conditioned that the reference is worth little: neither may hide a difference here, unless it is
+    a few roundings of the largest entry. Such an entry is a zero that rounding has filled, in the reference
+    or, where that is exactly 0, in the rule.
     """
     with np.errstate(all="ignore"):
-        size = np.where(want == 0, np.max(np.abs(want), initial=0.0, where=np.isfinite(want)), np.abs(want))
-        quiet = np.where(noise <= STEPPED_OVER * size, noise, 0)
+        largest = np.max(np.abs(want), initial=0.0, where=np.isfinite(want))
+        size = np.where(want == 0, largest, np.abs(want))
+        quiet = np.where(noise <= STEPPED_OVER * size, noise, np.minimum(noise, 64 * eps * largest))
+        quiet = np.where(want == 0, np.maximum(quiet, 4 * eps * largest), quiet)
         same = np.abs(got - want) <= rtol * np.abs(want) + quiet + floor + np.finfo(float).tiny
     return np.asarray(~(same | (got == want)))
 

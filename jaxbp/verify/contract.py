@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -101,6 +102,24 @@ def linearity_fault(
             a, index, got, want = fault
             sentence = "the rule of a sum of cotangents is not the sum of the rule's results"
             return Fault("not_linear", a, sentence, index, got, want)
+    return None
+
+
+def tangent_fault(at: Point, eps: float, rng: np.random.Generator) -> Fault | None:
+    """A JVP is linear in the tangent. What reverse mode cannot transpose is told here, not by its columns."""
+    tangents = [jnp.asarray(wide(t), x.dtype) for t, x in zip(draw(at.inputs, rng), at.inputs, strict=True)]
+
+    def pushed(factor: float) -> list[np.ndarray]:
+        scaled = tuple((factor * t).astype(t.dtype) for t in tangents)
+        return [wide(y) for y in jax.jvp(at.fn, tuple(at.inputs), scaled)[1]]
+
+    base = pushed(1.0)
+    for factor in (-2.0, 0.0):
+        fault = unequal(pushed(factor), [factor * y for y in base], eps)
+        if fault:
+            _, index, got, want = fault
+            sentence = f"the rule of {factor:g} x the tangent is not {factor:g} x the rule of the tangent"
+            return Fault("not_linear", None, sentence, index, got, want)
     return None
 
 

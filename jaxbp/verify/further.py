@@ -72,14 +72,16 @@ def _one_at_a_time(at: Point, body: Point, reference: Pullback | None) -> Fault 
 
 
 def second_order_fault(at: Point, body: Point) -> Fault | None:
-    """Differentiate the VJP itself: a ``stop_gradient`` in the backward rule shows only here."""
+    """Differentiate the VJP, by the inputs and by its cotangent: a ``stop_gradient`` shows only here."""
     ct = draw(at.outputs, np.random.default_rng(4))
+    count = len(at.inputs)
 
     def pulled(p: Point) -> Point:
-        def fn(*inputs: Any) -> list[Any]:
-            return list(jax.vjp(p.fn, *inputs)[1](ct))
+        def fn(*values: Any) -> list[Any]:
+            return list(jax.vjp(p.fn, *values[:count])[1](list(values[count:])))
 
-        return Point(fn, p.inputs, list(jax.eval_shape(fn, *p.inputs)))
+        inputs = [*p.inputs, *ct]
+        return Point(fn, inputs, list(jax.eval_shape(fn, *inputs)))
 
     try:
         reference = reverse(pulled(body))
@@ -94,6 +96,8 @@ def second_order_fault(at: Point, body: Point) -> Fault | None:
     if not seen.wrong:
         return None
     e = seen.wrong[0]
-    return Fault(
-        "second_order", e.argument, "the derivative of the VJP differs", e.index, e.rule, e.reference
-    )
+    if e.argument >= count:
+        sentence = "the derivative of the VJP by its cotangent differs"
+        return Fault("second_order", None, sentence, e.index, e.rule, e.reference)
+    sentence = "the derivative of the VJP differs"
+    return Fault("second_order", e.argument, sentence, e.index, e.rule, e.reference)

@@ -82,6 +82,8 @@ def _judged(site: Site, intent: str | None, order: int) -> Judgement:
         return failed(error, rule, site)
     reference = autodiff(body)
     fault = _clauses(at, body, own, reference, rng)
+    if fault is None and rule.kind == "custom_jvp" and not rule.library:
+        fault = contract.tangent_fault(at, own.epsilon, rng)
     if fault and intent is None:
         return Judgement([fault_finding(rule, site, fault, own)], own, reference, at)
     seen = compare(body, own, reference, np.random.default_rng(1))

@@ -53,12 +53,14 @@ def _imprecise(
     at: Point, own: Pullback, exact: Judgement, ct: list[Any], site: Site
 ) -> contract.Fault | None:
     assert exact.rule is not None
+    assert exact.point is not None
     eps = max(own.epsilon, *(epsilon(x.dtype) for x in at.inputs))
     got = [wide(g) for g in own.call(at.inputs, ct)[1]]
     rng = np.random.default_rng(7)
     with jax.enable_x64(True):
-        up = [jnp.asarray(wide(x)) for x in at.inputs]
-        c = [jnp.asarray(wide(x)) for x in ct]
+        # A model that fixes its dtypes keeps them in the float64 trace too.
+        up = [jnp.asarray(wide(x), p.dtype) for x, p in zip(at.inputs, exact.point.inputs, strict=True)]
+        c = [jnp.asarray(wide(x), p.dtype) for x, p in zip(ct, exact.point.outputs, strict=True)]
         truth = [wide(g) for g in exact.rule.call(up, c)[1]]
         near = [wide(g) for g in exact.rule.call(jiggled(up, eps, rng), jiggled(c, eps, rng))[1]]
     suspect = []

@@ -17,6 +17,13 @@ def with_key(*shapes, legacy=False):
     return lambda dtype: (key, *normal(*shapes)(dtype))
 
 
+def pull_cholesky(a, L, c):
+    P = jnp.tril(L.T @ c)
+    inverse = jnp.linalg.inv(L)
+    S = inverse.T @ (P - jnp.diag(jnp.diag(P)) / 2) @ inverse
+    return ((S + S.T) / 2,)
+
+
 def dropout(key, x):
     return jnp.where(jax.random.bernoulli(key, 0.5, x.shape), 2 * x, 0)
 
@@ -175,6 +182,8 @@ RIGHT = [
          "kink"),
     Case("a rule on integers", "structure", lambda x: x * successor(jnp.arange(3)), normal((3,)),
          "unreached"),
+    case("cholesky, with zeros of rounding", "linear algebra", jnp.linalg.cholesky, pull_cholesky,
+         lambda d: ((lambda m: m @ m.T)(np.random.default_rng(0).standard_normal((4, 6))).astype(d),)),
 ]  # fmt: skip
 
 WRONG = [
@@ -240,6 +249,11 @@ WRONG = [
     case("saturated", "elementwise", jnp.tanh, lambda a, y, c: (c * (1 - y * y) + 1e-3 * c,), normal((9,)),
          "other",
          "missing_term"),
+    Case("tangent squared", "elementwise", jvp_rule(jnp.sin, lambda p, t: jnp.cos(p[0]) * t[0] ** 2),
+         normal((4,)), "wrong", ("not_linear",)),
+    Case("cotangent stopped", "structure",
+         rule(lambda x: x**3, lambda a, y, c: (jax.lax.stop_gradient(c) * 3 * a[0] ** 2,)), normal((4,)),
+         "wrong", ("second_order",), order=2),
 ]  # fmt: skip
 
 CASES = RIGHT + WRONG

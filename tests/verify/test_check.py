@@ -143,6 +143,15 @@ def test_flax_nnx_module_gives_no_alarm():
     assert report.findings
 
 
+def test_a_model_that_fixes_its_dtypes_gives_no_alarm():
+    """It stays float32 in the float64 trace; its rules are compared at the dtype that they have there."""
+
+    def model(x):
+        return jax.nn.relu(x.astype(jnp.float32) @ np.ones((3, 4), np.float32))
+
+    assert check(model, np.arange(-3, 3, dtype=np.float32).reshape(2, 3)).ok
+
+
 def test_equinox_mlp_gives_no_alarm_and_a_fault_in_it_is_found():
     eqx = pytest.importorskip("equinox")
 
