@@ -9,27 +9,44 @@ import numpy as np
 from jax.typing import ArrayLike
 
 from jaxbp.backprop import backprop
+from jaxbp.jacobians import jacobian_chain
 from jaxbp.layers.composition import numbered
 from jaxbp.layers.layer import Layer
 from jaxbp.losses import Loss
 from jaxbp.tables import as_html, as_text
 from jaxbp.typing import Array, Params, Targets
+from jaxbp.verify.differences import COVER, Differences
+from jaxbp.verify.references import point
 
 TOLERANCE = 4096 * float(np.finfo(np.float64).eps)
 
 
 class Row(NamedTuple):
-    """One delta: its name and shape, and its largest difference to each reference, relative to its scale."""
+    """One delta: its name and shape, and its largest difference to each reference, relative to its scale.
+
+    Args:
+        delta: its name.
+        shape: its shape.
+        grad: to `jax.grad` of the plain network.
+        jacobians: to the chain of Jacobian matrices by `jax.jacrev`.
+        rules: to the chain of the layers' own structured Jacobians.
+        differences: to the difference quotient of the loss in one random direction.
+        error: what that quotient says of its own error.
+    """
 
     delta: str
     shape: tuple[int, ...]
     grad: float
     jacobians: float
+    rules: float
+    differences: float
+    error: float
 
     @property
     def ok(self) -> bool:
-        """Whether both differences are within the tolerance."""
-        return max(self.grad, self.jacobians) <= TOLERANCE
+        """Whether all of them are within the tolerance, the quotient within its own error."""
+        exact = max(self.grad, self.jacobians, self.rules) <= TOLERANCE
+        return exact and self.differences <= TOLERANCE + self.error
 
 
 class NetworkReport(NamedTuple):
@@ -47,18 +64,19 @@ class NetworkReport(NamedTuple):
     @property
     def header(self) -> tuple[str, ...]:
         """The columns of the table."""
-        return ("delta", "shape", "hand - jax.grad", "hand - jax.jacrev chain", "equal")
+        return ("delta", "shape", "jax.grad", "jacrev", "rules", "quotient", "equal")
 
     def cells(self) -> Iterator[tuple[str, ...]]:
         """The rows as text."""
         for row in self.rows:
             shape = " x ".join(map(str, row.shape))
-            yield row.delta, shape, f"{row.grad:.1e}", f"{row.jacobians:.1e}", "yes" if row.ok else "NO"
+            numbers = (f"{v:.1e}" for v in (row.grad, row.jacobians, row.rules, row.differences))
+            yield row.delta, shape, *numbers, "yes" if row.ok else "NO"
 
     @property
     def title(self) -> str:
         """What was compared."""
-        return f"{self.net}: largest relative differences over {self.examples} examples, float64"
+        return f"{self.net}: hand-written deltas against four references, {self.examples} examples, float64"
 
     def __repr__(self) -> str:
         return as_text(self.header, self.cells(), self.title)
@@ -76,10 +94,11 @@ def check_network(net: Layer, loss: Loss, params: Params, x: ArrayLike, y: Array
     """Whether the hand-written deltas of a network equal jax.grad's and the Jacobian chain's.
 
     All in float64, whatever the program runs in. Every delta_{W_l}, delta_{b_l} and delta_x of `backprop`
-    is compared with `jax.grad` of the plain ``net.apply``, and with the lecture's chain as it stands on
-    the board: for each example a row delta, multiplied by one Jacobian matrix of `jax.jacrev` after the
-    other. A residual block is one factor of that chain. Equal means within 4096 roundings (9.1e-13) of the
-    delta's largest entry.
+    is compared with four references: `jax.grad` of the plain ``net.apply``; the lecture's chain as it stands
+    on the board, for each example a row delta multiplied by one Jacobian matrix of `jax.jacrev` after the
+    other, a residual block being one factor; the same chain of the layers' own structured Jacobians; and
+    the difference quotient of the loss in a random direction. Equal means within 4096 roundings (9.1e-13)
+    of the delta's largest entry, for the quotient within its own error besides.
 
     Args:
         net: any network.
@@ -108,17 +127,21 @@ def check_network(net: Layer, loss: Loss, params: Params, x: ArrayLike, y: Array
         rows_x, rows_y = (v.reshape(-1, *v.shape[n:]) for v in (rows_x, rows_y))  # one axis of examples
 
         @jax.jit
-        def deltas(params: Params, x: Array, y: Targets) -> tuple[Any, Any, Any]:
+        def deltas(params: Params, x: Array, y: Targets) -> tuple[Any, ...]:
             by_hand = backprop(net, loss, params, x, y).deltas
             by_grad = jax.grad(lambda p, x: loss(net.apply(p, x), y), argnums=(0, 1))(params, x)
-            return (by_hand.params, by_hand.x), by_grad, _by_jacobians(net, loss, params, x, y)
+            by_jacobians = _by_jacobians(net, loss, params, x, y)
+            return (by_hand.params, by_hand.x), by_grad, by_jacobians, _by_rules(net, loss, params, x, y)
 
-        by_hand, by_grad, by_jacobians = jax.device_get(deltas(params, rows_x, rows_y))
+        trees = jax.device_get(deltas(params, rows_x, rows_y))
+        hand, *references = (jax.tree.leaves(tree) for tree in trees)
+        quotients = list(_by_differences(net, loss, params, rows_x, rows_y, hand))
     paths = [path for path, _ in jax.tree_util.tree_leaves_with_path(params)]
-    leaves = (jax.tree.leaves(tree) for tree in (by_hand, by_grad, by_jacobians))
     rows = tuple(
-        Row(name, hand.shape, _difference(hand, grad), _difference(hand, jacobians))
-        for name, hand, grad, jacobians in zip([*map(_name, paths), "delta_x"], *leaves, strict=True)
+        Row(name, delta.shape, *(_difference(delta, other) for other in others), *quotient)
+        for name, delta, *others, quotient in zip(
+            [*map(_name, paths), "delta_x"], hand, *references, quotients, strict=True
+        )
     )
     return NetworkReport(net.name, len(rows_x), rows)
 
@@ -146,6 +169,47 @@ def _by_jacobians(net: Layer, loss: Loss, params: Params, x: Array, y: Targets) 
     divisor = len(x) if loss.reduction == "mean" else 1
     delta_params, delta_x = jax.vmap(example)(x, y)
     return jax.tree.map(lambda d: d.sum(0) / divisor, delta_params), delta_x / divisor
+
+
+def _by_rules(net: Layer, loss: Loss, params: Params, x: Array, y: Array) -> tuple[Params, Array]:
+    """(delta_params, delta_x) of a batch, every row delta pulled through the layers' own Jacobians."""
+    parts, nested = (net.parts, params) if net.form == "product" else ((net,), {1: params})
+
+    def example(x: Array, y: Array) -> tuple[Params, Array]:
+        deltas = jacobian_chain(net, params, x, loss=loss, y=y).pull()
+        delta_params, f = {}, x
+        for l, part in numbered(parts):
+            if part.has_params:
+                f, pull = jax.vjp(lambda p, part=part, f=f: part.apply(p, f), nested[l])
+                (delta_params[l],) = pull(deltas.a[l])
+            else:
+                f = part.apply({}, f)
+        return (delta_params if net.form == "product" else delta_params.get(1, {})), deltas.x
+
+    divisor = len(x) if loss.reduction == "mean" else 1
+    delta_params, delta_x = jax.vmap(example)(x, y)
+    return jax.tree.map(lambda d: d.sum(0) / divisor, delta_params), delta_x / divisor
+
+
+def _by_differences(
+    net: Layer, loss: Loss, params: Params, x: Array, y: Array, deltas: list[np.ndarray]
+) -> Iterator[tuple[float, float]]:
+    """For each delta, its product with a random direction against the loss's slope there, and the error."""
+    leaves, tree = jax.tree.flatten((params, x))
+
+    def value(*leaves: Array) -> list[Array]:
+        p, x = jax.tree.unflatten(tree, leaves)
+        return [loss(net.apply(p, x), y)]
+
+    quotient = Differences(point(value, leaves), float(np.finfo(np.float64).eps))
+    rng = np.random.default_rng(0)
+    for k, delta in enumerate(deltas):
+        direction = [np.zeros(leaf.shape) for leaf in leaves]
+        direction[k] = rng.standard_normal(delta.shape) / max(1.0, np.sqrt(delta.size))
+        slope = quotient.along(direction, 1.0)
+        scale = float(np.linalg.norm(delta) * np.linalg.norm(direction[k])) or 1.0
+        gap = abs(slope.central.item() - float((delta * direction[k]).sum()))
+        yield gap / scale, COVER * slope.central_error.item() / scale
 
 
 def _difference(found: np.ndarray, wanted: np.ndarray) -> float:
