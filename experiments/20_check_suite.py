@@ -5,9 +5,10 @@ in float32 and float64, and prints one table: wrong rules caught, causes named, 
 
     python experiments/20_check_suite.py
 
-About ten minutes on two CPU cores; chex is needed (pip install chex). Measured with JAX 0.10.2 in float32:
-jaxbp.check caught and named 198 of 198 wrong rules with no alarm among 145 right ones; check_grads caught 184
-of 195 with 32 alarms among 138 (without the rules that are declared, which it cannot be told of).
+Six minutes on two CPU cores; chex is needed (pip install chex). Measured with JAX 0.10.2, float32 / float64:
+jaxbp.check caught and named 200 / 200 of 200 wrong rules with no alarm among 146 right ones; check_grads caught
+186 / 192 of 197 with 32 / 28 alarms among 139, chex 172 / 173 with 30 / 30 (without the rules that are declared,
+which they cannot be told of).
 """
 
 import json
