@@ -1,7 +1,7 @@
 """Training any gradient function: whole epochs as one compiled program."""
 
+from jaxbp.train.evaluate import make_evaluate as make_evaluate
 from jaxbp.train.fit import fit as fit
-from jaxbp.train.loop import make_evaluate as make_evaluate
 from jaxbp.train.result import DivergenceError as DivergenceError
 from jaxbp.train.result import EarlyStopping as EarlyStopping
 from jaxbp.train.result import Result as Result

@@ -11,11 +11,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from jax.sharding import Mesh
 
 from jaxbp import errors
 from jaxbp.data import Dataset, assert_batch_size, assert_data
-from jaxbp.train.loop import Data, Evaluate, GradFn, State, make_epoch
+from jaxbp.train.layout import Layout
+from jaxbp.train.loop import Data, Evaluate, GradFn, State
 from jaxbp.train.progress import Record, progress
+from jaxbp.train.resident import Resident
 from jaxbp.train.result import Best, DivergenceError, EarlyStopping, Result, Stopped
 from jaxbp.typing import Params, Random
 
@@ -34,6 +37,7 @@ def fit(
     early_stopping: EarlyStopping | None = None,
     callbacks: Sequence[Callable[[Record], None]] = (),
     opt_state: Any = None,
+    mesh: Mesh | None = None,
     progress_bar: bool = True,
 ) -> Result:
     """Mini-batch training: in each iteration, params += optimizer(grad of the loss of one batch).
@@ -101,47 +105,39 @@ def fit(
         hint = "e.g. evaluate=jaxbp.make_evaluate(net.apply, loss)"
         raise ValueError(errors.message("fit", "validation and evaluate together", f"only {given}", hint))
 
+    layout = Layout.over(mesh)
+    layout.assert_batches(batch_size, N)
+
     with progress(epochs, progress_bar) as show, _ctrl_c() as interrupted:
         show("compiling")
-        rng = np.random.default_rng(np.asarray(jax.random.key_data(key)))
-        arrays = _on_device(train)
-        held_out_arrays = None if held_out is None else _on_device(held_out)
-        state = _start(params, optimizer, opt_state, key)
-        started = time.perf_counter()
-        epoch_fn = jax.jit(make_epoch(grad_fn, optimizer, batch_size, evaluate), donate_argnums=0)
-        run = epoch_fn.lower(state, np.arange(N, dtype=np.int32), arrays, held_out_arrays).compile()
-        compile_seconds = time.perf_counter() - started
-        show(f"compiled in {compile_seconds:.1f} s, training")
+        state = layout.state(_start(params, optimizer, opt_state, key), optimizer)
+        engine = Resident(
+            grad_fn, optimizer, evaluate, batch_size, epochs, key, train, held_out, layout, state
+        )
+        show(f"compiled in {engine.compile_seconds:.1f} s, training")
 
         rows: list[Record] = []
         best = Best(early_stopping)
         stopped: Stopped = "finished"
-        order = rng.permutation(N).astype(np.int32)
-        for epoch in range(1, epochs + 1):
+        one_by_one = bool(callbacks) or early_stopping is not None
+        while len(rows) < epochs and stopped == "finished":
             if interrupted():
                 stopped = "interrupted"
                 break
-            started = time.perf_counter()
-            state, losses, metrics = run(state, order, arrays, held_out_arrays)
-            order = rng.permutation(N).astype(np.int32)  # the next one, while the device works
-            losses, metrics, bad_step = jax.device_get((losses, metrics, state.bad_step))
-            if bad_step >= 0:
+            ran = engine.run(state, len(rows) + 1, 1 if one_by_one else epochs - len(rows))
+            state = ran.state
+            for e, losses in enumerate(ran.losses):
+                row = {"epoch": len(rows) + 1, "seconds": ran.seconds, "loss": _mean(losses, batch_size, N)}
+                rows.append(row | {f"val_{name}": values[e].item() for name, values in ran.metrics.items()})
+                show(rows[-1])
+            if ran.bad is not None:
                 stopped = "diverged"
                 break
-            row = {
-                "epoch": epoch,
-                "seconds": time.perf_counter() - started,
-                "loss": _mean(losses, batch_size, N),
-            }
-            row |= {f"val_{name}": value.item() for name, value in metrics.items()}
-            rows.append(row)
-            show(row)
-            best.see(row, state.params)
+            best.see(rows[-1], state.params)
             for callback in callbacks:
-                callback(row | {"params": jax.tree.map(jnp.copy, state.params)})
-            if best.gave_up(epoch):
+                callback(rows[-1] | {"params": state.params})
+            if best.gave_up(len(rows)):
                 stopped = "early"
-                break
 
     history = {
         name: np.array([row[name] for row in rows])
@@ -149,9 +145,9 @@ def fit(
     }
     kept = best.params if early_stopping and rows else state.params
     best_epoch = best.epoch if early_stopping else len(rows)
-    result = Result(kept, state.opt_state, history, stopped, best_epoch, compile_seconds)
-    if stopped == "diverged":
-        raise _divergence(losses, bad_step - len(rows) * len(losses), result)
+    result = Result(kept, state.opt_state, history, stopped, best_epoch, engine.compile_seconds)
+    if ran.bad is not None:
+        raise _divergence(*ran.bad, result)
     return result
 
 
@@ -166,14 +162,14 @@ def _divergence(losses: np.ndarray, iteration: int, result: Result) -> Divergenc
 
 
 def _start(params: Params, optimizer: optax.GradientTransformation, opt_state: Any, key: Random) -> State:
-    """The first state, in buffers of its own, for they are donated."""
+    """The first state, in buffers of its own: the caller may donate the given ones before it is used."""
 
     def own(tree: Any) -> Any:
         return jax.tree.map(lambda leaf: jnp.array(leaf, copy=True), tree)
 
     params = own(params)
     opt_state = optimizer.init(params) if opt_state is None else opt_state
-    return State(params, own(opt_state), own(key), jnp.int32(0), jnp.int32(-1))
+    return State(params, own(opt_state), own(key), jnp.int32(0))
 
 
 def _num_classes(grad_fn: GradFn, params: Params, data: Data | Dataset) -> int | None:
@@ -189,12 +185,6 @@ def _num_classes(grad_fn: GradFn, params: Params, data: Data | Dataset) -> int |
 def _checked(data: Data | Dataset, num_classes: int | None, where: str) -> Dataset:
     x, y = (data.x, data.y) if isinstance(data, Dataset) else data
     return assert_data(x, y, num_classes=num_classes, where=where)
-
-
-def _on_device(data: Dataset) -> Data:
-    """The arrays on the device; an array given twice, as an autoencoder's y = x, goes there once."""
-    x = jnp.asarray(data.x)
-    return x, x if data.y is data.x else jnp.asarray(data.y)
 
 
 def _mean(losses: np.ndarray, batch_size: int, N: int) -> float:

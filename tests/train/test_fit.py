@@ -12,6 +12,7 @@ import pytest
 
 import jaxbp
 from jaxbp.data import Dataset
+from jaxbp.train.loop import epoch_order
 from tests.cases import draw, draw_params
 
 NET = jaxbp.mlp([4, 6, 3], jaxbp.tanh)
@@ -38,10 +39,9 @@ def test_it_is_mini_batch_gradient_descent(batch_size, x64):
     x, y = (v.astype(t) for v, t in zip(data(), ("float64", "int32"), strict=True))
     key, eta, params = jax.random.key(5), 0.3, draw_params(NET, "float64")
     result = run(params=params, train=(x, y), batch_size=batch_size, optimizer=optax.sgd(eta), key=key)
-    rng = np.random.default_rng(np.asarray(jax.random.key_data(key)))
     step = jax.jit(jax.value_and_grad(lambda p, x, y: jaxbp.softmax_cross_entropy(NET.apply(p, x), y)))
     for epoch in range(3):
-        order, total = rng.permutation(len(x)), 0.0
+        order, total = epoch_order(key, epoch + 1, len(x)), 0.0
         for start in range(0, len(x), batch_size):
             batch = order[start : start + batch_size]
             loss, grads = step(params, x[batch], y[batch])

@@ -1,0 +1,148 @@
+"""Training on data that lie on the device: epochs by the group, as one program."""
+
+import time
+from functools import lru_cache
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+import optax
+
+from jaxbp.data import Dataset
+from jaxbp.train.layout import Layout
+from jaxbp.train.loop import Evaluate, GradFn, State, make_epochs, make_locate, make_step
+from jaxbp.typing import Random
+
+_EXAMPLES, _EPOCHS, _SECONDS = 2**16, 64, 0.1  # at most in a group: progress and Ctrl-C stay at hand
+
+
+class Ran(NamedTuple):
+    """Epochs that were run.
+
+    Args:
+        state: after them; if an iteration of the next was not finite, the state before that iteration.
+        losses: of their iterations, (epochs, iterations).
+        metrics: of each epoch, (epochs,).
+        seconds: of each epoch, its share of what they took together.
+        bad: None, or the losses of the next epoch and its first iteration that was not finite.
+    """
+
+    state: State
+    losses: np.ndarray
+    metrics: dict[str, np.ndarray]
+    seconds: float
+    bad: tuple[np.ndarray, int] | None = None
+
+
+class Resident:
+    """A training set on the device, and the program that runs its epochs.
+
+    Args:
+        grad_fn: as in `fit`.
+        optimizer: as in `fit`.
+        evaluate: as in `fit`.
+        batch_size: over all processes.
+        epochs: of the run, at most.
+        key: of the orders.
+        train: the examples of this process.
+        validation: held out, the same in every process.
+        layout: where things lie.
+        state: the first, for its shapes.
+    """
+
+    def __init__(
+        self,
+        grad_fn: GradFn,
+        optimizer: optax.GradientTransformation,
+        evaluate: Evaluate | None,
+        batch_size: int,
+        epochs: int,
+        key: Random,
+        train: Dataset,
+        validation: Dataset | None,
+        layout: Layout,
+        state: State,
+    ):
+        self._group = max(1, min(epochs, _EPOCHS, _EXAMPLES // len(train)))
+        if layout.processes > 1:
+            self._group = 1  # how many run at a time is decided by the clock, and each process has its own
+        self._count = 1
+        self._order = lru_cache(2 * self._group)(
+            lambda epoch: layout.order(key, epoch, len(train), batch_size)
+        )
+        self._data = layout.data((train.x, train.y))
+        self._validation = None if validation is None else jax.device_put((validation.x, validation.y), layout.everywhere)
+        orders = np.broadcast_to(self._order(1), (self._group, self._order(1).size))
+        arguments = (state, orders, np.int32(1), self._data, self._validation)
+        started = time.perf_counter()
+        self._run, self._locate = _compiled(grad_fn, optimizer, evaluate, batch_size, layout, arguments)
+        self.compile_seconds = time.perf_counter() - started
+
+    def run(self, state: State, epoch: int, most: int) -> Ran:
+        """Epoch number ``epoch`` and perhaps more after it, ``most`` in all."""
+        started = time.perf_counter()
+        count = min(self._count, most)
+        orders = np.stack([self._order(epoch + min(e, count - 1)) for e in range(self._group)])
+        after, *out = self._run(state, orders, np.int32(count), self._data, self._validation)
+        for e in range(count, min(count + self._group, most)):
+            self._order(epoch + e)  # those of the next run, while the device works
+        losses, metrics, finite = jax.device_get(out)
+        seconds = (time.perf_counter() - started) / count
+        self._count = max(1, min(self._group, int(_SECONDS / seconds)))
+        ran = Ran(after, losses[:count], {name: v[:count] for name, v in metrics.items()}, seconds)
+        return ran if finite else self._located(state, epoch, ran)
+
+    def _located(self, state: State, epoch: int, ran: Ran) -> Ran:
+        """What was run once more from ``state``, looked at after each iteration, up to the bad one."""
+        for e in range(len(ran.losses)):
+            state, losses, bad = self._locate(state, self._order(epoch + e), self._data)
+            if bad >= 0:
+                break
+        else:  # this program rounded to the other side of an overflow
+            bad = losses.size - 1
+        metrics = {name: v[:e] for name, v in ran.metrics.items()}
+        return Ran(state, ran.losses[:e], metrics, ran.seconds, (np.asarray(losses), int(bad)))
+
+
+def _compiled(
+    grad_fn: GradFn,
+    optimizer: optax.GradientTransformation,
+    evaluate: Evaluate | None,
+    batch_size: int,
+    layout: Layout,
+    arguments: Any,
+) -> tuple[Any, Any]:
+    """The program of the epochs, and the function that locates a bad iteration.
+
+    The last few are kept: the next run with the same functions and shapes has nothing to compile.
+    """
+    leaves, tree = jax.tree.flatten(jax.tree.map(_shape, arguments))
+    key = (grad_fn, optimizer, evaluate, batch_size, layout, tree, tuple(leaves))
+    try:
+        hash(key)
+    except TypeError:  # a grad_fn that holds arrays
+        return _compile.__wrapped__(*key)
+    return _compile(*key)
+
+
+@lru_cache(8)
+def _compile(
+    grad_fn: GradFn,
+    optimizer: optax.GradientTransformation,
+    evaluate: Evaluate | None,
+    batch_size: int,
+    layout: Layout,
+    tree: Any,
+    leaves: tuple[Any, ...],
+) -> tuple[Any, Any]:
+    step = make_step(grad_fn, optimizer)
+    epochs = make_epochs(step, batch_size, evaluate, layout.take)
+    arguments = jax.tree.unflatten(tree, leaves)
+    where = layout.shardings(arguments[0], optimizer)
+    run = jax.jit(epochs, out_shardings=where and (where, *3 * [layout.everywhere]))
+    return run.lower(*arguments).compile(), jax.jit(make_locate(step, batch_size, layout.take))
+
+
+def _shape(leaf: Any) -> jax.ShapeDtypeStruct:
+    sharding = leaf.sharding if isinstance(leaf, jax.Array) and leaf.committed else None
+    return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding)
