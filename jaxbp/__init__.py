@@ -24,6 +24,7 @@ from jaxbp.layers import identity as identity
 from jaxbp.layers import initializers as initializers
 from jaxbp.layers import leaky_relu as leaky_relu
 from jaxbp.layers import make_leaky_relu as make_leaky_relu
+from jaxbp.layers import mixed_precision as mixed_precision
 from jaxbp.layers import mlp as mlp
 from jaxbp.layers import relu as relu
 from jaxbp.layers import residual as residual

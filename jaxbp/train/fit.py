@@ -2,7 +2,6 @@
 
 import signal
 import threading
-import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -68,6 +67,10 @@ def fit(
         callbacks: called after each epoch with a dict: the epoch's row of the history, and a copy of the
             parameters under ``"params"``.
         opt_state: the state to continue with, from an earlier `Result`; by default a fresh one.
+        mesh: devices to train on together, from `jax.make_mesh`: its axis "data" divides each batch, an
+            axis "model" the parameters (see `Layout`). With one process the batches are those of one
+            device; with many, each gives its own examples, the same number, and everything else alike, and
+            ``batch_size`` is that of all together.
         progress_bar: show the epochs as they pass.
 
     Returns:
@@ -96,17 +99,16 @@ def fit(
     """
     train = _checked(data, _num_classes(grad_fn, params, data), "data")
     held_out = None if validation is None else _checked(validation, train.num_classes, "validation")
-    N = len(train)
+    layout = Layout.over(mesh)
+    N = len(train) * layout.processes
     assert_batch_size(batch_size, N)
+    layout.assert_batches(batch_size, len(train))
     if epochs < 1:
         raise ValueError(errors.message("fit", "epochs of at least 1", f"{epochs}"))
     if (validation is None) != (evaluate is None):
         given = "evaluate" if validation is None else "validation"
         hint = "e.g. evaluate=jaxbp.make_evaluate(net.apply, loss)"
         raise ValueError(errors.message("fit", "validation and evaluate together", f"only {given}", hint))
-
-    layout = Layout.over(mesh)
-    layout.assert_batches(batch_size, N)
 
     with progress(epochs, progress_bar) as show, _ctrl_c() as interrupted:
         show("compiling")
@@ -119,18 +121,19 @@ def fit(
         rows: list[Record] = []
         best = Best(early_stopping)
         stopped: Stopped = "finished"
+        bad = None
         one_by_one = bool(callbacks) or early_stopping is not None
         while len(rows) < epochs and stopped == "finished":
             if interrupted():
                 stopped = "interrupted"
                 break
             ran = engine.run(state, len(rows) + 1, 1 if one_by_one else epochs - len(rows))
-            state = ran.state
+            state, bad = ran.state, ran.bad
             for e, losses in enumerate(ran.losses):
                 row = {"epoch": len(rows) + 1, "seconds": ran.seconds, "loss": _mean(losses, batch_size, N)}
                 rows.append(row | {f"val_{name}": values[e].item() for name, values in ran.metrics.items()})
                 show(rows[-1])
-            if ran.bad is not None:
+            if bad is not None:
                 stopped = "diverged"
                 break
             best.see(rows[-1], state.params)
@@ -146,8 +149,8 @@ def fit(
     kept = best.params if early_stopping and rows else state.params
     best_epoch = best.epoch if early_stopping else len(rows)
     result = Result(kept, state.opt_state, history, stopped, best_epoch, engine.compile_seconds)
-    if ran.bad is not None:
-        raise _divergence(*ran.bad, result)
+    if bad is not None:
+        raise _divergence(*bad, result)
     return result
 
 

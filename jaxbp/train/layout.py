@@ -1,7 +1,7 @@
 """Where data and state lie: on one device, or over a mesh of devices, in one process or many."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import groupby
 from typing import Any
 
@@ -24,10 +24,9 @@ class Layout:
     """One device where mesh is None, or the devices of a mesh with an axis "data" and perhaps "model".
 
     Each batch is cut over "data"; each device along it holds all the examples of its process, so that
-    gathering a batch moves nothing between devices, and one process trains on the same batches
-    whatever the number of its devices. Parameters lie on every device; with an axis "model", those whose first axis
-    (the outputs of W and b) it divides are cut along it. Parameters that the caller has already laid out over the mesh
-    stay as they are.
+    gathering a batch moves nothing between devices, and a process trains on the same batches whatever
+    the number of its devices. Parameters lie on every device; an axis "model" cuts those whose first axis,
+    the outputs of W and b, it divides. Parameters that the caller has laid out over the mesh stay so.
 
     Args:
         mesh: as `jax.make_mesh` makes it.
@@ -46,10 +45,9 @@ class Layout:
         if mesh is None:
             return cls()
         if DATA not in mesh.axis_names or not {DATA, MODEL}.issuperset(mesh.axis_names):
+            expected = 'a mesh with axes "data" and perhaps "model"'
             hint = 'e.g. jax.make_mesh((jax.device_count(),), ("data",))'
-            raise ValueError(
-                errors.message("fit", 'a mesh with axes "data" and perhaps "model"', f"{mesh.axis_names}", hint)
-            )
+            raise ValueError(errors.message("fit", expected, f"{mesh.axis_names}", hint))
         along = np.moveaxis(mesh.devices, mesh.axis_names.index(DATA), 0).reshape(mesh.shape[DATA], -1)
         owners = [tuple(sorted({device.process_index for device in part})) for part in along]
         blocks = [owner for owner, _ in groupby(owners)]
@@ -90,22 +88,18 @@ class Layout:
                 )
             )
 
-    def data(self, arrays: Sequence[np.ndarray]) -> tuple[Array, ...]:
-        """The examples on the device, or on every device along "data"; an array given twice goes there once."""
-        placed: dict[int, Array] = {}
-        for array in arrays:
-            if id(array) not in placed:
-                placed[id(array)] = self._rows(array)
-        return tuple(placed[id(array)] for array in arrays)
+    def data(self, x: np.ndarray, y: np.ndarray) -> tuple[Array, Array]:
+        """The examples on the device, or on each along "data"; where y is x, it goes there once."""
+        rows = self._rows(x)
+        return rows, rows if y is x else self._rows(y)
 
     def _rows(self, array: np.ndarray) -> Array:
         if self.mesh is None:
             return jnp.asarray(array)
-        sharding = NamedSharding(self.mesh, P(DATA))
         here = [d for d in self.mesh.devices.flat if d.process_index == jax.process_index()]
         shape = (self.shards * len(array), *array.shape[1:])
         copies = [jax.device_put(array, device) for device in here]
-        return jax.make_array_from_single_device_arrays(shape, sharding, copies)
+        return jax.make_array_from_single_device_arrays(shape, _sharding(self.mesh, DATA), copies)
 
     def take(self, rows: Array, batch: Array) -> Array:
         """The rows of a batch; on a mesh each device takes its part of the batch from what it holds."""
@@ -115,43 +109,55 @@ class Layout:
 
         if self.mesh is None:
             return local(rows, batch)
+        over_data = _sharding(self.mesh, DATA).spec
         # A last batch that the devices cannot share is the same on each of them.
-        part = P(DATA) if batch.size % self.shards == 0 else P()
-        return jax.shard_map(
-            local, mesh=self.mesh, in_specs=(P(DATA), part), out_specs=part, check_vma=False
-        )(rows, batch)
+        part = over_data if batch.size % self.shards == 0 else _sharding(self.mesh).spec
+        mapped = jax.shard_map(
+            local, mesh=self.mesh, in_specs=(over_data, part), out_specs=part, check_vma=False
+        )
+        return mapped(rows, batch)
 
     def order(self, key: Random, epoch: int, N: int, batch_size: int) -> np.ndarray:
         """The order of an epoch: of each batch, every process draws its part from its own N examples."""
         orders = [epoch_order(key, epoch, N, process) for process in range(self.processes)]
-        full = N - N % (batch_size // self.processes)
-        batches = [order[:full].reshape(-1, batch_size // self.processes) for order in orders]
-        return np.concatenate([np.concatenate(batches, axis=1).ravel(), *(order[full:] for order in orders)])
+        part = batch_size // self.processes
+        full = N - N % part
+        batches = np.concatenate([order[:full].reshape(-1, part) for order in orders], axis=1)
+        return np.concatenate([batches.ravel(), *(order[full:] for order in orders)])
 
     @property
     def everywhere(self) -> NamedSharding | None:
         """The sharding of what every device holds whole, the same in every process."""
-        return None if self.mesh is None else NamedSharding(self.mesh, P())
+        return None if self.mesh is None else _sharding(self.mesh)
 
     def state(self, state: State, optimizer: optax.GradientTransformation) -> State:
         """The state where it belongs."""
         return jax.device_put(state, self.shardings(state, optimizer))
 
-    def shardings(self, state: State, optimizer: optax.GradientTransformation) -> State | None:
-        """The sharding of every array of the state; the optimiser's follow their parameters."""
-        whole = self.everywhere
-        if whole is None:
+    def shardings(self, state: State, optimizer: optax.GradientTransformation) -> Any:
+        """A State of the shardings of its arrays, the optimiser's as their parameters', or None."""
+        if self.mesh is None:
             return None
-        of_params = jax.tree.map(self._of_parameter, state.params)
-        of_opt = optax.tree_utils.tree_map_params(
-            optimizer, lambda _, sharding: sharding, state.opt_state, of_params, transform_non_params=lambda _: whole
+        whole = _sharding(self.mesh)
+        of_params = jax.tree.map(partial(_of_parameter, self.mesh), state.params)
+        of_optimizer = optax.tree_utils.tree_map_params(
+            optimizer,
+            lambda _, sharding: sharding,
+            state.opt_state,
+            of_params,
+            transform_non_params=lambda _: whole,
         )
-        return State(of_params, of_opt, whole, whole)
+        return State(of_params, of_optimizer, whole, whole)  # type: ignore[arg-type]
 
-    def _of_parameter(self, leaf: Array) -> NamedSharding:
-        sharding = getattr(leaf, "sharding", None)
-        if isinstance(sharding, NamedSharding) and sharding.mesh.devices.tolist() == self.mesh.devices.tolist():
-            return NamedSharding(self.mesh, sharding.spec)
-        parts = self.mesh.shape.get(MODEL, 1)
-        cut = parts > 1 and leaf.ndim > 0 and leaf.shape[0] % parts == 0
-        return NamedSharding(self.mesh, P(MODEL) if cut else P())
+
+def _sharding(mesh: Mesh, *axes: str) -> NamedSharding:
+    return NamedSharding(mesh, P(*axes))  # type: ignore[no-untyped-call]
+
+
+def _of_parameter(mesh: Mesh, leaf: Array) -> NamedSharding:
+    given = getattr(leaf, "sharding", None)
+    if isinstance(given, NamedSharding) and given.mesh.devices.tolist() == mesh.devices.tolist():
+        return NamedSharding(mesh, given.spec)
+    parts = mesh.shape.get(MODEL, 1)
+    cut = parts > 1 and leaf.ndim > 0 and leaf.shape[0] % parts == 0
+    return _sharding(mesh, MODEL) if cut else _sharding(mesh)

@@ -2,7 +2,7 @@
 
 import inspect
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -35,6 +35,7 @@ class State(NamedTuple):
 
 
 Step = Callable[[State, Array, Array], tuple[State, Scalar]]
+Carry = TypeVar("Carry")
 
 
 def epoch_order(key: Random, epoch: int, N: int, process: int = 0) -> np.ndarray:
@@ -48,6 +49,15 @@ def epoch_order(key: Random, epoch: int, N: int, process: int = 0) -> np.ndarray
     """
     seed = [*np.asarray(jax.random.key_data(key)).ravel().tolist(), process, epoch]
     return np.random.default_rng(seed).permutation(N).astype(np.int32)
+
+
+def compiler_options() -> dict[str, str | bool]:
+    """What makes these programs faster, for them alone.
+
+    On CPUs with AVX-512, vectors of its full width make the divisions and roots of Adam 1.2 times faster
+    on small networks; XLA prefers half of it. Other CPUs have no wider ones to choose.
+    """
+    return {"xla_cpu_prefer_vector_width": "512"} if jax.default_backend() == "cpu" else {}
 
 
 def make_step(grad_fn: GradFn, optimizer: optax.GradientTransformation) -> Step:
@@ -80,16 +90,16 @@ def all_finite(tree: Any) -> Array:
 
 
 def make_epoch(
-    step: Step, batch_size: int, take: Take
-) -> Callable[[State, Array, Data], tuple[State, Array]]:
+    step: Callable[[Carry, Array, Array], tuple[Carry, Scalar]], batch_size: int, take: Take
+) -> Callable[[Carry, Array, Data], tuple[Carry, Array]]:
     """One epoch: (state, order, data) -> (state, losses of the iterations).
 
     The N = q batch_size + r examples are gathered batch by batch in the given order: q iterations of
     batch_size, and if r > 0 a last one of r.
     """
 
-    def epoch(state: State, order: Array, data: Data) -> tuple[State, Array]:
-        def iteration(state: State, batch: Array) -> tuple[State, Scalar]:
+    def epoch(state: Carry, order: Array, data: Data) -> tuple[Carry, Array]:
+        def iteration(state: Carry, batch: Array) -> tuple[Carry, Scalar]:
             return step(state, *(take(v, batch) for v in data))
 
         full = order.size - order.size % batch_size
@@ -160,5 +170,5 @@ def make_locate(
         (state, bad), losses = epoch((state, jnp.full_like(first, -1)), order, data)
         return state, losses, jnp.where(bad < 0, bad, bad - first)
 
-    epoch = make_epoch(watched, batch_size, take)  # type: ignore[arg-type]
+    epoch = make_epoch(watched, batch_size, take)
     return locate

@@ -10,7 +10,7 @@ import optax
 
 from jaxbp.data import Dataset
 from jaxbp.train.layout import Layout
-from jaxbp.train.loop import Evaluate, GradFn, State, make_epochs, make_locate, make_step
+from jaxbp.train.loop import Evaluate, GradFn, State, compiler_options, make_epochs, make_locate, make_step
 from jaxbp.typing import Random
 
 _EXAMPLES, _EPOCHS, _SECONDS = 2**16, 64, 0.1  # at most in a group: progress and Ctrl-C stay at hand
@@ -70,8 +70,9 @@ class Resident:
         self._order = lru_cache(2 * self._group)(
             lambda epoch: layout.order(key, epoch, len(train), batch_size)
         )
-        self._data = layout.data((train.x, train.y))
-        self._validation = None if validation is None else jax.device_put((validation.x, validation.y), layout.everywhere)
+        self._data = layout.data(train.x, train.y)
+        held_out = None if validation is None else (validation.x, validation.y)
+        self._validation = jax.device_put(held_out, layout.everywhere)
         orders = np.broadcast_to(self._order(1), (self._group, self._order(1).size))
         arguments = (state, orders, np.int32(1), self._data, self._validation)
         started = time.perf_counter()
@@ -140,9 +141,10 @@ def _compile(
     arguments = jax.tree.unflatten(tree, leaves)
     where = layout.shardings(arguments[0], optimizer)
     run = jax.jit(epochs, out_shardings=where and (where, *3 * [layout.everywhere]))
-    return run.lower(*arguments).compile(), jax.jit(make_locate(step, batch_size, layout.take))
+    locate = jax.jit(make_locate(step, batch_size, layout.take))
+    return run.lower(*arguments).compile(compiler_options()), locate
 
 
 def _shape(leaf: Any) -> jax.ShapeDtypeStruct:
     sharding = leaf.sharding if isinstance(leaf, jax.Array) and leaf.committed else None
-    return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding)
+    return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding)  # type: ignore[no-untyped-call]
