@@ -1,33 +1,31 @@
-"""How fast does `jaxbp.fit` train, against vectorised NumPy, JAX by hand, and other frameworks?
+"""How fast does `jaxbp.fit` train, against JAX by hand, vectorised NumPy, and other frameworks?
 
     pip install 'jaxbp[bench]'
     python -m experiments.90_training_benchmark [--configs a b c d] [--optimizers sgd adam] [--rounds 5]
 
 Each framework has a process of its own and trains the same network, from the same parameters, on the same
 data, in float32. They take turns, round after round, so that a slow drift of the machine hits all alike; a
-ratio is that of two turns in the same round, and what is reported is the median of the rounds, with their
+ratio is that of two turns of the same round, and what is reported is the median of the rounds, with their
 range. A turn is as many epochs as fill --seconds. `fit` runs as users call it, with its history, its check of
-the data, and a sixtieth of the data held out and evaluated after each epoch; its time is that of the whole
-call less compiling. The mean loss of the second epoch, nearly the same for all, shows that all do the work.
+the data, and a sixtieth of the data evaluated after each epoch; its time is that of the whole call less
+compiling, and beside it stands that of its epochs alone. The mean loss of the second epoch, nearly the same
+for all, shows that all do the work. A framework that is not installed is left out.
 
-Start-up is the time from the start of the process to the end of the first epoch, the data being at hand.
+The machine's peak is the larger of two products of 2048 x 2048 matrices, by JAX and by NumPy, of the same
+round; FLOPs are those of the products of a training step. The first result is the end of the first epoch,
+counted from the start of the process, the data being at hand.
+
+A minute for each configuration and optimiser on 2 CPU cores.
 """
 
-import json
-import math
-import os
-import statistics
-import subprocess
-import sys
-import time
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 
 from experiments.peers.job import Job
+from experiments.peers.turns import summary, take_turns, text, workers_for
 from experiments.peers.worker import FRAMEWORKS
 from experiments.record import figure, run, save
 
@@ -42,8 +40,8 @@ SHAPES: dict[str, tuple[tuple[int, ...], Literal["sigmoid", "relu"], int, int]] 
 
 @dataclass(frozen=True)
 class Config:
-    configs: tuple[str, ...] = ("a", "b", "c", "d")
-    optimizers: tuple[str, ...] = ("sgd", "adam")
+    configs: tuple[str, ...] = tuple(SHAPES)
+    optimizers: tuple[str, ...] = tuple(RATES)
     frameworks: tuple[str, ...] = tuple(FRAMEWORKS)
     rounds: int = 5
     seconds: float = 0.5
@@ -53,104 +51,50 @@ class Config:
     out: Path = Path("results/90_training_benchmark")
 
 
-class Worker:
-    """The process of one framework; ``startup`` is empty where the framework is not installed."""
-
-    def __init__(self, name: str, job: Job):
-        environment = dict(os.environ)
-        if "NumPy" in name or name == "scikit-learn":
-            # NumPy's own choice of kernels, whatever was set for other programs.
-            environment = {k: v for k, v in environment.items() if not k.startswith("OPENBLAS_")}
-        start = time.perf_counter()
-        self.name, self.job = name, job
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "experiments.peers.worker", name, json.dumps(asdict(job))],
-            cwd=Path(__file__).parents[1],
-            env=environment | {"KERAS_BACKEND": "jax"},
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        ready = self._answer()
-        self.startup: dict[str, float] = {}
-        if "absent" in ready:
-            print(f"{name}: absent, {ready['absent']}")
-            return
-        built = time.perf_counter() - start - ready["data_seconds"]
-        first, second = self.train(1), self.train(1)
-        self.startup = {
-            "import_and_build": built,
-            "first_epoch": first["wall"],
-            "compile": first["wall"] - second["seconds"],
-            "first_result": built + first["wall"],
-        }
-        self.loss, self.epoch = second["loss"], second.get("seconds_of_history", second["seconds"])
-
-    def train(self, epochs: int) -> dict[str, float]:
-        self.process.stdin.write(f"{epochs}\n")
-        self.process.stdin.flush()
-        return self._answer()
-
-    def _answer(self) -> dict[str, Any]:
-        line = self.process.stdout.readline()
-        if not line:
-            raise RuntimeError(f"{self.name} failed:\n{self.process.stderr.read()}")
-        return json.loads(line)
-
-    def close(self) -> None:
-        self.process.communicate()
+def job_of(name: str, optimizer: Literal["sgd", "adam"], scale: int) -> Job:
+    (d, *hidden, C), activation, batch, examples = SHAPES[name]
+    sizes = (d, *(size // scale for size in hidden), C)
+    examples = examples // scale // batch * batch
+    return Job(sizes, activation, batch, examples, optimizer, RATES[optimizer])
 
 
 def measure(job: Job, config: Config) -> dict[str, Any]:
-    """The frameworks of one configuration: samples/s of each round, start-up and loss."""
-    workers = []
-    try:
-        for name in config.frameworks:
-            size = 2048 // config.scale
-            workers.append(Worker(name, Job((size,), "relu", 1, 1, "sgd", 0.0) if "matmul" in name else job))
-        workers = [worker for worker in workers if worker.startup]
-        speeds: dict[str, list[float]] = {}
-        for turn in range(config.rounds):
-            for worker in workers[turn % len(workers) :] + workers[: turn % len(workers)]:
-                time.sleep(0.05)  # the threads of the one before go to sleep
-                epochs = math.ceil(config.seconds / worker.epoch)
-                done, amount = worker.train(epochs), epochs * worker.job.examples
-                speeds.setdefault(worker.name, []).append(amount / done["seconds"])
-                if "seconds_of_history" in done:
-                    within = f"{worker.name}, its epochs"
-                    speeds.setdefault(within, []).append(amount / done["seconds_of_history"])
-    finally:
-        for worker in workers:
-            worker.close()
-    peak = peak_of(speeds, 2048 // config.scale)
-    rows = {
-        name: {
-            "samples_per_second": summary(speed),
-            "ratio": summary(np.divide(speeds["jaxbp.fit"], speed)),
-            "share_of_peak": summary(np.array(speed) * job.flops / peak) if peak is not None else None,
-        }
-        for name, speed in speeds.items()
-        if "matmul" not in name
+    """The frameworks of one configuration: samples/s, ratios, share of the peak, start-up and loss."""
+    side = 2048 // config.scale
+    product = Job((side,), "relu", 1, 1, "sgd", 0.0)
+    # With SGD there is no optimiser's arithmetic to choose.
+    names = [name for name in config.frameworks if not (job.optimizer == "sgd" and name.endswith("optax"))]
+    with workers_for((name, product if "matmul" in name else job) for name in names) as workers:
+        speeds = take_turns(workers, config.rounds, config.seconds)
+    trained = {
+        worker.name: (worker, by_clock)
+        for worker, by_clock in zip(workers, speeds, strict=True)
+        if worker.job is job
     }
-    for worker in workers:
-        if worker.name in rows:
-            rows[worker.name] |= {"startup": worker.startup, "loss": worker.loss}
-    return {"peak": {} if peak is None else summary(peak), "rows": rows}
-
-
-def peak_of(speeds: dict[str, list[float]], size: int) -> np.ndarray | None:
-    """FLOP/s of the products of each round, the faster of the two libraries."""
-    products = [2 * size**3 * np.array(speed) for name, speed in speeds.items() if "matmul" in name]
-    return np.max(products, 0) if products else None
-
-
-def summary(values: Sequence[float]) -> dict[str, float]:
-    return {
-        "median": float(statistics.median(values)),
-        "least": float(min(values)),
-        "most": float(max(values)),
-    }
+    peak = (
+        2
+        * side**3
+        * np.max(
+            [
+                by_clock["seconds"]
+                for worker, by_clock in zip(workers, speeds, strict=True)
+                if worker.job is product
+            ],
+            axis=0,
+            initial=0,
+        )
+    )
+    ours = np.array(trained["jaxbp.fit"][1]["seconds"])
+    rows: dict[str, Any] = {}
+    for name, (worker, by_clock) in trained.items():
+        for clock, speed in by_clock.items():
+            rows[name if clock == "seconds" else f"{name}, its epochs"] = {
+                "samples_per_second": summary(speed),
+                "ratio": summary(ours / speed),
+                "share_of_peak": summary(np.array(speed) * job.flops / peak),
+            }
+        rows[name] |= {"startup": worker.startup, "loss": worker.loss}
+    return {"peak": summary(peak), "rows": rows}
 
 
 COLUMNS = ("1000 samples/s", "fit is faster by", "% of peak", "compile, s", "first result, s", "loss")
@@ -158,24 +102,19 @@ COLUMNS = ("1000 samples/s", "fit is faster by", "% of peak", "compile, s", "fir
 
 def show(title: str, measured: dict[str, Any]) -> None:
     """One line for each framework: medians, with the range of the rounds."""
-
-    def text(row: dict[str, float] | None, form: str, unit: float = 1.0) -> str:
-        if row is None:
-            return ""
-        median, least, most = (format(row[k] / unit, form) for k in ("median", "least", "most"))
-        return f"{median} ({least} to {most})"
-
-    peak = measured["peak"] and f", peak {text(measured['peak'], '.0f', 1e9)} GFLOP/s"
-    print(f"\n{title}{peak}\n{'':<23}" + "".join(f"{name:>22}" for name in COLUMNS))
+    print(f"\n{title}, peak {text(measured['peak'], '.0f', 1e9)} GFLOP/s")
+    print(f"{'':<23}" + "".join(f"{name:>23}" for name in COLUMNS))
     for name, row in measured["rows"].items():
-        cells = (
+        cells = [
             text(row["samples_per_second"], ".1f", 1e3),
             text(row["ratio"], ".2f"),
             text(row["share_of_peak"], ".0f", 0.01),
-            *(f"{row['startup'][k]:.2f}" if "startup" in row else "" for k in ("compile", "first_result")),
-            f"{row['loss']:.4f}" if "loss" in row else "",
-        )
-        print(f"{name:<23}" + "".join(f"{cell:>22}" for cell in cells), flush=True)
+        ]
+        if "loss" in row:
+            cells += [f"{row['startup'][k]:.2f}" for k in ("compile", "first_result")] + [
+                f"{row['loss']:.4f}"
+            ]
+        print(f"{name:<23}" + "".join(f"{cell:>23}" for cell in cells), flush=True)
 
 
 def draw(result: dict[str, Any]) -> Any:
@@ -200,12 +139,10 @@ def main(config: Config = Config()) -> dict[str, Any]:
     result = {}
     for optimizer in config.optimizers:
         for name in config.configs:
-            (d, *hidden, C), activation, batch, examples = SHAPES[name]
-            sizes = (d, *(h // config.scale for h in hidden), C)
-            job = Job(sizes, activation, batch, examples // config.scale, optimizer, RATES[optimizer])
-            title = f"{name}, {optimizer}"
-            result[title] = measure(job, config)
-            show(f"{title}: {'-'.join(map(str, sizes))} {activation}, batch {batch}", result[title])
+            job = job_of(name, optimizer, config.scale)
+            result[f"{name}, {optimizer}"] = measured = measure(job, config)
+            shape = "-".join(map(str, job.sizes))
+            show(f"{name}, {optimizer}: {shape} {job.activation}, batch {job.batch}", measured)
     return save(config, result, draw(result))
 
 

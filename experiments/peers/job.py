@@ -1,7 +1,8 @@
 """What every framework is given: the shape of the network, the data, and where the parameters start."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 
@@ -18,14 +19,15 @@ class Job:
     rate: float
     seed: int = 0
 
-    def data(self, examples: int | None = None) -> tuple[np.ndarray, np.ndarray]:
-        """x in [0, 1], a faint picture of its class under noise; y the classes."""
+    def data(self) -> tuple[np.ndarray, np.ndarray]:
+        """x in [-1/2, 1/2], a faint picture of its class under noise; y the classes."""
         rng = np.random.default_rng(self.seed)
         pictures = rng.random((self.sizes[-1], self.sizes[0]), dtype=np.float32)
-        y = rng.integers(self.sizes[-1], size=examples or self.examples).astype(np.int32)
+        y = rng.integers(self.sizes[-1], size=self.examples).astype(np.int32)
         x = rng.random((len(y), self.sizes[0]), dtype=np.float32)
         x *= 0.9
         x += 0.1 * pictures[y]
+        x -= 0.5
         return x, y
 
     def params(self) -> list[tuple[np.ndarray, np.ndarray]]:
@@ -36,7 +38,7 @@ class Job:
             for i, o in zip(self.sizes, self.sizes[1:], strict=False)
         ]
 
-    def orders(self) -> "Any":
+    def orders(self) -> Iterator[np.ndarray]:
         """A generator of random orders, the rows being batches of indices, one an epoch."""
         rng = np.random.default_rng(self.seed + 2)
         while True:

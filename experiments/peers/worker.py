@@ -14,7 +14,8 @@ from experiments.peers.job import Job
 
 FRAMEWORKS = {
     "jaxbp.fit": ("with_jax", "fit"),
-    "raw JAX, one scan": ("with_jax", "raw"),
+    "raw JAX": ("with_jax", "raw"),
+    "raw JAX, optax": ("with_jax", "raw_with_optax"),
     "raw JAX, per step": ("with_jax", "per_step"),
     "NumPy": ("with_numpy", "numpy"),
     "Keras on JAX": ("with_jax", "keras_on_jax"),
