@@ -148,7 +148,7 @@ class Checkpoints:
         Raises:
             ValueError: it is damaged, or has other leaves than ``like``.
         """
-        meta: dict[str, Any] = next((meta for _, _, meta, _ in self._manifests()), {})
+        meta: dict[str, Any] = next((meta for _, _, meta, _ in self._manifests(self._held())), {})
         if not (best := meta.get("best")):
             return None
         engine, path = _ENGINES[self.engine], self._path(best["epoch"])
@@ -168,9 +168,11 @@ class Checkpoints:
         paths = Path(self.folder).glob("epoch_*")
         return sorted(((int(m[1]), path) for path in paths if (m := name.fullmatch(path.name))), reverse=True)
 
-    def _manifests(self) -> Iterator[tuple[int, Path, dict[str, Any], dict[str, Leaf]]]:
+    def _manifests(
+        self, held: list[tuple[int, Path]]
+    ) -> Iterator[tuple[int, Path, dict[str, Any], dict[str, Leaf]]]:
         """Epoch, path, meta and leaves of each checkpoint, the newest first; damaged ones are passed over."""
-        for epoch, path in self._held():
+        for epoch, path in held:
             try:
                 yield epoch, path, *_ENGINES[self.engine].read_manifest(path)
             except ValueError as error:
@@ -178,7 +180,8 @@ class Checkpoints:
 
     def _newest(self, like: Any, config: dict[str, Any] | None) -> tuple[Any, dict[str, Any]] | None:
         """What `latest` gives, in one process."""
-        for _, path, meta, leaves in self._manifests():
+        held = self._held()
+        for _, path, meta, leaves in self._manifests(held):
             if config is not None:
                 self._assert_config(path, meta.get("config"), config)
             match(leaves, like, f"restore({path.name})")
@@ -190,14 +193,14 @@ class Checkpoints:
             if changed := "; ".join(differences(meta["environment"], environment())):
                 warnings.warn(f"{path.name} was written elsewhere, bits may differ: {changed}", stacklevel=3)
             return tree, meta
-        if held := self._held():
+        if held:
             names = ", ".join(path.name for _, path in held)
             raise ValueError(message(self._where(), "a whole checkpoint", f"only damaged ones: {names}"))
         return None
 
     def _before(self, epoch: int, config: Any) -> dict[str, Any]:
         """The meta of the newest checkpoint, which must be of an epoch before this and of the same config."""
-        for held, path, meta, _ in self._manifests():
+        for held, path, meta, _ in self._manifests(self._held()):
             if held >= epoch:
                 try:
                     _ENGINES[self.engine].verify(path)
