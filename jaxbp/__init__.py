@@ -42,6 +42,7 @@ from jaxbp.losses import squared_error as squared_error
 from jaxbp.trace import Backprop as Backprop
 from jaxbp.trace import Deltas as Deltas
 from jaxbp.trace import Trace as Trace
+from jaxbp.train import Checkpoints as Checkpoints
 from jaxbp.train import DivergenceError as DivergenceError
 from jaxbp.train import EarlyStopping as EarlyStopping
 from jaxbp.train import fit as fit

@@ -14,6 +14,7 @@ from jax.sharding import Mesh
 
 from jaxbp import errors
 from jaxbp.data import Dataset, assert_batch_size, assert_data
+from jaxbp.train.folder import Checkpoints
 from jaxbp.train.layout import Layout
 from jaxbp.train.loop import Data, Evaluate, GradFn, State
 from jaxbp.train.progress import Record, progress
@@ -37,6 +38,7 @@ def fit(
     callbacks: Sequence[Callable[[Record], None]] = (),
     opt_state: Any = None,
     mesh: Mesh | None = None,
+    checkpoints: Checkpoints | None = None,
     progress_bar: bool = True,
 ) -> Result:
     """Mini-batch training: in each iteration, params += optimizer(grad of the loss of one batch).
@@ -71,6 +73,9 @@ def fit(
             axis "model" the parameters (see `Layout`). With one process the batches are those of one
             device; with many, each gives its own examples, the same number, and everything else alike, and
             ``batch_size`` is that of all together.
+        checkpoints: where to keep the run, see `Checkpoints`. A run that finds one in the folder goes on from
+            it, bit for bit on the same devices: after an interruption, give the same command again. SIGTERM
+            then ends a run as Ctrl-C does, and the last epoch is always kept.
         progress_bar: show the epochs as they pass.
 
     Returns:
@@ -79,6 +84,7 @@ def fit(
 
     Raises:
         ValueError, TypeError: for data that cannot be trained on (see `jaxbp.data.assert_data`).
+        ValueError: for checkpoints of a run with another batch_size, key, number of examples or parameters.
         ValueError: for a batch_size or epochs out of range, ``validation`` without ``evaluate`` or the
             reverse, or a monitor that is no column of the history.
         TypeError: for a grad_fn that does not return a scalar loss and a tree like params.
@@ -110,16 +116,22 @@ def fit(
         hint = "e.g. evaluate=jaxbp.make_evaluate(net.apply, loss)"
         raise ValueError(errors.message("fit", "validation and evaluate together", f"only {given}", hint))
 
-    with progress(epochs, progress_bar) as show, _ctrl_c() as interrupted:
+    with progress(epochs, progress_bar) as show, _asked_to_stop(checkpoints) as interrupted:
         show("compiling")
         state = layout.state(_start(params, optimizer, opt_state, key), optimizer)
+        best = Best(early_stopping)
+        rows: list[Record] = []
+        config = _config(batch_size, N, key, early_stopping)
+        if checkpoints and (found := checkpoints.latest(_kept(state, best), config=config)):
+            (state, best.params), meta = found
+            best.value, best.epoch = meta["best_value"], meta["best_epoch"]
+            rows = meta["rows"]
+            show(f"going on after epoch {len(rows)}")
         engine = Resident(
             grad_fn, optimizer, evaluate, batch_size, epochs, key, train, held_out, layout, state
         )
         show(f"compiled in {engine.compile_seconds:.1f} s, training")
 
-        rows: list[Record] = []
-        best = Best(early_stopping)
         stopped: Stopped = "finished"
         bad = None
         one_by_one = bool(callbacks) or early_stopping is not None
@@ -127,7 +139,10 @@ def fit(
             if interrupted():
                 stopped = "interrupted"
                 break
-            ran = engine.run(state, len(rows) + 1, 1 if one_by_one else epochs - len(rows))
+            left = epochs - len(rows)
+            if checkpoints:
+                left = min(left, checkpoints.every - len(rows) % checkpoints.every)
+            ran = engine.run(state, len(rows) + 1, 1 if one_by_one else left)
             state, bad = ran.state, ran.bad
             for e, losses in enumerate(ran.losses):
                 row = {"epoch": len(rows) + 1, "seconds": ran.seconds, "loss": _mean(losses, batch_size, N)}
@@ -141,6 +156,11 @@ def fit(
                 callback(rows[-1] | {"params": state.params})
             if best.gave_up(len(rows)):
                 stopped = "early"
+            last = len(rows) == epochs or stopped != "finished" or interrupted()
+            if checkpoints and (last or checkpoints.due(len(rows))):
+                meta = {"config": config, "rows": rows, "best_value": best.value, "best_epoch": best.epoch}
+                value = rows[-1][checkpoints.monitor] if checkpoints.monitor else None
+                checkpoints.save(len(rows), _kept(state, best), meta, value)
 
     history = {
         name: np.array([row[name] for row in rows])
@@ -175,6 +195,20 @@ def _start(params: Params, optimizer: optax.GradientTransformation, opt_state: A
     return State(params, own(opt_state), own(key), jnp.int32(0))
 
 
+def _kept(state: State, best: Best) -> tuple[State, Params]:
+    """The arrays of a checkpoint."""
+    if best.stopping is None:
+        return state, None
+    return state, state.params if best.params is None else best.params
+
+
+def _config(batch_size: int, N: int, key: Random, early_stopping: EarlyStopping | None) -> dict[str, Any]:
+    """What must not change between the parts of one run; more epochs may be asked for."""
+    numbers = np.asarray(jax.random.key_data(key)).tolist()
+    stopping = None if early_stopping is None else early_stopping._asdict()
+    return {"batch_size": batch_size, "examples": N, "key": numbers, "early_stopping": stopping}
+
+
 def _num_classes(grad_fn: GradFn, params: Params, data: Data | Dataset) -> int | None:
     """C where the network tells it, through `jaxbp.value_and_grad`, or else the data set."""
     known = data.num_classes if isinstance(data, Dataset) else None
@@ -198,21 +232,25 @@ def _mean(losses: np.ndarray, batch_size: int, N: int) -> float:
 
 
 @contextmanager
-def _ctrl_c() -> Iterator[Callable[[], bool]]:
-    """Whether Ctrl-C was pressed: the first is only noted, so that no state is lost; the second raises."""
-    pressed = threading.Event()
+def _asked_to_stop(checkpoints: Checkpoints | None) -> Iterator[Callable[[], bool]]:
+    """Whether Ctrl-C was pressed: the first is only noted, so that no state is lost; the second raises.
+
+    With checkpoints SIGTERM counts as well: a cluster sends it before it takes a machine away.
+    """
+    asked = threading.Event()
     if threading.current_thread() is not threading.main_thread():
-        yield pressed.is_set  # signals reach the main thread alone
+        yield asked.is_set  # signals reach the main thread alone
         return
-    before = signal.getsignal(signal.SIGINT)
 
     def note(number: int, frame: Any) -> None:
-        if pressed.is_set():
+        if asked.is_set():
             raise KeyboardInterrupt
-        pressed.set()
+        asked.set()
 
-    signal.signal(signal.SIGINT, note)
+    numbers = [signal.SIGINT, *[signal.SIGTERM] * (checkpoints is not None)]
+    before = {number: signal.signal(number, note) for number in numbers}
     try:
-        yield pressed.is_set
+        yield asked.is_set
     finally:
-        signal.signal(signal.SIGINT, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
