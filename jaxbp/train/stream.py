@@ -32,7 +32,7 @@ _CHUNK = 2**26  # bytes at most: the first chunk of an epoch is waited for
 
 
 class Chunk(NamedTuple):
-    """Batches of one size: the rows of their examples, (k, size), of which those from ``first`` on are new."""
+    """Batches of one size: the rows of their examples, (k, size), new from ``first`` on."""
 
     rows: np.ndarray
     first: int

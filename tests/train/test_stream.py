@@ -43,7 +43,7 @@ def both(dtype, budget, **options):
 def test_it_is_the_resident_run(batch_size):
     stream, resident = both("float32", BUDGET, batch_size=batch_size)
     close(stream, resident, 1e-6)
-    assert (0 < stream.history["waited"]).all() and (stream.history["waited"] < 1).all()
+    assert ((stream.history["waited"] > 0) & (stream.history["waited"] < 1)).all()
     assert "waited" not in resident.history
 
 
@@ -62,7 +62,8 @@ def test_the_chunks_hold_every_batch_once_and_have_one_shape():
         parts = chunks(order, batch_size, most)
         assert np.concatenate([rows[first:].ravel() for rows, first in parts]).tolist() == order.tolist()
         full = [rows.shape for rows, _ in parts if rows.shape[1] == batch_size]
-        assert len(set(full)) == 1 and full[0][0] <= most
+        assert len(set(full)) == 1
+        assert full[0][0] <= most
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
@@ -145,7 +146,8 @@ def test_an_error_of_the_thread_surfaces_and_the_thread_ends(monkeypatch):
     monkeypatch.setattr(Layout, "gather", fails)
     with pytest.raises(OSError, match="the file is gone"):
         run(batch_size=4, epochs=20, memory_budget=BUDGET)
-    assert calls[-1] is not threading.main_thread() and not calls[-1].is_alive()
+    assert calls[-1] is not threading.main_thread()
+    assert not calls[-1].is_alive()
 
 
 def test_a_budget_below_one_batch_is_refused():
