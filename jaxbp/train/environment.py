@@ -11,8 +11,6 @@ import jax
 import numpy as np
 import optax
 
-import jaxbp
-
 
 def environment() -> dict[str, Any]:
     """Versions, devices and settings that can change the last bits of a result, as JSON holds them.
@@ -26,7 +24,7 @@ def environment() -> dict[str, Any]:
         (True, False, 1)
     """
     return {
-        "jaxbp": jaxbp.__version__,
+        "jaxbp": version("jaxbp"),
         "jax": jax.__version__,
         "jaxlib": version("jaxlib"),
         "numpy": np.__version__,

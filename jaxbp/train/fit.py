@@ -20,6 +20,7 @@ from jaxbp.train.loop import Data, Evaluate, GradFn, State
 from jaxbp.train.progress import Record, progress
 from jaxbp.train.resident import Resident
 from jaxbp.train.result import Best, DivergenceError, EarlyStopping, Result, Stopped
+from jaxbp.train.stream import Stream
 from jaxbp.typing import Params, Random
 
 
@@ -39,6 +40,7 @@ def fit(
     opt_state: Any = None,
     mesh: Mesh | None = None,
     checkpoints: Checkpoints | None = None,
+    memory_budget: int | None = None,
     progress_bar: bool = True,
 ) -> Result:
     """Mini-batch training: in each iteration, params += optimizer(grad of the loss of one batch).
@@ -76,6 +78,10 @@ def fit(
         checkpoints: where to keep the run, see `Checkpoints`. A run that finds one in the folder goes on from
             it, bit for bit on the same devices: after an interruption, give the same command again. SIGTERM
             then ends a run as Ctrl-C does, and the last epoch is always kept.
+        memory_budget: the bytes that x and y may take. Data that are larger, such as a memory map
+            ``np.load(file, mmap_mode="r")``, stream through in chunks, the next one gathered while the
+            device trains on this one; the batches are the same. On top come, for each example, 12 bytes
+            for its place in the order, and the validation data. None keeps all data on the device.
         progress_bar: show the epochs as they pass.
 
     Returns:
@@ -87,6 +93,7 @@ def fit(
         ValueError: for checkpoints of a run with another batch_size, key, number of examples or parameters.
         ValueError: for a batch_size or epochs out of range, ``validation`` without ``evaluate`` or the
             reverse, or a monitor that is no column of the history.
+        ValueError: for a memory_budget that not even single batches fit in.
         TypeError: for a grad_fn that does not return a scalar loss and a tree like params.
         DivergenceError: a FloatingPointError, when the loss or the gradient stops being finite. It names the
             epoch and the iteration, and its ``result`` has the parameters from before it.
@@ -103,7 +110,9 @@ def fit(
 
     Source: the lecture, "batch, mini-batch, iterative training" and "iteration, epoch".
     """
-    train = _checked(data, _num_classes(grad_fn, params, data), "data")
+    engine: Stream | Resident
+    streams = memory_budget is not None and _bytes(data) > memory_budget
+    train = _checked(data, _num_classes(grad_fn, params, data), "data", narrow=not streams)
     held_out = None if validation is None else _checked(validation, train.num_classes, "validation")
     layout = Layout.over(mesh)
     N = len(train) * layout.processes
@@ -127,9 +136,14 @@ def fit(
             best.value, best.epoch = meta["best_value"], meta["best_epoch"]
             rows = meta["rows"]
             show(f"going on after epoch {len(rows)}")
-        engine = Resident(
-            grad_fn, optimizer, evaluate, batch_size, epochs, key, train, held_out, layout, state
-        )
+        if memory_budget is not None and streams:
+            engine = Stream(
+                grad_fn, optimizer, evaluate, batch_size, memory_budget, key, train, held_out, layout, state
+            )
+        else:
+            engine = Resident(
+                grad_fn, optimizer, evaluate, batch_size, epochs, key, train, held_out, layout, state
+            )
         show(f"compiled in {engine.compile_seconds:.1f} s, training")
 
         stopped: Stopped = "finished"
@@ -146,6 +160,7 @@ def fit(
             state, bad = ran.state, ran.bad
             for e, losses in enumerate(ran.losses):
                 row = {"epoch": len(rows) + 1, "seconds": ran.seconds, "loss": _mean(losses, batch_size, N)}
+                row |= {} if ran.waited is None else {"waited": ran.waited}
                 rows.append(row | {f"val_{name}": values[e].item() for name, values in ran.metrics.items()})
                 show(rows[-1])
             if bad is not None:
@@ -219,9 +234,14 @@ def _num_classes(grad_fn: GradFn, params: Params, data: Data | Dataset) -> int |
     return grad_fn.num_classes(params, held) or known
 
 
-def _checked(data: Data | Dataset, num_classes: int | None, where: str) -> Dataset:
+def _bytes(data: Data | Dataset) -> int:
     x, y = (data.x, data.y) if isinstance(data, Dataset) else data
-    return assert_data(x, y, num_classes=num_classes, where=where)
+    return np.asarray(x).nbytes + (0 if y is x else np.asarray(y).nbytes)
+
+
+def _checked(data: Data | Dataset, num_classes: int | None, where: str, narrow: bool = True) -> Dataset:
+    x, y = (data.x, data.y) if isinstance(data, Dataset) else data
+    return assert_data(x, y, num_classes=num_classes, narrow=narrow, where=where)
 
 
 def _mean(losses: np.ndarray, batch_size: int, N: int) -> float:

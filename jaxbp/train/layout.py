@@ -125,6 +125,19 @@ class Layout:
         batches = np.concatenate([order[:full].reshape(-1, part) for order in orders], axis=1)
         return np.concatenate([batches.ravel(), *(order[full:] for order in orders)])
 
+    def gather(self, array: np.ndarray, rows: np.ndarray, dtype: np.dtype) -> Array:
+        """The batches of these rows (k, batch), taken on the host; each device gets its part of each."""
+
+        def local(index: Any = ...) -> np.ndarray:
+            return np.take(array, rows[index], axis=0).astype(dtype, copy=False)
+
+        if self.mesh is None:
+            return jnp.asarray(local())
+        cut = rows.shape[1] % self.shards == 0
+        sharding = NamedSharding(self.mesh, P(None, DATA if cut else None))  # type: ignore[no-untyped-call]
+        shape = (*rows.shape, *array.shape[1:])
+        return jax.make_array_from_callback(shape, sharding, lambda index: local((index or ())[:2]))
+
     @property
     def everywhere(self) -> NamedSharding | None:
         """The sharding of what every device holds whole, the same in every process."""

@@ -148,16 +148,37 @@ def make_epochs(
     return epochs
 
 
-def make_locate(
-    step: Step, batch_size: int, take: Take
-) -> Callable[[State, Array, Data], tuple[State, Array, Array]]:
-    """(state, order, data) -> (state, losses, first bad iteration or -1): an epoch, looked at step by step.
+def make_chunk(
+    step: Callable[[Carry, Array, Array], tuple[Carry, Scalar]],
+) -> Callable[[Carry, Array, Array, Array], tuple[Carry, Array]]:
+    """Batches that are at hand: (state, first, x, y) -> (state, losses), x and y of shape (k, batch, ...).
+
+    The iterations are those of the batches ``first`` to k; losses is (k,), with 0 before ``first``.
+    """
+
+    def chunk(state: Carry, first: Array, x: Array, y: Array) -> tuple[Carry, Array]:
+        def body(i: Array, carry: tuple[Carry, Array]) -> tuple[Carry, Array]:
+            state, losses = carry
+            state, loss = step(state, x[i], y[i])
+            return state, losses.at[i].set(loss)
+
+        _, loss = jax.eval_shape(step, state, x[0], y[0])
+        return jax.lax.fori_loop(first, len(x), body, (state, jnp.zeros(len(x), loss.dtype)))
+
+    return chunk
+
+
+Watched = tuple[State, Array]  # and the number of the first bad iteration, or -1
+
+
+def make_watched(step: Step) -> Callable[[Watched, Array, Array], tuple[Watched, Scalar]]:
+    """The step that looks at what it did.
 
     An iteration is bad if its loss or the parameters it leaves are not finite. From there on nothing is
     updated any more, so that the state is the one before it.
     """
 
-    def watched(carry: tuple[State, Array], x: Array, y: Array) -> tuple[tuple[State, Array], Scalar]:
+    def watched(carry: Watched, x: Array, y: Array) -> tuple[Watched, Scalar]:
         before, bad = carry
         after, loss = step(before, x, y)
         finite = all_finite((loss, after.params))
@@ -165,10 +186,18 @@ def make_locate(
         state = jax.tree.map(lambda new, old: jnp.where(go, new, old), after, before)
         return (state, jnp.where(finite | (bad >= 0), bad, before.step)), loss
 
+    return watched
+
+
+def make_locate(
+    step: Step, batch_size: int, take: Take
+) -> Callable[[State, Array, Data], tuple[State, Array, Array]]:
+    """(state, order, data) -> (state, losses, first bad iteration or -1): a watched epoch."""
+    epoch = make_epoch(make_watched(step), batch_size, take)
+
     def locate(state: State, order: Array, data: Data) -> tuple[State, Array, Array]:
         first = state.step
         (state, bad), losses = epoch((state, jnp.full_like(first, -1)), order, data)
         return state, losses, jnp.where(bad < 0, bad, bad - first)
 
-    epoch = make_epoch(watched, batch_size, take)
     return locate

@@ -25,6 +25,7 @@ class Ran(NamedTuple):
         metrics: of each epoch, (epochs,).
         seconds: of each epoch, its share of what they took together.
         bad: None, or the losses of the next epoch and its first iteration that was not finite.
+        waited: of a stream, the share of the seconds that passed waiting for data.
     """
 
     state: State
@@ -32,6 +33,7 @@ class Ran(NamedTuple):
     metrics: dict[str, np.ndarray]
     seconds: float
     bad: tuple[np.ndarray, int] | None = None
+    waited: float | None = None
 
 
 class Resident:
