@@ -2,10 +2,10 @@
 
 import signal
 import socket
-import socket
 import subprocess
 import sys
 import time
+from contextlib import ExitStack
 
 import jax
 import numpy as np
@@ -259,8 +259,8 @@ def state(epoch):
         return jax.make_array_from_callback(array.shape, sharding, lambda index: array[index])
     W = laid(np.arange(8, dtype=np.float32) + epoch, split)
     b = laid(np.full(3, epoch, jnp.bfloat16), same)
-    return {"net": [{"b": b, "W/1": W}], "key": jax.device_put(jax.random.key(epoch), same),
-            "host": np.arange(3) * epoch, "eta": 0.5, "none": None, "epoch": epoch}
+    key = jax.random.wrap_key_data(laid(np.array([0, epoch], np.uint32), same))
+    return {"net": [{"b": b, "W/1": W}], "key": key, "host": np.arange(3) * epoch, "eta": 0.5, "none": None, "epoch": epoch}
 
 def assert_same(tree, expected):
     assert jax.tree.structure(tree) == jax.tree.structure(expected)
@@ -282,21 +282,24 @@ def refused(error, call, *args):
 def whole(epoch):  # what any process can read
     return {**state(epoch), "net": [state(epoch)["net"][0]["b"]]}
 
+checkpoints_of = {}
 for engine, make in (("npz", whole if n > 1 else state), ("orbax", state)):
     checkpoints = Checkpoints(folder / engine, keep=2, monitor="val_loss", engine=engine)
+    checkpoints_of[engine] = checkpoints
     for epoch, loss in enumerate([0.3, 0.1, 0.2, 0.4], 1):
         checkpoints.save(epoch, make(epoch), {"config": {"eta": 0.1}}, loss)
     tree, meta = checkpoints.latest(make(0), config={"eta": 0.1})
     assert_same(tree, make(4))
     assert (meta["epoch"], meta["best"]["epoch"], meta["environment"]["process_count"]) == (4, 2, n)
     assert_same(checkpoints.best(make(0))[0], make(2))
-    assert "eta was 0.1, is 0.2" in refused(ValueError, lambda: checkpoints.latest(make(0), config={"eta": 0.2}))
+    said = refused(ValueError, lambda: checkpoints.latest(make(0), config={"eta": 0.2}))
+    assert "eta was 0.1, is 0.2" in said
     other = make(0) | {"host": np.zeros(4, int)}
     assert "got ['host'] int64 (3,)" in refused(ValueError, checkpoints.latest, other)
 if n > 1:
-    assert 'engine="orbax"' in refused(ValueError, Checkpoints(folder / "npz").save, 5, state(5))
+    assert 'engine="orbax"' in refused(ValueError, checkpoints_of["npz"].save, 5, state(5), meta, 0.5)
     alone = Checkpoints(folder / "npz" if i == 0 else folder / "elsewhere")
-    assert "epochs [4, 0] in processes 0 to 1" in refused(ValueError, alone.latest, whole(0))
+    assert "got epochs [4, 0] as the newest in processes 0 to 1" in refused(ValueError, alone.latest, whole(0))
 else:
     refused(FileExistsError, checkpoints.save, 4, state(4))
     for file in (folder / "orbax" / "epoch_000004" / "tree").rglob("*"):
@@ -319,10 +322,12 @@ def test_arrays_over_four_devices_of_one_and_two_processes(tmp_path, n):
         port = str(free.getsockname()[1])
     commands = [[sys.executable, "-c", SPREAD, tmp_path, str(n), str(i), port] for i in range(n)]
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
-    runs = [subprocess.Popen(command, **pipes) for command in commands]
-    for run in runs:
-        said, _ = run.communicate(timeout=120)
-        assert said.endswith("done\n"), said
+    with ExitStack() as stack:
+        runs = [stack.enter_context(subprocess.Popen(command, **pipes)) for command in commands]
+        for run in runs:  # one that fails leaves the other waiting
+            stack.callback(run.kill)
+        said = [run.communicate(timeout=100)[0] for run in runs]
+    assert all(text.endswith("done\n") for text in said), "\n".join(said)
     assert sorted(path.name for path in (tmp_path / "orbax").iterdir()) == [
         f"epoch_00000{i}" for i in (2, 3, 4)
     ]
