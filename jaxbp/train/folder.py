@@ -134,13 +134,23 @@ class Checkpoints:
         Raises:
             ValueError: another config, other leaves than ``like``, or checkpoints none of which is whole.
         """
-        found = self._newest(like, config)
-        if jax.process_count() > 1:
-            epochs = multihost_utils.process_allgather(np.int32(found[1]["epoch"] if found else 0))
-            if len(set(epochs.tolist())) > 1:
-                got = f"epochs {epochs.tolist()} in processes 0 to {len(epochs) - 1}"
-                raise ValueError(message(self._where(), "one folder that all processes share", got))
-        return found
+        held = self._shared()
+        for _, path, meta, leaves in self._manifests(held):
+            if config is not None:
+                self._assert_config(path, meta.get("config"), config)
+            match(leaves, like, f"restore({path.name})")
+            try:
+                tree = _ENGINES[self.engine].load(path, leaves, like)
+            except ValueError as error:
+                _warn_damaged(path, error)
+                continue
+            if changed := "; ".join(differences(meta["environment"], environment())):
+                warnings.warn(f"{path.name} was written elsewhere, bits may differ: {changed}", stacklevel=3)
+            return tree, meta
+        if held:
+            names = ", ".join(path.name for _, path in held)
+            raise ValueError(message(self._where(), "a whole checkpoint", f"only damaged ones: {names}"))
+        return None
 
     def best(self, like: Any) -> tuple[Any, dict[str, Any]] | None:
         """The tree and meta of the best checkpoint by ``monitor``; None where there is none.
@@ -148,7 +158,7 @@ class Checkpoints:
         Raises:
             ValueError: it is damaged, or has other leaves than ``like``.
         """
-        meta: dict[str, Any] = next((meta for _, _, meta, _ in self._manifests(self._held())), {})
+        meta: dict[str, Any] = next((meta for _, _, meta, _ in self._manifests(self._shared())), {})
         if not (best := meta.get("best")):
             return None
         engine, path = _ENGINES[self.engine], self._path(best["epoch"])
@@ -178,25 +188,17 @@ class Checkpoints:
             except ValueError as error:
                 _warn_damaged(path, error)
 
-    def _newest(self, like: Any, config: dict[str, Any] | None) -> tuple[Any, dict[str, Any]] | None:
-        """What `latest` gives, in one process."""
+    def _shared(self) -> list[tuple[int, Path]]:
+        """The epochs in the folder, which all processes of the run must see."""
+        if jax.process_count() == 1:
+            return self._held()
+        multihost_utils.sync_global_devices("Checkpoints")  # process 0 may still have been writing
         held = self._held()
-        for _, path, meta, leaves in self._manifests(held):
-            if config is not None:
-                self._assert_config(path, meta.get("config"), config)
-            match(leaves, like, f"restore({path.name})")
-            try:
-                tree = _ENGINES[self.engine].load(path, leaves, like)
-            except ValueError as error:
-                _warn_damaged(path, error)
-                continue
-            if changed := "; ".join(differences(meta["environment"], environment())):
-                warnings.warn(f"{path.name} was written elsewhere, bits may differ: {changed}", stacklevel=3)
-            return tree, meta
-        if held:
-            names = ", ".join(path.name for _, path in held)
-            raise ValueError(message(self._where(), "a whole checkpoint", f"only damaged ones: {names}"))
-        return None
+        newest = multihost_utils.process_allgather(np.int32(held[0][0] if held else 0)).tolist()
+        if len(set(newest)) > 1:
+            got = f"epochs {newest} as the newest in processes 0 to {len(newest) - 1}"
+            raise ValueError(message(self._where(), "one folder that all processes share", got))
+        return held
 
     def _before(self, epoch: int, config: Any) -> dict[str, Any]:
         """The meta of the newest checkpoint, which must be of an epoch before this and of the same config."""

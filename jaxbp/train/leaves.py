@@ -115,15 +115,22 @@ def _as(leaf: Any, array: np.ndarray | jax.Array | None, stored: Leaf) -> Any:
     extra = stored[1]
     if array is None:
         return complex(*extra) if isinstance(leaf, complex) else extra
-    if is_key(leaf):
-        return jax.device_put(jax.random.wrap_key_data(jnp.asarray(array), impl=extra), sharding(leaf))
+    if is_key(leaf):  # its numbers go first: keys do not go to devices of other processes
+        return jax.random.wrap_key_data(_laid(array, sharding(leaf)), impl=extra)
     if isinstance(leaf, np.generic):
         return array[()]
     if isinstance(leaf, np.ndarray):
         return np.asarray(array).astype(leaf.dtype, copy=False)
     if leaf.weak_type:  # a strong one would promote otherwise, and compile anew
         array = jnp.full(leaf.shape, np.zeros((), leaf.dtype).item()).at[...].set(array)
-    return jax.device_put(array, sharding(leaf))
+    return _laid(array, sharding(leaf))
+
+
+def _laid(array: np.ndarray | jax.Array, place: jax.sharding.Sharding | None) -> jax.Array:
+    """The array where it must lie; each process takes its part, and asks no other."""
+    if place is None or place.is_fully_addressable or isinstance(array, jax.Array):
+        return jax.device_put(array, place)
+    return jax.make_array_from_callback(array.shape, place, lambda index: array[index])
 
 
 def is_key(leaf: Any) -> bool:
