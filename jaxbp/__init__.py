@@ -45,6 +45,7 @@ from jaxbp.trace import Trace as Trace
 from jaxbp.train import Checkpoints as Checkpoints
 from jaxbp.train import DivergenceError as DivergenceError
 from jaxbp.train import EarlyStopping as EarlyStopping
+from jaxbp.train import connect as connect
 from jaxbp.train import fit as fit
 from jaxbp.train import make_evaluate as make_evaluate
 from jaxbp.units import fit_linear_unit as fit_linear_unit

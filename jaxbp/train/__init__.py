@@ -3,6 +3,7 @@
 from jaxbp.train.checkpoint import read_meta as read_meta
 from jaxbp.train.checkpoint import restore as restore
 from jaxbp.train.checkpoint import save as save
+from jaxbp.train.distributed import connect as connect
 from jaxbp.train.evaluate import make_evaluate as make_evaluate
 from jaxbp.train.fit import fit as fit
 from jaxbp.train.folder import Checkpoints as Checkpoints

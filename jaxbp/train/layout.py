@@ -171,6 +171,13 @@ def _sharding(mesh: Mesh, *axes: str) -> NamedSharding:
     return NamedSharding(mesh, P(*axes))  # type: ignore[no-untyped-call]
 
 
+def _put(leaf: Array, sharding: NamedSharding) -> Array:
+    if not jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
+        return jax.device_put(leaf, sharding)
+    data = jax.device_put(jax.random.key_data(leaf), sharding)  # it takes no key to other processes
+    return jax.random.wrap_key_data(data, impl=jax.random.key_impl(leaf))
+
+
 def _of_parameter(mesh: Mesh, leaf: Array) -> NamedSharding:
     given = getattr(leaf, "sharding", None)
     if isinstance(given, NamedSharding) and given.mesh.devices.tolist() == mesh.devices.tolist():
