@@ -4,7 +4,7 @@ import json
 import os
 import platform
 from collections.abc import Iterator
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 import jax
@@ -24,7 +24,7 @@ def environment() -> dict[str, Any]:
         (True, False, 1)
     """
     return {
-        "jaxbp": version("jaxbp"),
+        "jaxbp": _jaxbp(),
         "jax": jax.__version__,
         "jaxlib": version("jaxlib"),
         "numpy": np.__version__,
@@ -59,6 +59,14 @@ def differences(then: Any, now: Any, name: str = "") -> Iterator[str]:
 
 
 _ABSENT = object()
+
+
+def _jaxbp() -> str:
+    """The version of this package; a bare checkout has none."""
+    try:
+        return version("jaxbp")
+    except PackageNotFoundError:
+        return "not installed"
 
 
 def _worded(value: Any) -> str:

@@ -194,7 +194,7 @@ class Checkpoints:
             return self._held()
         multihost_utils.sync_global_devices("Checkpoints")  # process 0 may still have been writing
         held = self._held()
-        newest = multihost_utils.process_allgather(np.int32(held[0][0] if held else 0)).tolist()
+        newest = multihost_utils.process_allgather(np.int32(held[0][0] if held else -1)).tolist()
         if len(set(newest)) > 1:
             got = f"epochs {newest} as the newest in processes 0 to {len(newest) - 1}"
             raise ValueError(message(self._where(), "one folder that all processes share", got))

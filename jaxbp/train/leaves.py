@@ -115,15 +115,17 @@ def _as(leaf: Any, array: np.ndarray | jax.Array | None, stored: Leaf) -> Any:
     extra = stored[1]
     if array is None:
         return complex(*extra) if isinstance(leaf, complex) else extra
+    place = sharding(leaf)
     if is_key(leaf):  # its numbers go first: keys do not go to devices of other processes
-        return jax.random.wrap_key_data(_laid(array, sharding(leaf)), impl=extra)
+        return jax.random.wrap_key_data(_laid(array, place), impl=extra)
     if isinstance(leaf, np.generic):
         return array[()]
     if isinstance(leaf, np.ndarray):
         return np.asarray(array).astype(leaf.dtype, copy=False)
-    if leaf.weak_type:  # a strong one would promote otherwise, and compile anew
+    if leaf.weak_type and (place is None or place.is_fully_addressable):
+        # A strong one would promote otherwise, and compile anew.
         array = jnp.full(leaf.shape, np.zeros((), leaf.dtype).item()).at[...].set(array)
-    return _laid(array, sharding(leaf))
+    return _laid(array, place)
 
 
 def _laid(array: np.ndarray | jax.Array, place: jax.sharding.Sharding | None) -> jax.Array:
