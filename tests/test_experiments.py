@@ -120,3 +120,9 @@ def test_training_memory(experiment, tmp_path):
         assert row["ratio of MiB"] <= 1
         assert row["ratio of MFLOP"] <= 1
     assert has_figure(tmp_path)
+
+
+def test_many_processes_of_one(experiment):
+    result = experiment("40_many_processes", epochs=10)
+    assert (result["processes"], result["devices"]) == (1, 4)
+    assert result["test_accuracy"] > 0.95
