@@ -26,7 +26,7 @@ import numpy as np
 
 from experiments.peers.job import Job
 from experiments.peers.turns import summary, take_turns, text, workers_for
-from experiments.peers.worker import FRAMEWORKS
+from experiments.peers.worker import FRAMEWORKS, PRODUCTS
 from experiments.record import figure, run, save
 
 RATES = {"sgd": 0.1, "adam": 1e-3}
@@ -64,30 +64,15 @@ def measure(job: Job, config: Config) -> dict[str, Any]:
     product = Job((side,), "relu", 1, 1, "sgd", 0.0)
     # With SGD there is no optimiser's arithmetic to choose.
     names = [name for name in config.frameworks if not (job.optimizer == "sgd" and name.endswith("optax"))]
-    with workers_for((name, product if "matmul" in name else job) for name in names) as workers:
-        speeds = take_turns(workers, config.rounds, config.seconds)
-    trained = {
-        worker.name: (worker, by_clock)
-        for worker, by_clock in zip(workers, speeds, strict=True)
-        if worker.job is job
-    }
-    peak = (
-        2
-        * side**3
-        * np.max(
-            [
-                by_clock["seconds"]
-                for worker, by_clock in zip(workers, speeds, strict=True)
-                if worker.job is product
-            ],
-            axis=0,
-            initial=0,
-        )
-    )
+    with workers_for([(name, job) for name in names] + [(name, product) for name in PRODUCTS]) as workers:
+        turns = list(zip(workers, take_turns(workers, config.rounds, config.seconds), strict=True))
+    trained = {worker.name: (worker, speeds) for worker, speeds in turns if worker.job is job}
+    products = [speeds["seconds"] for worker, speeds in turns if worker.job is product]
+    peak = 2 * side**3 * np.max(products, axis=0)
     ours = np.array(trained["jaxbp.fit"][1]["seconds"])
     rows: dict[str, Any] = {}
-    for name, (worker, by_clock) in trained.items():
-        for clock, speed in by_clock.items():
+    for name, (worker, speeds) in trained.items():
+        for clock, speed in speeds.items():
             rows[name if clock == "seconds" else f"{name}, its epochs"] = {
                 "samples_per_second": summary(speed),
                 "ratio": summary(ours / speed),

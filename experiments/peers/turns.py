@@ -3,6 +3,7 @@
 import json
 import math
 import os
+import random
 import statistics
 import subprocess
 import sys
@@ -87,11 +88,12 @@ def workers_for(jobs: Iterable[tuple[str, Job]]) -> Iterator[list[Worker]]:
 def take_turns(workers: list[Worker], rounds: int, seconds: float) -> list[dict[str, list[float]]]:
     """Samples/s of each worker by the clocks it has, one entry a round; a turn lasts at least ``seconds``."""
     speeds: list[dict[str, list[float]]] = [{} for _ in workers]
-    for turn in range(rounds):
-        for i in range(len(workers)):
-            i = (i + turn) % len(workers)
+    shuffle = random.Random(0).sample
+    for _ in range(rounds):
+        # In another order each time, so that nobody always follows the same one.
+        for i in shuffle(range(len(workers)), len(workers)):
             worker = workers[i]
-            time.sleep(0.05)  # the threads of the one before go to sleep
+            time.sleep(0.2)  # OpenBLAS's threads spin for 0.1 s after their work
             epochs = math.ceil(seconds / worker.epoch)
             done = worker.train(epochs)
             for clock in ("seconds", "seconds_of_history"):
