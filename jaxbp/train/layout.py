@@ -147,9 +147,7 @@ class Layout:
         """The state where it belongs."""
         if self.mesh is None:
             return state
-        numbers = jax.random.key_data(state.key)  # keys do not go to devices of other processes
-        placed = jax.device_put(state._replace(key=numbers), self.shardings(state, optimizer))
-        return placed._replace(key=jax.random.wrap_key_data(placed.key, impl=jax.random.key_impl(state.key)))
+        return jax.tree.map(_put, state, self.shardings(state, optimizer))
 
     def shardings(self, state: State, optimizer: optax.GradientTransformation) -> Any:
         """A State of the shardings of its arrays, the optimiser's as their parameters', or None."""
