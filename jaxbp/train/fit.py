@@ -17,6 +17,7 @@ from jaxbp.data import Dataset, assert_batch_size, assert_data
 from jaxbp.train.folder import Checkpoints
 from jaxbp.train.layout import Layout
 from jaxbp.train.loop import Data, Evaluate, GradFn, State
+from jaxbp.train.plan import Plan
 from jaxbp.train.progress import Record, progress
 from jaxbp.train.resident import Resident
 from jaxbp.train.result import Best, DivergenceError, EarlyStopping, Result, Stopped
@@ -95,8 +96,8 @@ def fit(
             reverse, or a monitor that is no column of the history.
         ValueError: for a memory_budget that not even single batches fit in.
         TypeError: for a grad_fn that does not return a scalar loss and a tree like params.
-        DivergenceError: a FloatingPointError, when the loss or the gradient stops being finite. It names the
-            epoch and the iteration, and its ``result`` has the parameters from before it.
+        DivergenceError: a FloatingPointError, when the loss or the updated parameters stop being finite. It
+            names the epoch and the iteration, and its ``result`` has the parameters from before it.
 
     Example: a line through (0, 1), (1, 3), (2, 5).
         >>> import jaxbp
@@ -136,17 +137,24 @@ def fit(
             best.value, best.epoch = meta["best_value"], meta["best_epoch"]
             rows = meta["rows"]
             show(f"going on after epoch {len(rows)}")
+        plan = Plan(grad_fn, optimizer, evaluate, batch_size, key, train, held_out, layout)
         if memory_budget is not None and streams:
-            engine = Stream(
-                grad_fn, optimizer, evaluate, batch_size, memory_budget, key, train, held_out, layout, state
-            )
+            engine = Stream(plan, memory_budget, state)
         else:
-            engine = Resident(
-                grad_fn, optimizer, evaluate, batch_size, epochs, key, train, held_out, layout, state
-            )
+            engine = Resident(plan, epochs, state)
         show(f"compiled in {engine.compile_seconds:.1f} s, training")
 
-        stopped: Stopped = "finished"
+        saved = len(rows)
+
+        def save() -> None:
+            nonlocal saved
+            if checkpoints and len(rows) > saved:
+                meta = {"config": config, "rows": rows, "best_value": best.value, "best_epoch": best.epoch}
+                value = rows[-1][checkpoints.monitor] if checkpoints.monitor else None
+                checkpoints.save(len(rows), _kept(state, best), meta, value)
+                saved = len(rows)
+
+        stopped: Stopped = "early" if rows and best.gave_up(len(rows)) else "finished"
         bad = None
         one_by_one = bool(callbacks) or early_stopping is not None
         while len(rows) < epochs and stopped == "finished":
@@ -171,11 +179,10 @@ def fit(
                 callback(rows[-1] | {"params": state.params})
             if best.gave_up(len(rows)):
                 stopped = "early"
-            last = len(rows) == epochs or stopped != "finished" or interrupted()
-            if checkpoints and (last or checkpoints.due(len(rows))):
-                meta = {"config": config, "rows": rows, "best_value": best.value, "best_epoch": best.epoch}
-                value = rows[-1][checkpoints.monitor] if checkpoints.monitor else None
-                checkpoints.save(len(rows), _kept(state, best), meta, value)
+            if checkpoints and checkpoints.due(len(rows)):
+                save()
+        if bad is None:
+            save()  # the last epoch, wherever the run was ended
 
     history = {
         name: np.array([row[name] for row in rows])

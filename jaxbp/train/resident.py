@@ -2,83 +2,40 @@
 
 import time
 from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import numpy as np
 import optax
 
-from jaxbp.data import Dataset
 from jaxbp.train.layout import Layout
 from jaxbp.train.loop import Evaluate, GradFn, State, compiler_options, make_epochs, make_locate, make_step
-from jaxbp.typing import Random
+from jaxbp.train.plan import Plan, Ran
 
 _EXAMPLES, _EPOCHS, _SECONDS = 2**16, 64, 0.1  # at most in a group: progress and Ctrl-C stay at hand
-
-
-class Ran(NamedTuple):
-    """Epochs that were run.
-
-    Args:
-        state: after them; if an iteration of the next was not finite, the state before that iteration.
-        losses: of their iterations, (epochs, iterations).
-        metrics: of each epoch, (epochs,).
-        seconds: of each epoch, its share of what they took together.
-        bad: None, or the losses of the next epoch and its first iteration that was not finite.
-        waited: of a stream, the share of the seconds that passed waiting for data.
-    """
-
-    state: State
-    losses: np.ndarray
-    metrics: dict[str, np.ndarray]
-    seconds: float
-    bad: tuple[np.ndarray, int] | None = None
-    waited: float | None = None
 
 
 class Resident:
     """A training set on the device, and the program that runs its epochs.
 
     Args:
-        grad_fn: as in `fit`.
-        optimizer: as in `fit`.
-        evaluate: as in `fit`.
-        batch_size: over all processes.
+        plan: of the run.
         epochs: of the run, at most.
-        key: of the orders.
-        train: the examples of this process.
-        validation: held out, the same in every process.
-        layout: where things lie.
         state: the first, for its shapes.
     """
 
-    def __init__(
-        self,
-        grad_fn: GradFn,
-        optimizer: optax.GradientTransformation,
-        evaluate: Evaluate | None,
-        batch_size: int,
-        epochs: int,
-        key: Random,
-        train: Dataset,
-        validation: Dataset | None,
-        layout: Layout,
-        state: State,
-    ):
-        self._group = max(1, min(epochs, _EPOCHS, _EXAMPLES // len(train)))
-        if layout.processes > 1:
+    def __init__(self, plan: Plan, epochs: int, state: State):
+        self._group = max(1, min(epochs, _EPOCHS, _EXAMPLES // len(plan.train)))
+        if plan.layout.processes > 1:
             self._group = 1  # how many run at a time is decided by the clock, and each process has its own
         self._count = 1
-        self._order = lru_cache(2 * self._group)(
-            lambda epoch: layout.order(key, epoch, len(train), batch_size)
-        )
-        self._data = layout.data(train.x, train.y)
-        held_out = None if validation is None else (validation.x, validation.y)
-        self._validation = jax.device_put(held_out, layout.everywhere)
+        self._order = lru_cache(2 * self._group)(plan.order)
+        self._data = plan.layout.data(plan.train.x, plan.train.y)
+        self._validation = plan.held_out()
         orders = np.broadcast_to(self._order(1), (self._group, self._order(1).size))
         arguments = (state, orders, np.int32(1), self._data, self._validation)
         started = time.perf_counter()
-        self._run, self._locate = _compiled(grad_fn, optimizer, evaluate, batch_size, layout, arguments)
+        self._run, self._locate = _compiled(plan, arguments)
         self.compile_seconds = time.perf_counter() - started
 
     def run(self, state: State, epoch: int, most: int) -> Ran:
@@ -107,20 +64,14 @@ class Resident:
         return Ran(state, ran.losses[:e], metrics, ran.seconds, (np.asarray(losses), int(bad)))
 
 
-def _compiled(
-    grad_fn: GradFn,
-    optimizer: optax.GradientTransformation,
-    evaluate: Evaluate | None,
-    batch_size: int,
-    layout: Layout,
-    arguments: Any,
-) -> tuple[Any, Any]:
+def _compiled(plan: Plan, arguments: Any) -> tuple[Any, Any]:
     """The program of the epochs, and the function that locates a bad iteration.
 
     The last few are kept: the next run with the same functions and shapes has nothing to compile.
     """
     leaves, tree = jax.tree.flatten(jax.tree.map(_shape, arguments))
-    key = (grad_fn, optimizer, evaluate, batch_size, layout, tree, tuple(leaves))
+    functions = plan.grad_fn, plan.optimizer, plan.evaluate
+    key = (*functions, plan.batch_size, plan.layout, tree, tuple(leaves))
     try:
         hash(key)
     except TypeError:  # a grad_fn that holds arrays

@@ -9,15 +9,10 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 
 from jaxbp import errors
-from jaxbp.data import Dataset
-from jaxbp.train.layout import Layout
 from jaxbp.train.loop import (
     Data,
-    Evaluate,
-    GradFn,
     State,
     all_finite,
     compiler_options,
@@ -25,8 +20,8 @@ from jaxbp.train.loop import (
     make_step,
     make_watched,
 )
-from jaxbp.train.resident import Ran
-from jaxbp.typing import Array, Params, Random
+from jaxbp.train.plan import Plan, Ran
+from jaxbp.typing import Array, Params
 
 _CHUNK = 2**26  # bytes at most: the first chunk of an epoch is waited for
 
@@ -61,56 +56,34 @@ class Stream:
     While the device trains on one chunk, a thread gathers the next and puts it there.
 
     Args:
-        grad_fn: as in `fit`.
-        optimizer: as in `fit`.
-        evaluate: as in `fit`.
-        batch_size: over all processes.
+        plan: of the run.
         memory_budget: as in `fit`.
-        key: of the orders.
-        train: the examples of this process.
-        validation: held out, the same in every process.
-        layout: where things lie.
         state: the first, for its shapes.
     """
 
-    def __init__(
-        self,
-        grad_fn: GradFn,
-        optimizer: optax.GradientTransformation,
-        evaluate: Evaluate | None,
-        batch_size: int,
-        memory_budget: int,
-        key: Random,
-        train: Dataset,
-        validation: Dataset | None,
-        layout: Layout,
-        state: State,
-    ):
+    def __init__(self, plan: Plan, memory_budget: int, state: State):
+        train, layout, evaluate = plan.train, plan.layout, plan.evaluate
         arrays = [train.x] if train.y is train.x else [train.x, train.y]
         self._arrays = [(v, np.dtype(jax.dtypes.canonicalize_dtype(v.dtype))) for v in arrays]
-        self._layout = layout
-        most = _most(self._arrays, batch_size, memory_budget)
-        self._chunks = lambda epoch: chunks(
-            layout.order(key, epoch, len(train), batch_size), batch_size, most
-        )
+        self._plan = plan
+        self._most = _most(self._arrays, plan.batch_size, memory_budget)
         # JAX's settings belong to a thread: those of this one are kept for the one that gathers.
         self._x64 = bool(jax.config.jax_enable_x64)  # type: ignore[attr-defined]
         self._device = jax.config.jax_default_device  # type: ignore[attr-defined]
 
-        held_out = None if validation is None else (validation.x, validation.y)
-        self._validation = jax.device_put(held_out, layout.everywhere)
-        step = make_step(grad_fn, optimizer)
+        self._validation = plan.held_out()
+        step = make_step(plan.grad_fn, plan.optimizer)
         self._watched = jax.jit(make_chunk(make_watched(step)))
 
         def finish(params: Params, validation: Data | None) -> tuple[dict[str, Array], Array]:
             return evaluate(params, *validation) if evaluate and validation else {}, all_finite(params)
 
         started = time.perf_counter()
-        where = layout.shardings(state, optimizer)
+        where = layout.shardings(state, plan.optimizer)
         run = jax.jit(make_chunk(step), out_shardings=where and (where, layout.everywhere))
         self._programs = {
             shape: run.lower(state, np.int32(0), *self._gather(chunk)).compile(compiler_options())
-            for shape, chunk in {chunk.rows.shape: chunk for chunk in self._chunks(1)}.items()  # type: ignore[no-untyped-call]
+            for shape, chunk in {chunk.rows.shape: chunk for chunk in self._chunks(1)}.items()
         }
         finished = jax.jit(finish, out_shardings=layout.everywhere)
         self._finish = finished.lower(state.params, self._validation).compile(compiler_options())
@@ -151,7 +124,7 @@ class Stream:
 
         def gathered(pool: ThreadPoolExecutor) -> Iterator[tuple[Chunk, list[Array], float]]:
             started = time.perf_counter()
-            parts = self._chunks(epoch)  # type: ignore[no-untyped-call]
+            parts = self._chunks(epoch)
             ahead = pool.submit(self._gather, parts[0])
             for chunk, following in zip(parts, [*parts[1:], None], strict=True):
                 data = ahead.result()
@@ -164,10 +137,13 @@ class Stream:
         with ThreadPoolExecutor(1, "jaxbp-stream") as pool:
             yield gathered(pool)
 
+    def _chunks(self, epoch: int) -> list[Chunk]:
+        return chunks(self._plan.order(epoch), self._plan.batch_size, self._most)
+
     def _gather(self, chunk: Chunk) -> list[Array]:
         """The chunk on the device: x and y, or one array where they are the same."""
         with jax.enable_x64(self._x64), jax.default_device(self._device):
-            data = [self._layout.gather(array, chunk.rows, dtype) for array, dtype in self._arrays]
+            data = [self._plan.layout.gather(array, chunk.rows, dtype) for array, dtype in self._arrays]
             return jax.block_until_ready(data * (3 - len(data)))  # type: ignore[no-untyped-call]
 
 

@@ -374,3 +374,16 @@ def test_the_next_run_with_the_same_functions_compiles_nothing():
     once = len(traces)
     run(counted, optimizer=optimizer, key=jax.random.key(9))
     assert len(traces) == once
+
+
+def test_a_run_that_stopped_early_is_not_taken_up_again(tmp_path):
+    options = {
+        "validation": data(40, seed=2),
+        "evaluate": EVALUATE,
+        "epochs": 60,
+        "early_stopping": jaxbp.EarlyStopping(patience=2, monitor="val_accuracy", mode="max"),
+        "checkpoints": jaxbp.Checkpoints(tmp_path, every=50),
+    }
+    first, again = run(**options), run(**options)
+    assert first.stopped == again.stopped == "early"
+    np.testing.assert_array_equal(first.history["loss"], again.history["loss"])
