@@ -109,7 +109,7 @@ def dense(
         W = Dense(params["W"])
         return W if f.ndim == 1 else Kronecker(Identity(f.size // d_in), W)  # one W for every row
 
-    return Layer(name, apply, forward, backward, initialise, jacobian=jacobian)
+    return Layer(name, apply, forward, backward, initialise, jacobian, saves_input=True)
 
 
 _SMALL = 2**15  # entries of W
