@@ -92,7 +92,7 @@ def dense(
                     "check the sizes of the layer before",
                 )
             )
-        a = f @ params["W"].astype(f.dtype).T
+        a = jnp.moveaxis(jnp.inner(params["W"].astype(f.dtype), f), 0, -1)
         return a + jnp.broadcast_to(params["b"].astype(f.dtype), a.shape) if bias else a
 
     def forward(params: Params, f: Rows, *, key: Random | None = None) -> tuple[Rows, Saved]:

@@ -10,3 +10,5 @@ from jaxbp.train.folder import Checkpoints as Checkpoints
 from jaxbp.train.result import DivergenceError as DivergenceError
 from jaxbp.train.result import EarlyStopping as EarlyStopping
 from jaxbp.train.result import Result as Result
+from jaxbp.train.sweep import sweep as sweep
+from jaxbp.train.swept import Sweep as Sweep

@@ -13,10 +13,11 @@ import optax
 from jax.sharding import Mesh
 
 from jaxbp import errors
-from jaxbp.data import Dataset, assert_batch_size, assert_data
+from jaxbp.data import Dataset
 from jaxbp.train.folder import Checkpoints
+from jaxbp.train.inputs import arrays, assert_inputs
 from jaxbp.train.layout import Layout
-from jaxbp.train.loop import Data, Evaluate, GradFn, State
+from jaxbp.train.loop import Data, Evaluate, GradFn, State, mean_loss
 from jaxbp.train.plan import Plan
 from jaxbp.train.progress import Record, progress
 from jaxbp.train.resident import Resident
@@ -113,18 +114,13 @@ def fit(
     """
     engine: Stream | Resident
     streams = memory_budget is not None and _bytes(data) > memory_budget
-    train = _checked(data, _num_classes(grad_fn, params, data), "data", narrow=not streams)
-    held_out = None if validation is None else _checked(validation, train.num_classes, "validation")
     layout = Layout.over(mesh)
+    train, held_out = assert_inputs(
+        "fit", grad_fn, params, data, validation, evaluate, batch_size, epochs,
+        processes=layout.processes, narrow=not streams,
+    )  # fmt: skip
     N = len(train) * layout.processes
-    assert_batch_size(batch_size, N)
     layout.assert_batches(batch_size, len(train))
-    if epochs < 1:
-        raise ValueError(errors.message("fit", "epochs of at least 1", f"{epochs}"))
-    if (validation is None) != (evaluate is None):
-        given = "evaluate" if validation is None else "validation"
-        hint = "e.g. evaluate=jaxbp.make_evaluate(net.apply, loss)"
-        raise ValueError(errors.message("fit", "validation and evaluate together", f"only {given}", hint))
 
     with progress(epochs, progress_bar) as show, _asked_to_stop(checkpoints) as interrupted:
         show("compiling")
@@ -167,7 +163,8 @@ def fit(
             ran = engine.run(state, len(rows) + 1, 1 if one_by_one else left)
             state, bad = ran.state, ran.bad
             for e, losses in enumerate(ran.losses):
-                row = {"epoch": len(rows) + 1, "seconds": ran.seconds, "loss": _mean(losses, batch_size, N)}
+                loss = mean_loss(losses, batch_size, N).item()
+                row = {"epoch": len(rows) + 1, "seconds": ran.seconds, "loss": loss}
                 row |= {} if ran.waited is None else {"waited": ran.waited}
                 rows.append(row | {f"val_{name}": values[e].item() for name, values in ran.metrics.items()})
                 show(rows[-1])
@@ -231,31 +228,9 @@ def _config(batch_size: int, N: int, key: Random, early_stopping: EarlyStopping 
     return {"batch_size": batch_size, "examples": N, "key": numbers, "early_stopping": stopping}
 
 
-def _num_classes(grad_fn: GradFn, params: Params, data: Data | Dataset) -> int | None:
-    """C where the network tells it, through `jaxbp.value_and_grad`, or else the data set."""
-    known = data.num_classes if isinstance(data, Dataset) else None
-    if not hasattr(grad_fn, "num_classes"):
-        return known
-    x = np.asarray(data.x if isinstance(data, Dataset) else data[0])
-    held = jax.eval_shape(lambda: jnp.zeros(x.shape, jax.dtypes.canonicalize_dtype(x.dtype)))
-    return grad_fn.num_classes(params, held) or known
-
-
 def _bytes(data: Data | Dataset) -> int:
-    x, y = (data.x, data.y) if isinstance(data, Dataset) else data
+    x, y = arrays(data)
     return np.asarray(x).nbytes + (0 if y is x else np.asarray(y).nbytes)
-
-
-def _checked(data: Data | Dataset, num_classes: int | None, where: str, narrow: bool = True) -> Dataset:
-    x, y = (data.x, data.y) if isinstance(data, Dataset) else data
-    return assert_data(x, y, num_classes=num_classes, narrow=narrow, where=where)
-
-
-def _mean(losses: np.ndarray, batch_size: int, N: int) -> float:
-    """The mean loss of an epoch's N examples, from its batches' losses; the last batch may be short."""
-    sizes = np.full(len(losses), batch_size)
-    sizes[-1] = N - batch_size * (len(losses) - 1)
-    return float(np.average(losses.astype(np.float64), weights=sizes))
 
 
 @contextmanager

@@ -71,8 +71,8 @@ def make_step(grad_fn: GradFn, optimizer: optax.GradientTransformation) -> Step:
         if jnp.shape(loss) != () or len(trees) > 1:
             raise TypeError(
                 errors.message(
-                    "fit",
-                    "grad_fn(params, x, y) to return a scalar loss and a tree like params",
+                    "grad_fn",
+                    "(params, x, y) to return a scalar loss and a tree like params",
                     f"shape {jnp.shape(loss)} and {jax.tree.structure(grads)}",
                     "e.g. jaxbp.value_and_grad(net, loss) or jax.value_and_grad(loss_fn)",
                 )
@@ -146,6 +146,13 @@ def make_epochs(
         return state, losses, metrics, all_finite((losses, state.params))
 
     return epochs
+
+
+def mean_loss(losses: np.ndarray, batch_size: int, N: int) -> np.ndarray:
+    """The mean loss of N examples from the losses of their batches, the last axis; the last may be short."""
+    sizes = np.full(losses.shape[-1], batch_size)
+    sizes[-1] = N - batch_size * (len(sizes) - 1)
+    return np.average(losses.astype(np.float64), axis=-1, weights=sizes)
 
 
 def make_chunk(

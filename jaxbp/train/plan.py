@@ -11,6 +11,8 @@ from jaxbp.train.layout import Layout
 from jaxbp.train.loop import Evaluate, GradFn, State
 from jaxbp.typing import Random
 
+_EXAMPLES, _EPOCHS, _SECONDS = 2**16, 64, 0.1  # at most at a time: progress and Ctrl-C stay at hand
+
 
 class Plan(NamedTuple):
     """The parts of a run that stay as they are.
@@ -43,6 +45,23 @@ class Plan(NamedTuple):
         """x and y of the validation data on every device, or None."""
         arrays = None if self.validation is None else (self.validation.x, self.validation.y)
         return jax.device_put(arrays, self.layout.everywhere)
+
+
+class Pace:
+    """How many epochs are run at a time: short ones would wait for the host between them.
+
+    Args:
+        epochs: of the run, at most.
+        N: examples of an epoch.
+    """
+
+    def __init__(self, epochs: int, N: int):
+        self.most = max(1, min(epochs, _EPOCHS, _EXAMPLES // N))
+        self.count = 1
+
+    def took(self, seconds: float) -> None:
+        """Learn from the seconds of an epoch."""
+        self.count = max(1, min(self.most, int(_SECONDS / seconds)))
 
 
 class Ran(NamedTuple):

@@ -10,9 +10,7 @@ import optax
 
 from jaxbp.train.layout import Layout
 from jaxbp.train.loop import Evaluate, GradFn, State, compiler_options, make_epochs, make_locate, make_step
-from jaxbp.train.plan import Plan, Ran
-
-_EXAMPLES, _EPOCHS, _SECONDS = 2**16, 64, 0.1  # at most in a group: progress and Ctrl-C stay at hand
+from jaxbp.train.plan import Pace, Plan, Ran
 
 
 class Resident:
@@ -25,10 +23,9 @@ class Resident:
     """
 
     def __init__(self, plan: Plan, epochs: int, state: State):
-        self._group = max(1, min(epochs, _EPOCHS, _EXAMPLES // len(plan.train)))
-        if plan.layout.processes > 1:
-            self._group = 1  # how many run at a time is decided by the clock, and each process has its own
-        self._count = 1
+        # How many run at a time is decided by the clock, and each process has its own.
+        self._pace = Pace(epochs if plan.layout.processes == 1 else 1, len(plan.train))
+        self._group = self._pace.most
         self._order = lru_cache(2 * self._group)(plan.order)
         self._data = plan.layout.data(plan.train.x, plan.train.y)
         self._validation = plan.held_out()
@@ -41,14 +38,14 @@ class Resident:
     def run(self, state: State, epoch: int, most: int) -> Ran:
         """Epoch number ``epoch`` and perhaps more after it, ``most`` in all."""
         started = time.perf_counter()
-        count = min(self._count, most)
+        count = min(self._pace.count, most)
         orders = np.stack([self._order(epoch + min(e, count - 1)) for e in range(self._group)])
         after, *out = self._run(state, orders, np.int32(count), self._data, self._validation)
         for e in range(count, min(count + self._group, most)):
             self._order(epoch + e)  # those of the next run, while the device works
         losses, metrics, finite = jax.device_get(out)
         seconds = (time.perf_counter() - started) / count
-        self._count = max(1, min(self._group, int(_SECONDS / seconds)))
+        self._pace.took(seconds)
         ran = Ran(after, losses[:count], {name: v[:count] for name, v in metrics.items()}, seconds)
         return ran if finite else self._located(state, epoch, ran)
 
