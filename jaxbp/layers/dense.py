@@ -92,7 +92,7 @@ def dense(
                     "check the sizes of the layer before",
                 )
             )
-        a = jnp.moveaxis(jnp.inner(params["W"].astype(f.dtype), f), 0, -1)
+        a = _product(f, params["W"].astype(f.dtype))
         return a + jnp.broadcast_to(params["b"].astype(f.dtype), a.shape) if bias else a
 
     def forward(params: Params, f: Rows, *, key: Random | None = None) -> tuple[Rows, Saved]:
@@ -112,20 +112,28 @@ def dense(
     return Layer(name, apply, forward, backward, initialise, jacobian, saves_input=True)
 
 
-_SMALL = 2**15  # entries of W
+_FEW = 16  # rows: so few that W and delta_W are what is moved
+
+
+def _product(f: Rows, W: Array) -> Rows:
+    """f W^T.
+
+    For a few rows W is the left factor: under vmap many W are then one tall matrix as they lie, where the
+    right factor would be written out anew, transposed.
+    """
+    return jnp.moveaxis(jnp.inner(W, f), 0, -1) if f.size <= _FEW * f.shape[-1] else f @ W.T
 
 
 def _outer(delta_a: Rows, f: Rows, dtype: DTypeLike) -> Array:
     """delta_a^T f over the rows, summed in ``dtype``.
 
-    For a small W the transpose is written out first: XLA's fast product on CPUs takes no transposed left
-    factor, and falls back to one that costs up to a microsecond more, an eighth of an iteration of a
-    784-30-10 network.
+    For a few rows it is written as a sum of outer products, which XLA joins with the update of W: a product
+    of its own would pass delta_W through memory, and take a transposed left factor, which is slow on CPUs.
     """
-    columns = delta_a.T
-    if columns.shape[0] * f.shape[1] <= _SMALL:
-        columns = jax.lax.optimization_barrier(columns)  # type: ignore[no-untyped-call]
-    return jnp.matmul(columns, f, preferred_element_type=dtype)
+    if f.shape[0] > _FEW:
+        return jnp.matmul(delta_a.T, f, preferred_element_type=dtype)
+    delta_a, f = delta_a.astype(dtype), f.astype(dtype)
+    return sum((jnp.outer(delta_a[i], f[i]) for i in range(1, f.shape[0])), jnp.outer(delta_a[0], f[0]))
 
 
 def flatten(*shape: int) -> Layer:
