@@ -114,6 +114,11 @@ def test_training_scaling(experiment, tmp_path):
     assert has_figure(tmp_path)
 
 
+def test_training_scaling_of_a_sweep(experiment):
+    result = experiment("91_training_scaling", only="nets", nets=(2,), rounds=1, seconds=0.01)
+    assert set(result["nets"]) == {"jaxbp.sweep", "jaxbp.sweep, own orders", "jaxbp.fit"}
+
+
 def test_training_memory(experiment, tmp_path):
     result = experiment("92_training_memory", width=64, depth=4, batch=128, activations=("relu", "gelu"))
     for row in result.values():
