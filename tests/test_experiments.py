@@ -127,6 +127,14 @@ def test_training_memory(experiment, tmp_path):
     assert has_figure(tmp_path)
 
 
+def test_precision(experiment, tmp_path):
+    result = experiment("94_precision", width=32, depths=(2,), batch=16, seeds=2, epochs=10)
+    assert result["float32"]["error"][2] < 1e-5
+    assert 1e-4 < result["bfloat16, mixed"]["error"][2] < 0.1
+    assert result["bfloat16, mixed"]["accuracy"][0] > 0.95
+    assert has_figure(tmp_path)
+
+
 def test_many_processes_of_one(experiment):
     result = experiment("40_many_processes", epochs=10)
     assert (result["processes"], result["devices"]) == (1, 4)
