@@ -9,8 +9,8 @@ and the same at every run. 10 seconds. Expected on a CPU, by hand / jax.value_an
     sigmoid  34 / 34 MiB, FLOPs 1.000    relu  34 / 64 MiB, FLOPs 1.000    gelu  40 / 94 MiB, FLOPs 1.000
     tanh     34 / 34 MiB, FLOPs 1.000                                     silu  40 / 94 MiB, FLOPs 1.000
 
-With --activations gelu_exact softplus leaky_relu it is 64 / 124, 34 / 64 and 34 / 64 MiB. `jaxbp.layers.memory`
-says how.
+With --activations gelu_exact softplus leaky_relu it is 64 / 124, 34 / 64 and 34 / 64 MiB; see
+`jaxbp.layers.memory`.
 """
 
 from collections.abc import Callable
