@@ -3,6 +3,7 @@
 import signal
 import threading
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any
 
@@ -126,7 +127,11 @@ def fit(
         hint = "e.g. evaluate=jaxbp.make_evaluate(net.apply, loss)"
         raise ValueError(errors.message("fit", "validation and evaluate together", f"only {given}", hint))
 
-    with progress(epochs, progress_bar) as show, _asked_to_stop(checkpoints) as interrupted:
+    with (
+        progress(epochs, progress_bar) as show,
+        _asked_to_stop(checkpoints) as interrupted,
+        ThreadPoolExecutor(1, "jaxbp-stream") as pool,
+    ):
         show("compiling")
         state = layout.state(_start(params, optimizer, opt_state, key), optimizer)
         best = Best(early_stopping)
@@ -139,7 +144,7 @@ def fit(
             show(f"going on after epoch {len(rows)}")
         plan = Plan(grad_fn, optimizer, evaluate, batch_size, key, train, held_out, layout)
         if memory_budget is not None and streams:
-            engine = Stream(plan, memory_budget, state)
+            engine = Stream(plan, range(len(rows) + 1, epochs + 1), memory_budget, state, pool)
         else:
             engine = Resident(plan, epochs, state)
         show(f"compiled in {engine.compile_seconds:.1f} s, training")

@@ -131,12 +131,18 @@ class Layout:
         def local(index: Any = ...) -> np.ndarray:
             return np.take(array, rows[index], axis=0).astype(dtype, copy=False)
 
-        if self.mesh is None:
-            return jnp.asarray(local())
-        cut = rows.shape[1] % self.shards == 0
-        sharding = NamedSharding(self.mesh, P(None, DATA if cut else None))  # type: ignore[no-untyped-call]
+        sharding = self.batches(rows.shape[1])
+        if sharding is None:
+            return jax.device_put(local())  # which a CPU takes as it lies
         shape = (*rows.shape, *array.shape[1:])
         return jax.make_array_from_callback(shape, sharding, lambda index: local((index or ())[:2]))
+
+    def batches(self, size: int) -> NamedSharding | None:
+        """The sharding of batches (k, size, ...) that `gather` gives."""
+        if self.mesh is None:
+            return None
+        cut = size % self.shards == 0
+        return NamedSharding(self.mesh, P(None, DATA if cut else None))  # type: ignore[no-untyped-call]
 
     @property
     def everywhere(self) -> NamedSharding | None:

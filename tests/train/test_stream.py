@@ -1,6 +1,7 @@
 """Streams against the resident run: the same batches, the same results, whatever the memory allows."""
 
 import threading
+import weakref
 
 import jax
 import numpy as np
@@ -105,19 +106,34 @@ def test_many_devices_stream_their_parts():
     assert "waited" in stream.history
 
 
-def test_it_is_traced_for_two_shapes_only():
+def test_it_is_traced_for_two_shapes_and_the_programs_are_kept():
     traces = []
 
     def counted(params, x, y):
         traces.append(x.shape)
         return GRAD(params, x, y)
 
-    run(counted, epochs=1, batch_size=4, memory_budget=BUDGET)
-    once = list(traces)
+    optimizer = optax.sgd(0.1)
+    run(counted, epochs=1, batch_size=4, memory_budget=BUDGET, optimizer=optimizer)
+    assert set(traces) == {(4, 4), (2, 4)}
     traces.clear()
-    run(counted, epochs=5, batch_size=4, memory_budget=BUDGET)
-    assert traces == once
-    assert set(once) == {(4, 4), (2, 4)}
+    run(counted, epochs=5, batch_size=4, memory_budget=BUDGET, optimizer=optimizer)
+    assert not traces
+
+
+def test_two_chunks_at_a_time_are_within_the_budget(monkeypatch):
+    gathered, peaks, gather = [], [], Layout.gather
+
+    def counted(self, *arguments):
+        chunk = gather(self, *arguments)
+        gathered.append(weakref.ref(chunk))
+        peaks.append(sum(array.nbytes for ref in gathered if (array := ref()) is not None))
+        return chunk
+
+    monkeypatch.setattr(Layout, "gather", counted)
+    run(batch_size=2, epochs=4, memory_budget=BUDGET)
+    chunk = 6 * 20  # three batches of two examples of 20 bytes
+    assert max(peaks) == 2 * chunk <= BUDGET
 
 
 @pytest.mark.parametrize("poison", [3, 25], ids=lambda p: f"iteration {p + 1}")
