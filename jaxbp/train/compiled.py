@@ -12,18 +12,18 @@ from jaxbp.train.plan import Plan
 Programs = TypeVar("Programs")
 
 
-def compiled(make: Callable[..., Programs], plan: Plan, arguments: Any) -> Programs:
-    """``make(grad_fn, optimizer, evaluate, batch_size, layout, arguments)``; the last few results are kept.
+def compiled(make: Callable[[Plan, Any], Programs], plan: Plan, arguments: Any) -> Programs:
+    """``make(plan, arguments)``; the last few results are kept.
 
     Args:
-        make: compiles programs for arguments of these shapes, which are all that it is given of them.
+        make: compiles programs, given a plan without key and data, and the shapes of arguments.
         plan: of the run.
         arguments: a tree of arrays.
     """
     leaves, tree = jax.tree.flatten(jax.tree.map(_shape, arguments))
-    functions = plan.grad_fn, plan.optimizer, plan.evaluate
+    bare = plan._replace(key=None, train=None, validation=None)  # type: ignore[arg-type]
     settings = jax.config.jax_enable_x64, jax.config.jax_default_matmul_precision  # type: ignore[attr-defined]
-    key = (make, functions, plan.batch_size, plan.layout, settings, tree, tuple(leaves))
+    key = (make, bare, tree, tuple(leaves), settings)
     try:
         hash(key)
     except TypeError:  # a grad_fn that holds arrays
@@ -32,10 +32,8 @@ def compiled(make: Callable[..., Programs], plan: Plan, arguments: Any) -> Progr
 
 
 @lru_cache(16)
-def _kept(
-    make: Any, functions: Any, batch_size: int, layout: Any, settings: Any, tree: Any, leaves: Any
-) -> Any:
-    return make(*functions, batch_size, layout, jax.tree.unflatten(tree, leaves))
+def _kept(make: Any, plan: Any, tree: Any, leaves: Any, settings: Any) -> Any:
+    return make(plan, jax.tree.unflatten(tree, leaves))
 
 
 def _shape(leaf: Any) -> jax.ShapeDtypeStruct:

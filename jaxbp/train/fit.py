@@ -15,9 +15,10 @@ from jax.sharding import Mesh
 
 from jaxbp import errors
 from jaxbp.data import Dataset, assert_batch_size, assert_data
+from jaxbp.data.checks import held_dtype
 from jaxbp.train.folder import Checkpoints
 from jaxbp.train.layout import Layout
-from jaxbp.train.loop import Data, Evaluate, GradFn, State
+from jaxbp.train.loop import Data, Evaluate, GradFn, Preprocess, State
 from jaxbp.train.plan import Plan
 from jaxbp.train.progress import Record, progress
 from jaxbp.train.resident import Resident
@@ -43,6 +44,7 @@ def fit(
     mesh: Mesh | None = None,
     checkpoints: Checkpoints | None = None,
     memory_budget: int | None = None,
+    preprocess: Preprocess | None = None,
     progress_bar: bool = True,
 ) -> Result:
     """Mini-batch training: in each iteration, params += optimizer(grad of the loss of one batch).
@@ -82,8 +84,12 @@ def fit(
             then ends a run as Ctrl-C does, and the last epoch is always kept.
         memory_budget: the bytes that x and y may take. Data that are larger, such as a memory map
             ``np.load(file, mmap_mode="r")``, stream through in chunks, the next one gathered while the
-            device trains on this one; the batches are the same. On top come, for each example, 12 bytes
-            for its place in the order, and the validation data. None keeps all data on the device.
+            device trains on this one; the batches are the same. On top come, for each example, 16 bytes
+            for its place in the order and 4 for a class label that is no int32, and the validation data. None
+            keeps all data on the device.
+        preprocess: makes of x, as data and validation hold it, the x that grad_fn and evaluate take. With
+            ``lambda x: x / 255`` uint8 pixels lie on host and device as they are, in a quarter of the bytes;
+            it is applied to each mini-batch inside the compiled epoch.
         progress_bar: show the epochs as they pass.
 
     Returns:
@@ -96,7 +102,8 @@ def fit(
         ValueError: for a batch_size or epochs out of range, ``validation`` without ``evaluate`` or the
             reverse, or a monitor that is no column of the history.
         ValueError: for a memory_budget that not even single batches fit in.
-        TypeError: for a grad_fn that does not return a scalar loss and a tree like params.
+        TypeError: for a grad_fn that does not return a scalar loss and a tree like params, or a preprocess
+            that gives no row of floats for each example.
         DivergenceError: a FloatingPointError, when the loss or the updated parameters stop being finite. It
             names the epoch and the iteration, and its ``result`` has the parameters from before it.
 
@@ -114,8 +121,10 @@ def fit(
     """
     engine: Stream | Resident
     streams = memory_budget is not None and _bytes(data) > memory_budget
-    train = _checked(data, _num_classes(grad_fn, params, data), "data", narrow=not streams)
-    held_out = None if validation is None else _checked(validation, train.num_classes, "validation")
+    raw = preprocess is not None
+    num_classes = _num_classes(grad_fn, params, data, preprocess)
+    train = _checked(data, num_classes, "data", narrow=not streams, raw=raw)
+    held_out = None if validation is None else _checked(validation, train.num_classes, "validation", raw=raw)
     layout = Layout.over(mesh)
     N = len(train) * layout.processes
     assert_batch_size(batch_size, N)
@@ -142,7 +151,7 @@ def fit(
             best.value, best.epoch = meta["best_value"], meta["best_epoch"]
             rows = meta["rows"]
             show(f"going on after epoch {len(rows)}")
-        plan = Plan(grad_fn, optimizer, evaluate, batch_size, key, train, held_out, layout)
+        plan = Plan(grad_fn, optimizer, evaluate, batch_size, key, train, held_out, layout, preprocess)
         if memory_budget is not None and streams:
             engine = Stream(plan, range(len(rows) + 1, epochs + 1), memory_budget, state, pool)
         else:
@@ -236,14 +245,22 @@ def _config(batch_size: int, N: int, key: Random, early_stopping: EarlyStopping 
     return {"batch_size": batch_size, "examples": N, "key": numbers, "early_stopping": stopping}
 
 
-def _num_classes(grad_fn: GradFn, params: Params, data: Data | Dataset) -> int | None:
+def _num_classes(
+    grad_fn: GradFn, params: Params, data: Data | Dataset, preprocess: Preprocess | None
+) -> int | None:
     """C where the network tells it, through `jaxbp.value_and_grad`, or else the data set."""
     known = data.num_classes if isinstance(data, Dataset) else None
-    if not hasattr(grad_fn, "num_classes"):
-        return known
     x = np.asarray(data.x if isinstance(data, Dataset) else data[0])
-    held = jax.eval_shape(lambda: jnp.zeros(x.shape, jax.dtypes.canonicalize_dtype(x.dtype)))
-    return grad_fn.num_classes(params, held) or known
+    held = jax.ShapeDtypeStruct(x.shape, held_dtype(x.dtype))  # type: ignore[no-untyped-call]
+    if preprocess is not None:
+        held = jax.eval_shape(preprocess, held)
+        if not jnp.issubdtype(held.dtype, jnp.inexact) or held.shape[:1] != x.shape[:1]:
+            expected, got = (
+                "preprocess to give a row of floats for each example",
+                f"{held.dtype} {held.shape}",
+            )
+            raise TypeError(errors.message("fit", expected, got, "e.g. lambda x: x / 255"))
+    return (grad_fn.num_classes(params, held) if hasattr(grad_fn, "num_classes") else None) or known
 
 
 def _bytes(data: Data | Dataset) -> int:
@@ -251,9 +268,9 @@ def _bytes(data: Data | Dataset) -> int:
     return np.asarray(x).nbytes + (0 if y is x else np.asarray(y).nbytes)
 
 
-def _checked(data: Data | Dataset, num_classes: int | None, where: str, narrow: bool = True) -> Dataset:
+def _checked(data: Data | Dataset, num_classes: int | None, where: str, **options: bool) -> Dataset:
     x, y = (data.x, data.y) if isinstance(data, Dataset) else data
-    return assert_data(x, y, num_classes=num_classes, narrow=narrow, where=where)
+    return assert_data(x, y, num_classes=num_classes, where=where, **options)
 
 
 def _mean(losses: np.ndarray, batch_size: int, N: int) -> float:

@@ -6,11 +6,9 @@ from typing import Any
 
 import jax
 import numpy as np
-import optax
 
 from jaxbp.train.compiled import compiled
-from jaxbp.train.layout import Layout
-from jaxbp.train.loop import Evaluate, GradFn, State, compiler_options, make_epochs, make_locate, make_step
+from jaxbp.train.loop import State, compiler_options, make_epochs, make_locate, make_step
 from jaxbp.train.plan import Plan, Ran
 
 _EXAMPLES, _EPOCHS, _SECONDS = 2**16, 64, 0.1  # at most in a group: progress and Ctrl-C stay at hand
@@ -65,18 +63,12 @@ class Resident:
         return Ran(state, ran.losses[:e], metrics, ran.seconds, (np.asarray(losses), int(bad)))
 
 
-def _compile(
-    grad_fn: GradFn,
-    optimizer: optax.GradientTransformation,
-    evaluate: Evaluate | None,
-    batch_size: int,
-    layout: Layout,
-    arguments: Any,
-) -> tuple[Any, Any]:
+def _compile(plan: Plan, arguments: Any) -> tuple[Any, Any]:
     """The program of the epochs, and the function that locates a bad iteration."""
-    step = make_step(grad_fn, optimizer)
-    epochs = make_epochs(step, batch_size, evaluate, layout.take)
+    layout, optimizer = plan.layout, plan.optimizer
+    step = make_step(plan.grad_fn, optimizer, plan.preprocess)
+    epochs = make_epochs(step, plan.batch_size, plan.evaluate, layout.take)
     where = layout.shardings(arguments[0], optimizer)
     run = jax.jit(epochs, out_shardings=where and (where, *3 * [layout.everywhere]))
-    locate = jax.jit(make_locate(step, batch_size, layout.take))
+    locate = jax.jit(make_locate(step, plan.batch_size, layout.take))
     return run.lower(*arguments).compile(compiler_options()), locate

@@ -9,15 +9,12 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 
 from jaxbp import errors
+from jaxbp.data.checks import held_dtype
 from jaxbp.train.compiled import compiled
-from jaxbp.train.layout import Layout
 from jaxbp.train.loop import (
     Data,
-    Evaluate,
-    GradFn,
     State,
     all_finite,
     compiler_options,
@@ -71,9 +68,7 @@ class Stream:
 
     def __init__(self, plan: Plan, epochs: range, memory_budget: int, state: State, pool: ThreadPoolExecutor):
         x, y = plan.train.x, plan.train.y
-        self._arrays = [
-            (v, np.dtype(jax.dtypes.canonicalize_dtype(v.dtype))) for v in ([x] if y is x else [x, y])
-        ]
+        self._arrays = [(v, held_dtype(v.dtype)) for v in ([x] if y is x else [x, y])]
         self._plan, self._epochs, self._pool = plan, epochs, pool
         self._most = _most(self._arrays, plan.batch_size, memory_budget)
         # JAX's settings belong to a thread: those of this one are kept for the one that gathers.
@@ -154,22 +149,16 @@ def _x_and_y(arrays: list[Any]) -> list[Any]:
     return arrays * (3 - len(arrays))
 
 
-def _compile(
-    grad_fn: GradFn,
-    optimizer: optax.GradientTransformation,
-    evaluate: Evaluate | None,
-    batch_size: int,
-    layout: Layout,
-    arguments: Any,
-) -> tuple[dict[tuple[int, ...], Any], Any, Any]:
+def _compile(plan: Plan, arguments: Any) -> tuple[dict[tuple[int, ...], Any], Any, Any]:
     """Programs: of chunks by the shape of their rows, of a chunk that is watched, and of an epoch's end."""
     state, data, validation = arguments
-    step = make_step(grad_fn, optimizer)
+    layout, evaluate = plan.layout, plan.evaluate
+    step = make_step(plan.grad_fn, plan.optimizer, plan.preprocess)
 
     def finish(params: Params, validation: Data | None) -> tuple[dict[str, Array], Array]:
         return evaluate(params, *validation) if evaluate and validation else {}, all_finite(params)
 
-    where = layout.shardings(state, optimizer)
+    where = layout.shardings(state, plan.optimizer)
     run = jax.jit(make_chunk(step), out_shardings=where and (where, layout.everywhere))
     programs = {
         x.shape[:2]: run.lower(state, np.int32(0), x, y).compile(compiler_options())

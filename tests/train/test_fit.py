@@ -387,3 +387,16 @@ def test_a_run_that_stopped_early_is_not_taken_up_again(tmp_path):
     first, again = run(**options), run(**options)
     assert first.stopped == again.stopped == "early"
     np.testing.assert_array_equal(first.history["loss"], again.history["loss"])
+
+
+@pytest.mark.parametrize(
+    ("preprocess", "got"),
+    [(lambda x: x - 128, r"uint8 \(26, 4\)"), (lambda x: x[:-1] / 255, r"float32 \(25, 4\)")],
+    ids=["integers", "fewer rows"],
+)
+def test_a_preprocess_that_gives_no_rows_of_floats_is_refused(preprocess, got):
+    pixels, y = np.zeros((26, 4), np.uint8), data()[1]
+    with pytest.raises(
+        TypeError, match=f"preprocess to give a row of floats for each example, got {got}; e.g. lambda"
+    ):
+        run(train=(pixels, y), preprocess=preprocess)

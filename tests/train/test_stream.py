@@ -1,5 +1,6 @@
 """Streams against the resident run: the same batches, the same results, whatever the memory allows."""
 
+import struct
 import threading
 import weakref
 
@@ -9,7 +10,7 @@ import optax
 import pytest
 
 import jaxbp
-from jaxbp.data import Dataset
+from jaxbp.data import Dataset, open_idx
 from jaxbp.train.layout import Layout
 from jaxbp.train.stream import chunks
 from tests.cases import draw_params
@@ -67,18 +68,48 @@ def test_the_chunks_hold_every_batch_once_and_have_one_shape():
         assert full[0][0] <= most
 
 
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
-def test_a_memory_map_of_npy_is_trained_on_as_it_lies(dtype, tmp_path, monkeypatch):
+def npy(file, x):
+    np.save(file, x)
+    return np.load(file, mmap_mode="r")
+
+
+def idx(file, x):
+    code = {"uint8": 0x08, "float32": 0x0D}[x.dtype.name]
+    header = bytes([0, 0, code, x.ndim]) + struct.pack(f">{x.ndim}I", *x.shape)
+    file.write_bytes(header + x.astype(x.dtype.newbyteorder(">")).tobytes())
+    return open_idx(file)
+
+
+@pytest.mark.parametrize(
+    ("mapped", "dtype"), [(npy, "float32"), (npy, "float64"), (idx, "float32")], ids=["npy", "npy64", "idx"]
+)
+def test_a_memory_map_is_trained_on_as_it_lies(mapped, dtype, tmp_path, monkeypatch):
     x, y = data()
-    np.save(tmp_path / "x.npy", x.astype(dtype))
-    mapped = np.load(tmp_path / "x.npy", mmap_mode="r")
+    mapped = mapped(tmp_path / "x.npy", x.astype(dtype))
     taken, gather = [], Layout.gather
     monkeypatch.setattr(
         Layout, "gather", lambda self, array, *rest: taken.append(array) or gather(self, array, *rest)
     )
     result = run(train=(mapped, y), batch_size=4, memory_budget=BUDGET)
     assert all(np.shares_memory(array, mapped) for array in taken if array.ndim == 2)
-    close(result, run(batch_size=4), 1e-6)
+    expected = run(batch_size=4)
+    close(result, expected, 1e-6)
+    close(run(train=(mapped, y), batch_size=4), expected, 0)  # resident
+
+
+@pytest.mark.parametrize("budget", [None, 160], ids=["resident", "streamed"])
+def test_pixels_are_scaled_on_the_device(budget, tmp_path, monkeypatch):
+    """uint8 in an IDX file, as they lie there to the device; evaluation, too, sees what training sees."""
+    pixels, y = np.random.default_rng(0).integers(0, 256, (26, 4), np.uint8), data()[1]
+    mapped, scaled = idx(tmp_path / "x", pixels), pixels / np.float32(255)
+    options = {"batch_size": 4, "evaluate": EVALUATE}
+    expected = run(train=(scaled, y), validation=(scaled, y), **options)
+    chunks, gather = [], Layout.gather
+    monkeypatch.setattr(Layout, "gather", lambda *args: chunks.append(gather(*args)) or chunks[-1])
+    options |= {"memory_budget": budget, "preprocess": lambda x: x / 255}
+    result = run(train=(mapped, y), validation=(mapped, y), **options)
+    close(result, expected, 1e-6)
+    assert {chunk.dtype.name for chunk in chunks} == (set() if budget is None else {"uint8", "int32"})
 
 
 def test_the_order_and_the_key_of_dropout_are_those_of_the_resident_run():
