@@ -82,11 +82,11 @@ def fit(
         checkpoints: where to keep the run, see `Checkpoints`. A run that finds one in the folder goes on from
             it, bit for bit on the same devices: after an interruption, give the same command again. SIGTERM
             then ends a run as Ctrl-C does, and the last epoch is always kept.
-        memory_budget: the bytes that x and y may take. Data that are larger, such as a memory map
-            ``np.load(file, mmap_mode="r")``, stream through in chunks, the next one gathered while the
-            device trains on this one; the batches are the same. On top come, for each example, 16 bytes
-            for its place in the order and 4 for a class label that is no int32, and the validation data. None
-            keeps all data on the device.
+        memory_budget: the bytes that x and y may take, on the host as on each device. Data that are larger,
+            such as `jaxbp.data.open_idx` and ``np.load(file, mmap_mode="r")`` give, stream through in chunks,
+            the next one gathered while the device trains on this one; the batches are the same. On top come,
+            for each example, 16 bytes for its place in the order and 4 for a class label that is no int32,
+            and the validation data. None keeps all data on the device.
         preprocess: makes of x, as data and validation hold it, the x that grad_fn and evaluate take. With
             ``lambda x: x / 255`` uint8 pixels lie on host and device as they are, in a quarter of the bytes;
             it is applied to each mini-batch inside the compiled epoch.

@@ -125,17 +125,24 @@ class Layout:
         batches = np.concatenate([order[:full].reshape(-1, part) for order in orders], axis=1)
         return np.concatenate([batches.ravel(), *(order[full:] for order in orders)])
 
-    def gather(self, array: np.ndarray, rows: np.ndarray, dtype: np.dtype) -> Array:
-        """The batches of these rows (k, batch), taken on the host; each device gets its part of each."""
+    def gather(self, array: np.ndarray, rows: np.ndarray, out: np.ndarray) -> Array:
+        """The batches of these rows (k, batch), taken on the host; each device gets its part of each.
 
-        def local(index: Any = ...) -> np.ndarray:
-            return np.take(array, rows[index], axis=0).astype(dtype, copy=False)
-
+        On one device they are written to ``out``, of their shape, and a CPU takes them as they lie there.
+        """
         sharding = self.batches(rows.shape[1])
         if sharding is None:
-            return jax.device_put(local())  # which a CPU takes as it lies
-        shape = (*rows.shape, *array.shape[1:])
-        return jax.make_array_from_callback(shape, sharding, lambda index: local((index or ())[:2]))
+            if array.dtype == out.dtype:
+                np.take(array, rows, axis=0, out=out, mode="clip")  # "raise" would need a copy
+            else:
+                for batch, part in zip(rows, out, strict=True):
+                    part[...] = array[batch]
+            return jax.device_put(out)
+
+        def local(index: Any) -> np.ndarray:
+            return np.take(array, rows[(index or ())[:2]], axis=0).astype(out.dtype, copy=False)
+
+        return jax.make_array_from_callback(out.shape, sharding, local)
 
     def batches(self, size: int) -> NamedSharding | None:
         """The sharding of batches (k, size, ...) that `gather` gives."""

@@ -1,5 +1,6 @@
 """Training on data larger than the memory they may take: chunks of batches, the next while one is used."""
 
+import math
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -25,7 +26,8 @@ from jaxbp.train.loop import (
 from jaxbp.train.plan import Plan, Ran
 from jaxbp.typing import Array, Params
 
-_CHUNK = 2**26  # bytes at most: the first chunk of a run is waited for
+_ENOUGH = 2**26  # bytes: larger chunks are no faster, and the first is waited for
+_ALIGNMENT = 64
 
 
 class Chunk(NamedTuple):
@@ -74,12 +76,13 @@ class Stream:
         # JAX's settings belong to a thread: those of this one are kept for the one that gathers.
         self._x64 = bool(jax.config.jax_enable_x64)  # type: ignore[attr-defined]
         self._device = jax.config.jax_default_device  # type: ignore[attr-defined]
-        self._begin(epochs.start)
-
         any_order = np.arange(len(x) * plan.layout.processes)
         epoch = chunks(any_order, plan.batch_size, self._most)
         self._length = len(epoch)
         shapes = [self._shapes(chunk.rows.shape) for chunk in (epoch[0], epoch[-1])]
+        size = max(chunk.rows.size for chunk in epoch)
+        self._room = [[_aligned((size, *v.shape[1:]), dtype) for v, dtype in self._arrays] for _ in "ab"]
+        self._begin(epochs.start)
         self._validation = plan.held_out()
         started = time.perf_counter()
         arguments = state, shapes, self._validation
@@ -134,14 +137,31 @@ class Stream:
 
     def _gather(self, parts: Iterator[Chunk]) -> tuple[Chunk, list[Array]]:
         chunk = next(parts)  # after the last it is a StopIteration that nobody asks for
+        self._room.reverse()
         with jax.enable_x64(self._x64), jax.default_device(self._device):
-            data = [self._plan.layout.gather(array, chunk.rows, dtype) for array, dtype in self._arrays]
+            data = [
+                self._plan.layout.gather(array, chunk.rows, _part(room, chunk.rows.shape))
+                for (array, _), room in zip(self._arrays, self._room[0], strict=True)
+            ]
             return chunk, jax.block_until_ready(_x_and_y(data))  # type: ignore[no-untyped-call]
 
     def _shapes(self, rows: tuple[int, ...]) -> list[jax.ShapeDtypeStruct]:
         """What `_gather` will give."""
         struct = partial(jax.ShapeDtypeStruct, sharding=self._plan.layout.batches(rows[1]))
         return _x_and_y([struct((*rows, *v.shape[1:]), dtype) for v, dtype in self._arrays])
+
+
+def _aligned(shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
+    """Room that begins where XLA wants its arrays to begin, or else a CPU would copy them."""
+    size = math.prod(shape) * dtype.itemsize
+    memory = np.empty(size + _ALIGNMENT, np.uint8)
+    start = -memory.ctypes.data % _ALIGNMENT
+    return memory[start : start + size].view(dtype).reshape(shape)
+
+
+def _part(room: np.ndarray, rows: tuple[int, ...]) -> np.ndarray:
+    """Its first examples, in the batches of a chunk."""
+    return room[: math.prod(rows)].reshape(*rows, *room.shape[1:])
 
 
 def _x_and_y(arrays: list[Any]) -> list[Any]:
@@ -169,22 +189,16 @@ def _compile(plan: Plan, arguments: Any) -> tuple[dict[tuple[int, ...], Any], An
 
 
 def _most(arrays: list[tuple[np.ndarray, np.dtype]], batch_size: int, memory_budget: int) -> int:
-    """How many batches a chunk may have.
-
-    At the same time there are the chunk in use, the next one, and the rows that it is made from, before
-    and after they are narrowed.
-    """
-    held = sum(dtype.itemsize * (array[:1].size) for array, dtype in arrays)
-    stored = sum(array[:1].nbytes for array, _ in arrays)
-    narrows = any(array.dtype != dtype for array, dtype in arrays)
-    batch = batch_size * (stored + (3 if narrows else 2) * held)
-    if batch > memory_budget:
+    """How many batches a chunk may have; there are two chunks, and a batch in the dtype it is stored in."""
+    batch = 2 * batch_size * sum(dtype.itemsize * array[:1].size for array, dtype in arrays)
+    spare = batch_size * sum(array[:1].nbytes for array, dtype in arrays if array.dtype != dtype)
+    if batch + spare > memory_budget:
         raise ValueError(
             errors.message(
                 "fit",
-                f"a memory_budget of at least {batch} bytes, which batches of {batch_size} need",
+                f"a memory_budget of at least {batch + spare} bytes, which batches of {batch_size} need",
                 f"{memory_budget}",
                 "give more, or choose a smaller batch_size",
             )
         )
-    return max(1, min(memory_budget, _CHUNK) // batch)
+    return max(1, (min(memory_budget, _ENOUGH) - spare) // batch)
