@@ -6,7 +6,8 @@ The data lie in a memory-mapped file: float32 in .npy, or uint8 pixels in IDX, s
 that stream them and runs that hold them on the device take turns in one process; samples/s are those of the
 history. Before them one streamed run is watched: how far the memory of the process grows beyond where it was,
 without the pages of the file, which the system takes back when it wants; 16 bytes an example are for its
-place in the order. 3 minutes. Expected on 2 CPU cores: see the README, "Longer runs, larger data".
+place in the order. 3 minutes. Expected on 2 CPU cores: ratios of 1.0 to 1.6, and a
+growth of the budget and at most 5 MiB.
 """
 
 import struct
@@ -28,12 +29,12 @@ from experiments.peers.turns import summary, text
 from experiments.record import run, save, table
 from jaxbp.data import open_idx
 
-JOBS = {
-    "784-30-10 sigmoid, batch 10": Job((784, 30, 10), "sigmoid", 10, 60_000, "sgd", 0.1),
-    "784-128-10 relu, batch 128": Job((784, 128, 10), "relu", 128, 60_000, "sgd", 0.1),
-    "784-128-10 relu, batch 128, x 5": Job((784, 128, 10), "relu", 128, 300_000, "sgd", 0.1),
-    "784-512-512-10 relu, batch 128": Job((784, 512, 512, 10), "relu", 128, 60_000, "sgd", 0.1),
-    "64-128-10 relu, batch 32": Job((64, 128, 10), "relu", 32, 60_000, "sgd", 0.1),
+JOBS = {  # by their widths and the batch
+    "784-30-10 / 10": Job((784, 30, 10), "sigmoid", 10, 60_000, "sgd", 0.1),
+    "784-128-10 / 128": Job((784, 128, 10), "relu", 128, 60_000, "sgd", 0.1),
+    "784-128-10 / 128, x 5": Job((784, 128, 10), "relu", 128, 300_000, "sgd", 0.1),
+    "784-512-512-10 / 128": Job((784, 512, 512, 10), "relu", 128, 60_000, "sgd", 0.1),
+    "64-128-10 / 32": Job((64, 128, 10), "relu", 32, 60_000, "sgd", 0.1),
 }
 
 

@@ -124,8 +124,8 @@ def test_training_memory(experiment, tmp_path):
 
 
 def test_streaming(experiment):
-    result = experiment("93_streaming", only="64-128-10", scale=0.01, epochs=1, pairs=1)
-    row = result["64-128-10 relu, batch 32"]
+    result = experiment("93_streaming", only="64-128-10", scale=0.1, epochs=1, pairs=1)
+    row = result["64-128-10 / 32"]
     assert row["data_MiB"] == pytest.approx(10 * row["budget_MiB"], rel=1e-3)
     assert row["streamed"]["median"] > 0
 
