@@ -6,10 +6,11 @@ The data lie in a memory-mapped file: float32 in .npy, or uint8 pixels in IDX, s
 that stream them and runs that hold them on the device take turns in one process; samples/s are those of the
 history. Before them one streamed run is watched: how far the memory of the process grows beyond where it was,
 without the pages of the file, which the system takes back when it wants; 16 bytes an example are for its
-place in the order. 3 minutes. Expected on 2 CPU cores: ratios of 1.0 to 1.6, and a
-growth of the budget and at most 5 MiB.
+place in the order. 3 minutes. Expected on 2 CPU cores: ratios of 1.0 to 1.6, and a growth by the budget and
+at most 5 MiB.
 """
 
+import re
 import struct
 import tempfile
 import threading
@@ -74,7 +75,7 @@ def watched() -> Iterator[list[int]]:
         return
 
     def anonymous() -> int:
-        return 1024 * int(next(line for line in status.open() if line.startswith("RssAnon")).split()[1])
+        return 1024 * int(re.search(r"RssAnon:\s+(\d+)", status.read_text())[1])
 
     seen, done = [anonymous()] * 2, threading.Event()
 

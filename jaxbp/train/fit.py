@@ -1,10 +1,7 @@
 """`fit`: train any gradient function on arrays, an epoch at a time."""
 
-import signal
-import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from typing import Any
 
 import jax
@@ -17,6 +14,7 @@ from jaxbp import errors
 from jaxbp.data import Dataset, assert_batch_size, assert_data
 from jaxbp.data.checks import held_dtype
 from jaxbp.train.folder import Checkpoints
+from jaxbp.train.interrupt import asked_to_stop
 from jaxbp.train.layout import Layout
 from jaxbp.train.loop import Data, Evaluate, GradFn, Preprocess, State
 from jaxbp.train.plan import Plan
@@ -94,7 +92,7 @@ def fit(
 
     Returns:
         A `Result`. Ctrl-C ends the run after the epoch it is in and returns what was learned so far; a
-        second Ctrl-C aborts at once.
+        second Ctrl-C aborts at once. Of many processes it is enough that one is asked to stop.
 
     Raises:
         ValueError, TypeError: for data that cannot be trained on (see `jaxbp.data.assert_data`).
@@ -104,6 +102,7 @@ def fit(
         ValueError: for a memory_budget that not even single batches fit in.
         TypeError: for a grad_fn that does not return a scalar loss and a tree like params, or a preprocess
             that gives no row of floats for each example.
+        RuntimeError: where another process ended.
         DivergenceError: a FloatingPointError, when the loss or the updated parameters stop being finite. It
             names the epoch and the iteration, and its ``result`` has the parameters from before it.
 
@@ -138,8 +137,9 @@ def fit(
 
     with (
         progress(epochs, progress_bar) as show,
-        _asked_to_stop(checkpoints) as interrupted,
+        asked_to_stop(checkpoints is not None) as interrupted,
         ThreadPoolExecutor(1, "jaxbp-stream") as pool,
+        layout.together(),
     ):
         show("compiling")
         state = layout.state(_start(params, optimizer, opt_state, key), optimizer)
@@ -172,7 +172,7 @@ def fit(
         bad = None
         one_by_one = bool(callbacks) or early_stopping is not None
         while len(rows) < epochs and stopped == "finished":
-            if interrupted():
+            if layout.any(interrupted()):
                 stopped = "interrupted"
                 break
             left = epochs - len(rows)
@@ -278,28 +278,3 @@ def _mean(losses: np.ndarray, batch_size: int, N: int) -> float:
     sizes = np.full(len(losses), batch_size)
     sizes[-1] = N - batch_size * (len(losses) - 1)
     return float(np.average(losses.astype(np.float64), weights=sizes))
-
-
-@contextmanager
-def _asked_to_stop(checkpoints: Checkpoints | None) -> Iterator[Callable[[], bool]]:
-    """Whether Ctrl-C was pressed: the first is only noted, so that no state is lost; the second raises.
-
-    With checkpoints SIGTERM counts as well: a cluster sends it before it takes a machine away.
-    """
-    asked = threading.Event()
-    if threading.current_thread() is not threading.main_thread():
-        yield asked.is_set  # signals reach the main thread alone
-        return
-
-    def note(number: int, frame: Any) -> None:
-        if asked.is_set():
-            raise KeyboardInterrupt
-        asked.set()
-
-    numbers = [signal.SIGINT, *[signal.SIGTERM] * (checkpoints is not None)]
-    before = {number: signal.signal(number, note) for number in numbers}
-    try:
-        yield asked.is_set
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

@@ -1,5 +1,7 @@
 """Where data and state lie: on one device, or over a mesh of devices, in one process or many."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from itertools import groupby
@@ -150,6 +152,28 @@ class Layout:
             return None
         cut = size % self.shards == 0
         return NamedSharding(self.mesh, P(None, DATA if cut else None))  # type: ignore[no-untyped-call]
+
+    def any(self, here: bool) -> bool:
+        """Whether it is so in any process; all of them ask at the same time."""
+        if self.mesh is None or self.processes == 1:
+            return here
+        said = np.full(self.shards // self.processes, here)
+        cut = _sharding(self.mesh, DATA)
+        flags = jax.make_array_from_process_local_data(cut, said)  # type: ignore[no-untyped-call]
+        return bool(jax.jit(jnp.any, out_shardings=self.everywhere)(flags))
+
+    @contextmanager
+    def together(self) -> Iterator[None]:
+        """Says what it means where one of many processes is missing in a computation."""
+        try:
+            yield
+        except (jax.errors.JaxRuntimeError, ValueError) as error:
+            of_the_wire = isinstance(error, jax.errors.JaxRuntimeError) or "Gloo" in str(error)
+            if self.processes == 1 or not of_the_wire:
+                raise
+            expected = f"{self.processes} processes to compute together"
+            hint = "did one of them end? Start all again; with checkpoints they go on from the newest"
+            raise RuntimeError(errors.message("fit", expected, str(error), hint)) from error
 
     @property
     def everywhere(self) -> NamedSharding | None:
