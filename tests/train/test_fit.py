@@ -287,10 +287,12 @@ def test_targets_that_would_broadcast():
         ({"evaluate": EVALUATE}, ValueError, "validation and evaluate together, got only evaluate"),
         ({"validation": data()}, ValueError, "got only validation; e.g. evaluate=jaxbp.make_evaluate"),
         ({"early_stopping": jaxbp.EarlyStopping(3)}, ValueError, "monitor to be one of .* got 'val_loss'"),
+        ({"checkpoints": jaxbp.Checkpoints("none", monitor="val_loss")}, ValueError,
+         "checkpoints: expected monitor to be one of epoch, seconds, loss, got 'val_loss'"),
         ({"grad_fn": lambda p, x, y: (x.sum(0), p)}, TypeError, r"a scalar loss .* got shape \(4,\)"),
         ({"grad_fn": lambda p, x, y: (x.sum(), p[1])}, TypeError, "a tree like params"),
     ],
-)
+)  # fmt: skip
 def test_calls_that_cannot_be(options, error, says):
     with pytest.raises(error, match=says):
         run(**options)

@@ -112,6 +112,15 @@ def test_pixels_are_scaled_on_the_device(budget, tmp_path, monkeypatch):
     assert {chunk.dtype.name for chunk in chunks} == (set() if budget is None else {"uint8", "int32"})
 
 
+def test_a_stream_goes_on_from_a_resident_run_and_the_reverse(tmp_path):
+    expected = run(batch_size=4, epochs=4)
+    for name, budgets in (("a", (None, BUDGET)), ("b", (BUDGET, None))):
+        options = {"batch_size": 4, "checkpoints": jaxbp.Checkpoints(tmp_path / name)}
+        for budget, epochs in zip(budgets, (2, 4), strict=True):
+            result = run(memory_budget=budget, epochs=epochs, **options)
+        close(result, expected, 1e-6)
+
+
 def test_the_order_and_the_key_of_dropout_are_those_of_the_resident_run():
     net = jaxbp.chain(jaxbp.dense(4, 16), jaxbp.relu, jaxbp.dropout(0.5), jaxbp.dense(16, 3))
     grad_fn = jaxbp.value_and_grad(net, jaxbp.softmax_cross_entropy)
@@ -131,8 +140,9 @@ def test_many_devices_stream_their_parts():
     mesh = jax.make_mesh((jax.device_count(),), ("data",))
     batch_size = 2 * jax.device_count()
     train = data(5 * batch_size + 1)
-    expected = run(train=train, batch_size=batch_size)
-    stream = run(train=train, batch_size=batch_size, mesh=mesh, memory_budget=80 * batch_size)
+    expected = run(train=train, batch_size=batch_size, validation=train, evaluate=EVALUATE)
+    options = {"train": train, "batch_size": batch_size, "mesh": mesh, "memory_budget": 80 * batch_size}
+    stream = run(**options, validation=train, evaluate=EVALUATE)
     close(stream, expected, 1e-6)
     assert "waited" in stream.history
 
