@@ -6,7 +6,7 @@ from typing import Any, TypeVar
 
 import jax
 
-from jaxbp.train.leaves import sharding
+from jaxbp.train.checkpoints.leaves import sharding
 from jaxbp.train.plan import Plan
 
 Programs = TypeVar("Programs")

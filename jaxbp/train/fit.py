@@ -13,7 +13,7 @@ from jax.sharding import Mesh
 from jaxbp import errors
 from jaxbp.data import Dataset, assert_batch_size, assert_data
 from jaxbp.data.checks import held_dtype
-from jaxbp.train.folder import Checkpoints
+from jaxbp.train.checkpoints import Checkpoints
 from jaxbp.train.interrupt import asked_to_stop
 from jaxbp.train.layout import Layout
 from jaxbp.train.loop import Data, Evaluate, GradFn, Preprocess, State
