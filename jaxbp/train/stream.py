@@ -81,7 +81,7 @@ class Stream:
         self._length = len(epoch)
         shapes = [self._shapes(chunk.rows.shape) for chunk in (epoch[0], epoch[-1])]
         size = max(chunk.rows.size for chunk in epoch)
-        self._room = [[_aligned((size, *v.shape[1:]), dtype) for v, dtype in self._arrays] for _ in "ab"]
+        self._room = [[_aligned((size, *v.shape[1:]), dtype) for v, dtype in self._arrays] for _ in range(2)]
         self._begin(epochs.start)
         self._validation = plan.held_out()
         started = time.perf_counter()
