@@ -152,11 +152,9 @@ def fit(
             rows = meta["rows"]
             show(f"going on after epoch {len(rows)}")
         plan = Plan(grad_fn, optimizer, evaluate, batch_size, key, train, held_out, layout, preprocess)
-        columns = _columns(plan, state.params, streams)
         for name, asking in (("early_stopping", early_stopping), ("checkpoints", checkpoints)):
-            if asking and asking.monitor not in (None, *columns):
-                expected = f"monitor to be one of {', '.join(columns)}"
-                raise ValueError(errors.message(name, expected, repr(asking.monitor)))
+            if asking and asking.monitor is not None:
+                _assert_monitor(name, asking.monitor, plan, state.params, streams)
         if memory_budget is not None and streams:
             engine = Stream(plan, range(len(rows) + 1, epochs + 1), memory_budget, state, pool)
         else:
@@ -203,8 +201,8 @@ def fit(
         if bad is None:
             save()  # the last epoch, wherever the run was ended
 
-    # The part of the run before a checkpoint may have streamed or not.
-    history = {
+    columns = rows[-1] if rows else ("epoch", "seconds", "loss")
+    history = {  # the part of the run before a checkpoint may have streamed or not
         name: np.array([row[name] for row in rows]) for name in columns if all(name in row for row in rows)
     }
     kept = best.params if early_stopping and rows else state.params
@@ -236,14 +234,16 @@ def _start(params: Params, optimizer: optax.GradientTransformation, opt_state: A
     return State(params, own(opt_state), own(key), jnp.int32(0))
 
 
-def _columns(plan: Plan, params: Params, streams: bool) -> list[str]:
-    """The names in the history of the run."""
+def _assert_monitor(name: str, monitor: str, plan: Plan, params: Params, streams: bool) -> None:
+    """Raises a ValueError if the monitor will be no column of the history."""
     metrics: dict[str, Any] = {}
     if plan.evaluate is not None:
         evaluate = plan.evaluate
         metrics = jax.eval_shape(lambda params: evaluate(params, *plan.held_out()), params)
-    names = [f"val_{name}" for name in sorted(metrics)]
-    return ["epoch", "seconds", "loss", *["waited"] * streams, *names]
+    columns = ["epoch", "seconds", "loss", *["waited"] * streams, *(f"val_{metric}" for metric in metrics)]
+    if monitor not in columns:
+        expected = f"monitor to be one of {', '.join(columns)}"
+        raise ValueError(errors.message(name, expected, repr(monitor)))
 
 
 def _kept(state: State, best: Best) -> tuple[State, Params]:
