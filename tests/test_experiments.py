@@ -135,6 +135,13 @@ def test_precision(experiment, tmp_path):
     assert has_figure(tmp_path)
 
 
+def test_streaming(experiment):
+    result = experiment("93_streaming", only="64-128-10", scale=0.1, epochs=1, pairs=1)
+    row = result["64-128-10 / 32"]
+    assert row["data_MiB"] == pytest.approx(10 * row["budget_MiB"], rel=1e-3)
+    assert row["streamed"]["median"] > 0
+
+
 def test_many_processes_of_one(experiment):
     result = experiment("40_many_processes", epochs=10)
     assert (result["processes"], result["devices"]) == (1, 4)

@@ -11,6 +11,7 @@ import numpy as np
 import optax
 
 from jaxbp import errors
+from jaxbp.train.compiled import compiled
 from jaxbp.train.loop import State, compiler_options, make_epochs, make_step, mean_loss
 from jaxbp.train.plan import Plan
 from jaxbp.train.swept import Point
@@ -65,14 +66,9 @@ class Groups:
         self._begun = [_start(group, make) for group in self._nets]
         self._held = plan.layout.data(plan.train.x, plan.train.y), plan.held_out()
 
-        def one(state: State, point: dict[str, Array], orders: Array, *rest: Any) -> Any:
-            step = make_step(plan.grad_fn, make(**point))
-            return make_epochs(step, plan.batch_size, plan.evaluate, plan.layout.take)(state, orders, *rest)
-
-        axes = (0, 0, None if self._shared else 0, None, None, None)
-        program = jax.jit(jax.vmap(one, in_axes=axes), donate_argnums=0)
         arguments = (*self._begun[0], self._orders(self._nets[0], 1, 1), np.int32(1), *self._held)
-        self._program = program.lower(*arguments).compile(compiler_options())
+        made = plan._replace(optimizer=make)
+        self._program = compiled(_compile, made, arguments)
 
     def run(self, epoch: int, count: int) -> tuple[dict[str, np.ndarray], np.ndarray]:
         """``count`` epochs from this one on: each metric (N, count), and whether a net is finite, (N,)."""
@@ -103,6 +99,20 @@ class Groups:
         """Of all nets, stacked, on the host."""
         stacked = [jax.device_get(state.params) for state, _ in self._begun]
         return jax.tree.map(lambda *leaves: np.concatenate(leaves)[: self._N], *stacked)
+
+
+def _compile(plan: Plan, arguments: Any) -> Any:
+    """The program of the epochs; ``plan.optimizer`` is a function of the point."""
+
+    def one(state: State, point: dict[str, Array], orders: Array, *rest: Any) -> Any:
+        step = make_step(plan.grad_fn, plan.optimizer(**point), plan.preprocess)
+        return make_epochs(step, plan.batch_size, plan.evaluate, plan.layout.take)(state, orders, *rest)
+
+    shared = arguments[2].ndim == 2  # (epochs, N), not (nets, epochs, N)
+    program = jax.jit(
+        jax.vmap(one, in_axes=(0, 0, None if shared else 0, None, None, None)), donate_argnums=0
+    )
+    return program.lower(*arguments).compile(compiler_options())
 
 
 def _start(nets: Sequence[Net], make: Make) -> tuple[State, dict[str, Array]]:

@@ -1,5 +1,7 @@
 """Where data and state lie: on one device, or over a mesh of devices, in one process or many."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from itertools import groupby
@@ -125,18 +127,53 @@ class Layout:
         batches = np.concatenate([order[:full].reshape(-1, part) for order in orders], axis=1)
         return np.concatenate([batches.ravel(), *(order[full:] for order in orders)])
 
-    def gather(self, array: np.ndarray, rows: np.ndarray, dtype: np.dtype) -> Array:
-        """The batches of these rows (k, batch), taken on the host; each device gets its part of each."""
+    def gather(self, array: np.ndarray, rows: np.ndarray, out: np.ndarray) -> Array:
+        """The batches of these rows (k, batch), taken on the host; each device gets its part of each.
 
-        def local(index: Any = ...) -> np.ndarray:
-            return np.take(array, rows[index], axis=0).astype(dtype, copy=False)
+        On one device they are written to ``out``, of their shape, and a CPU takes them as they lie there.
+        """
+        sharding = self.batches(rows.shape[1])
+        if sharding is None:
+            if array.dtype == out.dtype:
+                np.take(array, rows, axis=0, out=out, mode="clip")  # "raise" would need a copy
+            else:
+                for batch, part in zip(rows, out, strict=True):
+                    part[...] = array[batch]
+            return jax.device_put(out)
 
+        def local(index: Any) -> np.ndarray:
+            return np.take(array, rows[(index or ())[:2]], axis=0).astype(out.dtype, copy=False)
+
+        return jax.make_array_from_callback(out.shape, sharding, local)
+
+    def batches(self, size: int) -> NamedSharding | None:
+        """The sharding of batches (k, size, ...) that `gather` gives."""
         if self.mesh is None:
-            return jnp.asarray(local())
-        cut = rows.shape[1] % self.shards == 0
-        sharding = NamedSharding(self.mesh, P(None, DATA if cut else None))  # type: ignore[no-untyped-call]
-        shape = (*rows.shape, *array.shape[1:])
-        return jax.make_array_from_callback(shape, sharding, lambda index: local((index or ())[:2]))
+            return None
+        cut = size % self.shards == 0
+        return NamedSharding(self.mesh, P(None, DATA if cut else None))  # type: ignore[no-untyped-call]
+
+    def any(self, here: bool) -> bool:
+        """Whether it is so in any process; all of them ask at the same time."""
+        if self.mesh is None or self.processes == 1:
+            return here
+        said = np.full(self.shards // self.processes, here)
+        cut = _sharding(self.mesh, DATA)
+        flags = jax.make_array_from_process_local_data(cut, said)  # type: ignore[no-untyped-call]
+        return bool(jax.jit(jnp.any, out_shardings=self.everywhere)(flags))
+
+    @contextmanager
+    def together(self) -> Iterator[None]:
+        """Says what it means where one of many processes is missing in a computation."""
+        try:
+            yield
+        except (jax.errors.JaxRuntimeError, ValueError) as error:
+            of_the_wire = isinstance(error, jax.errors.JaxRuntimeError) or "Gloo" in str(error)
+            if self.processes == 1 or not of_the_wire:
+                raise
+            expected = f"{self.processes} processes to compute together"
+            hint = "did one of them end? Start all again; with checkpoints they go on from the newest"
+            raise RuntimeError(errors.message("fit", expected, str(error), hint)) from error
 
     @property
     def everywhere(self) -> NamedSharding | None:

@@ -15,6 +15,7 @@ from jaxbp.typing import Array, Params, Random, Scalar
 GradFn = Callable[..., tuple[Scalar, Params]]  # (params, x, y) -> (loss, grads), perhaps with key=
 Evaluate = Callable[[Params, Array, Array], dict[str, Scalar]]
 Data = tuple[Array, Array]
+Preprocess = Callable[[Array], Array]  # x as it is stored -> x as the network takes it
 Take = Callable[[Array, Array], Array]  # (rows, indices) -> the rows of one batch
 
 
@@ -60,13 +61,15 @@ def compiler_options() -> dict[str, str | bool]:
     return {"xla_cpu_prefer_vector_width": "512"} if jax.default_backend() == "cpu" else {}
 
 
-def make_step(grad_fn: GradFn, optimizer: optax.GradientTransformation) -> Step:
+def make_step(
+    grad_fn: GradFn, optimizer: optax.GradientTransformation, preprocess: Preprocess | None = None
+) -> Step:
     """One iteration: a gradient on one mini-batch, and the update of the parameters."""
     wants_key = "key" in inspect.signature(grad_fn).parameters
 
     def step(state: State, x: Array, y: Array) -> tuple[State, Scalar]:
         extra = {"key": jax.random.fold_in(state.key, state.step)} if wants_key else {}
-        loss, grads = grad_fn(state.params, x, y, **extra)
+        loss, grads = grad_fn(state.params, preprocess(x) if preprocess else x, y, **extra)
         trees = {jax.tree.structure(grads), jax.tree.structure(state.params)}
         if jnp.shape(loss) != () or len(trees) > 1:
             raise TypeError(

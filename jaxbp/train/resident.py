@@ -6,10 +6,9 @@ from typing import Any
 
 import jax
 import numpy as np
-import optax
 
-from jaxbp.train.layout import Layout
-from jaxbp.train.loop import Evaluate, GradFn, State, compiler_options, make_epochs, make_locate, make_step
+from jaxbp.train.compiled import compiled
+from jaxbp.train.loop import State, compiler_options, make_epochs, make_locate, make_step
 from jaxbp.train.plan import Pace, Plan, Ran
 
 
@@ -32,7 +31,7 @@ class Resident:
         orders = np.broadcast_to(self._order(1), (self._group, self._order(1).size))
         arguments = (state, orders, np.int32(1), self._data, self._validation)
         started = time.perf_counter()
-        self._run, self._locate = _compiled(plan, arguments)
+        self._run, self._locate = compiled(_compile, plan, arguments)
         self.compile_seconds = time.perf_counter() - started
 
     def run(self, state: State, epoch: int, most: int) -> Ran:
@@ -61,40 +60,12 @@ class Resident:
         return Ran(state, ran.losses[:e], metrics, ran.seconds, (np.asarray(losses), int(bad)))
 
 
-def _compiled(plan: Plan, arguments: Any) -> tuple[Any, Any]:
-    """The program of the epochs, and the function that locates a bad iteration.
-
-    The last few are kept: the next run with the same functions and shapes has nothing to compile.
-    """
-    leaves, tree = jax.tree.flatten(jax.tree.map(_shape, arguments))
-    functions = plan.grad_fn, plan.optimizer, plan.evaluate
-    key = (*functions, plan.batch_size, plan.layout, tree, tuple(leaves))
-    try:
-        hash(key)
-    except TypeError:  # a grad_fn that holds arrays
-        return _compile.__wrapped__(*key)
-    return _compile(*key)
-
-
-@lru_cache(8)
-def _compile(
-    grad_fn: GradFn,
-    optimizer: optax.GradientTransformation,
-    evaluate: Evaluate | None,
-    batch_size: int,
-    layout: Layout,
-    tree: Any,
-    leaves: tuple[Any, ...],
-) -> tuple[Any, Any]:
-    step = make_step(grad_fn, optimizer)
-    epochs = make_epochs(step, batch_size, evaluate, layout.take)
-    arguments = jax.tree.unflatten(tree, leaves)
+def _compile(plan: Plan, arguments: Any) -> tuple[Any, Any]:
+    """The program of the epochs, and the function that locates a bad iteration."""
+    layout, optimizer = plan.layout, plan.optimizer
+    step = make_step(plan.grad_fn, optimizer, plan.preprocess)
+    epochs = make_epochs(step, plan.batch_size, plan.evaluate, layout.take)
     where = layout.shardings(arguments[0], optimizer)
     run = jax.jit(epochs, out_shardings=where and (where, *3 * [layout.everywhere]))
-    locate = jax.jit(make_locate(step, batch_size, layout.take))
+    locate = jax.jit(make_locate(step, plan.batch_size, layout.take))
     return run.lower(*arguments).compile(compiler_options()), locate
-
-
-def _shape(leaf: Any) -> jax.ShapeDtypeStruct:
-    sharding = leaf.sharding if isinstance(leaf, jax.Array) and leaf.committed else None
-    return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding)  # type: ignore[no-untyped-call]

@@ -11,11 +11,11 @@ import numpy as np
 
 from jaxbp import errors
 from jaxbp.data import Dataset
-from jaxbp.train.fit import _asked_to_stop
 from jaxbp.train.groups import Groups, Make, Net
 from jaxbp.train.inputs import assert_inputs
+from jaxbp.train.interrupt import asked_to_stop
 from jaxbp.train.layout import Layout
-from jaxbp.train.loop import Data, Evaluate, GradFn
+from jaxbp.train.loop import Data, Evaluate, GradFn, Preprocess
 from jaxbp.train.plan import Pace, Plan
 from jaxbp.train.progress import progress
 from jaxbp.train.swept import Point, Sweep
@@ -35,6 +35,7 @@ def sweep(
     epochs: int = 10,
     validation: Data | Dataset | None = None,
     evaluate: Evaluate | None = None,
+    preprocess: Preprocess | None = None,
     order: Literal["shared", "own"] = "shared",
     memory_budget: int | None = None,
     progress_bar: bool = True,
@@ -63,6 +64,7 @@ def sweep(
         epochs: as in `fit`.
         validation: as in `fit`.
         evaluate: as in `fit`.
+        preprocess: as in `fit`.
         order: whether the nets share one order of the data or each seed has its own.
         memory_budget: bytes for the parameters and optimiser states on the device, by default a quarter of
             its memory where it tells. Nets that need more take turns, epoch by epoch, and wait on the host.
@@ -99,14 +101,15 @@ def sweep(
     keys = [jax.random.fold_in(key, seed) for seed in seeds]
     params = [init(k) for k in keys]
     train, held_out = assert_inputs(
-        "sweep", grad_fn, params[0], data, validation, evaluate, batch_size, epochs
+        "sweep", grad_fn, params[0], data, validation, evaluate, batch_size, epochs, preprocess=preprocess
     )
     _assert_traceable(optimizer, points[0], params[0])
-    plan = Plan(grad_fn, optimizer(**points[0]), evaluate, batch_size, key, train, held_out, Layout())
+    first = optimizer(**points[0])
+    plan = Plan(grad_fn, first, evaluate, batch_size, key, train, held_out, Layout(), preprocess)
     run_keys = [key if order == "shared" else k for k in keys]
     nets = [Net(*of_seed, point) for point in points for of_seed in zip(params, run_keys, strict=True)]
 
-    with progress(epochs, progress_bar) as show, _asked_to_stop(None) as interrupted:
+    with progress(epochs, progress_bar) as show, asked_to_stop(False) as interrupted:
         show("compiling")
         started = time.perf_counter()
         pace = Pace(epochs, len(train))

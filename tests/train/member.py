@@ -50,6 +50,30 @@ def main(connect, devices=1, what="total", x64=False, out=None, late=False):
         except (ValueError, RuntimeError) as error:
             print("caught", error, flush=True)
             os._exit(0)
+    if what.startswith("signal"):
+
+        def signalled(record):
+            if process == 1 and record["epoch"] == 3:
+                os.kill(os.getpid(), getattr(signal, what.split()[1]))
+
+        try:
+            result = jaxbp.fit(
+                GRAD,
+                NET.init(jax.random.key(0)),
+                share(process, 32, "float32"),
+                optimizer=optax.sgd(0.3),
+                key=jax.random.key(1),
+                batch_size=16,
+                epochs=1000,
+                mesh=mesh,
+                callbacks=[signalled],
+                checkpoints=jaxbp.Checkpoints(out, every=1000),
+                progress_bar=False,
+            )
+        except RuntimeError as error:
+            print("caught", error, flush=True)
+            os._exit(0)
+        print("stopped", result.stopped, len(result.history["epoch"]))
     if what == "fit":
         traces = []
 

@@ -171,6 +171,22 @@ def test_a_taken_port(together):
     assert "Address already in use" in text
 
 
+def test_all_stop_after_the_same_epoch_where_one_is_asked_to(together, tmp_path):
+    members = [{"connect": c, "what": "signal SIGTERM", "out": str(tmp_path)} for c in meeting(2)]
+    for code, text in together(*members):
+        assert code == 0, text
+        assert "stopped interrupted 3" in text
+    assert (tmp_path / "epoch_000003.npz").is_file()
+
+
+def test_fit_says_that_a_peer_was_killed(together, tmp_path):
+    members = [{"connect": c, "what": "signal SIGKILL", "out": str(tmp_path)} for c in meeting(2)]
+    (code, text), (killed, _) = together(*members)
+    assert killed == -signal.SIGKILL
+    assert code == 0, text
+    assert "caught fit: expected 2 processes to compute together, got" in text
+
+
 def test_a_killed_peer_is_a_python_error(together):
     first, second = meeting(2)
     (code, text), (killed, _) = together(
