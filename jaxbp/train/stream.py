@@ -72,7 +72,7 @@ class Stream:
         x, y = plan.train.x, plan.train.y
         self._arrays = [(v, held_dtype(v.dtype)) for v in ([x] if y is x else [x, y])]
         self._plan, self._epochs, self._pool = plan, epochs, pool
-        self._most = _most(self._arrays, plan.batch_size, memory_budget)
+        self._most = _most(self._arrays, plan.batch_size // plan.layout.processes, memory_budget)
         # JAX's settings belong to a thread: those of this one are kept for the one that gathers.
         self._x64 = bool(jax.config.jax_enable_x64)  # type: ignore[attr-defined]
         self._device = jax.config.jax_default_device  # type: ignore[attr-defined]
@@ -189,7 +189,10 @@ def _compile(plan: Plan, arguments: Any) -> tuple[dict[tuple[int, ...], Any], An
 
 
 def _most(arrays: list[tuple[np.ndarray, np.dtype]], batch_size: int, memory_budget: int) -> int:
-    """How many batches a chunk may have; there are two chunks, and a batch in the dtype it is stored in."""
+    """How many batches a chunk may have; there are two chunks, and a batch in the dtype it is stored in.
+
+    ``batch_size`` is what this process gives to one.
+    """
     batch = 2 * batch_size * sum(dtype.itemsize * array[:1].size for array, dtype in arrays)
     spare = batch_size * sum(array[:1].nbytes for array, dtype in arrays if array.dtype != dtype)
     if batch + spare > memory_budget:

@@ -30,7 +30,7 @@ def total(mesh, values):
     return jax.jit(lambda x: x.sum(), out_shardings=NamedSharding(mesh, P()))(x).item()
 
 
-def main(connect, devices=1, what="total", x64=False, out=None, late=False):
+def main(connect, devices=1, what="total", x64=False, out=None, late=False, memory_budget=None):
     jax.config.update("jax_platforms", "cpu")
     jax.config.update("jax_num_cpu_devices", devices)
     jax.config.update("jax_enable_x64", x64)
@@ -92,7 +92,9 @@ def main(connect, devices=1, what="total", x64=False, out=None, late=False):
             batch_size=16,
             epochs=3,
             mesh=mesh,
+            memory_budget=memory_budget,
         )
+        print("streamed", "waited" in result.history)
         leaves = [np.asarray(leaf.addressable_data(0)) for leaf in jax.tree.leaves(result.params)]
         np.savez(f"{out}-{process}.npz", *leaves, loss=result.history["loss"])
         print("traces", sorted(set(traces)) == sorted(traces))
