@@ -1,6 +1,7 @@
 """Training on data that lie on the device: epochs by the group, as one program."""
 
 import time
+from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 from typing import Any
 
@@ -8,6 +9,7 @@ import jax
 import numpy as np
 
 from jaxbp.train.compiled import compiled
+from jaxbp.train.layout import own
 from jaxbp.train.loop import State, compiler_options, make_epochs, make_locate, make_step
 from jaxbp.train.plan import Pace, Plan, Ran
 
@@ -26,13 +28,16 @@ class Resident:
         self._pace = Pace(epochs if plan.layout.processes == 1 else 1, len(plan.train))
         self._group = self._pace.most
         self._order = lru_cache(2 * self._group)(plan.order)
-        self._data = plan.layout.data(plan.train.x, plan.train.y)
         self._validation = plan.held_out()
         orders = np.broadcast_to(self._order(1), (self._group, self._order(1).size))
-        arguments = (state, orders, np.int32(1), self._data, self._validation)
-        started = time.perf_counter()
-        self._run, self._locate = compiled(_compile, plan, arguments)
-        self.compile_seconds = time.perf_counter() - started
+        x, y, like = plan.train.x, plan.train.y, plan.layout.like
+        arguments = (state, orders, np.int32(1), (like(x), like(y)), self._validation)
+        with ThreadPoolExecutor(1) as pool:
+            copy = pool.submit(own, x)  # while the compiler works
+            started = time.perf_counter()
+            self._run, self._locate = compiled(_compile, plan, arguments)
+            self.compile_seconds = time.perf_counter() - started
+        self._data = plan.layout.data(copy.result(), copy.result() if y is x else y)
 
     def run(self, state: State, epoch: int, most: int) -> Ran:
         """Epoch number ``epoch`` and perhaps more after it, ``most`` in all."""

@@ -14,6 +14,7 @@ import numpy as np
 from jaxbp import errors
 from jaxbp.data.checks import held_dtype
 from jaxbp.train.compiled import compiled
+from jaxbp.train.layout import aligned
 from jaxbp.train.loop import (
     Data,
     State,
@@ -27,7 +28,6 @@ from jaxbp.train.plan import Plan, Ran
 from jaxbp.typing import Array, Params
 
 _ENOUGH = 2**26  # bytes: larger chunks are no faster, and the first is waited for
-_ALIGNMENT = 64
 
 
 class Chunk(NamedTuple):
@@ -81,7 +81,7 @@ class Stream:
         self._length = len(epoch)
         shapes = [self._shapes(chunk.rows.shape) for chunk in (epoch[0], epoch[-1])]
         size = max(chunk.rows.size for chunk in epoch)
-        self._room = [[_aligned((size, *v.shape[1:]), dtype) for v, dtype in self._arrays] for _ in range(2)]
+        self._room = [[aligned((size, *v.shape[1:]), dtype) for v, dtype in self._arrays] for _ in range(2)]
         self._begin(epochs.start)
         self._validation = plan.held_out()
         started = time.perf_counter()
@@ -149,14 +149,6 @@ class Stream:
         """What `_gather` will give."""
         struct = partial(jax.ShapeDtypeStruct, sharding=self._plan.layout.batches(rows[1]))
         return _x_and_y([struct((*rows, *v.shape[1:]), dtype) for v, dtype in self._arrays])
-
-
-def _aligned(shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
-    """Room that begins where XLA wants its arrays to begin, or else a CPU would copy them."""
-    size = math.prod(shape) * dtype.itemsize
-    memory = np.empty(size + _ALIGNMENT, np.uint8)
-    start = -memory.ctypes.data % _ALIGNMENT
-    return memory[start : start + size].view(dtype).reshape(shape)
 
 
 def _part(room: np.ndarray, rows: tuple[int, ...]) -> np.ndarray:
