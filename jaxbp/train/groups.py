@@ -12,7 +12,7 @@ import optax
 
 from jaxbp import errors
 from jaxbp.train.compiled import compiled
-from jaxbp.train.loop import State, compiler_options, make_epochs, make_step, mean_loss
+from jaxbp.train.loop import GATHERED, State, compiler_options, make_epochs, make_step, mean_loss
 from jaxbp.train.plan import Plan
 from jaxbp.train.swept import Point
 from jaxbp.typing import Array, Params, Random
@@ -106,9 +106,11 @@ def _compile(plan: Plan, arguments: Any) -> Any:
 
     def one(state: State, point: dict[str, Array], orders: Array, *rest: Any) -> Any:
         step = make_step(plan.grad_fn, plan.optimizer(**point), plan.preprocess)
-        return make_epochs(step, plan.batch_size, plan.evaluate, plan.layout.take)(state, orders, *rest)
+        epochs = make_epochs(step, plan.batch_size, plan.evaluate, plan.layout.take, gathered)
+        return epochs(state, orders, *rest)
 
     shared = arguments[2].ndim == 2  # (epochs, N), not (nets, epochs, N)
+    gathered = GATHERED if shared else GATHERED // len(arguments[2])
     program = jax.jit(
         jax.vmap(one, in_axes=(0, 0, None if shared else 0, None, None, None)), donate_argnums=0
     )

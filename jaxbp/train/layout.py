@@ -111,21 +111,24 @@ class Layout:
         copies = [jax.device_put(array, device) for device in here]
         return jax.make_array_from_single_device_arrays(shape, _sharding(self.mesh, DATA), copies)
 
-    def take(self, rows: Array, batch: Array) -> Array:
-        """The rows of a batch; on a mesh each device takes its part of the batch from what it holds."""
+    def take(self, rows: Array, batches: Array) -> Array:
+        """The rows of batches (k, batch); on a mesh each device takes its part of each from what it holds."""
 
-        def local(rows: Array, batch: Array) -> Array:
-            return rows.at[batch].get(mode="promise_in_bounds")
+        def local(rows: Array, batches: Array) -> Array:
+            return rows.at[batches].get(mode="promise_in_bounds")
 
         if self.mesh is None:
-            return local(rows, batch)
-        over_data = _sharding(self.mesh, DATA).spec
+            return local(rows, batches)
         # A last batch that the devices cannot share is the same on each of them.
-        part = over_data if batch.size % self.shards == 0 else _sharding(self.mesh).spec
+        part = P(None, DATA) if batches.shape[1] % self.shards == 0 else P()  # type: ignore[no-untyped-call]
         mapped = jax.shard_map(
-            local, mesh=self.mesh, in_specs=(over_data, part), out_specs=part, check_vma=False
+            local,
+            mesh=self.mesh,
+            in_specs=(P(DATA), part),  # type: ignore[no-untyped-call]
+            out_specs=part,
+            check_vma=False,
         )
-        return mapped(rows, batch)
+        return mapped(rows, batches)
 
     def order(self, key: Random, epoch: int, N: int, batch_size: int) -> np.ndarray:
         """The order of an epoch: of each batch, every process draws its part from its own N examples."""

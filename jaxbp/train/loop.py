@@ -16,7 +16,9 @@ GradFn = Callable[..., tuple[Scalar, Params]]  # (params, x, y) -> (loss, grads)
 Evaluate = Callable[[Params, Array, Array], dict[str, Scalar]]
 Data = tuple[Array, Array]
 Preprocess = Callable[[Array], Array]  # x as it is stored -> x as the network takes it
-Take = Callable[[Array, Array], Array]  # (rows, indices) -> the rows of one batch
+Take = Callable[[Array, Array], Array]  # (rows, indices of batches (k, batch)) -> the batches
+
+GATHERED = 2**22  # bytes of batches at hand at a time, about what a cache holds
 
 
 class State(NamedTuple):
@@ -93,22 +95,37 @@ def all_finite(tree: Any) -> Array:
 
 
 def make_epoch(
-    step: Callable[[Carry, Array, Array], tuple[Carry, Scalar]], batch_size: int, take: Take
+    step: Callable[[Carry, Array, Array], tuple[Carry, Scalar]],
+    batch_size: int,
+    take: Take,
+    gathered: int = GATHERED,
 ) -> Callable[[Carry, Array, Data], tuple[Carry, Array]]:
     """One epoch: (state, order, data) -> (state, losses of the iterations).
 
-    The N = q batch_size + r examples are gathered batch by batch in the given order: q iterations of
-    batch_size, and if r > 0 a last one of r.
+    Of the N = q batch_size + r examples in the given order come q iterations of batch_size, and if r > 0 a
+    last one of r. k batches are gathered at a time: single ones would each wait for memory. Where k does not
+    divide q, the last k begin with batches that were there before, and are skipped.
     """
+    chunk = make_chunk(step)
 
     def epoch(state: Carry, order: Array, data: Data) -> tuple[Carry, Array]:
-        def iteration(state: Carry, batch: Array) -> tuple[Carry, Scalar]:
-            return step(state, *(take(v, batch) for v in data))
+        q, rest = divmod(order.size, batch_size)
+        batches = order[: q * batch_size].reshape(q, batch_size)
+        most = max(1, gathered // (batch_size * sum(v.dtype.itemsize * v[:1].size for v in data)))
+        k = -(-q // -(-q // most))
+        begins = np.arange(0, q, k)
+        starts = np.minimum(begins, q - k)
 
-        full = order.size - order.size % batch_size
-        state, losses = jax.lax.scan(iteration, state, order[:full].reshape(-1, batch_size))
-        if full < order.size:
-            state, last = iteration(state, order[full:])
+        def body(state: Carry, at: tuple[Array, Array]) -> tuple[Carry, Array]:
+            start, first = at
+            rows = jax.lax.dynamic_slice_in_dim(batches, start, k)
+            return chunk(state, first, *(take(v, rows) for v in data))
+
+        state, losses = jax.lax.scan(body, state, (jnp.asarray(starts), jnp.asarray(begins - starts)))
+        losses = jnp.append(losses[:-1], losses[-1, begins[-1] - starts[-1] :])
+        if rest:
+            x, y = (take(v, order[None, q * batch_size :])[0] for v in data)
+            state, last = step(state, x, y)
             losses = jnp.append(losses, last)
         return state, losses
 
@@ -116,7 +133,7 @@ def make_epoch(
 
 
 def make_epochs(
-    step: Step, batch_size: int, evaluate: Evaluate | None, take: Take
+    step: Step, batch_size: int, evaluate: Evaluate | None, take: Take, gathered: int = GATHERED
 ) -> Callable[[State, Array, Array, Data, Data | None], tuple[State, Array, dict[str, Array], Array]]:
     """Several epochs: (state, orders, count, data, validation) -> (state, losses, metrics, finite).
 
@@ -126,7 +143,7 @@ def make_epochs(
     and the last parameters are: looked at once at the end, it costs an iteration nothing, and `locate`
     finds the iteration when it is False.
     """
-    epoch = make_epoch(step, batch_size, take)
+    epoch = make_epoch(step, batch_size, take, gathered)
 
     @jax.jit  # traced once, for its shapes and for the loop
     def evaluated(
@@ -165,6 +182,7 @@ def make_chunk(
 
     The iterations are those of the batches ``first`` to k; losses is (k,), with 0 before ``first``.
     """
+    step = jax.jit(step)  # traced once, for its shapes and for the loop
 
     def chunk(state: Carry, first: Array, x: Array, y: Array) -> tuple[Carry, Array]:
         def body(i: Array, carry: tuple[Carry, Array]) -> tuple[Carry, Array]:
