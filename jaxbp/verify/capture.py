@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from jax.extend import core
 from jax.extend.core import primitives
 
+from jaxbp.verify.interpret import single
 from jaxbp.verify.rules import CALLS, Rule, as_closed, describe, has_rules, is_rule, rules_in, subjaxprs
 
 
@@ -145,7 +146,7 @@ def _enter(
     for inner in subjaxprs(eqn):
         for found in rules_in(inner):
             passed.append(Passed(describe(found), f"is inside {eqn.primitive.name}, which is not entered"))
-    return _whole(eqn, inputs) if wanted else []
+    return single(eqn, subjaxprs(eqn)[0].debug_info)(*inputs) if wanted else []
 
 
 def _is_plain_call(eqn: Any) -> bool:
@@ -159,15 +160,6 @@ def _is_plain_call(eqn: Any) -> bool:
 
 def _same(a: Any, b: Any) -> bool:
     return (a.aval.shape, a.aval.dtype) == (b.aval.shape, b.aval.dtype)
-
-
-def _whole(eqn: Any, inputs: list[Any]) -> list[Any]:
-    """Evaluate one equation without looking inside."""
-    invars = [core.Var(a.aval) for a in eqn.invars]
-    outvars = [core.Var(a.aval) for a in eqn.outvars]
-    info = subjaxprs(eqn)[0].debug_info.with_unknown_names()
-    jaxpr = core.Jaxpr((), invars, outvars, [eqn.replace(invars=invars, outvars=outvars)], eqn.effects, info)
-    return core.jaxpr_as_fun(core.ClosedJaxpr(jaxpr, ()))(*inputs)
 
 
 def _scan(
@@ -196,7 +188,7 @@ def _scan(
         reached = k + 1
     if length == 0:
         passed.extend(Passed(describe(e), "is in a scan of no steps") for e in rules_in(body.jaxpr))
-    return _whole(eqn, inputs) if wanted else []
+    return single(eqn, subjaxprs(eqn)[0].debug_info)(*inputs) if wanted else []
 
 
 def _while(
@@ -226,7 +218,7 @@ def _while(
         here = jax.lax.fori_loop(0, k, lambda i, s: body(*held, *s), list(state))
         told: list[Passed] = passed if k == 0 else []
         _walk(inner.jaxpr, inner.consts, [*held, *here], (*context, f"while step {k}"), visit, told)
-    return _whole(eqn, inputs) if wanted else []
+    return single(eqn, subjaxprs(eqn)[0].debug_info)(*inputs) if wanted else []
 
 
 def _cond(

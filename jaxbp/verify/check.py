@@ -10,16 +10,15 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxbp.errors import message
-from jaxbp.verify import contract
 from jaxbp.verify.arguments import Call, flatten_call
 from jaxbp.verify.capture import Passed, Site, capture, trace
 from jaxbp.verify.declared import check_intent
-from jaxbp.verify.judge import Judgement, finding, judge
-from jaxbp.verify.precision import judge_precision
+from jaxbp.verify.judge import Judgement, fault_finding, finding, judge
+from jaxbp.verify.precision import judge_precision, native_fault
 from jaxbp.verify.references import epsilon, is_float
 from jaxbp.verify.report import VERDICTS, Finding, Report
 from jaxbp.verify.rules import Rule, describe, rules_in
-from jaxbp.verify.whole import judge_whole
+from jaxbp.verify.whole import judge_whole, obstacle
 
 Intents = str | Mapping[str, str] | None
 
@@ -107,12 +106,23 @@ class _Checked:
         self.exact: list[tuple[str, Judgement]] = []
         self.by_rule: dict[int, tuple[Rule, list[Finding]]] = {}
         self.notes: list[str] = []
+        self.kept: set[int] = set()
+        self.replaceable = False
 
     def intent(self, rule: Rule) -> str | None:
         """What the caller declared of this rule."""
         if isinstance(self.declare, str):
             return None if rule.library else self.declare
         return (self.declare or {}).get(rule.name)
+
+    def _judge(self, site: Site) -> Judgement:
+        """The judgement of one rule; what autodiff does not reproduce stays in f as a whole."""
+        result = judge(site, self.intent(site.rule), self.order)
+        closure = any(f.cause == "closure" for f in result.findings)
+        if not (result.replaceable or closure):
+            self.kept.add(id(site.rule.eqn))
+        self.replaceable |= result.replaceable
+        return result
 
     def report(self, closed: Any, own: list[Any], exact: bool) -> Report:
         """Both passes, then f as a whole."""
@@ -123,10 +133,11 @@ class _Checked:
             name, before = next(visited, ("", None))
             if before is None or before.rule is None or name != site.rule.name:
                 # Not judged in float64, or it only runs in the user's dtype.
-                result = judge(site, self.intent(site.rule), self.order)
+                result = self._judge(site)
                 if result.rule and result.point and result.verdict != "wrong":
-                    fault = contract.dtype_fault(result.point, result.rule)
-                    result = judge_precision(site, result) if fault else result
+                    fault = native_fault(site, result.point, result.rule, result.verdict)
+                    if fault:
+                        result = Judgement([fault_finding(site.rule, site, fault, result.rule)])
             elif before.verdict in ("wrong", "inconclusive"):
                 result = before
             else:
@@ -135,7 +146,7 @@ class _Checked:
 
         passed = capture(closed, own, visit)
         findings = [f for _, found in self.by_rule.values() for f in found]
-        if not any(f.verdict == "wrong" for f in findings):
+        if findings or passed:
             findings = self._whole(findings, passed, precise or (closed, own), precise is not None)
         findings += self._unreached(passed)
         dtypes = {str(jnp.result_type(x)) for x in own if is_float(x)}
@@ -146,7 +157,7 @@ class _Checked:
         """Trace f again in float64 and judge there."""
 
         def visit(site: Site) -> None:
-            self.exact.append((site.rule.name, judge(site, self.intent(site.rule), self.order)))
+            self.exact.append((site.rule.name, self._judge(site)))
 
         with jax.enable_x64(True):
             arrays = self.call.arrays(exact=True)
@@ -157,6 +168,7 @@ class _Checked:
                 text = " ".join(str(error).split())[:200]
                 self.notes.append(f"f does not run in float64, so its own precision decides: {text}")
                 self.exact.clear()
+                self.kept.clear()
                 return None
         return closed, arrays
 
@@ -171,19 +183,19 @@ class _Checked:
     def _whole(
         self, findings: list[Finding], passed: list[Passed], trace: tuple[Any, list[Any]], exact: bool
     ) -> list[Finding]:
-        """F's gradient as a whole, for what the rules alone leave open."""
+        """F's gradient as a whole: what lies between the rules, and what they alone leave open."""
         closures = [f for f in findings if f.cause == "closure"]
         hidden = any("not entered" in p.reason for p in passed)
-        loops = any("step" in f.path for f in findings)
-        if not (closures or hidden or loops):
+        why = "a rule is wrong" if any(f.verdict == "wrong" for f in findings) else obstacle(*trace)
+        if not why and not (self.replaceable or closures or hidden):
+            why = "no rule in it can be replaced by autodiff of its primal"
+        if why:
+            self.notes.append(f"the gradient of f as a whole was not judged: {why}")
             return findings
-        kinks = any(f.verdict in ("kink", "declared") for f in findings)
         with jax.enable_x64(True) if exact else nullcontext():
-            result = judge_whole(self.call, *trace, bool(closures))
-        if result.verdict == "wrong" and kinks:
-            self.notes.append(
-                "f as a whole differs from autodiff without rules, as its kinks and declared rules allow"
-            )
+            result = judge_whole(self.call, *trace, self.kept, bool(closures))
+        if result.verdict == "inconclusive" and not (closures or hidden):
+            self.notes.append(result.sentence)
             return findings
         if closures:
             place = replace(result, rule=closures[0].rule, kind=closures[0].kind, where=closures[0].where,

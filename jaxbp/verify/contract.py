@@ -11,7 +11,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxbp.verify.references import Point, Pullback, draw, epsilon, jiggled, relative_tolerance, wide
+from jaxbp.verify.noise import jiggled, settling
+from jaxbp.verify.references import Point, Pullback, draw, epsilon, relative_tolerance, wide
 from jaxbp.verify.rules import LIBRARY
 
 # An array type as JAX prints it: float32[4,3].
@@ -55,12 +56,15 @@ def primal_fault(
     want = primal(at.inputs)
     eps = max(rule.epsilon, reference.epsilon if reference else 0.0)
     there = primal(jiggled(at.inputs, eps, rng))
+    loose = [settling(m, at.inputs, zero)[0] for m in (rule, reference) if m]
     for k, (g, w, t) in enumerate(zip(got, want, there, strict=True)):
         with np.errstate(all="ignore"):
             moved = np.abs(t - w)
             scale = np.max(np.where(np.isfinite(w), np.abs(w), 0), initial=0.0)
-            allowed = relative_tolerance(eps) * np.abs(w) + 64 * (
-                np.where(np.isfinite(moved), moved, 0) + eps * scale
+            allowed = (
+                relative_tolerance(eps) * np.abs(w)
+                + 64 * (np.where(np.isfinite(moved), moved, 0) + eps * scale)
+                + sum(n[k] for n in loose)
             )
             same = (np.abs(g - w) <= allowed) | (g == w) | (np.isnan(g) & np.isnan(w))
         if not same.all():
@@ -76,10 +80,12 @@ def linearity_fault(
     """A VJP is linear in the cotangent: zero gives zero, and a power of two comes out exactly."""
     ct = draw(at.outputs, rng)
     base = [wide(g) for g in rule.call(at.inputs, ct)[1]]
+    loose = settling(rule, at.inputs, ct)[1]
     small = any(epsilon(x.dtype) > 1e-4 for x in at.inputs)
     for factor in (2.0**4, 2.0**-4) if small else (2.0**10, 2.0**-10):
         scaled = [jnp.asarray(factor * wide(c), dtype=c.dtype) for c in ct]
-        fault = unequal(rule.call(at.inputs, scaled)[1], [factor * g for g in base], rule.epsilon)
+        slack = [factor * n + s for n, s in zip(loose, settling(rule, at.inputs, scaled)[1], strict=True)]
+        fault = unequal(rule.call(at.inputs, scaled)[1], [factor * g for g in base], rule.epsilon, slack)
         if fault:
             a, index, got, want = fault
             sentence = f"the rule of {factor:g} x the cotangent is not {factor:g} x the rule of the cotangent"
@@ -97,7 +103,7 @@ def linearity_fault(
         other = draw(at.outputs, rng)
         both = [jnp.asarray(wide(c) + wide(d), dtype=c.dtype) for c, d in zip(ct, other, strict=True)]
         parts = [b + wide(g) for b, g in zip(base, rule.call(at.inputs, other)[1], strict=True)]
-        fault = unequal(rule.call(at.inputs, both)[1], parts, rule.epsilon)
+        fault = unequal(rule.call(at.inputs, both)[1], parts, rule.epsilon, [3 * n for n in loose])
         if fault:
             a, index, got, want = fault
             sentence = "the rule of a sum of cotangents is not the sum of the rule's results"
@@ -124,19 +130,22 @@ def tangent_fault(at: Point, eps: float, rng: np.random.Generator) -> Fault | No
 
 
 def unequal(
-    got: Sequence[Any], want: Sequence[np.ndarray], eps: float
+    got: Sequence[Any], want: Sequence[np.ndarray], eps: float, slack: Sequence[float] | None = None
 ) -> tuple[int, tuple[int, ...], Any, Any] | None:
     """The first argument and the worst entry where two results differ grossly, where both are finite.
 
-    Backward passes that iterate are linear to their own tolerance only; a rule that clips is far from it.
+    ``slack`` is what each may differ by besides: backward passes that iterate are linear to their own
+    tolerance only.
     """
     for a, (g, w) in enumerate(zip(map(wide, got), want, strict=True)):
         with np.errstate(all="ignore"):
             gap = np.abs(g - w)
             gap = np.where(np.isfinite(gap), gap, 0)
             scale = np.max(np.where(np.isfinite(w), np.abs(w), 0), initial=0.0)
-            excess = gap - (
-                relative_tolerance(eps, True) * np.abs(np.where(np.isfinite(w), w, 0)) + 1e3 * eps * scale
+            excess = (
+                gap
+                - (relative_tolerance(eps, True) * np.abs(np.where(np.isfinite(w), w, 0)) + 1e3 * eps * scale)
+                - (slack[a] if slack else 0.0)
             )
         if excess.size and excess.max() > 0:
             index = tuple(int(i) for i in np.unravel_index(int(np.argmax(excess)), excess.shape))

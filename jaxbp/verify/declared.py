@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from jaxbp.errors import message
-from jaxbp.verify.compare import Sample
+from jaxbp.verify.arbiter import Sample
 
 INTENTS = ("straight_through", "reversal", "scaled", "clipped", "stop")
 

@@ -8,7 +8,8 @@ import numpy as np
 
 from jaxbp.verify.compare import compare
 from jaxbp.verify.contract import Fault, raised, unequal
-from jaxbp.verify.references import Point, Pullback, draw, jiggled, reverse, wide
+from jaxbp.verify.noise import jiggled
+from jaxbp.verify.references import Point, Pullback, draw, reverse, wide
 from jaxbp.verify.rules import Rule
 
 BATCHED = {"custom_vmap_call", "pure_callback", "io_callback", "ffi_call", "pallas_call"}

@@ -7,8 +7,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxbp.verify import contract
+from jaxbp.verify.arbiter import Entry
 from jaxbp.verify.capture import Site
-from jaxbp.verify.compare import Comparison, Entry, compare
+from jaxbp.verify.compare import Comparison, compare
 from jaxbp.verify.declared import verify_intent
 from jaxbp.verify.diagnosis import diagnose
 from jaxbp.verify.evidence import Diagnosis, constant
@@ -31,12 +32,16 @@ TRACED = ("ClosedOver", "CustomVJPException", "UnexpectedTracerError")
 
 
 class Judgement(NamedTuple):
-    """The findings on one rule at one site, and the maps they rest on (for the look at another precision)."""
+    """The findings on one rule at one site, and the maps they rest on (for the look at another precision).
+
+    ``replaceable`` says that autodiff of the primal, in reverse mode, gives the rule's result everywhere.
+    """
 
     findings: list[Finding]
     rule: Pullback | None = None
     reference: Pullback | None = None
     point: Point | None = None
+    replaceable: bool = False
 
     @property
     def verdict(self) -> str:
@@ -105,7 +110,9 @@ def _judged(site: Site, intent: str | None, order: int) -> Judgement:
     fault = later_fault(rule, at, body, own, reference, order)
     if fault:
         return Judgement([fault_finding(rule, site, fault, own)], own, reference, at)
-    return Judgement([_passed(rule, site, seen, reference)], own, reference, at)
+    alike = reference is not None and reference.reverse
+    alike = alike and not (seen.kinks or seen.cleared or seen.unknown)
+    return Judgement([_passed(rule, site, seen, reference)], own, reference, at, alike)
 
 
 def _right_in_sum(rule: Rule, site: Site, seen: Comparison) -> bool:

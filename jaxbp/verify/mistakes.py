@@ -7,7 +7,7 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
-from jaxbp.verify.compare import basis_row
+from jaxbp.verify.arbiter import basis_row
 from jaxbp.verify.evidence import Diagnosis, Evidence, constant, named, ratio_of
 from jaxbp.verify.references import wide
 

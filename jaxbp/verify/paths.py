@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.extend import core
 
+from jaxbp.verify.interpret import interpret, single
 from jaxbp.verify.references import is_float, wide
 from jaxbp.verify.rules import LIBRARY, flattened
 
@@ -102,26 +103,14 @@ def _place(eqn: Any) -> tuple[str, str]:
 def _weighted(body: Any, edges: list[tuple[int, int]], weights: Any, inputs: Sequence[Any]) -> list[Any]:
     """The outputs of the body, with each edge's derivative scaled by its weight."""
     number = {edge: k for k, edge in enumerate(edges)}
-    env: dict[Any, Any] = dict(
-        zip([*body.jaxpr.constvars, *body.jaxpr.invars], [*body.consts, *inputs], strict=True)
-    )
 
-    def read(atom: Any) -> Any:
-        return atom.val if isinstance(atom, core.Literal) else env[atom]
-
-    info = body.jaxpr.debug_info
-    for n, eqn in enumerate(body.jaxpr.eqns):
-        values = [read(a) for a in eqn.invars]
+    def each(n: int, eqn: Any, values: list[Any]) -> Sequence[Any]:
         for p, value in enumerate(values):
             if (n, p) in number:
                 still = jax.lax.stop_gradient(value)
                 # Where the value is infinite the difference below would be NaN.
                 gap = jnp.where(jnp.isfinite(still), value - still, 0)
                 values[p] = (still + weights[number[n, p]] * gap).astype(value.dtype)
-        invars = [core.Var(a.aval) for a in eqn.invars]
-        outvars = [core.Var(a.aval) for a in eqn.outvars]
-        one = core.Jaxpr(
-            (), invars, outvars, [eqn.replace(invars=invars, outvars=outvars)], eqn.effects, info
-        )
-        env.update(zip(eqn.outvars, core.jaxpr_as_fun(core.ClosedJaxpr(one, ()))(*values), strict=True))
-    return [read(a) for a in body.jaxpr.outvars]
+        return single(eqn, body.jaxpr.debug_info)(*values)
+
+    return interpret(body, inputs, each)

@@ -9,20 +9,20 @@ import numpy as np
 from jaxbp.verify import contract
 from jaxbp.verify.capture import Site
 from jaxbp.verify.compare import DRAWS
+from jaxbp.verify.compiling import is_small
 from jaxbp.verify.judge import Judgement, autodiff, failed, fault_finding, rule_pullback
+from jaxbp.verify.noise import jiggled
 from jaxbp.verify.references import (
     Point,
     Pullback,
     draw,
     epsilon,
-    is_small,
-    jiggled,
     largest,
     point,
     relative_tolerance,
     wide,
 )
-from jaxbp.verify.rules import alone, body_of
+from jaxbp.verify.rules import alone, body_of, dtypes_in, without_rules
 
 
 def judge_precision(site: Site, exact: Judgement) -> Judgement:
@@ -38,7 +38,7 @@ def judge_precision(site: Site, exact: Judgement) -> Judgement:
         own.call(at.inputs, draw(at.outputs, np.random.default_rng(0)))
     except Exception as error:
         return failed(error, site.rule, site)
-    fault = contract.dtype_fault(at, own)
+    fault = native_fault(site, at, own, exact.verdict)
     if fault is None:
         for ct in [
             draw(at.outputs, np.random.default_rng(k)) for k in range(DRAWS if is_small(at.inputs) else 1)
@@ -47,6 +47,43 @@ def judge_precision(site: Site, exact: Judgement) -> Judgement:
     if fault is None:
         return exact
     return Judgement([fault_finding(site.rule, site, fault, own)])
+
+
+def native_fault(site: Site, at: Point, own: Pullback, verdict: str) -> contract.Fault | None:
+    """What is wrong with the dtypes of a rule where the user runs it."""
+    fault = contract.dtype_fault(at, own)
+    if fault or site.rule.library or verdict not in ("right", "inconclusive"):
+        return fault
+    return _coarse(at, own, site)
+
+
+def _coarse(at: Point, own: Pullback, site: Site) -> contract.Fault | None:
+    """A rule that computes in a coarser dtype than its primal, and loses digits by it."""
+    plain = without_rules(site.rule.eqn.params["call_jaxpr"])
+    finest = max(dtypes_in(plain.jaxpr) | {jnp.dtype(x.dtype) for x in at.inputs}, key=epsilon)
+    eps = epsilon(finest)
+    if own.epsilon <= eps:
+        return None
+    reference = autodiff(point(body_of(site.rule.eqn), site.inputs, site.rule.consts))
+    if reference is None:
+        return None
+    rng = np.random.default_rng(8)
+    for _ in range(DRAWS):
+        ct = draw(at.outputs, rng)
+        near = reference.call(jiggled(at.inputs, eps, rng), jiggled(ct, eps, rng))[1]
+        triples = zip(own.call(at.inputs, ct)[1], reference.call(at.inputs, ct)[1], near, strict=True)
+        for a, (g, w, n) in enumerate(tuple(map(wide, t)) for t in triples):
+            with np.errstate(all="ignore"):
+                size = np.where(np.isfinite(w), np.abs(w), 0)
+                scale = np.max(size, initial=0.0)
+                lost = np.abs(g - w) > relative_tolerance(eps) * size + 64 * (np.abs(n - w) + eps * scale)
+            if lost.any():
+                index = tuple(int(i) for i in np.argwhere(lost)[0])
+                error = float(np.max(np.abs(g - w), initial=0.0, where=lost)) / scale
+                sentence = f"computes in {own.coarsest.name} what its primal computes in {finest.name}: "
+                sentence += f"off by {error:.1e} of the largest entry"
+                return contract.Fault("dtype", a, sentence, index, g[index], w[index])
+    return None
 
 
 def _imprecise(

@@ -1,12 +1,14 @@
 """Find the derivative rules in a jaxpr, say what and where they are, set one alone, take them out."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Sequence, Set
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
 from jax.extend import core
 from jax.extend.core import primitives
+
+from jaxbp.verify.interpret import single
 
 KINDS = {primitives.custom_vjp_call_p: "custom_vjp", primitives.custom_jvp_call_p: "custom_jvp"}
 CALLS = (primitives.jit_p, primitives.closed_call_p, primitives.remat_p)
@@ -110,16 +112,12 @@ def has_rules(eqn: Any) -> bool:
 
 def alone(eqn: Any) -> Callable[..., list[Any]]:
     """A function of the equation's inputs that calls its rule and nothing else."""
-    inputs = [core.Var(v.aval) for v in eqn.invars]
-    outputs = [core.Var(v.aval) for v in eqn.outvars]
-    info = eqn.params["call_jaxpr"].jaxpr.debug_info.with_unknown_names()
-    jaxpr = core.Jaxpr((), inputs, outputs, [eqn.replace(invars=inputs, outvars=outputs)], eqn.effects, info)
-    return core.jaxpr_as_fun(core.ClosedJaxpr(jaxpr, ()))
+    return single(eqn, eqn.params["call_jaxpr"].jaxpr.debug_info)
 
 
-def without_rules(closed: Any) -> Any:
-    """The same computation with every rule replaced by its primal body."""
-    return _inlined(closed, lambda eqn: is_rule(eqn), has_rules)
+def without_rules(closed: Any, kept: Set[int] = frozenset()) -> Any:
+    """The same computation with every rule replaced by its primal body, but for equations ``kept`` by id."""
+    return _inlined(closed, lambda eqn: is_rule(eqn) and id(eqn) not in kept, has_rules)
 
 
 def flattened(closed: Any) -> Any:

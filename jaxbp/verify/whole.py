@@ -1,5 +1,6 @@
 """The gradient of f as a whole against f with its rules taken out."""
 
+from collections.abc import Set
 from dataclasses import replace
 from typing import Any
 
@@ -10,20 +11,40 @@ from jax.extend import core
 from jaxbp.verify.arguments import Call
 from jaxbp.verify.compare import Comparison, compare
 from jaxbp.verify.diagnosis import diagnose
-from jaxbp.verify.references import Point, Pullback, is_float, point, reverse
+from jaxbp.verify.references import Point, Pullback, draw, is_float, point, reverse
 from jaxbp.verify.report import Finding
-from jaxbp.verify.rules import without_rules
+from jaxbp.verify.rules import CALLS, is_rule, subjaxprs, without_rules
+
+WHOLE_LIMIT = 1_000_000
+DRAWS = 2
 
 
-def judge_whole(call: Call, closed: Any, inputs: list[Any], live: bool) -> Finding:
-    """One finding for f: its gradient with rules against its gradient without.
+def obstacle(closed: Any, inputs: list[Any]) -> str:
+    """Why f is not judged as a whole; empty when it can be."""
+    if _is_one_rule(closed.jaxpr):
+        return "f is one rule"
+    entries = sum(int(np.size(x)) for x in inputs)
+    if entries > WHOLE_LIMIT:
+        return f"{entries:,} entries are more than {WHOLE_LIMIT:,}"
+    return ""
 
-    It reaches what the rules alone leave open: the steps of a loop between the first and the last, rules
-    inside operations that are not entered and, with ``live``, rules that close over traced values.
-    Those run only while f itself is traced, and only for arguments that they do not close over, so f is
-    then differentiated by one argument at a time.
+
+def _is_one_rule(jaxpr: Any) -> bool:
+    if len(jaxpr.eqns) != 1:
+        return False
+    (eqn,) = jaxpr.eqns
+    return is_rule(eqn) or (eqn.primitive in CALLS and _is_one_rule(subjaxprs(eqn)[0]))
+
+
+def judge_whole(call: Call, closed: Any, inputs: list[Any], kept: Set[int], live: bool) -> Finding:
+    """One finding for f: its gradient with rules against its gradient without, but for those ``kept``.
+
+    It reaches what the rules alone leave open: what is between them, the steps of a loop between the first
+    and the last, rules inside operations that are not entered and, with ``live``, rules that close over
+    traced values. Those run only while f itself is traced, and only for arguments that they do not close
+    over, so f is then differentiated by one argument at a time.
     """
-    plain = core.jaxpr_as_fun(without_rules(closed))
+    plain = core.jaxpr_as_fun(without_rules(closed, kept))
     if not live:
         try:
             return _finding(call, *_compared(core.jaxpr_as_fun(closed), plain, inputs))
@@ -50,10 +71,14 @@ def _only(fn: Any, inputs: list[Any], k: int) -> Any:
 def _compared(ruled: Any, plain: Any, inputs: list[Any]) -> tuple[Comparison, Point, Pullback, Pullback]:
     at, body = point(ruled, inputs), point(plain, inputs)
     own, reference = reverse(at), reverse(body)
-    return compare(body, own, reference, np.random.default_rng(8)), body, own, reference
+    rng = np.random.default_rng(8)
+    cts = [draw(at.outputs, rng) for _ in range(DRAWS)]
+    return compare(body, own, reference, rng, cts), body, own, reference
 
 
 def _finding(call: Call, seen: Comparison, body: Point, own: Pullback, reference: Pullback) -> Finding:
+    if not seen.wrong and seen.unknown and not seen.cleared:
+        return _open(call, "neither autodiff nor differences give its gradient as a whole")
     if not seen.wrong:
         sentence = "the gradient as a whole agrees with autodiff without rules"
         verdict = "kink" if seen.kinks else "right"

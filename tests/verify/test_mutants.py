@@ -4,7 +4,7 @@ import jax
 import numpy as np
 import pytest
 
-from jaxbp.verify import capture, check, compare, contract, differences, further, judge, references
+from jaxbp.verify import arbiter, capture, check, compare, contract, differences, further, judge, references
 
 from .test_suite import CASES
 
@@ -23,9 +23,9 @@ def always(value):
     return lambda *args, **kwargs: value
 
 
-def arbiter_convicts(at, arbiter, sample, masks, tolerances, rtol):
+def arbiter_convicts(at, differences, sample, masks, tolerances, slack, rtol):
     return [
-        compare.Entry(a, i, sample.rule[a][i], sample.reference[a][i], 0.0, "wrong")
+        arbiter.Entry(a, i, sample.rule[a][i], sample.reference[a][i], 0.0, "wrong")
         for a, mask in enumerate(masks) for i in map(tuple, np.argwhere(mask))
     ]  # fmt: skip
 
@@ -42,16 +42,16 @@ def half_the_answers(fn):
 
 # What is broken, how, and a case whose judgement must then be another.
 MUTANTS = [
-    ("no arbiter, everything suspicious is wrong", (compare, "_arbitrate", arbiter_convicts),
+    ("no arbiter, everything suspicious is wrong", (compare, "arbitrate", arbiter_convicts),
          "library relu at 0"),
-    ("no arbiter at a NaN", (compare, "_arbitrate", arbiter_convicts), "sinc at zero"),
-    ("an arbiter that clears everyone", (compare, "_decide", always("cleared")), "sigmoid:sign"),
+    ("no arbiter at a NaN", (compare, "arbitrate", arbiter_convicts), "sinc at zero"),
+    ("an arbiter that clears everyone", (arbiter, "_decide", always("cleared")), "sigmoid:sign"),
     ("no suspects", (compare, "_suspicious", lambda g, *rest: np.zeros(g.shape, bool)), "one entry of 200"),
     ("tolerance of ten percent", (compare, "relative_tolerance", always(0.1)), "tanh:1 percent"),
     ("noise from stepping over a kink counts", (compare, "STEPPED_OVER", np.inf), "clip at its bound"),
     ("kinks not seen", (differences.Slope, "kinked", property(lambda s: np.zeros(s.right.shape, bool))),
      "library relu at 0"),
-    ("one-sided slopes not required of a kink", (compare, "_joint_kinks", always([])),
+    ("one-sided slopes not required of a kink", (compare, "joint_kinks", always([])),
          "maximum pays both at a tie"),
     ("no look at linearity", (contract, "linearity_fault", always(None)), "clipped far out unsaid"),
     ("no look at the primal", (contract, "primal_fault", always(None)), "primal changed by fwd"),
