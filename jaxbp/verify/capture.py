@@ -9,15 +9,52 @@ from jax.extend import core
 from jax.extend.core import primitives
 
 from jaxbp.verify.interpret import single
-from jaxbp.verify.rules import CALLS, Rule, as_closed, describe, has_rules, is_rule, rules_in, subjaxprs
+from jaxbp.verify.mesh import Mesh
+from jaxbp.verify.references import Point, is_float, point
+from jaxbp.verify.rules import (
+    CALLS,
+    Rule,
+    alone,
+    as_closed,
+    body_of,
+    describe,
+    has_rules,
+    is_rule,
+    rules_in,
+    subjaxprs,
+)
 
 
 class Site(NamedTuple):
-    """A rule and the inputs that reached it; ``context`` says in which step or branch."""
+    """A rule and the inputs that reached it.
+
+    ``context`` says in which step or branch; ``around`` sets a function of the rule's inputs where the rule
+    stands (on every device of a mesh); ``origins`` are the arguments of f that the inputs are, where they
+    are any; ``refused`` are inputs that the rule does not differentiate.
+    """
 
     rule: Rule
     inputs: list[Any]
     context: tuple[str, ...]
+    around: Callable[[Callable[..., list[Any]]], Callable[..., list[Any]]] = lambda fn: fn
+    origins: tuple[str, ...] = ()
+    refused: frozenset[int] = frozenset()
+
+    @property
+    def moving(self) -> list[int]:
+        """The numbers of the inputs to differentiate: floating, not closed over, not refused."""
+        kept = range(self.rule.consts, len(self.inputs))
+        return [i for i in kept if is_float(self.inputs[i]) and i not in self.refused]
+
+    @property
+    def ruled(self) -> Point:
+        """The function with its rule, where it stands."""
+        return point(self.around(alone(self.rule.eqn)), self.inputs, self.moving)
+
+    @property
+    def plain(self) -> Point:
+        """The primal body without rules, where it stands."""
+        return point(self.around(body_of(self.rule.eqn)), self.inputs, self.moving)
 
 
 class Passed(NamedTuple):
@@ -143,9 +180,25 @@ def _enter(
             next(p for p in eqn.params.values() if isinstance(p, (core.Jaxpr, core.ClosedJaxpr)))
         )
         return _walk(body.jaxpr, body.consts, inputs, context, visit, passed, wanted)
+    if eqn.primitive.name == "shard_map":
+        return _on_mesh(eqn, inputs, context, visit, passed, wanted)
     for inner in subjaxprs(eqn):
         for found in rules_in(inner):
             passed.append(Passed(describe(found), f"is inside {eqn.primitive.name}, which is not entered"))
+    return single(eqn, subjaxprs(eqn)[0].debug_info)(*inputs) if wanted else []
+
+
+def _on_mesh(
+    eqn: Any, inputs: list[Any], context: tuple[str, ...], visit: Callable, passed: list[Passed], wanted: bool
+) -> list[Any]:
+    mesh = Mesh(eqn)
+    for number, inner in mesh.rules:
+        where = (*context, f"shard_map over {', '.join(mesh.axes)}")
+        visit(Site(describe(inner), mesh.inputs_of(number, inputs), where, mesh.around(inner)))
+    for other in mesh.body.jaxpr.eqns:
+        if not is_rule(other):
+            reason = f"is inside {other.primitive.name} in shard_map, which is not entered"
+            passed.extend(Passed(describe(e), reason) for j in subjaxprs(other) for e in rules_in(j))
     return single(eqn, subjaxprs(eqn)[0].debug_info)(*inputs) if wanted else []
 
 

@@ -12,7 +12,7 @@ import numpy as np
 from jaxbp.errors import message
 from jaxbp.verify.arguments import Call, flatten_call
 from jaxbp.verify.capture import Passed, Site, capture, trace
-from jaxbp.verify.declared import check_intent
+from jaxbp.verify.declared import Intent, check_intent
 from jaxbp.verify.judge import Judgement, fault_finding, finding, judge
 from jaxbp.verify.precision import judge_precision, native_fault
 from jaxbp.verify.references import epsilon, is_float
@@ -20,7 +20,7 @@ from jaxbp.verify.report import VERDICTS, Finding, Report
 from jaxbp.verify.rules import Rule, describe, rules_in
 from jaxbp.verify.whole import judge_whole, obstacle
 
-Intents = str | Mapping[str, str] | None
+Intents = Intent | Mapping[str, Intent] | None
 
 
 def check(
@@ -38,9 +38,10 @@ def check(
     Args:
         f: the function; it must return arrays.
         *args: its arguments; arrays and floats are differentiated, all else stays fixed.
-        declare: rules that are not the derivative on purpose: a word for all of f's own rules, or a
-            mapping from the name of a rule to one of straight_through, reversal, scaled, clipped, stop.
-            A declared rule is checked to be what was declared.
+        declare: rules that are not the derivative on purpose: one of straight_through, reversal,
+            scaled, clipped, stop for all of f's own rules, or a mapping from the name of a rule to one.
+            ``("scaled", k)`` and ``("reversal", k)`` state the constant too. A declared rule is checked
+            to be what was declared.
         order: 2 to judge also the derivative of each VJP.
         **kwargs: its keyword arguments.
 
@@ -73,11 +74,12 @@ def check(
     """
     if order not in (1, 2):
         raise ValueError(message("check", "order 1 or 2", repr(order)))
-    return _check("check", flatten_call("check", f, args, kwargs), declare, order)
+    return judge_call("check", flatten_call("check", f, args, kwargs), declare, order)
 
 
-def _check(where: str, call: Call, declare: Intents, order: int) -> Report:
-    for intent in (declare,) if isinstance(declare, str) else (declare or {}).values():
+def judge_call(where: str, call: Call, declare: Intents, order: int) -> Report:
+    """Judge every rule of a call; the errors are worded as those of the function ``where``."""
+    for intent in declare.values() if isinstance(declare, Mapping) else [declare] if declare else []:
         check_intent(intent)
     with np.errstate(all="ignore"):
         own = call.arrays(exact=False)
@@ -109,11 +111,16 @@ class _Checked:
         self.kept: set[int] = set()
         self.replaceable = False
 
-    def intent(self, rule: Rule) -> str | None:
+    def intent(self, rule: Rule) -> Intent | None:
         """What the caller declared of this rule."""
-        if isinstance(self.declare, str):
-            return None if rule.library else self.declare
-        return (self.declare or {}).get(rule.name)
+        if isinstance(self.declare, Mapping):
+            return self.declare.get(rule.name)
+        return None if rule.library else self.declare
+
+    def _traced_back(self, site: Site, arrays: list[Any]) -> Site:
+        """The site with its inputs' names in f: an untouched argument is still the same array."""
+        names = {id(x): path for x, path in zip(arrays, self.call.paths, strict=True)}
+        return site._replace(origins=tuple(names.get(id(x), "") for x in site.inputs))
 
     def _judge(self, site: Site) -> Judgement:
         """The judgement of one rule; what autodiff does not reproduce stays in f as a whole."""
@@ -130,6 +137,7 @@ class _Checked:
         visited = iter(self.exact)
 
         def visit(site: Site) -> None:
+            site = self._traced_back(site, own)
             name, before = next(visited, ("", None))
             if before is None or before.rule is None or name != site.rule.name:
                 # Not judged in float64, or it only runs in the user's dtype.
@@ -137,7 +145,7 @@ class _Checked:
                 if result.rule and result.point and result.verdict != "wrong":
                     fault = native_fault(site, result.point, result.rule, result.verdict)
                     if fault:
-                        result = Judgement([fault_finding(site.rule, site, fault, result.rule)])
+                        result = Judgement([fault_finding(site, fault, result.rule)])
             elif before.verdict in ("wrong", "inconclusive"):
                 result = before
             else:
@@ -157,7 +165,7 @@ class _Checked:
         """Trace f again in float64 and judge there."""
 
         def visit(site: Site) -> None:
-            self.exact.append((site.rule.name, self._judge(site)))
+            self.exact.append((site.rule.name, self._judge(self._traced_back(site, arrays))))
 
         with jax.enable_x64(True):
             arrays = self.call.arrays(exact=True)
@@ -226,75 +234,3 @@ def assert_rules(
     report = check(f, *args, declare=declare, order=order, **kwargs)
     if not report.ok:
         raise AssertionError(str(report))
-
-
-def check_vjp(
-    primal: Callable[..., Any], vjp: Callable[..., Any], *args: Any, declare: Intents = None, order: int = 1
-) -> Report:
-    """Judge a hand-written VJP that is a plain function: ``vjp(*args, cotangent) -> cotangents of args``.
-
-    Args:
-        primal: the function.
-        vjp: takes the arguments and then the cotangent of the output (a pytree like the output); returns a
-            tuple with a cotangent for each argument (None for zero), or the cotangent itself when there
-            is one argument.
-        *args: the arguments at which to judge it.
-        declare: as in :func:`check`.
-        order: as in :func:`check`.
-
-    Example:
-        >>> import jax.numpy as jnp
-        >>> report = check_vjp(jnp.sin, lambda a, c: -c * jnp.cos(a), jnp.array([0.1, 0.2]))
-        >>> report.findings[0].cause
-        'sign'
-    """
-    name = getattr(vjp, "__name__", "vjp")
-
-    def backward(saved: tuple[Any, ...], cotangent: Any) -> tuple[Any, ...]:
-        result = vjp(*saved, cotangent)
-        return (result,) if len(saved) == 1 and not isinstance(result, tuple) else result
-
-    rule = jax.custom_vjp(_renamed(primal, name))
-    rule.defvjp(lambda *a: (primal(*a), a), backward)
-    return _check("check_vjp", flatten_call("check_vjp", _plain(rule, name), args, {}), declare, order)
-
-
-def check_jvp(
-    primal: Callable[..., Any], jvp: Callable[..., Any], *args: Any, declare: Intents = None, order: int = 1
-) -> Report:
-    """Judge a hand-written JVP that is a plain function: ``jvp(primals, tangents) -> tangent of the output``.
-
-    Args:
-        primal: the function.
-        jvp: takes the tuple of arguments and the tuple of their tangents.
-        *args: the arguments at which to judge it.
-        declare: as in :func:`check`.
-        order: as in :func:`check`.
-
-    Example:
-        >>> import jax.numpy as jnp
-        >>> check_jvp(jnp.sin, lambda p, t: t[0] * jnp.cos(p[0]), jnp.array([0.1, 0.2])).ok
-        True
-    """
-    name = getattr(jvp, "__name__", "jvp")
-    rule = jax.custom_jvp(_renamed(primal, name))
-    rule.defjvp(lambda primals, tangents: (primal(*primals), jvp(primals, tangents)))
-    return _check("check_jvp", flatten_call("check_jvp", _plain(rule, name), args, {}), declare, order)
-
-
-def _renamed(f: Callable[..., Any], name: str) -> Callable[..., Any]:
-    """``f`` under the name of its rule, so that the report names the rule."""
-
-    def primal(*args: Any) -> Any:
-        return f(*args)
-
-    primal.__name__ = name
-    return primal
-
-
-def _plain(rule: Callable[..., Any], name: str) -> Callable[..., Any]:
-    def f(*args: Any) -> Any:
-        return rule(*args)
-
-    f.__name__ = name
-    return f

@@ -26,7 +26,7 @@ DENSE_LIMIT = 96
 
 
 class Comparison(NamedTuple):
-    """What a comparison saw: samples, judged entries, how many entries, and which arguments disagree."""
+    """What a comparison saw; ``loose`` is the part of the largest entry that loops leave open."""
 
     samples: list[Sample]
     wrong: list[Entry]
@@ -35,6 +35,7 @@ class Comparison(NamedTuple):
     unknown: int
     compared: int
     rtol: float
+    loose: float = 0.0
 
 
 def cotangents(at: Point, rng: np.random.Generator) -> list[list[Any]]:
@@ -62,7 +63,7 @@ def compare(
     rtol = relative_tolerance(eps)
     cts = cotangents(at, rng) if cts is None else cts
     arbiter = Differences(at, eps)
-    samples, suspects = [], []
+    samples, suspects, open_to = [], [], 0.0
     numeric = None if reference else _jacobian(at, arbiter)
     for ct in cts:
         got = [wide(g) for g in rule.call(at.inputs, ct)[1]]
@@ -70,6 +71,9 @@ def compare(
         samples.append(Sample(ct, got, want))
         loose, quarter = unsettled(maps, at.inputs, ct, want)
         rtol = max(rtol, quarter)
+        sizes = [np.max(np.abs(w), initial=0.0, where=np.isfinite(w)) for w in want]
+        parts = [np.max(s, initial=0.0) / n for s, n in zip(loose, sizes, strict=True) if n]
+        open_to = max([open_to, *parts])
         slack = [s + NOISE_FACTOR * max(m.tiny for m in maps) for s in loose]
         masks = [
             _suspicious(g, w, n, rtol, s, eps) for g, w, n, s in zip(got, want, noise, slack, strict=True)
@@ -89,7 +93,7 @@ def compare(
     compared = sum(int(np.size(x)) for x in at.inputs) * len(cts)
     unknown = sum(e.outcome == "unknown" for e in verdicts)
     cleared = [e for e in verdicts if e.outcome == "cleared"]
-    return Comparison(samples, bad, kinks, cleared, unknown, compared, rtol)
+    return Comparison(samples, bad, kinks, cleared, unknown, compared, rtol, open_to)
 
 
 def _suspicious(

@@ -13,7 +13,7 @@ import numpy as np
 
 from jaxbp.verify.noise import jiggled, settling
 from jaxbp.verify.references import Point, Pullback, draw, epsilon, relative_tolerance, wide
-from jaxbp.verify.rules import LIBRARY
+from jaxbp.verify.rules import HERE, LIBRARY
 
 # An array type as JAX prints it: float32[4,3].
 TYPED = re.compile(r"\b((?:bfloat|float|complex|u?int|bool|key)[0-9_a-z]*)\[([0-9,]*)\]")
@@ -177,7 +177,9 @@ def raised(error: Exception, name: str) -> Fault | None:
     last = frames[-1] if frames else None
     deliberate = last is not None and last is own[-1] if own else False
     line = linecache.getline(last.filename, last.lineno or 0).strip() if last else ""
-    if isinstance(error, NotImplementedError) or (deliberate and line.startswith("raise")):
+    # A library that keeps its frames out of tracebacks refused: the rule's own code is not to be seen.
+    hidden = last is not None and last.filename.startswith(HERE)
+    if isinstance(error, NotImplementedError) or hidden or (deliberate and line.startswith("raise")):
         return None
     cause = (
         "shape" if isinstance(error, TypeError | ValueError | IndexError) and _about_shape(text) else "other"
@@ -189,6 +191,8 @@ def _kind(text: str) -> str:
     """Shape, missing sum, dtype or primal, from JAX's own words."""
     if "fwd rule" in text or "primal output" in text:
         return "primal"
+    if "manual axis types" in text:
+        return "missing_sum"  # over an axis of the mesh
     shapes = [tuple(int(n) for n in dims.split(",") if n) for _, dims in TYPED.findall(text)]
     if len(shapes) < 2:
         return "shape"

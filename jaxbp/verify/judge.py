@@ -3,14 +3,13 @@
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-import jax.numpy as jnp
 import numpy as np
 
 from jaxbp.verify import contract
 from jaxbp.verify.arbiter import Entry
 from jaxbp.verify.capture import Site
 from jaxbp.verify.compare import Comparison, compare
-from jaxbp.verify.declared import verify_intent
+from jaxbp.verify.declared import Intent, verify_intent
 from jaxbp.verify.diagnosis import diagnose
 from jaxbp.verify.evidence import Diagnosis, constant
 from jaxbp.verify.further import later_fault
@@ -18,15 +17,13 @@ from jaxbp.verify.paths import odd_term
 from jaxbp.verify.references import (
     Point,
     Pullback,
+    autodiff,
     draw,
-    forward,
-    is_float,
-    point,
     relative_tolerance,
-    reverse,
+    rule_pullback,
 )
 from jaxbp.verify.report import Finding
-from jaxbp.verify.rules import Rule, alone, body_of
+from jaxbp.verify.rules import Rule
 
 TRACED = ("ClosedOver", "CustomVJPException", "UnexpectedTracerError")
 
@@ -57,7 +54,7 @@ def finding(rule: Rule, context: Sequence[str], verdict: str, sentence: str, **f
     )  # fmt: skip
 
 
-def judge(site: Site, intent: str | None, order: int) -> Judgement:
+def judge(site: Site, intent: Intent | None, order: int) -> Judgement:
     """The judgement of one rule at its captured inputs; inconclusive, with the reason, when judging fails."""
     try:
         return _judged(site, intent, order)
@@ -68,29 +65,28 @@ def judge(site: Site, intent: str | None, order: int) -> Judgement:
         )
 
 
-def _judged(site: Site, intent: str | None, order: int) -> Judgement:
+def _judged(site: Site, intent: Intent | None, order: int) -> Judgement:
     """All that is to be said of one rule at its captured inputs, at the precision of these inputs."""
-    rule, held = site.rule, site.rule.consts
+    rule = site.rule
     rng = np.random.default_rng(0)
 
     def say(verdict: str, sentence: str, **fields: Any) -> Judgement:
         return Judgement([finding(rule, site.context, verdict, sentence, **fields)])
 
-    at = point(alone(rule.eqn), site.inputs, held)
-    body = point(body_of(rule.eqn), site.inputs, held)
+    at, body = site.ruled, site.plain
     if not at.inputs or not at.outputs:
         return say("unreached", f"has no floating {'output' if at.inputs else 'input'} to differentiate")
     try:
-        own = rule_pullback(at, rule)
-        own.call(at.inputs, draw(at.outputs, rng))
+        site, own = started(site)
     except Exception as error:
-        return failed(error, rule, site)
+        return failed(error, site)
+    at, body = site.ruled, site.plain
     reference = autodiff(body)
     fault = _clauses(at, body, own, reference, rng)
     if fault is None and rule.kind == "custom_jvp" and not rule.library:
         fault = contract.tangent_fault(at, own.epsilon, rng)
     if fault and intent is None:
-        return Judgement([fault_finding(rule, site, fault, own)], own, reference, at)
+        return Judgement([fault_finding(site, fault, own)], own, reference, at)
     seen = compare(body, own, reference, np.random.default_rng(1))
     if intent is not None:
         holds, cause, sentence = verify_intent(intent, seen.samples, max(1e-6, seen.rtol))
@@ -101,7 +97,7 @@ def _judged(site: Site, intent: str | None, order: int) -> Judgement:
             reference,
             at,
         )
-    if seen.wrong and rule.library and _right_in_sum(rule, site, seen):
+    if seen.wrong and rule.library and _right_in_sum(site, seen):
         sentence = "agrees with autodiff of its primal, summed over the arguments that are the same value"
         passed = finding(rule, site.context, "right", sentence, tolerance=seen.rtol, compared=seen.compared)
         return Judgement([passed], own, reference, at)
@@ -109,19 +105,19 @@ def _judged(site: Site, intent: str | None, order: int) -> Judgement:
         return Judgement(_wrong(rule, site, seen, body, at, own, reference), own, reference, at)
     fault = later_fault(rule, at, body, own, reference, order)
     if fault:
-        return Judgement([fault_finding(rule, site, fault, own)], own, reference, at)
+        return Judgement([fault_finding(site, fault, own)], own, reference, at)
     alike = reference is not None and reference.reverse
     alike = alike and not (seen.kinks or seen.cleared or seen.unknown)
     return Judgement([_passed(rule, site, seen, reference)], own, reference, at, alike)
 
 
-def _right_in_sum(rule: Rule, site: Site, seen: Comparison) -> bool:
+def _right_in_sum(site: Site, seen: Comparison) -> bool:
     """Whether only the split between equal arguments differs.
 
     JAX's implicit functions (custom_root) get a value that the equation and its solver both close over
     twice, and give its whole cotangent to the first.
     """
-    moving = [x for i, x in enumerate(site.inputs) if i >= rule.consts and is_float(x)]
+    moving = [site.inputs[i] for i in site.moving]
     groups: dict[Any, list[int]] = {}
     for k, x in enumerate(moving):
         groups.setdefault((x.shape, x.dtype, np.asarray(x).tobytes()), []).append(k)
@@ -134,35 +130,41 @@ def _right_in_sum(rule: Rule, site: Site, seen: Comparison) -> bool:
     return True
 
 
-def rule_pullback(at: Point, rule: Rule) -> Pullback:
-    """The rule's VJP; a custom_jvp that cannot be transposed is judged by its columns."""
+def started(site: Site) -> tuple[Site, Pullback]:
+    """The rule's pullback, run once; inputs that it refuses while it differentiates others are held."""
     try:
-        return reverse(at)
+        at = site.ruled
+        own = rule_pullback(at, site.rule.kind)
+        own.call(at.inputs, draw(at.outputs, np.random.default_rng(0)))
     except Exception:
-        if rule.kind != "custom_jvp":
+        refused = frozenset() if site.refused else _refused(site)
+        if not refused:
             raise
-        try:
-            return forward(at)
-        except Exception:
-            pass
-        raise
+        return started(site._replace(refused=refused))
+    return site, own
 
 
-def autodiff(body: Point) -> Pullback | None:
-    """Autodiff of the primal body, in reverse or forward mode, if it runs at all."""
-    for mode in (reverse, forward):
-        try:
-            pull = mode(body)
-            pull.call(body.inputs, [jnp.zeros(s.shape, s.dtype) for s in body.outputs])
-            return pull
-        except Exception:
-            # A while loop has no reverse mode, a host callback none at all: differences remain.
-            continue
-    return None
+def _refused(site: Site) -> frozenset[int]:
+    """The inputs that the rule does not differentiate, where it does differentiate those before or after.
+
+    The first choice that runs is taken at once: JAX keeps what it needs of a forward rule for the choice of
+    inputs that ran last, and does not run it again for an earlier one.
+    """
+    everything = site.moving
+    for count in range(len(everything) - 1, 0, -1):
+        for kept in (everything[:count], everything[-count:]):
+            refused = site.refused | (frozenset(everything) - frozenset(kept))
+            try:
+                rule_pullback(site._replace(refused=refused).ruled, site.rule.kind)
+            except Exception:
+                continue
+            return refused
+    return frozenset()
 
 
-def failed(error: Exception, rule: Rule, site: Site) -> Judgement:
+def failed(error: Exception, site: Site) -> Judgement:
     """The finding when the rule does not run."""
+    rule = site.rule
     if type(error).__name__ in TRACED or "No constant handler" in str(error):
         sentence = "closes over a traced value, so it cannot be set alone; pass the value as an argument"
         return Judgement([finding(rule, site.context, "inconclusive", sentence, cause="closure")])
@@ -172,7 +174,7 @@ def failed(error: Exception, rule: Rule, site: Site) -> Judgement:
         return Judgement(
             [finding(rule, site.context, "inconclusive", f"raises {type(error).__name__} on purpose: {text}")]
         )
-    return Judgement([fault_finding(rule, site, fault, None)])
+    return Judgement([fault_finding(site, fault, None)])
 
 
 def _clauses(
@@ -188,24 +190,23 @@ def _clauses(
     )
 
 
-def fault_finding(rule: Rule, site: Site, fault: contract.Fault, own: Pullback | None) -> Finding:
+def fault_finding(site: Site, fault: contract.Fault, own: Pullback | None) -> Finding:
     """The finding for a broken clause of the contract."""
     return finding(
-        rule, site.context, "wrong", fault.sentence, cause=fault.cause,
-        argument=_argument(rule, site, fault.argument), index=fault.index, rule_value=fault.rule,
+        site.rule, site.context, "wrong", fault.sentence, cause=fault.cause,
+        **_argument(site, fault.argument), index=fault.index, rule_value=fault.rule,
         reference_value=fault.reference,
         tolerance=relative_tolerance(own.epsilon) if own else None,
     )  # fmt: skip
 
 
-def _argument(rule: Rule, site: Site, k: int | None) -> str:
-    """The name of the k-th floating argument."""
+def _argument(site: Site, k: int | None) -> dict[str, str]:
+    """The names of the k-th differentiated input: the rule's own, and that of the argument of f."""
     if k is None:
-        return ""
-    moving = [
-        i for i, x in enumerate(site.inputs) if i >= rule.consts and jnp.issubdtype(x.dtype, jnp.inexact)
-    ]
-    return rule.arguments[moving[k] - rule.consts]
+        return {}
+    i = site.moving[k]
+    origin = site.origins[i] if site.origins else ""
+    return {"argument": site.rule.arguments[i - site.rule.consts], "origin": origin}
 
 
 def _wrong(
@@ -221,10 +222,10 @@ def _wrong(
     rng = np.random.default_rng(6)
     fault = contract.linearity_fault(at, own, reference, rng, thorough=True)
     if fault is None:
-        again = rule_pullback(at, rule)
+        again = rule_pullback(at, rule.kind)
         fault = None if again.text == own.text else contract.repeat_fault(at, own, again, rng)
     if fault:
-        return [fault_finding(rule, site, fault, own)]
+        return [fault_finding(site, fault, own)]
     found = []
     for a in sorted({e.argument for e in seen.wrong}):
         worst = max((e for e in seen.wrong if e.argument == a), key=_excess)
@@ -232,7 +233,7 @@ def _wrong(
         if said.cause in ("other", "missing_term") and reference is not None:
             said = _term(rule, site, a, seen, body) or said
         found.append(finding(
-            rule, site.context, "wrong", said.sentence, cause=said.cause, argument=_argument(rule, site, a),
+            rule, site.context, "wrong", said.sentence, cause=said.cause, **_argument(site, a),
             index=worst.index, rule_value=_plain(worst.rule), reference_value=_plain(worst.reference),
             tolerance=worst.tolerance, compared=seen.compared,
         ))  # fmt: skip
@@ -242,7 +243,7 @@ def _wrong(
 def _term(rule: Rule, site: Site, a: int, seen: Comparison, body: Point) -> Diagnosis | None:
     """The diagnosis when one term of the chain rule explains the difference."""
     try:
-        term = odd_term(rule.eqn, site.inputs, rule.consts, a, seen.samples, 1e-5)
+        term = odd_term(rule.eqn, site.inputs, site.moving, a, seen.samples, 1e-5)
     except Exception:
         return None  # Some bodies cannot be taken apart (callbacks); then the plain diagnosis stands.
     if term is None:
@@ -270,7 +271,7 @@ def _passed(rule: Rule, site: Site, seen: Comparison, reference: Pullback | None
         e = seen.kinks[0]
         sentence = "takes a slope between the one-sided ones at a kink"
         return finding(
-            rule, site.context, "kink", sentence, cause="kink", argument=_argument(rule, site, e.argument),
+            rule, site.context, "kink", sentence, cause="kink", **_argument(site, e.argument),
             index=e.index, rule_value=_plain(e.rule), reference_value=_plain(e.reference),
             tolerance=e.tolerance, compared=seen.compared,
         )  # fmt: skip

@@ -25,7 +25,12 @@ class Term(NamedTuple):
 
 
 def odd_term(
-    eqn: Any, inputs: Sequence[Any], held: int, argument: int, samples: Sequence[Any], tolerance: float
+    eqn: Any,
+    inputs: Sequence[Any],
+    moving: Sequence[int],
+    argument: int,
+    samples: Sequence[Any],
+    tolerance: float,
 ) -> Term | None:
     """The one term of the derivative (or two, left out together) that explains rule - reference.
 
@@ -40,7 +45,6 @@ def odd_term(
     ]  # fmt: skip
     if not 1 < len(edges) <= EDGE_LIMIT:
         return None
-    moving = [i for i, x in enumerate(inputs) if i >= held and is_float(x)]
 
     def pull(weights: Any, cts: Sequence[Any]) -> Any:
         def f(x: Any) -> list[Any]:

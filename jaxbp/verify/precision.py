@@ -10,19 +10,19 @@ from jaxbp.verify import contract
 from jaxbp.verify.capture import Site
 from jaxbp.verify.compare import DRAWS
 from jaxbp.verify.compiling import is_small
-from jaxbp.verify.judge import Judgement, autodiff, failed, fault_finding, rule_pullback
+from jaxbp.verify.judge import Judgement, failed, fault_finding, started
 from jaxbp.verify.noise import jiggled
 from jaxbp.verify.references import (
     Point,
     Pullback,
+    autodiff,
     draw,
     epsilon,
     largest,
-    point,
     relative_tolerance,
     wide,
 )
-from jaxbp.verify.rules import alone, body_of, dtypes_in, without_rules
+from jaxbp.verify.rules import dtypes_in, without_rules
 
 
 def judge_precision(site: Site, exact: Judgement) -> Judgement:
@@ -32,12 +32,11 @@ def judge_precision(site: Site, exact: Judgement) -> Judgement:
     of the primal keeps.
     """
     assert exact.rule is not None
-    at = point(alone(site.rule.eqn), site.inputs, site.rule.consts)
     try:
-        own = rule_pullback(at, site.rule)
-        own.call(at.inputs, draw(at.outputs, np.random.default_rng(0)))
+        site, own = started(site)
     except Exception as error:
-        return failed(error, site.rule, site)
+        return failed(error, site)
+    at = site.ruled
     fault = native_fault(site, at, own, exact.verdict)
     if fault is None:
         for ct in [
@@ -46,7 +45,7 @@ def judge_precision(site: Site, exact: Judgement) -> Judgement:
             fault = fault or _imprecise(at, own, exact, ct, site)
     if fault is None:
         return exact
-    return Judgement([fault_finding(site.rule, site, fault, own)])
+    return Judgement([fault_finding(site, fault, own)])
 
 
 def native_fault(site: Site, at: Point, own: Pullback, verdict: str) -> contract.Fault | None:
@@ -64,7 +63,7 @@ def _coarse(at: Point, own: Pullback, site: Site) -> contract.Fault | None:
     eps = epsilon(finest)
     if own.epsilon <= eps:
         return None
-    reference = autodiff(point(body_of(site.rule.eqn), site.inputs, site.rule.consts))
+    reference = autodiff(site.plain)
     if reference is None:
         return None
     rng = np.random.default_rng(8)
@@ -109,7 +108,7 @@ def _imprecise(
             suspect.append(np.isfinite(t) & (np.abs(t) < 0.1 * limit) & ~(np.abs(g - t) <= allowed))
     if not any(s.any() for s in suspect):
         return None
-    reference = autodiff(point(body_of(site.rule.eqn), site.inputs, site.rule.consts))
+    reference = autodiff(site.plain)
     if reference is None:
         return None
     plain_out, plain = reference.call(at.inputs, ct)

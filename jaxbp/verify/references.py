@@ -83,9 +83,9 @@ def is_float(x: Any) -> bool:
     return bool(jnp.issubdtype(x.dtype, jnp.inexact))
 
 
-def point(fn: Callable[..., list[Any]], inputs: Sequence[Any], held: int = 0) -> Point:
-    """``fn`` as a function of its float inputs, all but the first ``held``; the rest stay as they are."""
-    moving = [i for i, x in enumerate(inputs) if i >= held and is_float(x)]
+def point(fn: Callable[..., list[Any]], inputs: Sequence[Any], moving: Sequence[int] | None = None) -> Point:
+    """``fn`` as a function of its ``moving`` inputs (all that are floating); the rest stay as they are."""
+    moving = [i for i, x in enumerate(inputs) if is_float(x)] if moving is None else moving
     shapes = jax.eval_shape(fn, *inputs)
     kept = [k for k, s in enumerate(shapes) if is_float(s)]
 
@@ -163,6 +163,33 @@ def forward(at: Point) -> Pullback:
         return out, unravel(columns)
 
     return _traced(at, both)
+
+
+def rule_pullback(at: Point, kind: str) -> Pullback:
+    """The rule's VJP; a custom_jvp that cannot be transposed is judged by its columns."""
+    try:
+        return reverse(at)
+    except Exception:
+        if kind != "custom_jvp":
+            raise
+        try:
+            return forward(at)
+        except Exception:
+            pass
+        raise
+
+
+def autodiff(body: Point) -> Pullback | None:
+    """Autodiff of the primal body, in reverse or forward mode, if it runs at all."""
+    for mode in (reverse, forward):
+        try:
+            pull = mode(body)
+            pull.call(body.inputs, [jnp.zeros(s.shape, s.dtype) for s in body.outputs])
+            return pull
+        except Exception:
+            # A while loop has no reverse mode, a host callback none at all: differences remain.
+            continue
+    return None
 
 
 def _flat(inputs: Sequence[Any]) -> tuple[Any, Callable[[Any], list[Any]]]:

@@ -47,7 +47,7 @@ def _floating(v: Any) -> bool:
 
 
 def _jiggled(y: Any, seed: Any) -> Any:
-    """Signs from a multiplicative hash of the place: a random generator for every operation compiles slowly."""
+    """Signs from a hash of the place: a random generator for every operation compiles slowly."""
     eps = float(jnp.finfo(y.dtype).eps)  # type: ignore[no-untyped-call]
     place = jnp.arange(np.size(y), dtype=jnp.uint32).reshape(np.shape(y)) + jnp.uint32(seed)
     mixed = (place * jnp.uint32(2654435761)) ^ (place >> 3)

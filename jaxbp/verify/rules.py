@@ -1,5 +1,6 @@
 """Find the derivative rules in a jaxpr, say what and where they are, set one alone, take them out."""
 
+import os
 from collections.abc import Callable, Sequence, Set
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -12,7 +13,8 @@ from jaxbp.verify.interpret import single
 
 KINDS = {primitives.custom_vjp_call_p: "custom_vjp", primitives.custom_jvp_call_p: "custom_jvp"}
 CALLS = (primitives.jit_p, primitives.closed_call_p, primitives.remat_p)
-LIBRARY = str(Path(jax.__file__).parent)
+LIBRARY = str(Path(jax.__file__).parent) + os.sep
+HERE = str(Path(__file__).parent)
 
 
 class Rule(NamedTuple):
@@ -57,9 +59,9 @@ def describe(eqn: Any) -> Rule:
     if where.startswith(LIBRARY) and not derivative.startswith(LIBRARY):
         where = derivative  # a rule of the user's for one of JAX's functions
     if name == "wrapped_fun":  # what custom_gradient wraps around the user's function
-        name, where = f"custom_gradient in {caller}", called
+        name, where = f"custom_gradient in {caller}" if caller else "custom_gradient", called
     kind = KINDS[eqn.primitive]
-    library = derivative.startswith(LIBRARY) and not name.startswith("custom_gradient in ")
+    library = derivative.startswith(LIBRARY) and not name.startswith("custom_gradient")
     return Rule(kind, name, where, called, str(eqn.source_info.name_stack), _names(eqn, info), library, eqn)
 
 
@@ -73,9 +75,9 @@ def _derivative_at(eqn: Any) -> str:
 def _caller(traceback: Any) -> tuple[str, str]:
     """Function and file:line of the innermost frame that is not JAX's own."""
     for frame in traceback.frames if traceback is not None else ():
-        if not frame.file_name.startswith(LIBRARY):
+        if not frame.file_name.startswith((LIBRARY, HERE)):
             return frame.function_name, f"{frame.file_name}:{frame.line_num}"
-    return "f", ""
+    return "", ""
 
 
 def _names(eqn: Any, info: Any) -> tuple[str, ...]:
@@ -83,9 +85,11 @@ def _names(eqn: Any, info: Any) -> tuple[str, ...]:
     count = len(eqn.invars) - int(eqn.params["num_consts"])
     forward = getattr(eqn.params.get("fwd_jaxpr_thunk"), "debug_info", None)
     for source in (info, forward):
-        names = tuple(getattr(source, "arg_names", None) or ())[-count:] if count else ()
-        if len(names) == count and all(names):
-            return names
+        names = tuple(getattr(source, "arg_names", None) or ())
+        if len(names) > count:  # JAX lists what was given by keyword twice
+            names = tuple(n for n in names if not n.startswith("kwargs["))
+        if len(names[-count:]) == count and all(names[-count:]):
+            return names[-count:]
     return tuple(f"argument {i}" for i in range(count))
 
 
@@ -123,6 +127,11 @@ def without_rules(closed: Any, kept: Set[int] = frozenset()) -> Any:
 def flattened(closed: Any) -> Any:
     """The computation as one list of equations: rules, jit and remat are written out."""
     return _inlined(closed, lambda eqn: is_rule(eqn) or eqn.primitive in CALLS, lambda eqn: True)
+
+
+def opened(closed: Any) -> Any:
+    """The same computation with jit and remat written out, and its rules as they were."""
+    return _inlined(closed, lambda eqn: eqn.primitive in CALLS, lambda eqn: True)
 
 
 def _inlined(closed: Any, dissolve: Callable[[Any], bool], touch: Callable[[Any], bool]) -> Any:

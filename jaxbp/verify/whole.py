@@ -4,7 +4,6 @@ from collections.abc import Set
 from dataclasses import replace
 from typing import Any
 
-import jax.numpy as jnp
 import numpy as np
 from jax.extend import core
 
@@ -47,20 +46,23 @@ def judge_whole(call: Call, closed: Any, inputs: list[Any], kept: Set[int], live
     plain = core.jaxpr_as_fun(without_rules(closed, kept))
     if not live:
         try:
-            return _finding(call, *_compared(core.jaxpr_as_fun(closed), plain, inputs))
+            moving = [p for p, x in zip(call.paths, inputs, strict=True) if is_float(x)]
+            return _finding(call, moving, *_compared(core.jaxpr_as_fun(closed), plain, inputs))
         except Exception as error:
             return _open(call, f"its gradient as a whole cannot be taken: {_brief(error)}")
-    judged, refused = [], []
+    judged, refused, names = [], [], []
     for k, x in enumerate(inputs):
         if is_float(x):
             try:
                 judged.append(_compared(_only(call.fn, inputs, k), _only(plain, inputs, k), [x]))
+                names.append(call.paths[k])
             except Exception as error:
                 refused.append(f"{call.paths[k]}: {_brief(error)}")
     if not judged:
         return _open(call, f"closes over traced values and cannot be differentiated: {'; '.join(refused)}")
-    worst = max(judged, key=lambda j: len(j[0].wrong))
-    return _finding(call, *worst)
+    worst = max(range(len(judged)), key=lambda k: len(judged[k][0].wrong))
+    found = _finding(call, [names[worst]], *judged[worst])
+    return replace(found, sentence=f"{found.sentence}, by {', '.join(names)}") if refused else found
 
 
 def _only(fn: Any, inputs: list[Any], k: int) -> Any:
@@ -76,7 +78,9 @@ def _compared(ruled: Any, plain: Any, inputs: list[Any]) -> tuple[Comparison, Po
     return compare(body, own, reference, rng, cts), body, own, reference
 
 
-def _finding(call: Call, seen: Comparison, body: Point, own: Pullback, reference: Pullback) -> Finding:
+def _finding(
+    call: Call, names: list[str], seen: Comparison, body: Point, own: Pullback, reference: Pullback
+) -> Finding:
     if not seen.wrong and seen.unknown and not seen.cleared:
         return _open(call, "neither autodiff nor differences give its gradient as a whole")
     if not seen.wrong:
@@ -87,14 +91,9 @@ def _finding(call: Call, seen: Comparison, body: Point, own: Pullback, reference
         )
     worst = max(seen.wrong, key=lambda e: abs(e.rule - e.reference))
     said = diagnose(worst.argument, seen, body, own, reference)
-    moving = [
-        p
-        for p, x in zip(call.paths, call.leaves, strict=True)
-        if jnp.issubdtype(jnp.result_type(x), jnp.inexact)
-    ]
     return replace(
         _blank(call), verdict="wrong", cause=said.cause, sentence=f"the gradient as a whole: {said.sentence}",
-        argument=moving[worst.argument] if len(moving) == len(body.inputs) else "", index=worst.index,
+        argument=names[worst.argument], index=worst.index,
         rule_value=worst.rule, reference_value=worst.reference, tolerance=worst.tolerance,
         compared=seen.compared,
     )  # fmt: skip

@@ -61,7 +61,7 @@ MUTANTS = [
     ("no names for causes", (judge, "diagnose", always(judge.Diagnosis("other", ""))),
      "sigmoid:output form at input"),
     ("no terms of the chain rule", (judge, "odd_term", always(None)), "layer norm, both held fixed"),
-    ("reference doubled", (judge, "reverse", half_the_answers(references.reverse)), "square:no two"),
+    ("reference doubled", (references, "reverse", half_the_answers(references.reverse)), "square:no two"),
     ("branches not taken are judged right", (capture, "_cond", lambda e, i, *a: capture._whole(e, i)),
      "cond: cell input's part zero"),
     ("declared without proof", (judge, "verify_intent", always((True, "", ""))),
