@@ -24,6 +24,7 @@ from jaxbp.layers import identity as identity
 from jaxbp.layers import initializers as initializers
 from jaxbp.layers import leaky_relu as leaky_relu
 from jaxbp.layers import make_leaky_relu as make_leaky_relu
+from jaxbp.layers import mixed_precision as mixed_precision
 from jaxbp.layers import mlp as mlp
 from jaxbp.layers import relu as relu
 from jaxbp.layers import residual as residual
@@ -41,8 +42,10 @@ from jaxbp.losses import squared_error as squared_error
 from jaxbp.trace import Backprop as Backprop
 from jaxbp.trace import Deltas as Deltas
 from jaxbp.trace import Trace as Trace
+from jaxbp.train import Checkpoints as Checkpoints
 from jaxbp.train import DivergenceError as DivergenceError
 from jaxbp.train import EarlyStopping as EarlyStopping
+from jaxbp.train import connect as connect
 from jaxbp.train import fit as fit
 from jaxbp.train import make_evaluate as make_evaluate
 from jaxbp.units import fit_linear_unit as fit_linear_unit

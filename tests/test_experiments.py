@@ -89,3 +89,41 @@ def test_four_steps(experiment):
     result = experiment("07_four_steps", y=2, seed=1)
     assert result["largest_difference"] < 1e-14
     assert result["J"].shape == (3, 3)
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adam"])
+def test_training_benchmark(experiment, tmp_path, optimizer):
+    """All do the same work: from the same start and on the same data they reach the same loss."""
+    frameworks = ("jaxbp.fit", "raw JAX", "NumPy", "torch eager")
+    small = {"configs": ("b",), "optimizers": (optimizer,), "scale": 8, "rounds": 2, "seconds": 0.01}
+    result = experiment("90_training_benchmark", frameworks=frameworks, **small)
+    rows = result[f"b, {optimizer}"]["rows"]
+    # One that is not installed is left out.
+    assert set(rows) - {"torch eager"} == {"jaxbp.fit", "jaxbp.fit, its epochs", "raw JAX", "NumPy"}
+    assert rows["jaxbp.fit"]["ratio"]["rounds"] == [1, 1]
+    assert rows["raw JAX"]["loss"] == pytest.approx(rows["NumPy"]["loss"], rel=1e-4)
+    assert rows["jaxbp.fit"]["loss"] == pytest.approx(rows["NumPy"]["loss"], rel=0.1)
+    assert rows["NumPy"]["loss"] < 2.0
+    assert has_figure(tmp_path)
+
+
+def test_training_scaling(experiment, tmp_path):
+    result = experiment("91_training_scaling", only="examples", examples=(1280,), rounds=1, seconds=0.01)
+    assert set(result["examples"]) == {"jaxbp.fit", "raw JAX"}
+    assert result["examples"]["raw JAX"][1280]["seconds_per_epoch"]["median"] > 0
+    assert has_figure(tmp_path)
+
+
+def test_training_memory(experiment, tmp_path):
+    # Wide enough that `dense` writes no transpose out: for a small W it trades a little memory for time.
+    result = experiment("92_training_memory", width=256, depth=4, batch=128, activations=("relu", "gelu"))
+    for row in result.values():
+        assert row["ratio of MiB"] <= 1
+        assert row["ratio of MFLOP"] <= 1
+    assert has_figure(tmp_path)
+
+
+def test_many_processes_of_one(experiment):
+    result = experiment("40_many_processes", epochs=10)
+    assert (result["processes"], result["devices"]) == (1, 4)
+    assert result["test_accuracy"] > 0.95

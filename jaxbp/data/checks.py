@@ -1,6 +1,7 @@
 """The one validation pass on the host: what would fail silently on the device is refused here."""
 
-from typing import Any
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -10,9 +11,12 @@ from jaxbp.data.dataset import Dataset
 from jaxbp.errors import message
 
 _SHOWN = 5  # rows or labels that a message lists before it says how many there are
+_BLOCK = 2**24  # bytes of rows looked at together: a memory map is read, not copied
 
 
-def assert_data(x: Any, y: Any, *, num_classes: int | None = None, where: str = "data") -> Dataset:
+def assert_data(
+    x: Any, y: Any, *, num_classes: int | None = None, narrow: bool = True, where: str = "data"
+) -> Dataset:
     """Return x and y as the device will hold them, or raise: one pass, once for each data set.
 
     The dtype of y decides what it means. INTEGER y are class labels, any shape (N, ...), each in
@@ -26,6 +30,8 @@ def assert_data(x: Any, y: Any, *, num_classes: int | None = None, where: str = 
         x: inputs, a NumPy or JAX array (N, ...), float (int32 or int64 for token-like inputs).
         y: labels or targets, (N, ...).
         num_classes: C; give it where a set may lack a class (a test set, a small sample).
+        narrow: False leaves floats that JAX narrows as they are, once they are known to fit: the arrays
+            may be memory maps that nobody wants to copy.
         where: what messages call the data, for instance "test data".
 
     Returns:
@@ -54,9 +60,9 @@ def assert_data(x: Any, y: Any, *, num_classes: int | None = None, where: str = 
         )
     if len(x) == 0 or x.size == 0:
         raise ValueError(message(where, "at least 1 example", f"an empty set: x of shape {x.shape}"))
-    x = _narrow(_assert_input_dtype(x, where), "x", where)
+    x = _held(_assert_input_dtype(x, where), "x", narrow, where)
     if jnp.issubdtype(y.dtype, jnp.integer):
-        y = _narrow(y, "labels", where)
+        y = _held(y, "labels", True, where)
         return Dataset(x, y.astype(np.int32), _label_classes(y, num_classes, where), where)
     if not jnp.issubdtype(y.dtype, jnp.inexact):
         raise TypeError(
@@ -67,7 +73,7 @@ def assert_data(x: Any, y: Any, *, num_classes: int | None = None, where: str = 
                 "y.astype(np.int32) makes labels, y.astype(np.float32) targets",
             )
         )
-    y = _narrow(y, "y", where)
+    y = _held(y, "y", narrow, where)
     if num_classes is not None:
         _assert_probabilities(y, num_classes, where)
     return Dataset(x, y, num_classes, where)
@@ -127,61 +133,88 @@ def _assert_input_dtype(x: np.ndarray, where: str) -> np.ndarray:
     raise TypeError(message(where, "float x", got, f"scale it: x.astype(np.float32) {scale}".rstrip()))
 
 
-def _narrow(array: np.ndarray, name: str, where: str) -> np.ndarray:
+class _Bad(NamedTuple):
+    """The position of the first bad value, how many there are, in how many rows, and the first of these."""
+
+    first: tuple[int, ...]
+    number: int
+    rows: int
+    listed: list[int]
+
+
+def _blocks(array: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
+    """The array's rows in blocks, each with the number of its first row."""
+    size = max(1, _BLOCK // max(1, array[0].nbytes))
+    return ((start, array[start : start + size]) for start in range(0, len(array), size))
+
+
+def _find(array: np.ndarray, is_bad: Callable[[np.ndarray], np.ndarray]) -> _Bad | None:
+    """What is bad in an array; ``is_bad(rows)`` says it for each value, or for each part of a row."""
+    first, count, rows, listed = None, 0, 0, list[int]()
+    for start, block in _blocks(array):
+        if len(bad := np.argwhere(is_bad(block))):
+            bad[:, 0] += start
+            here = np.unique(bad[:, 0])
+            first = first or tuple(bad[0].tolist())
+            count, rows = count + len(bad), rows + len(here)
+            listed += here[: _SHOWN - len(listed)].tolist()
+    return None if first is None else _Bad(first, count, rows, listed)
+
+
+def _held(array: np.ndarray, name: str, narrow: bool, where: str) -> np.ndarray:
     """The array in the dtype that JAX holds it in; finite before and after, and no integer wraps."""
     held = np.dtype(jax.dtypes.canonicalize_dtype(array.dtype))
     inexact = jnp.issubdtype(array.dtype, jnp.inexact)
-    if inexact and not (finite := np.isfinite(array)).all():
-        bad = np.argwhere(~finite)
-        first = array[tuple(bad[0])]
-        count, rows = len(bad), len(np.unique(bad[:, 0]))
+    if inexact and (bad := _find(array, lambda rows: ~np.isfinite(rows))):
+        value = array[bad.first]
         raise ValueError(
             message(
                 where,
                 f"finite {name}",
-                f"{name}[{_index(bad[0])}] is {'NaN' if np.isnan(first) else first}; "
-                f"{count} non-finite value{'s' * (count > 1)} in {rows} row{'s' * (rows > 1)}",
+                f"{name}[{_index(bad.first)}] is {'NaN' if np.isnan(value) else value}; {bad.number} "
+                f"non-finite value{'s' * (bad.number > 1)} in {bad.rows} row{'s' * (bad.rows > 1)}",
                 "drop or fill these rows",
             )
         )
     if held == array.dtype:
         return array
+
+    def changes(rows: np.ndarray) -> np.ndarray:
+        narrowed = rows.astype(held)
+        return ~np.isfinite(narrowed) if inexact else narrowed != rows
+
     with np.errstate(over="ignore"):
-        narrowed = array.astype(held)
-    changed = ~np.isfinite(narrowed) if inexact else narrowed != array
-    if changed.any():
-        bad = np.argwhere(changed)
-        at = tuple(bad[0])
-        raise ValueError(
-            message(
-                where,
-                f"{name} to fit in {held}, which JAX holds {array.dtype} in",
-                f"{name}[{_index(bad[0])}] = {array[at]!s} becomes {narrowed[at]!s}; {len(bad)} such",
-                "rescale, or jax.config.update('jax_enable_x64', True)",
+        if bad := _find(array, changes):
+            value = array[bad.first]
+            becomes = f"{value!s} becomes {value.astype(held)!s}"
+            raise ValueError(
+                message(
+                    where,
+                    f"{name} to fit in {held}, which JAX holds {array.dtype} in",
+                    f"{name}[{_index(bad.first)}] = {becomes}; {bad.number} such",
+                    "rescale, or jax.config.update('jax_enable_x64', True)",
+                )
             )
-        )
-    return narrowed
+        return array.astype(held) if narrow else array
 
 
 def _label_classes(labels: np.ndarray, num_classes: int | None, where: str) -> int:
     """C, given or inferred; every label is in 0..C-1, and with C inferred every class occurs."""
     top = int(labels.max()) + 1
     classes = top if num_classes is None else num_classes
-    if labels.min() < 0 or top > classes:
-        bad = np.argwhere((labels < 0) | (labels >= classes))
-        rows = np.unique(bad[:, 0])
-        listed = ", ".join(str(row) for row in rows[:_SHOWN]) + (", ..." if len(rows) > _SHOWN else "")
+    if bad := _find(labels, lambda rows: (rows < 0) | (rows >= classes)):
+        listed = ", ".join(map(str, bad.listed)) + (", ..." if bad.rows > _SHOWN else "")
         expected = f"labels 0-{classes - 1} ({classes} classes)" if classes > 0 else "labels from 0"
         raise ValueError(
             message(
                 where,
                 expected,
-                f"labels[{_index(bad[0])}] is {labels[tuple(bad[0])]}; "
-                f"{len(bad)} bad label{'s' * (len(bad) > 1)}; first rows {listed}",
+                f"labels[{_index(bad.first)}] is {labels[bad.first]}; "
+                f"{bad.number} bad label{'s' * (bad.number > 1)}; first rows {listed}",
                 "remap the labels to 0..C-1, or give the right num_classes; float y are targets",
             )
         )
-    if num_classes is None and len(present := np.unique(labels)) < classes:
+    if num_classes is None and len(present := _present(labels)) < classes:
         listed = ",".join(str(c) for c in present[: 2 * _SHOWN]) + (
             ",..." if len(present) > 2 * _SHOWN else ""
         )
@@ -196,6 +229,11 @@ def _label_classes(labels: np.ndarray, num_classes: int | None, where: str) -> i
     return classes
 
 
+def _present(labels: np.ndarray) -> list[int]:
+    """The classes that occur."""
+    return sorted(set[int]().union(*(np.unique(block).tolist() for _, block in _blocks(labels))))
+
+
 def _assert_probabilities(y: np.ndarray, num_classes: int, where: str) -> None:
     """Float y beside num_classes are rows of probabilities, else truncated labels."""
     if y.ndim < 2 or y.shape[-1] != num_classes:
@@ -207,21 +245,24 @@ def _assert_probabilities(y: np.ndarray, num_classes: int, where: str) -> None:
                 "y.astype(np.int32), or num_classes=None for regression targets",
             )
         )
-    total = y.sum(axis=-1, dtype=np.float64)
-    # Wide enough for rows stored in half precision, far below the error of a wrong row.
-    bad = np.argwhere((y < 0).any(axis=-1) | (np.abs(total - 1) > 1e-2))
-    if len(bad):
-        at = tuple(bad[0])
+
+    def is_bad(rows: np.ndarray) -> np.ndarray:
+        total = rows.sum(axis=-1, dtype=np.float64)
+        # Wide enough for rows stored in half precision, far below the error of a wrong row.
+        return (rows < 0).any(axis=-1) | (np.abs(total - 1) > 1e-2)
+
+    if bad := _find(y, is_bad):
+        row = y[bad.first]
         raise ValueError(
             message(
                 where,
                 "class probabilities: none below 0, each row summing to 1",
-                f"y[{_index(bad[0])}] sums to {total[at]:g} with smallest entry {y[at].min():g}; "
-                f"{len(bad)} bad row{'s' * (len(bad) > 1)}",
+                f"y[{_index(bad.first)}] sums to {row.sum(dtype=np.float64):g} with smallest entry "
+                f"{row.min():g}; {bad.number} bad row{'s' * (bad.number > 1)}",
             )
         )
 
 
-def _index(position: np.ndarray) -> str:
+def _index(position: tuple[int, ...]) -> str:
     """3,1 for the message x[3,1]."""
     return ",".join(str(i) for i in position)

@@ -8,7 +8,7 @@ import os
 import struct
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -198,11 +198,14 @@ def _listed(faults: list[tuple[int, str]]) -> str:
     return f"{said} ({len(faults)} malformed line{'s' * (len(faults) > 1)})"
 
 
-def read_npz(path: str | os.PathLike[str], *, max_bytes: int = MAX_BYTES) -> dict[str, np.ndarray]:
+def read_npz(
+    path: str | os.PathLike[str], *, names: Collection[str] | None = None, max_bytes: int = MAX_BYTES
+) -> dict[str, np.ndarray]:
     """The named arrays of an .npz file; pickled objects are never loaded.
 
     Args:
         path: the file, as np.savez or np.savez_compressed writes it.
+        names: the arrays to read, by default all; the others are passed over.
         max_bytes: the largest sum of unpacked sizes accepted, in bytes.
 
     Returns:
@@ -210,7 +213,8 @@ def read_npz(path: str | os.PathLike[str], *, max_bytes: int = MAX_BYTES) -> dic
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: not an .npz file, damaged, empty, holding Python objects, or larger than ``max_bytes``.
+        ValueError: not an .npz file, damaged, empty, without one of ``names``, holding Python objects, or
+            larger than ``max_bytes``.
 
     Example:
         >>> import pathlib, tempfile
@@ -225,10 +229,13 @@ def read_npz(path: str | os.PathLike[str], *, max_bytes: int = MAX_BYTES) -> dic
     arrays = {}
     with _decoding(where), zipfile.ZipFile(path) as archive:
         members = archive.infolist()
-        if len(members) != (count := _stated_members(path, len(archive.comment))) or count == 0:
+        count = _stated_members(path, len(archive.comment))
+        if min(len(members), 0xFFFF) != count or count == 0:  # 0xFFFF: so many or more
             raise ValueError(
                 message(where, f"the {count or 'at least 1'} arrays it states", f"{len(members)}")
             )
+        if names is not None:
+            members = [member for member in members if member.filename.removesuffix(".npy") in names]
         size = sum(member.file_size for member in members)
         if size > max_bytes:
             raise ValueError(message(where, f"at most {max_bytes} bytes unpacked", f"{size} bytes", _MORE))
@@ -236,6 +243,10 @@ def read_npz(path: str | os.PathLike[str], *, max_bytes: int = MAX_BYTES) -> dic
             # Read whole before NumPy parses anything: zipfile compares the CRC only at the end.
             body = io.BytesIO(archive.read(member))
             arrays[member.filename.removesuffix(".npy")] = np.lib.format.read_array(body, allow_pickle=False)
+    if names is not None and (absent := set(names) - set(arrays)):
+        raise ValueError(
+            message(where, f"arrays {', '.join(sorted(names))}", f"none named {', '.join(sorted(absent))}")
+        )
     return arrays
 
 

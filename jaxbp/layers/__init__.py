@@ -21,3 +21,4 @@ from jaxbp.layers.dense import dense as dense
 from jaxbp.layers.dense import flatten as flatten
 from jaxbp.layers.layer import Layer as Layer
 from jaxbp.layers.layer import count_parameters as count_parameters
+from jaxbp.layers.precision import mixed_precision as mixed_precision

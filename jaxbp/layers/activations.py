@@ -5,11 +5,11 @@
 | identity     | a                           | R              | 1                                | -      |
 | sigmoid      | 1 / (1 + e^-a)              | (0, 1)         | f (1 - f)                        | f      |
 | tanh         | tanh a                      | (-1, 1)        | 1 - f^2                          | f      |
-| relu         | max(a, 0)                   | [0, inf)       | 1 if a > 0 else 0                | a > 0  |
+| relu         | max(a, 0)                   | [0, inf)       | 1 if a > 0 else 0, or of f       | either |
 | leaky_relu   | a if a >= 0 else 0.01 a     | R              | 1 if a >= 0 else 0.01            | a >= 0 |
 | softplus     | log(1 + e^a)                | (0, inf)       | 1 - e^-f = sigmoid(a)            | f      |
 | gelu         | a (1 + tanh u) / 2          | [-0.17, inf)   | see `gelu`                       | a      |
-| gelu_exact   | a Phi(a)                    | [-0.17, inf)   | Phi(a) + a Phi'(a)               | a      |
+| gelu_exact   | a Phi(a)                    | [-0.17, inf)   | Phi(a) + a Phi'(a)               | slope  |
 | silu         | a sigmoid(a)                | [-0.28, inf)   | s (1 + a (1 - s)), s = sigmoid   | a      |
 | softmax      | e^a_i / sum_j e^a_j         | simplex        | J = diag(f) - f f^T              | f      |
 
@@ -22,9 +22,11 @@ from typing import Literal
 
 import jax
 import jax.numpy as jnp
+from jax import lax
 
 from jaxbp import errors
 from jaxbp.layers.layer import Layer
+from jaxbp.layers.memory import apart, is_large
 from jaxbp.operators import Diagonal, DiagonalPlusLowRank, Identity, Operator
 from jaxbp.typing import Array, Params, Random, Rows, Saved, Tensor
 
@@ -50,7 +52,7 @@ def elementwise(
     phi: Callable[[Array], Array],
     slope: Callable[[Array], Array],
     *,
-    saves: Literal["input", "output"] | Callable[[Array], Array],
+    saves: Literal["input", "output", "either"] | Callable[[Array], Array],
 ) -> Layer:
     """f = phi(a) entry by entry, and backward delta_a = delta_f phi'(a).
 
@@ -58,8 +60,9 @@ def elementwise(
         name: how it prints.
         phi: the activation, plain JAX.
         slope: phi'(a), as a function of what is saved; a mask where it is 0 or 1.
-        saves: what the slope is a function of: the ``"input"`` a, the ``"output"`` f, or any function of
-            a. Prefer the output where it determines the slope: the next layer saves it anyway.
+        saves: what the slope is a function of: the ``"input"`` a, the ``"output"`` f, ``"either"`` of them,
+            or any function of a. Prefer the output where it determines the slope: the next layer saves it
+            anyway. With the input a `chain` does not keep f but computes phi twice: for a cheap phi only.
 
     Example:
         >>> softsign = elementwise(
@@ -75,9 +78,16 @@ def elementwise(
     def apply(params: Params, f: Tensor, *, key: Random | None = None) -> Tensor:
         return phi(f)
 
+    @apart
+    def phi_and_saved(a: Tensor) -> tuple[Tensor, Saved]:
+        out = phi(a)
+        return out, saves(a) if callable(saves) else ()
+
     def forward(params: Params, f: Tensor, *, key: Random | None = None) -> tuple[Tensor, Saved]:
-        out = phi(f)
-        return out, out if saves == "output" else f if saves == "input" else saves(f)
+        out, saved = phi_and_saved(f)
+        if callable(saves):
+            return out, saved
+        return out, out if saves == "output" or (saves == "either" and is_large(f)) else f
 
     def backward(params: Params, saved: Saved, delta_out: Tensor) -> tuple[Params, Tensor]:
         phi_prime = slope(saved)
@@ -87,32 +97,38 @@ def elementwise(
     def jacobian(params: Params, f: Tensor) -> Operator:
         return Diagonal(backward(params, forward(params, f)[1], jnp.ones_like(f))[1].reshape(-1))
 
-    return Layer(name, apply, forward, backward, jacobian=jacobian)
+    return Layer(name, apply, forward, backward, jacobian=jacobian, saves_input=saves == "input")
 
 
+# What the slopes share with the activation is written as in jax.nn, for the compiler to compute it once.
 def _gelu_slope(a: Array) -> Array:
     c, k = math.sqrt(2 / math.pi), 0.044715
-    t = jnp.tanh(c * (a + k * a**3))
-    return (1 + t) / 2 + a / 2 * (1 - t) * (1 + t) * c * (1 + 3 * k * a**2)
+    s = 0.5 * (1 + jnp.tanh(c * (a + k * a**3)))
+    return s + a * s * (1 - s) * (2 * c + 6 * c * k * a**2)
 
 
 def _gelu_exact_slope(a: Array) -> Array:
-    return jax.scipy.special.erfc(-a / math.sqrt(2)) / 2 + a * jnp.exp(-(a**2) / 2) / math.sqrt(2 * math.pi)
+    # erf, for the activation's erfc is of sixty operations: XLA would share half of them through memory.
+    Phi = (1 + lax.erf(a * math.sqrt(0.5))) / 2
+    return Phi + a * jnp.exp(-(a**2) / 2) / math.sqrt(2 * math.pi)
 
 
 def _silu_slope(a: Array) -> Array:
     s = jax.nn.sigmoid(a)
-    return s * (1 + a * (1 - s))
+    return s + a * s * (1 - s)
 
 
 sigmoid = elementwise("sigmoid", jax.nn.sigmoid, lambda f: f * (1 - f), saves="output")
 # (1 - f)(1 + f) rather than 1 - f^2: near saturation 1 - f is exact and 1 - f^2 has lost its digits.
 tanh = elementwise("tanh", jnp.tanh, lambda f: (1 - f) * (1 + f), saves="output")
-relu = elementwise("relu", jax.nn.relu, lambda up: up, saves=lambda a: a > 0)
+relu = elementwise("relu", jax.nn.relu, lambda a_or_f: a_or_f > 0, saves="either")
 softplus = elementwise("softplus", jax.nn.softplus, lambda f: -jnp.expm1(-f), saves="output")
 gelu = elementwise("gelu", jax.nn.gelu, _gelu_slope, saves="input")
 gelu_exact = elementwise(
-    "gelu_exact", lambda a: jax.nn.gelu(a, approximate=False), _gelu_exact_slope, saves="input"
+    "gelu_exact",
+    lambda a: jax.nn.gelu(a, approximate=False),
+    lambda phi_prime: phi_prime,
+    saves=_gelu_exact_slope,
 )
 silu = elementwise("silu", jax.nn.silu, _silu_slope, saves="input")
 

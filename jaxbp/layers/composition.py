@@ -1,6 +1,6 @@
 """Composition: `chain` multiplies Jacobians, `residual` adds them, and both are layers again."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import pairwise
 
 import jax
@@ -11,6 +11,7 @@ from jaxbp.layers.activations import identity, sigmoid
 from jaxbp.layers.dense import dense
 from jaxbp.layers.initializers import Initializer
 from jaxbp.layers.layer import Layer, assert_params, no_params
+from jaxbp.layers.memory import apart
 from jaxbp.operators import Identity, Operator, Product, Sum
 from jaxbp.typing import Array, Params, Random, Saved
 
@@ -20,7 +21,7 @@ def split(key: Random | None, count: int) -> list[Random | None]:
     return [None] * count if key is None else list(jax.random.split(key, count))
 
 
-def numbered(parts: tuple[Layer, ...]) -> Iterator[tuple[int, Layer]]:
+def numbered(parts: Sequence[Layer]) -> Iterator[tuple[int, Layer]]:
     """Each part with its number l in the lecture's counting.
 
     A part with parameters begins layer l = 1..L; the stateless parts after it are that layer's
@@ -67,12 +68,16 @@ def chain(*parts: Layer) -> Layer:
     parts = tuple(inner for part in parts for inner in (part.parts if part.form == "product" else (part,)))
     name = f"chain({', '.join(part.name for part in parts)})"
     L = sum(part.has_params for part in parts)
+    steps = list(parts)  # of forward and backward
+    for i, (first, then) in enumerate(pairwise(parts)):
+        if first.saves_input and not first.has_params and then.saves_input and then.has_params:
+            steps[i : i + 2] = identity, _joined(first, then)
 
     def init(key: Random) -> Params:
         keys = iter(jax.random.split(key, L))
         return {l: part.init(next(keys)) for l, part in numbered(parts) if part.has_params}
 
-    def parts_of(params: Params) -> Iterator[tuple[int, Layer, Params]]:
+    def parts_of(params: Params, parts: Sequence[Layer] = parts) -> Iterator[tuple[int, Layer, Params]]:
         assert_params(name, params, range(1, L + 1))
         for l, part in numbered(parts):
             yield l, part, params[l] if part.has_params else {}
@@ -85,7 +90,7 @@ def chain(*parts: Layer) -> Layer:
 
     def forward(params: Params, f: Array, *, key: Random | None = None) -> tuple[Array, Saved]:
         saved = []
-        for (l, part, p), k in zip(parts_of(params), split(key, len(parts)), strict=True):
+        for (l, part, p), k in zip(parts_of(params, steps), split(key, len(parts)), strict=True):
             with errors.within(f"layer {l}"):
                 f, s = part.forward(p, f, key=k)
             saved.append(s)
@@ -93,7 +98,7 @@ def chain(*parts: Layer) -> Layer:
 
     def backward(params: Params, saved: Saved, delta: Array) -> tuple[Params, Array]:
         delta_params = {}
-        for (l, part, p), s in reversed(list(zip(parts_of(params), saved, strict=True))):
+        for (l, part, p), s in reversed(list(zip(parts_of(params, steps), saved, strict=True))):
             delta_p, delta = part.backward(p, s, delta)
             if part.has_params:
                 delta_params[l] = delta_p
@@ -110,6 +115,27 @@ def chain(*parts: Layer) -> Layer:
     return Layer(
         name, apply, forward, backward, init if L else no_params, jacobian, form="product", parts=parts
     )
+
+
+def _joined(first: Layer, then: Layer) -> Layer:
+    """then(first(f)) for two that save their inputs: it keeps the first input and computes the second."""
+
+    def apply(params: Params, f: Array, *, key: Random | None = None) -> Array:
+        return then.apply(params, first.apply({}, f), key=key)
+
+    def forward(params: Params, f: Array, *, key: Random | None = None) -> tuple[Array, Saved]:
+        between, saved = first.forward({}, f)
+        return then.forward(params, between, key=key)[0], saved
+
+    @apart
+    def again(f: Array, params: Params, delta_out: Array) -> tuple[Params, Array]:
+        delta_params, delta = then.backward(params, first.apply({}, f), delta_out)
+        return delta_params, first.backward({}, f, delta)[1]
+
+    def backward(params: Params, saved: Saved, delta_out: Array) -> tuple[Params, Array]:
+        return again(saved, params, delta_out)
+
+    return Layer(f"{first.name}, {then.name}", apply, forward, backward, then.init)
 
 
 def residual(branch: Layer, skip: Layer = identity) -> Layer:

@@ -41,6 +41,8 @@ class Layer:
         init: ``key -> params``, a dict pytree. Stateless layers leave it out.
         jacobian: ``(params, f) -> d out / d f`` for one example, as an operator. The default is
             matrix-free, from ``apply``.
+        saves_input: whether what forward saves is f itself. Of a stateless such layer and one with
+            parameters after it, a `chain` keeps the first's f alone and computes the second's from it.
         form: how the parts compose, and hence their Jacobians: ``"product"`` (`chain`), ``"sum"``
             (`residual`), ``"atom"`` without parts.
         parts: the composed layers.
@@ -69,6 +71,7 @@ class Layer:
     backward: Callable[[Params, Saved, Array], tuple[Params, Array]]
     init: Callable[[Random], Params] = no_params
     jacobian: Callable[..., Operator] = _matrix_free
+    saves_input: bool = False
     form: Literal["atom", "product", "sum"] = "atom"
     parts: tuple["Layer", ...] = ()
 

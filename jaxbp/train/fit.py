@@ -2,7 +2,6 @@
 
 import signal
 import threading
-import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -11,12 +10,18 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from jax.sharding import Mesh
 
 from jaxbp import errors
 from jaxbp.data import Dataset, assert_batch_size, assert_data
-from jaxbp.train.loop import Data, Evaluate, GradFn, State, make_epoch
+from jaxbp.train.folder import Checkpoints
+from jaxbp.train.layout import Layout
+from jaxbp.train.loop import Data, Evaluate, GradFn, State
+from jaxbp.train.plan import Plan
 from jaxbp.train.progress import Record, progress
+from jaxbp.train.resident import Resident
 from jaxbp.train.result import Best, DivergenceError, EarlyStopping, Result, Stopped
+from jaxbp.train.stream import Stream
 from jaxbp.typing import Params, Random
 
 
@@ -34,6 +39,9 @@ def fit(
     early_stopping: EarlyStopping | None = None,
     callbacks: Sequence[Callable[[Record], None]] = (),
     opt_state: Any = None,
+    mesh: Mesh | None = None,
+    checkpoints: Checkpoints | None = None,
+    memory_budget: int | None = None,
     progress_bar: bool = True,
 ) -> Result:
     """Mini-batch training: in each iteration, params += optimizer(grad of the loss of one batch).
@@ -64,6 +72,17 @@ def fit(
         callbacks: called after each epoch with a dict: the epoch's row of the history, and a copy of the
             parameters under ``"params"``.
         opt_state: the state to continue with, from an earlier `Result`; by default a fresh one.
+        mesh: devices to train on together, from `jax.make_mesh`: its axis "data" divides each batch, an
+            axis "model" the parameters (see `Layout`). With one process the batches are those of one
+            device; with many, each gives its own examples, the same number, and everything else alike, and
+            ``batch_size`` is that of all together.
+        checkpoints: where to keep the run, see `Checkpoints`. A run that finds one in the folder goes on from
+            it, bit for bit on the same devices: after an interruption, give the same command again. SIGTERM
+            then ends a run as Ctrl-C does, and the last epoch is always kept.
+        memory_budget: the bytes that x and y may take. Data that are larger, such as a memory map
+            ``np.load(file, mmap_mode="r")``, stream through in chunks, the next one gathered while the
+            device trains on this one; the batches are the same. On top come, for each example, 12 bytes
+            for its place in the order, and the validation data. None keeps all data on the device.
         progress_bar: show the epochs as they pass.
 
     Returns:
@@ -72,11 +91,13 @@ def fit(
 
     Raises:
         ValueError, TypeError: for data that cannot be trained on (see `jaxbp.data.assert_data`).
+        ValueError: for checkpoints of a run with another batch_size, key, number of examples or parameters.
         ValueError: for a batch_size or epochs out of range, ``validation`` without ``evaluate`` or the
             reverse, or a monitor that is no column of the history.
+        ValueError: for a memory_budget that not even single batches fit in.
         TypeError: for a grad_fn that does not return a scalar loss and a tree like params.
-        DivergenceError: a FloatingPointError, when the loss or the gradient stops being finite. It names the
-            epoch and the iteration, and its ``result`` has the parameters from before it.
+        DivergenceError: a FloatingPointError, when the loss or the updated parameters stop being finite. It
+            names the epoch and the iteration, and its ``result`` has the parameters from before it.
 
     Example: a line through (0, 1), (1, 3), (2, 5).
         >>> import jaxbp
@@ -90,10 +111,14 @@ def fit(
 
     Source: the lecture, "batch, mini-batch, iterative training" and "iteration, epoch".
     """
-    train = _checked(data, _num_classes(grad_fn, params, data), "data")
+    engine: Stream | Resident
+    streams = memory_budget is not None and _bytes(data) > memory_budget
+    train = _checked(data, _num_classes(grad_fn, params, data), "data", narrow=not streams)
     held_out = None if validation is None else _checked(validation, train.num_classes, "validation")
-    N = len(train)
+    layout = Layout.over(mesh)
+    N = len(train) * layout.processes
     assert_batch_size(batch_size, N)
+    layout.assert_batches(batch_size, len(train))
     if epochs < 1:
         raise ValueError(errors.message("fit", "epochs of at least 1", f"{epochs}"))
     if (validation is None) != (evaluate is None):
@@ -101,47 +126,63 @@ def fit(
         hint = "e.g. evaluate=jaxbp.make_evaluate(net.apply, loss)"
         raise ValueError(errors.message("fit", "validation and evaluate together", f"only {given}", hint))
 
-    with progress(epochs, progress_bar) as show, _ctrl_c() as interrupted:
+    with progress(epochs, progress_bar) as show, _asked_to_stop(checkpoints) as interrupted:
         show("compiling")
-        rng = np.random.default_rng(np.asarray(jax.random.key_data(key)))
-        arrays = _on_device(train)
-        held_out_arrays = None if held_out is None else _on_device(held_out)
-        state = _start(params, optimizer, opt_state, key)
-        started = time.perf_counter()
-        epoch_fn = jax.jit(make_epoch(grad_fn, optimizer, batch_size, evaluate), donate_argnums=0)
-        run = epoch_fn.lower(state, np.arange(N, dtype=np.int32), arrays, held_out_arrays).compile()
-        compile_seconds = time.perf_counter() - started
-        show(f"compiled in {compile_seconds:.1f} s, training")
-
-        rows: list[Record] = []
+        state = layout.state(_start(params, optimizer, opt_state, key), optimizer)
         best = Best(early_stopping)
-        stopped: Stopped = "finished"
-        order = rng.permutation(N).astype(np.int32)
-        for epoch in range(1, epochs + 1):
+        rows: list[Record] = []
+        config = _config(batch_size, N, key, early_stopping)
+        if checkpoints and (found := checkpoints.latest(_kept(state, best), config=config)):
+            (state, best.params), meta = found
+            best.value, best.epoch = meta["best_value"], meta["best_epoch"]
+            rows = meta["rows"]
+            show(f"going on after epoch {len(rows)}")
+        plan = Plan(grad_fn, optimizer, evaluate, batch_size, key, train, held_out, layout)
+        if memory_budget is not None and streams:
+            engine = Stream(plan, memory_budget, state)
+        else:
+            engine = Resident(plan, epochs, state)
+        show(f"compiled in {engine.compile_seconds:.1f} s, training")
+
+        saved = len(rows)
+
+        def save() -> None:
+            nonlocal saved
+            if checkpoints and len(rows) > saved:
+                meta = {"config": config, "rows": rows, "best_value": best.value, "best_epoch": best.epoch}
+                value = rows[-1][checkpoints.monitor] if checkpoints.monitor else None
+                checkpoints.save(len(rows), _kept(state, best), meta, value)
+                saved = len(rows)
+
+        stopped: Stopped = "early" if rows and best.gave_up(len(rows)) else "finished"
+        bad = None
+        one_by_one = bool(callbacks) or early_stopping is not None
+        while len(rows) < epochs and stopped == "finished":
             if interrupted():
                 stopped = "interrupted"
                 break
-            started = time.perf_counter()
-            state, losses, metrics = run(state, order, arrays, held_out_arrays)
-            order = rng.permutation(N).astype(np.int32)  # the next one, while the device works
-            losses, metrics, bad_step = jax.device_get((losses, metrics, state.bad_step))
-            if bad_step >= 0:
+            left = epochs - len(rows)
+            if checkpoints:
+                left = min(left, checkpoints.every - len(rows) % checkpoints.every)
+            ran = engine.run(state, len(rows) + 1, 1 if one_by_one else left)
+            state, bad = ran.state, ran.bad
+            for e, losses in enumerate(ran.losses):
+                row = {"epoch": len(rows) + 1, "seconds": ran.seconds, "loss": _mean(losses, batch_size, N)}
+                row |= {} if ran.waited is None else {"waited": ran.waited}
+                rows.append(row | {f"val_{name}": values[e].item() for name, values in ran.metrics.items()})
+                show(rows[-1])
+            if bad is not None:
                 stopped = "diverged"
                 break
-            row = {
-                "epoch": epoch,
-                "seconds": time.perf_counter() - started,
-                "loss": _mean(losses, batch_size, N),
-            }
-            row |= {f"val_{name}": value.item() for name, value in metrics.items()}
-            rows.append(row)
-            show(row)
-            best.see(row, state.params)
+            best.see(rows[-1], state.params)
             for callback in callbacks:
-                callback(row | {"params": jax.tree.map(jnp.copy, state.params)})
-            if best.gave_up(epoch):
+                callback(rows[-1] | {"params": state.params})
+            if best.gave_up(len(rows)):
                 stopped = "early"
-                break
+            if checkpoints and checkpoints.due(len(rows)):
+                save()
+        if bad is None:
+            save()  # the last epoch, wherever the run was ended
 
     history = {
         name: np.array([row[name] for row in rows])
@@ -149,9 +190,9 @@ def fit(
     }
     kept = best.params if early_stopping and rows else state.params
     best_epoch = best.epoch if early_stopping else len(rows)
-    result = Result(kept, state.opt_state, history, stopped, best_epoch, compile_seconds)
-    if stopped == "diverged":
-        raise _divergence(losses, bad_step - len(rows) * len(losses), result)
+    result = Result(kept, state.opt_state, history, stopped, best_epoch, engine.compile_seconds)
+    if bad is not None:
+        raise _divergence(*bad, result)
     return result
 
 
@@ -166,14 +207,28 @@ def _divergence(losses: np.ndarray, iteration: int, result: Result) -> Divergenc
 
 
 def _start(params: Params, optimizer: optax.GradientTransformation, opt_state: Any, key: Random) -> State:
-    """The first state, in buffers of its own, for they are donated."""
+    """The first state, in buffers of its own: the caller may donate the given ones before it is used."""
 
     def own(tree: Any) -> Any:
         return jax.tree.map(lambda leaf: jnp.array(leaf, copy=True), tree)
 
     params = own(params)
     opt_state = optimizer.init(params) if opt_state is None else opt_state
-    return State(params, own(opt_state), own(key), jnp.int32(0), jnp.int32(-1))
+    return State(params, own(opt_state), own(key), jnp.int32(0))
+
+
+def _kept(state: State, best: Best) -> tuple[State, Params]:
+    """The arrays of a checkpoint."""
+    if best.stopping is None:
+        return state, None
+    return state, state.params if best.params is None else best.params
+
+
+def _config(batch_size: int, N: int, key: Random, early_stopping: EarlyStopping | None) -> dict[str, Any]:
+    """What must not change between the parts of one run; more epochs may be asked for."""
+    numbers = np.asarray(jax.random.key_data(key)).tolist()
+    stopping = None if early_stopping is None else early_stopping._asdict()
+    return {"batch_size": batch_size, "examples": N, "key": numbers, "early_stopping": stopping}
 
 
 def _num_classes(grad_fn: GradFn, params: Params, data: Data | Dataset) -> int | None:
@@ -186,15 +241,14 @@ def _num_classes(grad_fn: GradFn, params: Params, data: Data | Dataset) -> int |
     return grad_fn.num_classes(params, held) or known
 
 
-def _checked(data: Data | Dataset, num_classes: int | None, where: str) -> Dataset:
+def _bytes(data: Data | Dataset) -> int:
     x, y = (data.x, data.y) if isinstance(data, Dataset) else data
-    return assert_data(x, y, num_classes=num_classes, where=where)
+    return np.asarray(x).nbytes + (0 if y is x else np.asarray(y).nbytes)
 
 
-def _on_device(data: Dataset) -> Data:
-    """The arrays on the device; an array given twice, as an autoencoder's y = x, goes there once."""
-    x = jnp.asarray(data.x)
-    return x, x if data.y is data.x else jnp.asarray(data.y)
+def _checked(data: Data | Dataset, num_classes: int | None, where: str, narrow: bool = True) -> Dataset:
+    x, y = (data.x, data.y) if isinstance(data, Dataset) else data
+    return assert_data(x, y, num_classes=num_classes, narrow=narrow, where=where)
 
 
 def _mean(losses: np.ndarray, batch_size: int, N: int) -> float:
@@ -205,21 +259,25 @@ def _mean(losses: np.ndarray, batch_size: int, N: int) -> float:
 
 
 @contextmanager
-def _ctrl_c() -> Iterator[Callable[[], bool]]:
-    """Whether Ctrl-C was pressed: the first is only noted, so that no state is lost; the second raises."""
-    pressed = threading.Event()
+def _asked_to_stop(checkpoints: Checkpoints | None) -> Iterator[Callable[[], bool]]:
+    """Whether Ctrl-C was pressed: the first is only noted, so that no state is lost; the second raises.
+
+    With checkpoints SIGTERM counts as well: a cluster sends it before it takes a machine away.
+    """
+    asked = threading.Event()
     if threading.current_thread() is not threading.main_thread():
-        yield pressed.is_set  # signals reach the main thread alone
+        yield asked.is_set  # signals reach the main thread alone
         return
-    before = signal.getsignal(signal.SIGINT)
 
     def note(number: int, frame: Any) -> None:
-        if pressed.is_set():
+        if asked.is_set():
             raise KeyboardInterrupt
-        pressed.set()
+        asked.set()
 
-    signal.signal(signal.SIGINT, note)
+    numbers = [signal.SIGINT, *[signal.SIGTERM] * (checkpoints is not None)]
+    before = {number: signal.signal(number, note) for number in numbers}
     try:
-        yield pressed.is_set
+        yield asked.is_set
     finally:
-        signal.signal(signal.SIGINT, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -5,6 +5,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import jax
+
 Record = dict[str, Any]
 
 
@@ -23,9 +25,10 @@ def describe(record: Record) -> str:
 def progress(epochs: int, shown: bool) -> Iterator[Callable[[Record | str], None]]:
     """Yields a function that shows an epoch's record, or a word for what is being done before the first.
 
-    A bar where rich is installed, otherwise a line to standard error for each.
+    A bar where rich is installed, otherwise a line to standard error for each; of many processes only the
+    first shows anything.
     """
-    if not shown:
+    if not shown or jax.process_index() > 0:
         yield lambda news: None
         return
     try:

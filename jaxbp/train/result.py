@@ -38,7 +38,8 @@ class Result:
         opt_state: the optimiser's state at the end, to continue from.
         history: a column for each metric, an entry for each epoch: ``epoch``, ``seconds`` (of that epoch,
             compiling excluded), ``loss`` (the mean over the epoch's examples, each at the parameters of
-            its iteration), ``val_loss`` and the other metrics of the validation data.
+            its iteration), for streamed data ``waited`` (the share of the seconds that the loop waited for
+            them), ``val_loss`` and the other metrics of the validation data.
         stopped: why it ended: ``"finished"``, ``"early"``, ``"interrupted"`` or ``"diverged"``.
         best_epoch: the epoch of ``params``.
         compile_seconds: the time spent compiling, before the first epoch.

@@ -209,6 +209,14 @@ def test_npz_without_pickle_and_bounded(tmp_path):
         read_npz(file)
 
 
+def test_npz_reads_the_named_arrays_alone(tmp_path):
+    file = tmp_path / "toy.npz"
+    np.savez(file, x=IMAGES, y=np.arange(5))
+    assert list(read_npz(file, names=["y"], max_bytes=200)) == ["y"]
+    with pytest.raises(ValueError, match=r"read_npz\(toy\.npz\): expected arrays y, z, got none named z"):
+        read_npz(file, names=["z", "y"])
+
+
 def test_damaged_npz_is_never_silent_and_never_raw(tmp_path):
     file, rng = tmp_path / "data.npz", np.random.default_rng(5)
     np.savez_compressed(file, x=IMAGES, y=np.arange(5))

@@ -12,6 +12,7 @@ import pytest
 
 import jaxbp
 from jaxbp.data import Dataset
+from jaxbp.train.loop import epoch_order
 from tests.cases import draw, draw_params
 
 NET = jaxbp.mlp([4, 6, 3], jaxbp.tanh)
@@ -38,10 +39,9 @@ def test_it_is_mini_batch_gradient_descent(batch_size, x64):
     x, y = (v.astype(t) for v, t in zip(data(), ("float64", "int32"), strict=True))
     key, eta, params = jax.random.key(5), 0.3, draw_params(NET, "float64")
     result = run(params=params, train=(x, y), batch_size=batch_size, optimizer=optax.sgd(eta), key=key)
-    rng = np.random.default_rng(np.asarray(jax.random.key_data(key)))
     step = jax.jit(jax.value_and_grad(lambda p, x, y: jaxbp.softmax_cross_entropy(NET.apply(p, x), y)))
     for epoch in range(3):
-        order, total = rng.permutation(len(x)), 0.0
+        order, total = epoch_order(key, epoch + 1, len(x)), 0.0
         for start in range(0, len(x), batch_size):
             batch = order[start : start + batch_size]
             loss, grads = step(params, x[batch], y[batch])
@@ -318,3 +318,72 @@ def test_progress_without_rich(capsys, monkeypatch):
     jaxbp.fit(GRAD, draw_params(NET, "float32"), data(), **SHOWN)
     lines = capsys.readouterr().err.splitlines()
     assert [line.split(" ")[0] for line in lines] == ["compiling", "compiled", "epoch", "epoch"]
+
+
+def test_a_resumed_run_is_the_run_that_was_not_interrupted(tmp_path):
+    """The interrupted run is given again as it was; parameters, state and history are the same bits."""
+    options = {
+        "optimizer": optax.adam(0.05),
+        "epochs": 7,
+        "validation": data(10, seed=2),
+        "evaluate": EVALUATE,
+        "early_stopping": jaxbp.EarlyStopping(patience=7),
+    }
+    straight = run(**options)
+    checkpoints = jaxbp.Checkpoints(tmp_path, every=2, keep=2)
+    cut = run(checkpoints=checkpoints, callbacks=[press_ctrl_c_at(3)], **options)
+    assert (cut.stopped, len(cut.history["loss"])) == ("interrupted", 3)
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["epoch_000002.npz", "epoch_000003.npz"]
+    resumed = run(checkpoints=checkpoints, **options)
+    for part in ("params", "opt_state"):
+        jax.tree.map(np.testing.assert_array_equal, getattr(resumed, part), getattr(straight, part))
+    for column in ("epoch", "loss", "val_loss", "val_accuracy"):
+        np.testing.assert_array_equal(resumed.history[column], straight.history[column])
+    assert (resumed.best_epoch, resumed.stopped) == (straight.best_epoch, "finished")
+    again = run(checkpoints=checkpoints, **options)  # there is nothing left to do
+    jax.tree.map(np.testing.assert_array_equal, again.params, straight.params)
+
+
+def press_ctrl_c_at(epoch):
+    return lambda record: record["epoch"] == epoch and os.kill(os.getpid(), signal.SIGINT)
+
+
+def test_checkpoints_of_another_run_are_refused(tmp_path):
+    checkpoints = jaxbp.Checkpoints(tmp_path)
+    run(checkpoints=checkpoints)
+    with pytest.raises(ValueError, match="batch_size was 8, is 13"):
+        run(checkpoints=checkpoints, batch_size=13)
+
+
+def test_short_epochs_run_together_and_give_the_same_bits():
+    """With callbacks epochs run one by one; the history and the parameters are the same."""
+    together, one_by_one = run(epochs=40), run(epochs=40, callbacks=[lambda record: None])
+    jax.tree.map(np.testing.assert_array_equal, together.params, one_by_one.params)
+    np.testing.assert_array_equal(together.history["loss"], one_by_one.history["loss"])
+
+
+def test_the_next_run_with_the_same_functions_compiles_nothing():
+    traces = []
+
+    def counted(params, x, y):
+        traces.append(x.shape)
+        return GRAD(params, x, y)
+
+    optimizer = optax.sgd(0.1)
+    run(counted, optimizer=optimizer)
+    once = len(traces)
+    run(counted, optimizer=optimizer, key=jax.random.key(9))
+    assert len(traces) == once
+
+
+def test_a_run_that_stopped_early_is_not_taken_up_again(tmp_path):
+    options = {
+        "validation": data(40, seed=2),
+        "evaluate": EVALUATE,
+        "epochs": 60,
+        "early_stopping": jaxbp.EarlyStopping(patience=2, monitor="val_accuracy", mode="max"),
+        "checkpoints": jaxbp.Checkpoints(tmp_path, every=50),
+    }
+    first, again = run(**options), run(**options)
+    assert first.stopped == again.stopped == "early"
+    np.testing.assert_array_equal(first.history["loss"], again.history["loss"])

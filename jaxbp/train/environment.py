@@ -1,0 +1,74 @@
+"""What the bits of a run depend on beside its own arguments."""
+
+import json
+import os
+import platform
+from collections.abc import Iterator
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+import jax
+import numpy as np
+import optax
+
+
+def environment() -> dict[str, Any]:
+    """Versions, devices and settings that can change the last bits of a result, as JSON holds them.
+
+    Even the number of devices counts: with 4 CPU devices instead of 1, a program on one device rounds
+    otherwise.
+
+    Example:
+        >>> here = environment()
+        >>> here["jax"] == jax.__version__, here["x64"], here["process_count"]
+        (True, False, 1)
+    """
+    return {
+        "jaxbp": _jaxbp(),
+        "jax": jax.__version__,
+        "jaxlib": version("jaxlib"),
+        "numpy": np.__version__,
+        "optax": optax.__version__,
+        "platform": f"{platform.system()} {platform.machine()}",
+        "backend": jax.default_backend(),
+        "device_kind": jax.devices()[0].device_kind,
+        "device_count": jax.device_count(),
+        "process_count": jax.process_count(),
+        "XLA_FLAGS": os.environ.get("XLA_FLAGS", ""),
+        "matmul_precision": jax.config.jax_default_matmul_precision,  # type: ignore[attr-defined]
+        "threefry_partitionable": jax.config.jax_threefry_partitionable,  # type: ignore[attr-defined]
+        "x64": jax.config.jax_enable_x64,  # type: ignore[attr-defined]
+    }
+
+
+def differences(then: Any, now: Any, name: str = "") -> Iterator[str]:
+    """Where two JSON values differ, key by key, in words.
+
+    Example:
+        >>> list(differences({"jax": "0.10.2", "opt": {"eta": 0.1}}, {"jax": "0.10.2", "opt": {"eta": 0.2}}))
+        ['opt.eta was 0.1, is 0.2']
+        >>> list(differences({}, {"epochs": 3}))
+        ['epochs was absent, is 3']
+    """
+    if isinstance(then, dict) and isinstance(now, dict):
+        for key in sorted({*then, *now}):
+            within = f"{name}.{key}" if name else key
+            yield from differences(then.get(key, _ABSENT), now.get(key, _ABSENT), within)
+    elif (was := _worded(then)) != (now_is := _worded(now)):
+        yield f"{name} was {was}, is {now_is}"
+
+
+_ABSENT = object()
+
+
+def _jaxbp() -> str:
+    """The version of this package; a bare checkout has none."""
+    try:
+        return version("jaxbp")
+    except PackageNotFoundError:
+        return "not installed"
+
+
+def _worded(value: Any) -> str:
+    """A value as JSON writes it, which takes a tuple for a list."""
+    return "absent" if value is _ABSENT else json.dumps(value, sort_keys=True)

@@ -1,0 +1,153 @@
+"""The leaves of a tree by their paths: what a checkpoint stores of each, and what it expects."""
+
+from collections.abc import Iterable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxbp.errors import message
+
+Leaf = tuple[str, Any]  # its kind, and what no array holds: a scalar's value, the name of a key's generator
+
+_SCALARS = (bool, int, float, complex, str, type(None))
+_SHOWN = 5  # leaves named in one message
+
+
+def by_path(tree: Any) -> dict[str, Any]:
+    """The leaves of a tree, None being one, by the names of their paths.
+
+    Example:
+        >>> by_path({"W": 1.0, "b": [None, 2]})
+        {"['W']": 1.0, "['b'][0]": None, "['b'][1]": 2}
+    """
+    leaves: dict[str, Any] = {}
+    for path, leaf in jax.tree_util.tree_leaves_with_path(tree, is_leaf=_is_none):
+        name = jax.tree_util.keystr(path)
+        if name in leaves:
+            raise ValueError(message("save", "a path of its own for each leaf", f"two leaves at {name!r}"))
+        leaves[name] = leaf
+    return leaves
+
+
+def kind(name: str, leaf: Any) -> str:
+    """What must be the same when a leaf comes back: its dtype and shape, or its Python type.
+
+    Example:
+        >>> kind("['W']", jnp.zeros((2, 3), jnp.bfloat16)), kind("['key']", jax.random.key(0)), kind("", None)
+        ('bfloat16 (2, 3)', 'key<fry> ()', 'NoneType')
+    """
+    if type(leaf) in _SCALARS:
+        return type(leaf).__name__
+    is_array = isinstance(leaf, jax.Array | np.ndarray | np.generic | jax.ShapeDtypeStruct)
+    if not is_array or (isinstance(leaf.dtype, np.dtype) and leaf.dtype.hasobject):
+        expected = "an array, a bool, int, float, complex, str or None"
+        got = type(leaf).__name__ + (" of dtype object" if is_array else "")
+        hint = "a tree to store holds data alone, no functions and no objects"
+        raise TypeError(message(f"leaf {name}".strip(), expected, got, hint))
+    return f"{leaf.dtype} {leaf.shape}"
+
+
+def pack(tree: Any) -> tuple[dict[str, Any], dict[str, Leaf]]:
+    """A tree as arrays by path, typed keys as their numbers, and a `Leaf` for each path, fit for JSON.
+
+    Example:
+        >>> pack({"W": np.zeros(2), "eta": 0.5})
+        ({"['W']": array([0., 0.])}, {"['W']": ('float64 (2,)', None), "['eta']": ('float', 0.5)})
+    """
+    arrays: dict[str, Any] = {}
+    leaves: dict[str, Leaf] = {}
+    for name, leaf in by_path(tree).items():
+        extra = None
+        if type(leaf) in _SCALARS:
+            extra = [leaf.real, leaf.imag] if isinstance(leaf, complex) else leaf
+        elif is_key(leaf):
+            extra = str(jax.random.key_impl(leaf))
+        leaves[name] = kind(name, leaf), extra
+        if type(leaf) not in _SCALARS:
+            arrays[name] = jax.random.key_data(leaf) if is_key(leaf) else leaf
+    return arrays, leaves
+
+
+def match(leaves: dict[str, Leaf], like: Any, where: str) -> None:
+    """Raise ValueError unless ``leaves`` has exactly the paths, dtypes and shapes of ``like``."""
+    stored = {name: stored_kind for name, (stored_kind, _) in leaves.items()}
+    wanted = {name: kind(name, leaf) for name, leaf in by_path(like).items()}
+    if missing := wanted.keys() - stored.keys():
+        raise ValueError(
+            message(where, f"leaves {_listed(sorted(missing))}", f"none of that name among {len(stored)}")
+        )
+    if extra := stored.keys() - wanted.keys():
+        raise ValueError(
+            message(where, f"only the {len(wanted)} leaves of like", f"also {_listed(sorted(extra))}")
+        )
+    if other := [name for name in wanted if wanted[name] != stored[name]]:
+        expected, got = (
+            _listed(f"{name} {kinds[name]}".strip() for name in other) for kinds in (wanted, stored)
+        )
+        raise ValueError(message(where, expected, got))
+    for name, leaf in by_path(like).items():
+        if not isinstance(leaf, jax.Array | jax.ShapeDtypeStruct) or is_key(leaf):
+            continue
+        if (held := jax.dtypes.canonicalize_dtype(leaf.dtype)) != leaf.dtype:
+            hint = 'try jax.config.update("jax_enable_x64", True)'
+            raise ValueError(message(where, f"JAX to hold {name} {leaf.dtype}", f"{held} alone", hint))
+
+
+def unpack(arrays: dict[str, np.ndarray | jax.Array], leaves: dict[str, Leaf], like: Any) -> Any:
+    """The tree of `pack`, each leaf of the type, and on the devices, of its counterpart in ``like``."""
+    structure = jax.tree.structure(like, is_leaf=_is_none)
+    return jax.tree.unflatten(
+        structure, [_as(leaf, arrays.get(name), leaves[name]) for name, leaf in by_path(like).items()]
+    )
+
+
+def sharding(leaf: Any) -> jax.sharding.Sharding | None:
+    """Where a leaf must lie; None for those of NumPy and those that JAX may move as it needs."""
+    if isinstance(leaf, jax.ShapeDtypeStruct) or (isinstance(leaf, jax.Array) and leaf.committed):
+        return leaf.sharding
+    return None
+
+
+def _as(leaf: Any, array: np.ndarray | jax.Array | None, stored: Leaf) -> Any:
+    """One leaf like ``leaf`` from what was stored."""
+    extra = stored[1]
+    if array is None:
+        return complex(*extra) if isinstance(leaf, complex) else extra
+    place = sharding(leaf)
+    if is_key(leaf):  # its numbers go first: keys do not go to devices of other processes
+        return jax.random.wrap_key_data(_laid(array, place), impl=extra)
+    if isinstance(leaf, np.generic):
+        return array[()]
+    if isinstance(leaf, np.ndarray):
+        return np.asarray(array).astype(leaf.dtype, copy=False)
+    if leaf.weak_type and (place is None or place.is_fully_addressable):
+        # A strong one would promote otherwise, and compile anew.
+        array = jnp.full(leaf.shape, np.zeros((), leaf.dtype).item()).at[...].set(array)
+    return _laid(array, place)
+
+
+def _laid(array: np.ndarray | jax.Array, place: jax.sharding.Sharding | None) -> jax.Array:
+    """The array where it must lie; each process takes its part, and asks no other."""
+    if place is None or place.is_fully_addressable or isinstance(array, jax.Array):
+        return jax.device_put(array, place)
+    return jax.make_array_from_callback(array.shape, place, lambda index: array[index])
+
+
+def is_key(leaf: Any) -> bool:
+    """Whether it is a typed key, or stands for one."""
+    return isinstance(leaf, jax.Array | jax.ShapeDtypeStruct) and jnp.issubdtype(
+        leaf.dtype, jax.dtypes.prng_key
+    )
+
+
+def _listed(names: Iterable[str]) -> str:
+    """The first few, and how many more."""
+    names = list(names)
+    further = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+    return ", ".join(names[:_SHOWN]) + further
+
+
+def _is_none(leaf: Any) -> bool:
+    return leaf is None

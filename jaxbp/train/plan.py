@@ -1,0 +1,65 @@
+"""What a run is made of, and what comes of its epochs: between `fit` and what runs them."""
+
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+import optax
+
+from jaxbp.data import Dataset
+from jaxbp.train.layout import Layout
+from jaxbp.train.loop import Evaluate, GradFn, State
+from jaxbp.typing import Random
+
+
+class Plan(NamedTuple):
+    """The parts of a run that stay as they are.
+
+    Args:
+        grad_fn: as in `fit`.
+        optimizer: as in `fit`.
+        evaluate: as in `fit`.
+        batch_size: over all processes.
+        key: of the orders.
+        train: the examples of this process.
+        validation: held out, the same in every process.
+        layout: where things lie.
+    """
+
+    grad_fn: GradFn
+    optimizer: optax.GradientTransformation
+    evaluate: Evaluate | None
+    batch_size: int
+    key: Random
+    train: Dataset
+    validation: Dataset | None
+    layout: Layout
+
+    def order(self, epoch: int) -> np.ndarray:
+        """The order of an epoch."""
+        return self.layout.order(self.key, epoch, len(self.train), self.batch_size)
+
+    def held_out(self) -> Any:
+        """x and y of the validation data on every device, or None."""
+        arrays = None if self.validation is None else (self.validation.x, self.validation.y)
+        return jax.device_put(arrays, self.layout.everywhere)
+
+
+class Ran(NamedTuple):
+    """Epochs that were run.
+
+    Args:
+        state: after them; if an iteration of the next was not finite, the state before that iteration.
+        losses: of their iterations, (epochs, iterations).
+        metrics: of each epoch, (epochs,).
+        seconds: of each epoch, its share of what they took together.
+        bad: None, or the losses of the next epoch and its first iteration that was not finite.
+        waited: of a stream, the share of the seconds that passed waiting for data.
+    """
+
+    state: State
+    losses: np.ndarray
+    metrics: dict[str, np.ndarray]
+    seconds: float
+    bad: tuple[np.ndarray, int] | None = None
+    waited: float | None = None

@@ -1,0 +1,238 @@
+"""Many processes on loopback: they meet, they compute what one device computes, and faults are errors."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+
+import jaxbp
+from jaxbp.train import distributed
+from tests.train.member import GRAD, NET, share
+
+ROOT = Path(__file__).parents[2]
+LIMIT = 60
+FOREIGN = ("XLA_", "JAX_", "SLURM_", "OMPI_", "JOB_COMPLETION_INDEX")
+
+
+@pytest.fixture
+def together():
+    """Runs members at once, each given what member.main takes; gives exit status and output of each."""
+    running = []
+
+    def run(*members, envs=({},) * 4):
+        inherited = {k: v for k, v in os.environ.items() if not k.startswith(FOREIGN)}
+        for options, env in zip(members, envs, strict=False):
+            running.append(
+                subprocess.Popen(
+                    [sys.executable, "-u", "-m", "tests.train.member", json.dumps(options)],
+                    cwd=ROOT,
+                    env=inherited | {"PYTHONPATH": str(ROOT)} | env,
+                    stdout=subprocess.PIPE,
+                    stderr=subprocess.STDOUT,
+                    text=True,
+                )
+            )
+        end = time.monotonic() + LIMIT
+        outputs = [process.communicate(timeout=max(end - time.monotonic(), 1))[0] for process in running]
+        return [(process.returncode, text) for process, text in zip(running, outputs, strict=True)]
+
+    yield run
+    for process in running:
+        process.kill()
+        process.wait()
+        process.stdout.close()
+
+
+def free_address():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return f"127.0.0.1:{probe.getsockname()[1]}"
+
+
+def meeting(n, **options):
+    """The arguments of connect in each of n processes."""
+    given = {"coordinator": free_address(), "num_processes": n, "timeout": LIMIT} | options
+    return [given | {"process_id": i} for i in range(n)]
+
+
+def test_two_processes_of_two_devices_compute_together(together):
+    for code, text in together(*({"connect": c, "devices": 2} for c in meeting(2))):
+        assert code == 0, text
+        assert "total 6.0" in text  # 2 devices of 1 and 2 of 2
+
+
+def test_slurm_tells_all(together):
+    """The variables that srun sets, on two tasks of this host."""
+    slurm = {"SLURM_JOB_ID": str(os.getpid()), "SLURM_STEP_NODELIST": "127.0.0.1", "SLURM_NTASKS": "2"}
+    envs = [slurm | {"SLURM_PROCID": f"{i}", "SLURM_LOCALID": f"{i}"} for i in range(2)]
+    for code, text in together(*[{"connect": {"timeout": LIMIT}}] * 2, envs=envs):
+        assert code == 0, text
+        assert "total 3.0" in text
+
+
+@pytest.mark.parametrize(
+    ("env", "found"),
+    [
+        ({}, (None, None, None)),
+        ({"JOB_COMPLETION_INDEX": "3", "JAX_COORDINATOR_ADDRESS": "train-0.train:8476"},
+         ("train-0.train:8476", None, 3)),
+        ({"OMPI_COMM_WORLD_SIZE": "4", "OMPI_COMM_WORLD_RANK": "2"}, (None, 4, 2)),
+        ({"SLURM_JOB_ID": "4097", "SLURM_STEP_NODELIST": "gpu[007-010,12],login", "SLURM_NTASKS": "8",
+          "SLURM_PROCID": "5"}, ("gpu007:61441", 8, 5)),
+        ({"SLURM_JOB_ID": "1", "SLURM_STEP_NODELIST": "a1,b2", "SLURM_NTASKS": "2", "SLURM_PROCID": "0"},
+         ("a1:61441", 2, 0)),
+    ],
+    ids=["none", "kubernetes", "open mpi", "slurm ranges", "slurm names"],
+)  # fmt: skip
+def test_what_launchers_tell(env, found, monkeypatch):
+    for name in list(os.environ):
+        if name.startswith(FOREIGN):
+            monkeypatch.delenv(name)
+    for name, value in env.items():
+        monkeypatch.setenv(name, value)
+    assert distributed._launcher() == found
+
+
+@pytest.mark.parametrize(("processes", "x64"), [(2, False), (4, True)], ids=["2, float32", "4, float64"])
+def test_fit_equals_one_device(processes, x64, together, tmp_path):
+    """The same batches in a plain loop on one device; one trace for each size of batch; one progress bar."""
+    out, N, B = tmp_path / "params", 22, 16
+    members = [
+        {"connect": c, "what": "fit", "x64": x64, "out": str(out), "devices": 4 // processes}
+        for c in meeting(processes)
+    ]
+    for i, (code, text) in enumerate(together(*members)):
+        assert code == 0, text
+        assert "traces True" in text
+        assert ("training" in text) == (i == 0)
+    with jax.enable_x64(x64):
+        shares = [share(i, N, "float64" if x64 else "float32") for i in range(processes)]
+        x, y = (np.concatenate(parts) for parts in zip(*shares, strict=True))
+        params, key = NET.init(jax.random.key(0)), jax.random.key(1)
+        step = jax.jit(GRAD)
+        for epoch in (1, 2, 3):
+            for rows in batches(processes, key, epoch, N, B):
+                _, grads = step(params, x[rows], y[rows])
+                params = jax.tree.map(lambda p, g: p - 0.3 * g, params, grads)
+        expected = [np.asarray(leaf) for leaf in jax.tree.leaves(params)]
+    for i in range(processes):
+        with np.load(f"{out}-{i}.npz") as saved:
+            close([saved[f"arr_{k}"] for k in range(len(expected))], expected)
+
+
+def batches(processes, key, epoch, N, B):
+    """The rows of the concatenated shares in each iteration: of a batch, an equal part from each share."""
+    part = B // processes
+    orders = [jaxbp.train.loop.epoch_order(key, epoch, N, i) + i * N for i in range(processes)]
+    return [np.concatenate([o[s : s + part] for o in orders]) for s in range(0, N, part)]
+
+
+def close(found, expected):
+    """To 1e-6 of the norm in float32, 1e-14 in float64."""
+    for u, v in zip(found, expected, strict=True):
+        assert np.linalg.norm(u - v) <= {4: 1e-6, 8: 1e-14}[v.itemsize] * np.linalg.norm(v)
+
+
+@pytest.mark.parametrize(
+    ("members", "says"),
+    [
+        ([{}, {"num_processes": 3}], ["num_processes 2, jax"] * 2),
+        ([{"num_processes": 3}, {"num_processes": 3}, {"num_processes": 3, "process_id": 1}],
+         ["process_id 1 again"] * 3),
+        ([{"num_processes": 3, "timeout": 3}, {"num_processes": 3}],
+         ["got 2, without 2"] * 2),
+        ([{"process_id": 1, "timeout": 1}], ["expected process 0 at 127.0.0.1"]),
+        ([{"process_id": 1, "timeout": 1, "coordinator": "no-such-host.invalid:61500"}], ["no-such-host"]),
+        ([{"coordinator": "no-such-host.invalid:61500"}], ["is the host this one?"]),
+    ],
+    ids=["another number", "an id twice", "too few", "no coordinator", "a wrong name", "a name not mine"],
+)  # fmt: skip
+def test_processes_that_do_not_meet(members, says, together):
+    connects = [c | m for c, m in zip(meeting(3, num_processes=2, timeout=20), members, strict=False)]
+    for (code, text), word in zip(together(*({"connect": c} for c in connects)), says, strict=True):
+        assert code == 1, text
+        assert word in text.splitlines()[-1]
+
+
+def test_a_taken_port(together):
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        address = f"127.0.0.1:{server.getsockname()[1]}"
+        (code, text), *_ = together({"connect": meeting(2, coordinator=address)[0]})
+    assert code == 1
+    assert "OSError: connect, process 0 of 2: expected to listen at" in text
+    assert "Address already in use" in text
+
+
+def test_a_killed_peer_is_a_python_error(together):
+    first, second = meeting(2)
+    (code, text), (killed, _) = together(
+        {"connect": first, "what": "wait"}, {"connect": second, "what": "die"}
+    )
+    assert killed == -signal.SIGKILL
+    assert code == 0, text
+    assert "caught" in text
+
+
+def test_a_killed_coordinator_ends_the_others(together):
+    """By SIGABRT or with a Python error, whichever comes first, but soon and not after the heartbeat."""
+    first, second = meeting(2)
+    started = time.monotonic()
+    (killed, _), (code, text) = together(
+        {"connect": first, "what": "die"}, {"connect": second, "what": "wait"}
+    )
+    assert killed == -signal.SIGKILL
+    assert code == -signal.SIGABRT or "caught" in text
+    assert time.monotonic() - started < 50  # the heartbeat is 100
+
+
+def test_calls_that_cannot_be(monkeypatch):
+    for name in list(os.environ):
+        if name.startswith(FOREIGN):
+            monkeypatch.delenv(name)
+    with pytest.raises(ValueError, match="got no coordinator, num_processes, process_id"):
+        jaxbp.connect()
+    with pytest.raises(ValueError, match="process_id 2 of 2"):
+        jaxbp.connect("127.0.0.1:1", 2, 2)
+    with pytest.raises(ValueError, match="host:port"):
+        jaxbp.connect("127.0.0.1", 2, 0)
+    jax.devices()
+    with pytest.raises(RuntimeError, match="a device already in use"):
+        jaxbp.connect("127.0.0.1:1", 2, 0)
+
+
+EIGHT = """
+import jax, numpy as np, optax, jaxbp
+from tests.train.member import GRAD, NET, share
+jax.config.update("jax_platforms", "cpu")
+jax.config.update("jax_num_cpu_devices", 8)
+for x64, limit in ((False, 1e-6), (True, 1e-14)):
+    jax.config.update("jax_enable_x64", x64)
+    params, data = NET.init(jax.random.key(0)), share(0, 44, "float64" if x64 else "float32")
+    def fit(mesh, **options):
+        return jax.tree.leaves(jaxbp.fit(GRAD, params, data, optimizer=optax.sgd(0.3), epochs=3, mesh=mesh,
+                               key=jax.random.key(1), batch_size=16, progress_bar=False).params)
+    one = fit(None)
+    for shape, axes in (((8,), ("data",)), ((4, 2), ("data", "model")), ((2, 4), ("data", "model"))):
+        for u, v in zip(fit(jax.make_mesh(shape, axes)), one, strict=True):
+            error = np.linalg.norm(np.asarray(u) - v) / np.linalg.norm(v)
+            assert error <= limit, (shape, x64, error)
+"""
+
+
+def test_eight_devices_equal_one():
+    environment = {k: v for k, v in os.environ.items() if not k.startswith(FOREIGN)}
+    subprocess.run(
+        [sys.executable, "-c", EIGHT],
+        cwd=ROOT,
+        env=environment | {"PYTHONPATH": str(ROOT)},
+        timeout=LIMIT,
+        check=True,
+    )
