@@ -30,7 +30,8 @@ class Site(NamedTuple):
 
     ``context`` says in which step or branch; ``around`` sets a function of the rule's inputs where the rule
     stands (on every device of a mesh); ``origins`` are the arguments of f that the inputs are, where they
-    are any; ``refused`` are inputs that the rule does not differentiate.
+    are any; ``refused`` are inputs that the rule does not differentiate; ``wide`` sets the rule's mathematics
+    apart from its precision.
     """
 
     rule: Rule
@@ -39,6 +40,7 @@ class Site(NamedTuple):
     around: Callable[[Callable[..., list[Any]]], Callable[..., list[Any]]] = lambda fn: fn
     origins: tuple[str, ...] = ()
     refused: frozenset[int] = frozenset()
+    wide: bool = False
 
     @property
     def moving(self) -> list[int]:
@@ -49,12 +51,12 @@ class Site(NamedTuple):
     @property
     def ruled(self) -> Point:
         """The function with its rule, where it stands."""
-        return point(self.around(alone(self.rule.eqn)), self.inputs, self.moving)
+        return point(self.around(alone(self.rule.eqn)), self.inputs, self.moving, self.wide)
 
     @property
     def plain(self) -> Point:
         """The primal body without rules, where it stands."""
-        return point(self.around(body_of(self.rule.eqn)), self.inputs, self.moving)
+        return point(self.around(body_of(self.rule.eqn)), self.inputs, self.moving, self.wide)
 
 
 class Passed(NamedTuple):

@@ -13,8 +13,8 @@ from jaxbp.errors import message
 from jaxbp.verify.arguments import Call, flatten_call
 from jaxbp.verify.capture import Passed, Site, capture, trace
 from jaxbp.verify.declared import Intent, check_intent
-from jaxbp.verify.judge import Judgement, fault_finding, finding, judge
-from jaxbp.verify.precision import judge_precision, native_fault
+from jaxbp.verify.judge import Judgement, finding, judge
+from jaxbp.verify.precision import judge_precision
 from jaxbp.verify.references import epsilon, is_float
 from jaxbp.verify.report import VERDICTS, Finding, Report
 from jaxbp.verify.rules import Rule, describe, rules_in
@@ -139,17 +139,11 @@ class _Checked:
         def visit(site: Site) -> None:
             site = self._traced_back(site, own)
             name, before = next(visited, ("", None))
-            if before is None or before.rule is None or name != site.rule.name:
-                # Not judged in float64, or it only runs in the user's dtype.
-                result = self._judge(site)
-                if result.rule and result.point and result.verdict != "wrong":
-                    fault = native_fault(site, result.point, result.rule, result.verdict)
-                    if fault:
-                        result = Judgement([fault_finding(site, fault, result.rule)])
-            elif before.verdict in ("wrong", "inconclusive"):
-                result = before
-            else:
-                result = judge_precision(site, before)
+            known = before is not None and before.rule is not None and name == site.rule.name
+            # Else not judged in float64, or it only runs in the user's dtype.
+            result = before if before is not None and known else self._judge(site)
+            if result.rule and result.verdict != "wrong":
+                result = judge_precision(site, result)
             self._keep(site.rule, result.findings)
 
         passed = capture(closed, own, visit)

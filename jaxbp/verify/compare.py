@@ -39,8 +39,9 @@ class Comparison(NamedTuple):
 
 
 def cotangents(at: Point, rng: np.random.Generator) -> list[list[Any]]:
-    """The cotangents to try: the basis where it is small, and a few normal draws."""
-    return [draw(at.outputs, rng) for _ in range(DRAWS)] + basis(at.outputs, BASIS_LIMIT)
+    """The cotangents to try: a few normal draws, the last over five decades; the basis where it is small."""
+    draws = [draw(at.outputs, rng, uneven=k == DRAWS - 1) for k in range(DRAWS)]
+    return draws + basis(at.outputs, BASIS_LIMIT)
 
 
 def compare(

@@ -4,7 +4,6 @@ from collections.abc import Callable, Sequence
 from functools import cached_property
 from typing import Any, NamedTuple
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -64,7 +63,7 @@ class Differences:
     @cached_property
     def _moved(self) -> Callable[..., list[Any]]:
         inputs = list(self.at.inputs)
-        traced = jax.make_jaxpr(self._step)(inputs, inputs, jnp.asarray(0.0))
+        traced = self.at.traced(self._step, inputs, inputs, jnp.asarray(0.0))
         run = compiled(traced, fingerprint(traced), inputs)
         return lambda xs, vs, t: run(*xs, *vs, jnp.asarray(t))
 
@@ -90,9 +89,11 @@ class Differences:
         moved = [np.zeros(y.shape, bool) for y in self.here]
         plus = np.stack([self._change(vector, h, contract, moved) for h in steps])
         minus = np.stack([self._change(vector, -h, contract, moved) for h in steps])
-        # Steps past the mirror image show what depends on this direction when near ones change no digit.
-        for far in (2 * step, -2 * step):
-            self._change(vector, far, contract, moved)
+        # A far step shows what depends on this direction when near ones change no digit: away from zero,
+        # because many functions are of one sign only.
+        pairs = zip(vector, self.at.inputs, strict=True)
+        inward = sum(np.sum(np.real(np.conj(wide(v)) * wide(x))) for v, x in pairs) < 0
+        self._change(vector, -2 * step if inward else 2 * step, contract, moved)
         # Only the outputs that move bring rounding errors with them.
         size = contract(
             [np.where(m & np.isfinite(y), y, 0) for m, y in zip(moved, self.here, strict=True)], absolute=True

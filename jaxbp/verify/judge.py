@@ -57,7 +57,7 @@ def finding(rule: Rule, context: Sequence[str], verdict: str, sentence: str, **f
 def judge(site: Site, intent: Intent | None, order: int) -> Judgement:
     """The judgement of one rule at its captured inputs; inconclusive, with the reason, when judging fails."""
     try:
-        return _judged(site, intent, order)
+        return _judged(site._replace(wide=True), intent, order)
     except Exception as error:
         text = " ".join(str(error).split())[:200]
         return Judgement(
@@ -82,7 +82,7 @@ def _judged(site: Site, intent: Intent | None, order: int) -> Judgement:
         return failed(error, site)
     at, body = site.ruled, site.plain
     reference = autodiff(body)
-    fault = _clauses(at, body, own, reference, rng)
+    fault = _clauses(at, body, own, reference, rng) or contract.rest_fault(at, body, own.epsilon, rng)
     if fault is None and rule.kind == "custom_jvp" and not rule.library:
         fault = contract.tangent_fault(at, own.epsilon, rng)
     if fault and intent is None:
@@ -185,7 +185,7 @@ def _clauses(
         fault = contract.repeat_fault(at, own, own, rng)
         if fault:
             return fault
-    return contract.primal_fault(body, own, reference, rng) or contract.linearity_fault(
+    return contract.primal_fault(body, own, reference, own.epsilon, rng) or contract.linearity_fault(
         at, own, reference, rng
     )
 

@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 from jax.extend import core
 from jax.extend.core import primitives
 
@@ -12,6 +13,10 @@ from jaxbp.verify.rules import as_closed, flattened, subjaxprs
 
 # A loop that met its test at once says nothing of how far it is; so many steps are made in any case.
 AT_LEAST = 16
+# Off the points that its author had in mind a loop may never meet its test.
+AT_MOST = 10_000
+
+Run = Callable[[Any, list[Any]], list[Any]]
 
 
 def stops_by_test(jaxpr: Any) -> bool:
@@ -24,36 +29,64 @@ def run_on(closed: Any) -> Callable[..., list[Any]]:
 
     What converges linearly then has the square of its relative error left: the change is the error.
     """
+    return _with_loops(closed, _twice)
+
+
+def capped(closed: Any) -> Any:
+    """``closed`` with every such loop left after 10,000 steps, without a number as its result."""
+    if not stops_by_test(closed.jaxpr):
+        return closed
+    return jax.make_jaxpr(_with_loops(closed, _limited))(*closed.in_avals)
+
+
+def _with_loops(closed: Any, run: Run) -> Callable[..., list[Any]]:
+    """``closed`` with ``run`` in the place of its loops that stop by a test."""
     flat = flattened(closed)
 
     def each(_: int, eqn: Any, inputs: list[Any]) -> Sequence[Any]:
         if _tested(eqn):
-            return _twice(eqn, inputs)
+            return run(eqn, inputs)
         if any(map(stops_by_test, subjaxprs(eqn))):
-            eqn = eqn.replace(params={k: _mapped(v) for k, v in eqn.params.items()})
+            eqn = eqn.replace(params={k: _mapped(v, run) for k, v in eqn.params.items()})
         return single(eqn, flat.jaxpr.debug_info)(*inputs)
 
     return lambda *args: interpret(flat, args, each)
 
 
-def _mapped(param: Any) -> Any:
-    """The same parameter with the loops in its jaxprs run on."""
+def _mapped(param: Any, run: Run) -> Any:
+    """The same parameter with ``run`` in the place of the loops in its jaxprs."""
     if isinstance(param, tuple):
-        return tuple(map(_mapped, param))
+        return tuple(_mapped(p, run) for p in param)
     if not isinstance(param, core.ClosedJaxpr) or not stops_by_test(param.jaxpr):
         return param
-    return jax.make_jaxpr(run_on(param))(*param.in_avals)
+    return jax.make_jaxpr(_with_loops(param, run))(*param.in_avals)
 
 
 def _twice(eqn: Any, inputs: list[Any]) -> list[Any]:
     p = eqn.params
+    m = p["cond_nconsts"] + p["body_nconsts"]
+    body = _with_loops(p["body_jaxpr"], _twice)
+    count, state = _counted(eqn, inputs, body)
+    held = inputs[p["cond_nconsts"] : m]
+    return list(jax.lax.fori_loop(0, count + AT_LEAST, lambda _, s: body(*held, *s), state))
+
+
+def _limited(eqn: Any, inputs: list[Any]) -> list[Any]:
+    count, state = _counted(eqn, inputs, _with_loops(eqn.params["body_jaxpr"], _limited))
+    return [jnp.where(count < AT_MOST, y, jnp.nan).astype(y.dtype) if _inexact(y) else y for y in state]
+
+
+def _counted(eqn: Any, inputs: list[Any], body: Callable[..., list[Any]]) -> tuple[Any, list[Any]]:
+    """How many steps the loop makes until its test (or the limit), and its state then."""
+    p = eqn.params
     n, m = p["cond_nconsts"], p["cond_nconsts"] + p["body_nconsts"]
     asked, held, state = inputs[:n], inputs[n:m], inputs[m:]
-    test, body = core.jaxpr_as_fun(p["cond_jaxpr"]), run_on(p["body_jaxpr"])
-    count, state = jax.lax.while_loop(
-        lambda s: test(*asked, *s[1])[0], lambda s: (s[0] + 1, body(*held, *s[1])), (0, list(state))
-    )
-    return list(jax.lax.fori_loop(0, count + AT_LEAST, lambda _, s: body(*held, *s), state))
+    test = core.jaxpr_as_fun(p["cond_jaxpr"])
+    counted: tuple[Any, list[Any]] = jax.lax.while_loop(
+        lambda s: (s[0] < AT_MOST) & test(*asked, *s[1])[0], lambda s: (s[0] + 1, body(*held, *s[1])),
+        (0, list(state)),
+    )  # fmt: skip
+    return counted
 
 
 def _tested(eqn: Any) -> bool:
@@ -80,5 +113,9 @@ def _depends(closed: Any, outputs: set[int]) -> tuple[bool, set[int]]:
     for eqn in reversed(jaxpr.eqns):
         if needed & set(eqn.outvars):
             needed |= {a for a in eqn.invars if isinstance(a, core.Var)}
-    floating = any(jax.numpy.issubdtype(v.aval.dtype, jax.numpy.inexact) for v in needed)
+    floating = any(_inexact(v.aval) for v in needed)
     return floating, {i for i, v in enumerate(jaxpr.invars) if v in needed}
+
+
+def _inexact(x: Any) -> bool:
+    return bool(jnp.issubdtype(x.dtype, jnp.inexact))

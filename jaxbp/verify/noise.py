@@ -35,16 +35,26 @@ def unexplained(
     A right formula loses digits where it subtracts what is nearly equal; what it then differs by shows when
     the result of each operation is moved by its last digit.
     """
-    reach = [np.zeros(w.shape) for w in sample.reference]
-    for m, plain in zip(maps, (sample.rule, sample.reference), strict=False):
-        for k in range(SHAKES):
-            try:
-                there = m.shake(jnp.uint32(1_000_003 * k), inputs, sample.cotangent)[1]
-            except Exception:
-                break  # An operation of another kind (a callback, a kernel) has no last digit to move.
-            reach = [np.fmax(r, d) for r, d in zip(reach, _apart(there, plain), strict=True)]
+    pairs = zip(maps, (sample.rule, sample.reference), strict=False)
+    reaches = [reach(m, inputs, sample.cotangent, plain) for m, plain in pairs]
     gaps = _apart(sample.rule, sample.reference)
-    return [m & ~(gap <= COVER * r) for m, gap, r in zip(masks, gaps, reach, strict=True)]
+    return [
+        m & ~(gap <= COVER * np.fmax.reduce(rs)) for m, gap, *rs in zip(masks, gaps, *reaches, strict=True)
+    ]
+
+
+def reach(
+    m: Pullback, inputs: Sequence[Any], ct: Sequence[Any], plain: Sequence[np.ndarray]
+) -> list[np.ndarray]:
+    """How far a few changes of the last digit of every operation move a map's result from ``plain``."""
+    far = [np.zeros(w.shape) for w in plain]
+    for k in range(SHAKES):
+        try:
+            there = m.shake(jnp.uint32(1_000_003 * k), inputs, ct)[1]
+        except Exception:
+            break  # An operation of another kind (a callback, a kernel) has no last digit to move.
+        far = [np.fmax(r, d) for r, d in zip(far, _apart(there, plain), strict=True)]
+    return far
 
 
 def unsettled(

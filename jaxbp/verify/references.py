@@ -9,9 +9,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxbp.verify.compiling import compiled, fingerprint, jitted
-from jaxbp.verify.loops import run_on, stops_by_test
+from jaxbp.verify.loops import capped, run_on, stops_by_test
 from jaxbp.verify.rounding import shaken
 from jaxbp.verify.rules import dtypes_in, primitives_in
+from jaxbp.verify.widened import raised, widened
 
 HOST = {"pure_callback", "io_callback", "debug_callback", "ffi_call"}
 FORWARD_LIMIT = 512
@@ -27,12 +28,20 @@ class Point(NamedTuple):
     """A function of float arrays at the place where it is judged.
 
     ``inputs`` are the differentiable inputs only; ``outputs`` the shapes of the float outputs.
-    ``fn`` takes and returns lists of exactly these.
+    ``fn`` takes and returns lists of exactly these. Where it is ``wide``, they are in the widest dtype,
+    and so is every operation between them. ``rest`` returns the outputs that are not floating, if any.
     """
 
     fn: Callable[..., list[Any]]
     inputs: list[Any]
     outputs: list[jax.ShapeDtypeStruct]
+    wide: bool = False
+    rest: Callable[..., list[Any]] | None = None
+
+    def traced(self, fn: Callable[..., Any], *args: Any) -> Any:
+        """The closed jaxpr of a function made of ``fn``: of its mathematics where wide, of bounded loops."""
+        closed = capped(jax.make_jaxpr(fn)(*args))
+        return widened(closed) if self.wide else closed
 
 
 class Pullback(NamedTuple):
@@ -83,20 +92,34 @@ def is_float(x: Any) -> bool:
     return bool(jnp.issubdtype(x.dtype, jnp.inexact))
 
 
-def point(fn: Callable[..., list[Any]], inputs: Sequence[Any], moving: Sequence[int] | None = None) -> Point:
+def point(
+    fn: Callable[..., list[Any]],
+    inputs: Sequence[Any],
+    moving: Sequence[int] | None = None,
+    wide: bool = False,
+) -> Point:
     """``fn`` as a function of its ``moving`` inputs (all that are floating); the rest stay as they are."""
     moving = [i for i, x in enumerate(inputs) if is_float(x)] if moving is None else moving
+    own = raised if wide else lambda x: x
     shapes = jax.eval_shape(fn, *inputs)
     kept = [k for k, s in enumerate(shapes) if is_float(s)]
 
-    def restricted(*values: Any) -> list[Any]:
+    def everything(*values: Any) -> list[Any]:
         full = list(inputs)
         for i, value in zip(moving, values, strict=True):
-            full[i] = value
-        outs = fn(*full)
-        return [outs[k] for k in kept]
+            full[i] = value.astype(inputs[i].dtype)
+        return fn(*full)
 
-    return Point(restricted, [inputs[i] for i in moving], [shapes[k] for k in kept])
+    def restricted(*values: Any) -> list[Any]:
+        outs = everything(*values)
+        return [own(outs[k]) for k in kept]
+
+    def rest(*values: Any) -> list[Any]:
+        return [y for y in everything(*values) if not is_float(y)]
+
+    outputs = [jax.eval_shape(own, shapes[k]) for k in kept]
+    moved = [own(inputs[i]) for i in moving]
+    return Point(restricted, moved, outputs, wide, rest if len(kept) < len(shapes) else None)
 
 
 def epsilon(dtype: Any) -> float:
@@ -206,7 +229,7 @@ def _flat(inputs: Sequence[Any]) -> tuple[Any, Callable[[Any], list[Any]]]:
 
 def _traced(at: Point, both: Callable[..., tuple[list[Any], list[Any]]]) -> Pullback:
     cotangents = [jnp.zeros(s.shape, s.dtype) for s in at.outputs]
-    traced = jax.make_jaxpr(both)(list(at.inputs), cotangents)
+    traced = at.traced(both, list(at.inputs), cotangents)
     if any(isinstance(c, jax.core.Tracer) for c in traced.consts):
         raise ClosedOver("a value of an outer trace is used inside")
     text = fingerprint(traced)
@@ -231,11 +254,13 @@ def _traced(at: Point, both: Callable[..., tuple[list[Any], list[Any]]]) -> Pull
     )  # fmt: skip
 
 
-def draw(like: Sequence[Any], rng: np.random.Generator) -> list[Any]:
-    """Normal random arrays with the shapes and dtypes of ``like``."""
+def draw(like: Sequence[Any], rng: np.random.Generator, uneven: bool = False) -> list[Any]:
+    """Normal random arrays with the shapes and dtypes of ``like``; ``uneven`` ones span five decades."""
     arrays = []
     for x in like:
         value = rng.standard_normal(x.shape)
+        if uneven:
+            value = value * 2.0 ** -rng.integers(0, 17, x.shape)
         if jnp.issubdtype(x.dtype, jnp.complexfloating):
             value = value + 1j * rng.standard_normal(x.shape)
         arrays.append(jnp.asarray(value, dtype=x.dtype))

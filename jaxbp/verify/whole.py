@@ -71,7 +71,7 @@ def _only(fn: Any, inputs: list[Any], k: int) -> Any:
 
 
 def _compared(ruled: Any, plain: Any, inputs: list[Any]) -> tuple[Comparison, Point, Pullback, Pullback]:
-    at, body = point(ruled, inputs), point(plain, inputs)
+    at, body = point(ruled, inputs, wide=True), point(plain, inputs, wide=True)
     own, reference = reverse(at), reverse(body)
     rng = np.random.default_rng(8)
     cts = [draw(at.outputs, rng) for _ in range(DRAWS)]

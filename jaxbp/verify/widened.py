@@ -1,0 +1,89 @@
+"""The mathematics of a computation apart from its precision: every operation in the widest dtype."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.extend import core
+from jax.extend.core import primitives
+
+from jaxbp.verify.interpret import interpret, single
+from jaxbp.verify.rules import dtypes_in, flattened
+
+ROUNDING = (primitives.convert_element_type_p, primitives.reduce_precision_p)
+
+
+def widest(dtype: Any) -> Any:
+    """The floating (or complex) dtype with the most digits that JAX has now; other dtypes as they are."""
+    if jnp.issubdtype(dtype, jnp.complexfloating):
+        return jnp.dtype(jax.dtypes.canonicalize_dtype(np.complex128))
+    if jnp.issubdtype(dtype, jnp.floating):
+        return jnp.dtype(jax.dtypes.canonicalize_dtype(np.float64))
+    return dtype
+
+
+def raised(x: Any) -> Any:
+    """The array in the widest dtype of its kind."""
+    return x.astype(widest(x.dtype)) if x.dtype != widest(x.dtype) else x
+
+
+def widened(closed: Any) -> Any:
+    """``closed`` with casts to coarser dtypes taken out: what it computes, without what they round away.
+
+    Behind the rounding of a half-precision cast a wrong factor could hide. An operation that is tied to
+    its dtype (the bits of a number, a kernel, a callback) is given that dtype.
+    """
+    if all(d == widest(d) for d in dtypes_in(closed.jaxpr)):
+        return closed
+    wide = [
+        jax.ShapeDtypeStruct(a.shape, widest(a.dtype))  # type: ignore[no-untyped-call]
+        for a in closed.in_avals
+    ]
+    return jax.make_jaxpr(_widely(closed))(*wide)
+
+
+def _widely(closed: Any) -> Callable[..., list[Any]]:
+    flat = flattened(closed)
+    flat = core.ClosedJaxpr(flat.jaxpr, [raised(c) for c in flat.consts])
+
+    def each(_: int, eqn: Any, inputs: list[Any]) -> Sequence[Any]:
+        return _applied(eqn, [raised(x) for x in inputs], flat.jaxpr.debug_info)
+
+    return lambda *args: [raised(y) for y in interpret(flat, [raised(x) for x in args], each)]
+
+
+def _applied(eqn: Any, inputs: list[Any], info: Any) -> Sequence[Any]:
+    """One operation on raised inputs: in their dtype where it can be had, else in its own."""
+    p = eqn.params
+    if eqn.primitive in ROUNDING and jnp.issubdtype(eqn.outvars[0].aval.dtype, jnp.inexact):
+        return [inputs[0].astype(widest(eqn.outvars[0].aval.dtype))]
+    if eqn.primitive is primitives.cond_p:
+        return list(jax.lax.switch(inputs[0], [_widely(b) for b in p["branches"]], *inputs[1:]))
+    if eqn.primitive is primitives.while_p:
+        n, m = p["cond_nconsts"], p["cond_nconsts"] + p["body_nconsts"]
+        test, body = _widely(p["cond_jaxpr"]), _widely(p["body_jaxpr"])
+        held = inputs[n:m]
+        return jax.lax.while_loop(lambda s: test(*inputs[:n], *s)[0], lambda s: body(*held, *s), inputs[m:])
+    if eqn.primitive is primitives.scan_p:
+        n, m = p["num_consts"], p["num_consts"] + p["num_carry"]
+        body = _widely(p["jaxpr"])
+
+        def step(carry: list[Any], x: list[Any]) -> tuple[list[Any], list[Any]]:
+            outs = body(*inputs[:n], *carry, *x)
+            return outs[: m - n], outs[m - n :]
+
+        carry, ys = jax.lax.scan(step, inputs[n:m], inputs[m:], length=p["length"], reverse=p["reverse"])
+        return [*carry, *ys]
+    if jnp.issubdtype(p.get("preferred_element_type") or np.int8, jnp.inexact):
+        eqn = eqn.replace(params={**p, "preferred_element_type": None})
+    wanted = [(v.aval.shape, widest(v.aval.dtype)) for v in eqn.outvars]
+    run = single(eqn, info)
+    try:
+        shapes = [(s.shape, widest(s.dtype)) for s in jax.eval_shape(run, *inputs)]
+    except Exception:
+        shapes = []
+    if shapes != wanted:
+        inputs = [x.astype(a.aval.dtype) for x, a in zip(inputs, eqn.invars, strict=True)]
+    return run(*inputs)
