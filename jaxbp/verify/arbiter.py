@@ -63,7 +63,8 @@ def arbitrate(
                     np.real(got * part), np.real(want * part), slope, float(tolerances[a][index]),
                     float(slack[a][index]), rtol,
                 )  # fmt: skip
-                if np.isnan(got) and not np.isfinite(want) and outcome == "nan" and _endless(at, arbiter, a, index, step):
+                blank = outcome == "nan" and np.isnan(got) and np.isnan(want)
+                if blank and _endless(at, arbiter, a, index, step):
                     outcome = "cleared"
                 if not np.isfinite(want) and part == 1:
                     want = slope.best[0][0]
@@ -115,6 +116,8 @@ def _decide(got: float, want: float, slope: Slope, noise: float, slack: float, r
         return "kink" if low - slack <= got <= high + slack else "bad kink"
     useful = np.isfinite(error) and error <= 1e-3 * max(size, float(slope.natural[0]))
     settled = bool(error <= 0.1 * max(size, float(slope.natural[0])))
+    if np.isinf(got) and np.isinf(want):
+        return "wrong"  # of the other sign
     if not np.isfinite(got):
         return "nan" if settled or slope.kinked[0] or np.isfinite(want) else "unknown"
     apart = abs(got - value) > error + slack + rtol * size

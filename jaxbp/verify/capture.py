@@ -177,13 +177,13 @@ def _enter(
         return _while(eqn, inputs, context, visit, passed, wanted)
     if eqn.primitive is primitives.cond_p:
         return _cond(eqn, inputs, context, visit, passed, wanted)
+    if eqn.primitive.name == "shard_map":
+        return _on_mesh(eqn, inputs, context, visit, passed, wanted)
     if eqn.primitive in CALLS or _is_plain_call(eqn):
         body = as_closed(
             next(p for p in eqn.params.values() if isinstance(p, (core.Jaxpr, core.ClosedJaxpr)))
         )
         return _walk(body.jaxpr, body.consts, inputs, context, visit, passed, wanted)
-    if eqn.primitive.name == "shard_map":
-        return _on_mesh(eqn, inputs, context, visit, passed, wanted)
     for inner in subjaxprs(eqn):
         for found in rules_in(inner):
             passed.append(Passed(describe(found), f"is inside {eqn.primitive.name}, which is not entered"))

@@ -12,12 +12,13 @@ import numpy as np
 from jaxbp.errors import message
 from jaxbp.verify.arguments import Call, flatten_call
 from jaxbp.verify.capture import Passed, Site, capture, trace
+from jaxbp.verify.consumed import differentiates, uses
 from jaxbp.verify.declared import Intent, check_intent
 from jaxbp.verify.judge import Judgement, finding, judge
 from jaxbp.verify.precision import judge_precision
 from jaxbp.verify.references import epsilon, is_float
-from jaxbp.verify.report import VERDICTS, Finding, Report
-from jaxbp.verify.rules import Rule, describe, rules_in
+from jaxbp.verify.report import VERDICTS, Finding, Report, brief
+from jaxbp.verify.rules import Rule, describe, rules_in, transposes_in
 from jaxbp.verify.whole import judge_whole, obstacle
 
 Intents = Intent | Mapping[str, Intent] | None
@@ -83,7 +84,6 @@ def judge_call(where: str, call: Call, declare: Intents, order: int) -> Report:
         check_intent(intent)
     with np.errstate(all="ignore"):
         own = call.arrays(exact=False)
-        exact = all(not is_float(x) or epsilon(x.dtype) < 1e-15 for x in own)
         try:
             closed = trace(call.fn, own)
         except Exception as error:
@@ -97,7 +97,7 @@ def judge_call(where: str, call: Call, declare: Intents, order: int) -> Report:
             if name not in named:
                 raise ValueError(message(where, f"declare to name a rule in {call.name}", repr(name),
                                          f"its rules are {', '.join(sorted(named)) or 'none'}"))  # fmt: skip
-        return _Checked(call, declare, order).report(closed, own, exact)
+        return _Checked(call, declare, order).report(closed, own)
 
 
 class _Checked:
@@ -131,8 +131,9 @@ class _Checked:
         self.replaceable |= result.replaceable
         return result
 
-    def report(self, closed: Any, own: list[Any], exact: bool) -> Report:
-        """Both passes, then f as a whole."""
+    def report(self, closed: Any, own: list[Any]) -> Report:
+        """Both passes, then f as a whole, then what f has differentiated itself."""
+        exact = all(not is_float(x) or epsilon(x.dtype) < 1e-15 for x in own)
         precise = None if exact else self._exact_pass()
         visited = iter(self.exact)
 
@@ -148,9 +149,12 @@ class _Checked:
 
         passed = capture(closed, own, visit)
         findings = [f for _, found in self.by_rule.values() for f in found]
-        if findings or passed:
-            findings = self._whole(findings, passed, precise or (closed, own), precise is not None)
+        given = transposes_in(closed.jaxpr)
+        if findings or passed or given:
+            findings = self._whole(findings, passed, given, precise or (closed, own), precise is not None)
         findings += self._unreached(passed)
+        if differentiates(closed.jaxpr):
+            findings += self._consumed()
         dtypes = {str(jnp.result_type(x)) for x in own if is_float(x)}
         precision = "float64" if exact else f"{'float64 and ' if precise else ''}{', '.join(sorted(dtypes))}"
         return Report(self.call.name, tuple(findings), precision, tuple(self.notes))
@@ -167,12 +171,34 @@ class _Checked:
                 closed = trace(self.call.fn, arrays)
                 capture(closed, arrays, visit)
             except Exception as error:
-                text = " ".join(str(error).split())[:200]
-                self.notes.append(f"f does not run in float64, so its own precision decides: {text}")
+                self.notes.append(f"f does not run in float64, so its own precision decides: {brief(error)}")
                 self.exact.clear()
                 self.kept.clear()
                 return None
         return closed, arrays
+
+    def _consumed(self) -> list[Finding]:
+        """The findings on rules inside the derivatives that f takes itself, each set alone."""
+        found: list[Finding] = []
+        missed = "f takes derivatives itself; what rules they use up was not seen"
+        try:
+            used = uses(self.call)
+        except Exception as error:
+            self.notes.append(f"{missed}: {brief(error)}")
+            return []
+        for rule, args, kwargs in used:
+            try:
+                call = flatten_call("check", rule, args, kwargs)
+                own = call.arrays(exact=False)
+                closed = trace(call.fn, own)
+                intent = self.intent(describe(rules_in(closed.jaxpr)[0]))
+                judged = _Checked(call, intent, self.order).report(closed, own).findings
+                found += [replace(f, path=f"{f.path}/in a derivative that f takes".strip("/"))
+                          for f in judged if f.verdict != "unreached"]  # fmt: skip
+            except Exception as error:
+                self.notes.append(f"{getattr(rule, '__name__', 'a rule')}, in a derivative that f takes, "
+                                  f"was not judged: {brief(error)}")  # fmt: skip
+        return found
 
     def _keep(self, rule: Rule, found: list[Finding]) -> None:
         """Keep the gravest findings of a rule that is reached more than once; add up what was compared."""
@@ -183,20 +209,31 @@ class _Checked:
         self.by_rule[id(rule.eqn)] = (rule, [replace(f, compared=total) for f in kept])
 
     def _whole(
-        self, findings: list[Finding], passed: list[Passed], trace: tuple[Any, list[Any]], exact: bool
+        self,
+        findings: list[Finding],
+        passed: list[Passed],
+        given: list[str],
+        trace: tuple[Any, list[Any]],
+        exact: bool,
     ) -> list[Finding]:
-        """F's gradient as a whole: what lies between the rules, and what they alone leave open."""
+        """F's gradient as a whole: what lies between the rules, and what they alone leave open.
+
+        Transposes that are ``given`` (linear_call) stay in f without its rules: differences judge them.
+        """
         closures = [f for f in findings if f.cause == "closure"]
         hidden = any("not entered" in p.reason for p in passed)
         why = "a rule is wrong" if any(f.verdict == "wrong" for f in findings) else obstacle(*trace)
-        if not why and not (self.replaceable or closures or hidden):
+        if not why and not (self.replaceable or closures or hidden or given):
             why = "no rule in it can be replaced by autodiff of its primal"
+        if given and self.kept:
+            why = why or "a rule in it is no derivative"
         if why:
-            self.notes.append(f"the gradient of f as a whole was not judged: {why}")
+            left = f", and so neither was {' and '.join(given)}" if given else ""
+            self.notes.append(f"the gradient of f as a whole was not judged: {why}{left}")
             return findings
         with jax.enable_x64(True) if exact else nullcontext():
-            result = judge_whole(self.call, *trace, self.kept, bool(closures))
-        if result.verdict == "inconclusive" and not (closures or hidden):
+            result = judge_whole(self.call, *trace, self.kept, bool(closures), bool(given))
+        if result.verdict == "inconclusive" and not (closures or hidden or given):
             self.notes.append(result.sentence)
             return findings
         if closures:

@@ -113,7 +113,8 @@ def _suspicious(
         quiet = np.where(noise <= STEPPED_OVER * size, noise, np.minimum(noise, 64 * eps * largest))
         quiet = np.where(want == 0, np.maximum(quiet, 4 * eps * largest), quiet)
         same = np.abs(got - want) <= rtol * np.abs(want) + quiet + slack
-    return np.asarray(~(same | (got == want)))
+        opposite = np.isinf(got) & np.isinf(want) & (got != want)
+    return np.asarray(~(same | (got == want)) | opposite)
 
 
 def _expected(

@@ -8,10 +8,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxbp.verify.compare import compare
-from jaxbp.verify.compiling import is_small
+from jaxbp.verify.compiling import is_small, jitted
 from jaxbp.verify.contract import Fault, raised, unequal
 from jaxbp.verify.noise import jiggled, settling
-from jaxbp.verify.references import Point, Pullback, draw, reverse, wide
+from jaxbp.verify.references import Point, Pullback, draw, reverse, rule_pullback, wide
 from jaxbp.verify.rules import Rule
 
 BATCHED = {"custom_vmap_call", "pure_callback", "io_callback", "ffi_call", "pallas_call"}
@@ -23,7 +23,8 @@ def later_fault(
     """The clauses that matter only for a rule whose values are right."""
     # A library's own rules are judged by their values; each further clause compiles them once more.
     if own.primitives & BATCHED or (not rule.library and is_small(at.inputs)):
-        fault = _under(batching_fault, at, own) or _under(eager_fault, at, own) or weak_fault(at, body)
+        native = rule_pullback(at._replace(wide=False), rule.kind)
+        fault = _under(batching_fault, at, native) or _under(eager_fault, at, native) or weak_fault(at, body)
         if fault:
             return fault
     fault = second_order_fault(at, body) if order > 1 else None
@@ -45,8 +46,7 @@ def eager_fault(at: Point, rule: Pullback, rng: np.random.Generator) -> Fault | 
     ct = draw(at.outputs, rng)
     loose = settling(rule, at.inputs, ct)[1]
     eager = jax.vjp(at.fn, *at.inputs)[1](ct)
-    compiled = reverse(at._replace(wide=False))
-    fault = unequal(eager, [wide(g) for g in compiled.call(at.inputs, ct)[1]], compiled.epsilon, loose)
+    fault = unequal(eager, [wide(g) for g in rule.call(at.inputs, ct)[1]], rule.epsilon, loose)
     if fault is None:
         return None
     a, index, got, want = fault
@@ -72,7 +72,7 @@ def batching_fault(at: Point, rule: Pullback, rng: np.random.Generator) -> Fault
     apart = [[wide(g) for g in rule.call(x, c)[1]] for x, c in ((at.inputs, one), (near, two))]
     stacked = [jnp.stack(p) for p in zip(at.inputs, near, strict=True)]
     both = [jnp.stack(p) for p in zip(one, two, strict=True)]
-    together = jax.jit(jax.vmap(rule.call))(stacked, both)[1]
+    together = jitted(jax.vmap(lambda x, c: jax.vjp(at.fn, *x)[1](c)), at.inputs)(stacked, both)
     loose = settling(rule, at.inputs, one)[1]
     fault = unequal(together, [np.stack(p) for p in zip(*apart, strict=True)], rule.epsilon, loose)
     if fault is None:

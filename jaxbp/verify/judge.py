@@ -22,7 +22,7 @@ from jaxbp.verify.references import (
     relative_tolerance,
     rule_pullback,
 )
-from jaxbp.verify.report import Finding
+from jaxbp.verify.report import Finding, brief
 from jaxbp.verify.rules import Rule
 
 TRACED = ("ClosedOver", "CustomVJPException", "UnexpectedTracerError")
@@ -59,10 +59,7 @@ def judge(site: Site, intent: Intent | None, order: int) -> Judgement:
     try:
         return _judged(site._replace(wide=True), intent, order)
     except Exception as error:
-        text = " ".join(str(error).split())[:200]
-        return Judgement(
-            [finding(site.rule, site.context, "inconclusive", f"{type(error).__name__}: {text}")]
-        )
+        return Judgement([finding(site.rule, site.context, "inconclusive", brief(error))])
 
 
 def _judged(site: Site, intent: Intent | None, order: int) -> Judgement:
@@ -170,10 +167,7 @@ def failed(error: Exception, site: Site) -> Judgement:
         return Judgement([finding(rule, site.context, "inconclusive", sentence, cause="closure")])
     fault = contract.raised(error, rule.name)
     if fault is None:
-        text = " ".join(str(error).split())[:200]
-        return Judgement(
-            [finding(rule, site.context, "inconclusive", f"raises {type(error).__name__} on purpose: {text}")]
-        )
+        return Judgement([finding(rule, site.context, "inconclusive", f"raises on purpose {brief(error)}")])
     return Judgement([fault_finding(site, fault, None)])
 
 

@@ -12,6 +12,7 @@ from jax.extend.core import primitives
 from jaxbp.verify.interpret import single
 
 KINDS = {primitives.custom_vjp_call_p: "custom_vjp", primitives.custom_jvp_call_p: "custom_jvp"}
+LINEAR = ("linear_call", "custom_linear_solve")
 CALLS = (primitives.jit_p, primitives.closed_call_p, primitives.remat_p)
 LIBRARY = str(Path(jax.__file__).parent) + os.sep
 HERE = str(Path(__file__).parent)
@@ -112,6 +113,19 @@ def rules_in(jaxpr: Any) -> list[Any]:
 def has_rules(eqn: Any) -> bool:
     """Whether the equation is a rule or holds one."""
     return is_rule(eqn) or any(has_rules(e) for inner in subjaxprs(eqn) for e in inner.eqns)
+
+
+def transposes_in(jaxpr: Any) -> list[str]:
+    """Linear operations whose transposes a user has given (linear_call), each by its name and place."""
+    found = []
+    for eqn in jaxpr.eqns:
+        if eqn.primitive.name in LINEAR:
+            info = next(iter(subjaxprs(eqn))).debug_info.func_src_info
+            if not info.partition(" at ")[2].startswith(LIBRARY):
+                found.append(f"{eqn.primitive.name} of {info}")
+        for inner in subjaxprs(eqn):
+            found += transposes_in(inner)
+    return found
 
 
 def alone(eqn: Any) -> Callable[..., list[Any]]:

@@ -11,7 +11,7 @@ from jaxbp.verify.arguments import Call
 from jaxbp.verify.compare import Comparison, compare
 from jaxbp.verify.diagnosis import diagnose
 from jaxbp.verify.references import Point, Pullback, draw, is_float, point, reverse
-from jaxbp.verify.report import Finding
+from jaxbp.verify.report import Finding, brief
 from jaxbp.verify.rules import CALLS, is_rule, subjaxprs, without_rules
 
 WHOLE_LIMIT = 1_000_000
@@ -35,8 +35,12 @@ def _is_one_rule(jaxpr: Any) -> bool:
     return is_rule(eqn) or (eqn.primitive in CALLS and _is_one_rule(subjaxprs(eqn)[0]))
 
 
-def judge_whole(call: Call, closed: Any, inputs: list[Any], kept: Set[int], live: bool) -> Finding:
+def judge_whole(
+    call: Call, closed: Any, inputs: list[Any], kept: Set[int], live: bool, numeric: bool
+) -> Finding:
     """One finding for f: its gradient with rules against its gradient without, but for those ``kept``.
+
+    When ``numeric``, difference quotients take the place of autodiff.
 
     It reaches what the rules alone leave open: what is between them, the steps of a loop between the first
     and the last, rules inside operations that are not entered and, with ``live``, rules that close over
@@ -47,17 +51,17 @@ def judge_whole(call: Call, closed: Any, inputs: list[Any], kept: Set[int], live
     if not live:
         try:
             moving = [p for p, x in zip(call.paths, inputs, strict=True) if is_float(x)]
-            return _finding(call, moving, *_compared(core.jaxpr_as_fun(closed), plain, inputs))
+            return _finding(call, moving, *_compared(core.jaxpr_as_fun(closed), plain, inputs, numeric))
         except Exception as error:
-            return _open(call, f"its gradient as a whole cannot be taken: {_brief(error)}")
+            return _open(call, f"its gradient as a whole cannot be taken: {brief(error)}")
     judged, refused, names = [], [], []
     for k, x in enumerate(inputs):
         if is_float(x):
             try:
-                judged.append(_compared(_only(call.fn, inputs, k), _only(plain, inputs, k), [x]))
+                judged.append(_compared(_only(call.fn, inputs, k), _only(plain, inputs, k), [x], numeric))
                 names.append(call.paths[k])
             except Exception as error:
-                refused.append(f"{call.paths[k]}: {_brief(error)}")
+                refused.append(f"{call.paths[k]}: {brief(error)}")
     if not judged:
         return _open(call, f"closes over traced values and cannot be differentiated: {'; '.join(refused)}")
     worst = max(range(len(judged)), key=lambda k: len(judged[k][0].wrong))
@@ -70,21 +74,24 @@ def _only(fn: Any, inputs: list[Any], k: int) -> Any:
     return lambda x: fn(*(x if i == k else v for i, v in enumerate(inputs)))
 
 
-def _compared(ruled: Any, plain: Any, inputs: list[Any]) -> tuple[Comparison, Point, Pullback, Pullback]:
+def _compared(
+    ruled: Any, plain: Any, inputs: list[Any], numeric: bool
+) -> tuple[Comparison, Point, Pullback, Pullback | None]:
     at, body = point(ruled, inputs, wide=True), point(plain, inputs, wide=True)
-    own, reference = reverse(at), reverse(body)
+    own, reference = reverse(at), None if numeric else reverse(body)
     rng = np.random.default_rng(8)
     cts = [draw(at.outputs, rng) for _ in range(DRAWS)]
     return compare(body, own, reference, rng, cts), body, own, reference
 
 
 def _finding(
-    call: Call, names: list[str], seen: Comparison, body: Point, own: Pullback, reference: Pullback
+    call: Call, names: list[str], seen: Comparison, body: Point, own: Pullback, reference: Pullback | None
 ) -> Finding:
     if not seen.wrong and seen.unknown and not seen.cleared:
         return _open(call, "neither autodiff nor differences give its gradient as a whole")
     if not seen.wrong:
-        sentence = "the gradient as a whole agrees with autodiff without rules"
+        by = "autodiff without rules" if reference else "difference quotients"
+        sentence = f"the gradient as a whole agrees with {by}"
         verdict = "kink" if seen.kinks else "right"
         return replace(
             _blank(call), verdict=verdict, sentence=sentence, compared=seen.compared, tolerance=seen.rtol
@@ -105,7 +112,3 @@ def _open(call: Call, sentence: str) -> Finding:
 
 def _blank(call: Call) -> Finding:
     return Finding("right", call.name, "function", "", "", "", "")
-
-
-def _brief(error: Exception) -> str:
-    return f"{type(error).__name__}: {' '.join(str(error).split())[:160]}"

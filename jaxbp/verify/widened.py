@@ -10,7 +10,7 @@ from jax.extend import core
 from jax.extend.core import primitives
 
 from jaxbp.verify.interpret import interpret, single
-from jaxbp.verify.rules import dtypes_in, flattened
+from jaxbp.verify.rules import as_closed, dtypes_in, flattened, subjaxprs
 
 ROUNDING = (primitives.convert_element_type_p, primitives.reduce_precision_p)
 
@@ -37,11 +37,7 @@ def widened(closed: Any) -> Any:
     """
     if all(d == widest(d) for d in dtypes_in(closed.jaxpr)):
         return closed
-    wide = [
-        jax.ShapeDtypeStruct(a.shape, widest(a.dtype))  # type: ignore[no-untyped-call]
-        for a in closed.in_avals
-    ]
-    return jax.make_jaxpr(_widely(closed))(*wide)
+    return jax.make_jaxpr(_widely(closed))(*map(_like, closed.in_avals))
 
 
 def _widely(closed: Any) -> Callable[..., list[Any]]:
@@ -78,12 +74,25 @@ def _applied(eqn: Any, inputs: list[Any], info: Any) -> Sequence[Any]:
         return [*carry, *ys]
     if jnp.issubdtype(p.get("preferred_element_type") or np.int8, jnp.inexact):
         eqn = eqn.replace(params={**p, "preferred_element_type": None})
+    if p.get("update_jaxpr") is not None:
+        scalars = [_like(v.aval) for v in p["update_jaxpr"].invars]
+        combined = jax.make_jaxpr(_widely(as_closed(p["update_jaxpr"])))(*scalars).jaxpr
+        eqn = eqn.replace(params={**p, "update_jaxpr": combined})
+    elif subjaxprs(eqn):
+        return _as_it_is(eqn, inputs, info)
     wanted = [(v.aval.shape, widest(v.aval.dtype)) for v in eqn.outvars]
     run = single(eqn, info)
     try:
         shapes = [(s.shape, widest(s.dtype)) for s in jax.eval_shape(run, *inputs)]
     except Exception:
         shapes = []
-    if shapes != wanted:
-        inputs = [x.astype(a.aval.dtype) for x, a in zip(inputs, eqn.invars, strict=True)]
-    return run(*inputs)
+    return run(*inputs) if shapes == wanted else _as_it_is(eqn, inputs, info)
+
+
+def _as_it_is(eqn: Any, inputs: list[Any], info: Any) -> Sequence[Any]:
+    """One operation in its own dtypes."""
+    return single(eqn, info)(*(x.astype(a.aval.dtype) for x, a in zip(inputs, eqn.invars, strict=True)))
+
+
+def _like(aval: Any) -> Any:
+    return jax.ShapeDtypeStruct(aval.shape, widest(aval.dtype))  # type: ignore[no-untyped-call]
