@@ -228,7 +228,7 @@ def _kind(text: str) -> str:
 
 def _unsummed(got: tuple[int, ...], want: tuple[int, ...]) -> bool:
     """Whether ``got`` is what broadcasting ``want`` gives: then the sum that undoes it is missing."""
-    if len(got) < len(want):
+    if len(got) < len(want) or np.prod(got) == np.prod(want):
         return False
     tail = got[len(got) - len(want) :]
     return all(w in (1, g) for g, w in zip(tail, want, strict=True)) or (

@@ -243,6 +243,8 @@ def _term(rule: Rule, site: Site, a: int, seen: Comparison, body: Point) -> Diag
     if term is None:
         return None
     place = f"through {term.primitive}" + (f" at {term.where}" if term.where else "")
+    if term.turned:
+        return Diagnosis("transposed", f"what flows back {place} is transposed")
     if abs(term.factor) < 1e-4:
         return Diagnosis("missing_term", f"the term {place} is left out")
     if abs(term.factor + 1) < 1e-4:

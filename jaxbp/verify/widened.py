@@ -83,7 +83,7 @@ def _applied(eqn: Any, inputs: list[Any], info: Any) -> Sequence[Any]:
     wanted = [(v.aval.shape, widest(v.aval.dtype)) for v in eqn.outvars]
     run = single(eqn, info)
     try:
-        shapes = [(s.shape, widest(s.dtype)) for s in jax.eval_shape(run, *inputs)]
+        shapes = [(s.shape, s.dtype) for s in jax.eval_shape(run, *inputs)]
     except Exception:
         shapes = []
     return run(*inputs) if shapes == wanted else _as_it_is(eqn, inputs, info)
