@@ -10,53 +10,17 @@ from jax.extend.core import primitives
 
 from jaxbp.verify.interpret import single
 from jaxbp.verify.mesh import Mesh
-from jaxbp.verify.references import Point, is_float, point
 from jaxbp.verify.rules import (
     CALLS,
     Rule,
-    alone,
     as_closed,
-    body_of,
     describe,
     has_rules,
     is_rule,
     rules_in,
     subjaxprs,
 )
-
-
-class Site(NamedTuple):
-    """A rule and the inputs that reached it.
-
-    ``context`` says in which step or branch; ``around`` sets a function of the rule's inputs where the rule
-    stands (on every device of a mesh); ``origins`` are the arguments of f that the inputs are, where they
-    are any; ``refused`` are inputs that the rule does not differentiate; ``wide`` sets the rule's mathematics
-    apart from its precision.
-    """
-
-    rule: Rule
-    inputs: list[Any]
-    context: tuple[str, ...]
-    around: Callable[[Callable[..., list[Any]]], Callable[..., list[Any]]] = lambda fn: fn
-    origins: tuple[str, ...] = ()
-    refused: frozenset[int] = frozenset()
-    wide: bool = False
-
-    @property
-    def moving(self) -> list[int]:
-        """The numbers of the inputs to differentiate: floating, not closed over, not refused."""
-        kept = range(self.rule.consts, len(self.inputs))
-        return [i for i in kept if is_float(self.inputs[i]) and i not in self.refused]
-
-    @property
-    def ruled(self) -> Point:
-        """The function with its rule, where it stands."""
-        return point(self.around(alone(self.rule.eqn)), self.inputs, self.moving, self.wide)
-
-    @property
-    def plain(self) -> Point:
-        """The primal body without rules, where it stands."""
-        return point(self.around(body_of(self.rule.eqn)), self.inputs, self.moving, self.wide)
+from jaxbp.verify.site import Site
 
 
 class Passed(NamedTuple):

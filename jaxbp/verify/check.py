@@ -11,7 +11,7 @@ import numpy as np
 
 from jaxbp.errors import message
 from jaxbp.verify.arguments import Call, flatten_call
-from jaxbp.verify.capture import Passed, Site, capture, trace
+from jaxbp.verify.capture import Passed, capture, trace
 from jaxbp.verify.consumed import differentiates, uses
 from jaxbp.verify.declared import Intent, check_intent
 from jaxbp.verify.judge import Judgement, finding, judge
@@ -19,6 +19,7 @@ from jaxbp.verify.precision import judge_precision
 from jaxbp.verify.references import epsilon, is_float
 from jaxbp.verify.report import VERDICTS, Finding, Report, brief
 from jaxbp.verify.rules import Rule, describe, rules_in, transposes_in
+from jaxbp.verify.site import Site
 from jaxbp.verify.whole import judge_whole, obstacle
 
 Intents = Intent | Mapping[str, Intent] | None

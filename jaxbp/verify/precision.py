@@ -7,7 +7,6 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxbp.verify import contract
-from jaxbp.verify.capture import Site
 from jaxbp.verify.compare import DRAWS
 from jaxbp.verify.compiling import is_small
 from jaxbp.verify.differences import COVER
@@ -25,6 +24,7 @@ from jaxbp.verify.references import (
     wide,
 )
 from jaxbp.verify.rules import dtypes_in, without_rules
+from jaxbp.verify.site import Site
 
 
 def judge_precision(site: Site, exact: Judgement) -> Judgement:

@@ -1,6 +1,6 @@
 """The two maps that are compared at a rule: its own pullback, and autodiff of its primal body."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -97,8 +97,12 @@ def point(
     inputs: Sequence[Any],
     moving: Sequence[int] | None = None,
     wide: bool = False,
+    twins: Mapping[int, int] | None = None,
 ) -> Point:
-    """``fn`` as a function of its ``moving`` inputs (all that are floating); the rest stay as they are."""
+    """``fn`` as a function of its ``moving`` inputs (all that are floating); the rest stay as they are.
+
+    ``twins`` are inputs that take the value of another one.
+    """
     moving = [i for i, x in enumerate(inputs) if is_float(x)] if moving is None else moving
     own = raised if wide else lambda x: x
     shapes = jax.eval_shape(fn, *inputs)
@@ -108,6 +112,8 @@ def point(
         full = list(inputs)
         for i, value in zip(moving, values, strict=True):
             full[i] = value.astype(inputs[i].dtype)
+        for i, same in (twins or {}).items():
+            full[i] = full[same]
         return fn(*full)
 
     def restricted(*values: Any) -> list[Any]:
