@@ -1,13 +1,29 @@
 """A checker that cannot fail proves nothing: break its parts one by one, and the suite must notice."""
 
+import sys
+
 import jax
 import numpy as np
 import pytest
 
-from jaxbp.verify import arbiter, capture, check, compare, contract, differences, further, judge, references
+from jaxbp.verify import (
+    arbiter,
+    capture,
+    check,
+    compare,
+    contract,
+    differences,
+    evidence,
+    further,
+    judge,
+    loops,
+    references,
+    site,
+)
 
 from .test_suite import CASES
 
+checking = sys.modules[check.__module__]
 BY_NAME = {c.name: c for c in CASES}
 
 
@@ -19,7 +35,7 @@ def judged(name):
     return report.verdict == case.verdict and (not case.causes or bool(causes & set(case.causes))), report
 
 
-def unentered(eqn, inputs):
+def unentered(eqn, inputs, *rest):
     return capture.single(eqn, capture.subjaxprs(eqn)[0].debug_info)(*inputs)
 
 
@@ -66,10 +82,23 @@ MUTANTS = [
      "sigmoid:output form at input"),
     ("no terms of the chain rule", (judge, "odd_term", always(None)), "layer norm, both held fixed"),
     ("reference doubled", (references, "reverse", half_the_answers(references.reverse)), "square:no two"),
-    ("branches not taken are judged right", (capture, "_cond", lambda eqn, inputs, *rest: unentered(eqn, inputs)),
-     "cond: cell input's part zero"),
+    ("branches not taken are judged right", (capture, "_cond", unentered), "cond: cell input's part zero"),
     ("declared without proof", (judge, "verify_intent", always((True, "", ""))),
          "straight through times two"),
+    ("precision not taken out", (references, "widened", lambda closed: closed),
+         "a mask in bfloat16, two percent"),
+    ("no look at the user's precision", (checking, "judge_precision", lambda site, exact: exact),
+         "an output kept in float16"),
+    ("only floating outputs compared", (contract, "rest_fault", always(None)),
+         "places in another order under grad"),
+    ("cotangents of the usual size only", (contract, "_range", always(10)), "cotangents limited to 1e7"),
+    ("loops left too early", (loops, "AT_MOST", 2), "fourth root by steps"),
+    ("an infinite slope is no excuse", (arbiter, "_endless", always(False)), "infinite slope"),
+    ("transposes not seen", (checking, "transposes_in", always([])), "running sum, not its transpose"),
+    ("f's own derivatives not seen", (checking, "differentiates", always(False)), "descent in a loop, sign"),
+    ("equal inputs of JAX's rules apart", (site.Site, "twins", property(always({}))), "implicit root"),
+    ("explained at large entries only", (evidence.Evidence, "explained_by", lambda e, c: e.same(e.got, c)),
+         "the smallest output's sign"),
 ]  # fmt: skip
 
 
@@ -84,6 +113,6 @@ def test_the_suite_notices(mutant, monkeypatch):
 
 
 def test_skipping_scan_loses_the_rule(monkeypatch):
-    monkeypatch.setattr(capture, "_scan", lambda eqn, inputs, *rest: unentered(eqn, inputs))
+    monkeypatch.setattr(capture, "_scan", unentered)
     assert not judged("scan: cell right")[1].findings
     assert judged("scan: cell input's part zero")[1].ok
