@@ -113,8 +113,8 @@ def linearity_fault(
             index = tuple(int(i) for i in np.argwhere(bad)[0])
             cause = "nan" if np.isnan(g[index]) else "not_linear"
             return Fault(cause, a, f"a zero cotangent comes out as {_number(g[index])}", index, g[index], 0.0)
-    if thorough:
-        other = draw(at.outputs, rng, uneven=True)
+    for uneven in (False, True) if thorough else ():
+        other = draw(at.outputs, rng, uneven)
         both = [jnp.asarray(wide(c) + wide(d), dtype=c.dtype) for c, d in zip(ct, other, strict=True)]
         parts = [b + wide(g) for b, g in zip(base, rule.call(at.inputs, other)[1], strict=True)]
         fault = unequal(rule.call(at.inputs, both)[1], parts, rule.epsilon, [3 * n for n in loose])

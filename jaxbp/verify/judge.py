@@ -31,7 +31,8 @@ TRACED = ("ClosedOver", "CustomVJPException", "UnexpectedTracerError")
 class Judgement(NamedTuple):
     """The findings on one rule at one site, and the maps they rest on (for the look at another precision).
 
-    ``replaceable`` says that autodiff of the primal, in reverse mode, gives the rule's result everywhere.
+    ``replaceable`` says that autodiff of the primal, in reverse mode, gives the rule's result everywhere;
+    ``refused`` are the inputs that the rule does not differentiate.
     """
 
     findings: list[Finding]
@@ -39,6 +40,7 @@ class Judgement(NamedTuple):
     reference: Pullback | None = None
     point: Point | None = None
     replaceable: bool = False
+    refused: frozenset[int] = frozenset()
 
     @property
     def verdict(self) -> str:
@@ -63,45 +65,41 @@ def judge(site: Site, intent: Intent | None, order: int) -> Judgement:
 
 
 def _judged(site: Site, intent: Intent | None, order: int) -> Judgement:
-    """All that is to be said of one rule at its captured inputs, at the precision of these inputs."""
+    """All that is to be said of one rule at its captured inputs, apart from their precision."""
     rule = site.rule
     rng = np.random.default_rng(0)
-
-    def say(verdict: str, sentence: str, **fields: Any) -> Judgement:
-        return Judgement([finding(rule, site.context, verdict, sentence, **fields)])
-
-    at, body = site.ruled, site.plain
+    at = site.ruled
     if not at.inputs or not at.outputs:
-        return say("unreached", f"has no floating {'output' if at.inputs else 'input'} to differentiate")
+        sentence = f"has no floating {'output' if at.inputs else 'input'} to differentiate"
+        return Judgement([finding(rule, site.context, "unreached", sentence)])
     try:
         site, own = started(site)
     except Exception as error:
         return failed(error, site)
     at, body = site.ruled, site.plain
     reference = autodiff(body)
+
+    def judged(findings: list[Finding], alike: bool = False) -> Judgement:
+        return Judgement(findings, own, reference, at, alike, site.refused)
+
     fault = _clauses(at, body, own, reference, rng) or contract.rest_fault(at, body, own.epsilon, rng)
     if fault is None and rule.kind == "custom_jvp" and not rule.library:
         fault = contract.tangent_fault(at, own.epsilon, rng)
     if fault and intent is None:
-        return Judgement([fault_finding(site, fault, own)], own, reference, at)
+        return judged([fault_finding(site, fault, own)])
     seen = compare(body, own, reference, np.random.default_rng(1))
     if intent is not None:
         holds, cause, sentence = verify_intent(intent, seen.samples, max(1e-6, seen.rtol))
         verdict = "declared" if holds else "wrong"
-        return Judgement(
-            [finding(rule, site.context, verdict, sentence, cause=cause, compared=seen.compared)],
-            own,
-            reference,
-            at,
-        )
+        return judged([finding(rule, site.context, verdict, sentence, cause=cause, compared=seen.compared)])
     if seen.wrong:
-        return Judgement(_wrong(rule, site, seen, body, at, own, reference), own, reference, at)
+        return judged(_wrong(rule, site, seen, body, at, own, reference))
     fault = later_fault(rule, at, body, own, reference, order)
     if fault:
-        return Judgement([fault_finding(site, fault, own)], own, reference, at)
+        return judged([fault_finding(site, fault, own)])
     alike = reference is not None and reference.reverse
     alike = alike and not (seen.kinks or seen.cleared or seen.unknown)
-    return Judgement([_passed(rule, site, seen, reference)], own, reference, at, alike)
+    return judged([_passed(rule, site, seen, reference)], alike)
 
 
 def started(site: Site) -> tuple[Site, Pullback]:

@@ -34,7 +34,7 @@ def judge_precision(site: Site, exact: Judgement) -> Judgement:
     to NaN, digits lost that autodiff of the primal keeps.
     """
     try:
-        site, own = started(site)
+        site, own = started(site._replace(refused=exact.refused))
     except Exception as error:
         return failed(error, site)
     at = site.ruled

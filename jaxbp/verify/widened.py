@@ -12,6 +12,8 @@ from jax.extend.core import primitives
 from jaxbp.verify.interpret import interpret, single
 from jaxbp.verify.rules import as_closed, dtypes_in, flattened, subjaxprs
 
+# Constants of so many binary digits (2, 0.75) are meant as they are.
+SHORT = 3
 ROUNDING = (primitives.convert_element_type_p, primitives.reduce_precision_p)
 
 
@@ -42,12 +44,29 @@ def widened(closed: Any) -> Any:
 
 def _widely(closed: Any) -> Callable[..., list[Any]]:
     flat = flattened(closed)
-    flat = core.ClosedJaxpr(flat.jaxpr, [raised(c) for c in flat.consts])
 
     def each(_: int, eqn: Any, inputs: list[Any]) -> Sequence[Any]:
-        return _applied(eqn, [raised(x) for x in inputs], flat.jaxpr.debug_info)
+        pairs = zip(eqn.invars, inputs, strict=True)
+        values = [_constant(x) if isinstance(a, core.Literal) else x for a, x in pairs]
+        return _applied(eqn, values, flat.jaxpr.debug_info)
 
-    return lambda *args: [raised(y) for y in interpret(flat, [raised(x) for x in args], each)]
+    def fn(*args: Any) -> list[Any]:
+        constants = core.ClosedJaxpr(flat.jaxpr, [_constant(c) for c in flat.consts])
+        return [raised(y) for y in interpret(constants, [raised(x) for x in args], each)]
+
+    return fn
+
+
+def _constant(x: Any) -> Any:
+    """A constant of the computation, raised; what its coarser dtype rounded away is marked as unknown."""
+    exact = isinstance(x, jax.core.Tracer) or not jnp.issubdtype(x.dtype, jnp.floating)
+    if exact or x.dtype == widest(x.dtype):
+        return raised(x)
+    digits = np.frexp(np.asarray(x, np.float64))[0] * 2 ** (SHORT + 1)
+    if (digits == np.round(digits)).all():
+        return raised(jnp.asarray(x))
+    limits = jnp.finfo(x.dtype)  # type: ignore[no-untyped-call]
+    return jax.lax.reduce_precision(raised(jnp.asarray(x)), limits.nexp, limits.nmant)
 
 
 def _applied(eqn: Any, inputs: list[Any], info: Any) -> Sequence[Any]:

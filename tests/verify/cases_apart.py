@@ -43,6 +43,19 @@ def half_product_back(scale):
     )
 
 
+def third(x):
+    """0.3 has eight digits here and twenty-four in the rule."""
+    return jnp.tanh(jnp.asarray(0.3, HALF) * x.astype(HALF)).astype(x.dtype)
+
+
+def third_back(scale):
+    def bwd(a, y, c):
+        s = jnp.tanh(jnp.asarray(0.3, SINGLE) * a[0].astype(SINGLE))
+        return ((scale * jnp.asarray(0.3, SINGLE) * c.astype(SINGLE) * (1 - s * s)).astype(c.dtype),)
+
+    return bwd
+
+
 def half_everywhere(x):
     """A loop, a branch, a sum over places and a loop with a test, in half precision."""
     h = x.astype(HALF)
@@ -227,6 +240,9 @@ CASES = [
          "right"),
     Case("a product in half, two percent", "apart", rule(half_product, half_product_back(1.02)),
          normal((4, 6), (6, 3)), "wrong", ("factor",)),
+    Case("a constant in half", "apart", rule(third, third_back(1)), SEVEN, "right"),
+    Case("a constant in half, five percent", "apart", rule(third, third_back(1.05)), SEVEN, "wrong",
+         ("factor", "other")),
     Case("loops in half", "apart", jvp_rule(half_everywhere, half_everywhere_forward(1)), SEVEN, "right"),
     Case("loops in half, one percent", "apart", jvp_rule(half_everywhere, half_everywhere_forward(1.01)),
          SEVEN, "wrong", ("factor",)),

@@ -19,6 +19,7 @@ from jaxbp.verify import (
     loops,
     references,
     site,
+    widened,
 )
 
 from .test_suite import CASES
@@ -87,6 +88,7 @@ MUTANTS = [
          "straight through times two"),
     ("precision not taken out", (references, "widened", lambda closed: closed),
          "a mask in bfloat16, two percent"),
+    ("constants taken as exact", (widened, "_constant", widened.raised), "a constant in half"),
     ("no look at the user's precision", (checking, "judge_precision", lambda site, exact: exact),
          "an output kept in float16"),
     ("only floating outputs compared", (contract, "rest_fault", always(None)),
