@@ -89,9 +89,16 @@ def rest_fault(at: Point, body: Point, eps: float, rng: np.random.Generator) -> 
 
 
 def linearity_fault(
-    at: Point, rule: Pullback, reference: Pullback | None, rng: np.random.Generator, thorough: bool = False
+    at: Point,
+    rule: Pullback,
+    reference: Pullback | None,
+    rng: np.random.Generator,
+    suspect: Sequence[Any] = (),
 ) -> Fault | None:
-    """A VJP is linear in the cotangent: zero gives zero, and a power of two comes out exactly."""
+    """A VJP is linear in the cotangent: zero gives zero, and a power of two comes out exactly.
+
+    With a ``suspect`` cotangent, sums are tried as well: two random ones, and its large and small entries.
+    """
     ct = draw(at.outputs, rng)
     base = [wide(g) for g in rule.call(at.inputs, ct)[1]]
     loose = settling(rule, at.inputs, ct)[1]
@@ -113,16 +120,23 @@ def linearity_fault(
             index = tuple(int(i) for i in np.argwhere(bad)[0])
             cause = "nan" if np.isnan(g[index]) else "not_linear"
             return Fault(cause, a, f"a zero cotangent comes out as {_number(g[index])}", index, g[index], 0.0)
-    for uneven in (False, True) if thorough else ():
-        other = draw(at.outputs, rng, uneven)
-        both = [jnp.asarray(wide(c) + wide(d), dtype=c.dtype) for c, d in zip(ct, other, strict=True)]
-        parts = [b + wide(g) for b, g in zip(base, rule.call(at.inputs, other)[1], strict=True)]
+    for one, other in ((ct, draw(at.outputs, rng)), _split(suspect)) if suspect else ():
+        both = [jnp.asarray(wide(c) + wide(d), dtype=c.dtype) for c, d in zip(one, other, strict=True)]
+        first, second = (rule.call(at.inputs, c)[1] for c in (one, other))
+        parts = [wide(g) + wide(h) for g, h in zip(first, second, strict=True)]
         fault = unequal(rule.call(at.inputs, both)[1], parts, rule.epsilon, [3 * n for n in loose])
         if fault:
             a, index, got, want = fault
             sentence = "the rule of a sum of cotangents is not the sum of the rule's results"
             return Fault("not_linear", a, sentence, index, got, want)
     return None
+
+
+def _split(ct: Sequence[Any]) -> tuple[list[Any], list[Any]]:
+    """The larger and the smaller entries: what a rule drops beside the large, it may keep alone."""
+    middle = float(np.median(np.concatenate([np.abs(wide(c)).ravel() for c in ct])))
+    large = [jnp.where(jnp.abs(c) > middle, c, 0) for c in ct]
+    return large, [c - big for c, big in zip(ct, large, strict=True)]
 
 
 def _range(rule: Pullback) -> int:

@@ -7,7 +7,7 @@ import numpy as np
 
 from jaxbp.verify import contract
 from jaxbp.verify.arbiter import Entry
-from jaxbp.verify.compare import Comparison, compare
+from jaxbp.verify.compare import DRAWS, Comparison, compare
 from jaxbp.verify.declared import Intent, verify_intent
 from jaxbp.verify.diagnosis import diagnose
 from jaxbp.verify.evidence import Diagnosis, constant
@@ -189,7 +189,7 @@ def _wrong(
 ) -> list[Finding]:
     """One finding for each argument that disagrees, with its cause."""
     rng = np.random.default_rng(6)
-    fault = contract.linearity_fault(at, own, reference, rng, thorough=True)
+    fault = contract.linearity_fault(at, own, reference, rng, seen.samples[DRAWS - 1].cotangent)
     if fault is None:
         again = rule_pullback(at, rule.kind)
         fault = None if again.text == own.text else contract.repeat_fault(at, own, again, rng)

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from jax.experimental import pallas as pl
 
-from jaxbp.verify import check
+from jaxbp.verify import check, whole
 
 from .case import normal, rule
 
@@ -137,12 +137,60 @@ def test_f_as_a_whole_names_its_argument_by_path():
     assert found.sentence.endswith("by x")
 
 
-def test_what_was_not_judged_as_a_whole_is_said():
+def test_what_was_not_judged_as_a_whole_is_said(monkeypatch):
     act = rule(jnp.tanh, lambda a, y, c: (c * (1 - y * y),))
     x = np.ones((3,), np.float32)
     assert check(act, x).notes == ("the gradient of f as a whole was not judged: f is one rule",)
     assert check(lambda x: act(x).sum(), x).notes == ()
     wrong = rule(jnp.tanh, lambda a, y, c: (c,))
     assert "a rule is wrong" in check(lambda x: wrong(x).sum(), x).notes[0]
-    big = np.ones((1_000_001,), np.float32)
-    assert "entries" in check(lambda x: act(x).sum(), big).notes[0]
+    monkeypatch.setattr(whole, "WHOLE_LIMIT", 2)
+    assert "3 entries are more than 2" in check(lambda x: act(x).sum(), x).notes[0]
+
+
+def single_inside(x):
+    return jnp.cos(x.astype(jnp.float32)).astype(x.dtype)
+
+
+@pytest.mark.parametrize(
+    ("primal", "bwd", "x", "double", "cause"),
+    [
+        # The slope of 1/x, whose fourth power is too large for float32.
+        (lambda x: 1 / x, lambda a, y, c: (-c * a[0] ** 2 / a[0] ** 4,), [1e10, 2.0], True, "other"),
+        # Three digits are left of what is nearly 10^4 - 10^4.
+        (lambda x: x * x / 2, lambda a, y, c: (c * (jnp.sqrt((1e4 + a[0]) ** 2) - 1e4),), [0.11, 3.0], True,
+         "other"),
+        (jnp.sin, lambda a, y, c: (c * single_inside(a[0]),), [0.3, 1.0], False, "dtype"),
+    ],
+)  # fmt: skip
+def test_what_shows_in_one_precision_only(primal, bwd, x, double, cause):
+    for dtype, right in ((np.float32, not double), (np.float64, double)):
+        with jax.enable_x64(dtype == np.float64):
+            report = check(rule(primal, bwd), np.array(x, dtype))
+        assert report.ok == right, str(report)
+        assert right or [f.cause for f in report.wrong] == [cause]
+
+
+def test_rules_in_derivatives_of_f_are_named_where_they_are():
+    act = rule(jnp.tanh, lambda a, y, c: (1.02 * c * (1 - y * y),))
+    report = check(lambda x: jax.vmap(jax.grad(act))(x) + act(x), *normal((5,))(np.float32))
+    assert [(f.cause, f.path) for f in report.wrong] == [
+        ("factor", ""), ("factor", "in a derivative that f takes")
+    ]  # fmt: skip
+
+
+def test_what_could_not_be_watched_or_entered_is_said():
+    def f(x):
+        assert isinstance(x, jax.core.Tracer), "only under jit"
+        return jax.grad(lambda z: jnp.sum(jnp.sin(z) ** 2))(x)
+
+    (note,) = check(f, jnp.ones(3)).notes
+    assert note.startswith("f takes derivatives itself; what rules they use up was not seen: AssertionError")
+
+    def g(x):
+        rounded = rule(lambda x: jnp.round(x), lambda a, y, c: (c,))(x)
+        return jax.custom_derivatives.linear_call(lambda k, v: k * v, lambda k, c: k * c, 2.0, rounded)
+
+    report = check(g, jnp.array([0.2, 1.3]), declare="straight_through")
+    assert report.verdict == "declared"
+    assert "a rule in it is no derivative, and so neither was linear_call of" in report.notes[0]
