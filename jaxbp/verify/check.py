@@ -33,9 +33,12 @@ def check(
     ``f`` is any JAX function or model. Its rules are found through jit, scan, while, cond, remat and vmap;
     each is set alone at the inputs that reach it in this evaluation and compared, entry by entry, with
     autodiff of its own primal body and, where that is impossible or in doubt, with difference quotients.
-    The mathematics is judged in float64, in a second trace of ``f``; the user's precision then only has
-    to keep up with it. Tolerances follow from the dtype, ``sqrt(eps)`` relative to each entry plus what
-    rounding does to it, and never grow with the size of the arrays.
+    Rules inside a derivative that ``f`` takes itself are found by running ``f`` once more without jit;
+    transposes given to ``linear_call`` are judged by the gradient of ``f`` as a whole.
+    The mathematics is judged in float64, in a second trace of ``f`` with casts to coarser dtypes taken out;
+    the rule as it runs then only has to keep up with it, at the precision of its primal. Tolerances follow
+    from the dtype, ``sqrt(eps)`` relative to each entry plus what rounding does to it, and never grow with
+    the size of the arrays.
 
     Args:
         f: the function; it must return arrays.
@@ -95,7 +98,7 @@ def judge_call(where: str, call: Call, declare: Intents, order: int) -> Report:
             raise TypeError(message(where, f"{call.name} to return a floating array", got))
         named = {describe(e).name for e in rules_in(closed.jaxpr)}
         for name in declare if isinstance(declare, Mapping) else ():
-            if name not in named:
+            if name not in named and not differentiates(closed.jaxpr):
                 raise ValueError(message(where, f"declare to name a rule in {call.name}", repr(name),
                                          f"its rules are {', '.join(sorted(named)) or 'none'}"))  # fmt: skip
         return _Checked(call, declare, order).report(closed, own)
@@ -181,11 +184,12 @@ class _Checked:
     def _consumed(self) -> list[Finding]:
         """The findings on rules inside the derivatives that f takes itself, each set alone."""
         found: list[Finding] = []
-        missed = "f takes derivatives itself; what rules they use up was not seen"
         try:
             used = uses(self.call)
         except Exception as error:
-            self.notes.append(f"{missed}: {brief(error)}")
+            self.notes.append(
+                f"f takes derivatives itself; what rules they use up was not seen: {brief(error)}"
+            )
             return []
         for rule, args, kwargs in used:
             try:
