@@ -126,8 +126,9 @@ def _contraction(weights: Sequence[Sequence[Any]] | None) -> Callable[..., np.nd
         flat = np.concatenate([np.zeros(0), *(np.ravel(y) for y in ys)])
         return np.abs(flat) if absolute else flat
 
+    hosts = [[wide(c) for c in cs] for cs in weights or ()]
+
     def summed(ys: Sequence[np.ndarray], absolute: bool = False) -> np.ndarray:
-        hosts = [[wide(c) for c in cs] for cs in weights or ()]
         with np.errstate(all="ignore"):
             if absolute:
                 return np.array(

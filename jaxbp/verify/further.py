@@ -14,6 +14,7 @@ from jaxbp.verify.noise import jiggled, settling
 from jaxbp.verify.references import Point, Pullback, draw, reverse, rule_pullback, wide
 from jaxbp.verify.rules import Rule
 
+# What has a batching rule of its user's; that of every other operation is JAX's.
 BATCHED = {"custom_vmap_call", "pure_callback", "io_callback", "ffi_call", "pallas_call"}
 
 
@@ -21,10 +22,12 @@ def later_fault(
     rule: Rule, at: Point, body: Point, own: Pullback, reference: Pullback | None, order: int
 ) -> Fault | None:
     """The clauses that matter only for a rule whose values are right."""
+    batched = bool(own.primitives & BATCHED)
     # A library's own rules are judged by their values; each further clause compiles them once more.
-    if own.primitives & BATCHED or (not rule.library and is_small(at.inputs)):
+    if batched or (not rule.library and is_small(at.inputs)):
         native = rule_pullback(at._replace(wide=False), rule.kind)
-        fault = _under(batching_fault, at, native) or _under(eager_fault, at, native) or weak_fault(at, body)
+        fault = _under(batching_fault, at, native) if batched else None
+        fault = fault or _under(eager_fault, at, native) or weak_fault(at, body)
         if fault:
             return fault
     fault = second_order_fault(at, body) if order > 1 else None

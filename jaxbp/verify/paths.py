@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.extend import core
 
+from jaxbp.verify.compiling import jitted
 from jaxbp.verify.interpret import interpret, single
 from jaxbp.verify.references import is_float, wide
 from jaxbp.verify.rules import LIBRARY, flattened
@@ -65,7 +66,7 @@ def odd_term(
     dropped = np.concatenate([np.zeros((1, len(edges))), one, 0 * one[square]])
     turned = np.concatenate([np.zeros((1 + len(edges), len(edges))), one[square]])
     table = jnp.asarray(1 - dropped, inputs[moving[argument]].real.dtype), jnp.asarray(turned, bool)
-    rows = jax.jit(lambda cts: jax.lax.map(lambda row: pull(row[0], row[1], cts), table))
+    rows = jitted(lambda cts: jax.lax.map(lambda row: pull(row[0], row[1], cts), table), inputs)
     changes, rest = [], []
     for s in samples[:4]:
         values = wide(rows(s.cotangent))
