@@ -26,9 +26,17 @@ from jax.test_util import check_grads
 sys.path.insert(0, str(Path(__file__).parents[1]))  # the suite lives among the tests
 
 from jaxbp.verify import check
-from tests.verify import cases_arrays, cases_contract, cases_elementwise, cases_hard, cases_models, cases_more
+from tests.verify import (
+    cases_apart,
+    cases_arrays,
+    cases_contract,
+    cases_elementwise,
+    cases_hard,
+    cases_models,
+    cases_more,
+)
 
-MODULES = (cases_elementwise, cases_arrays, cases_models, cases_hard, cases_more, cases_contract)
+MODULES = (cases_elementwise, cases_arrays, cases_models, cases_hard, cases_more, cases_contract, cases_apart)
 RESULTS = Path("results/20_check_suite/result.json")
 
 

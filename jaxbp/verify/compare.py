@@ -83,11 +83,12 @@ def compare(
         ]
         if len(suspects) < TRIED and any(m.any() for m in masks):
             masks = unexplained(masks, samples[-1], maps, at.inputs)
-        if len(suspects) < TRIED and any(m.any() for m in masks):
-            tolerances = [
-                rtol * np.abs(np.nan_to_num(w)) + n + s for w, n, s in zip(want, noise, slack, strict=True)
-            ]
-            suspects.append((samples[-1], masks, tolerances, slack))
+            if any(m.any() for m in masks):
+                tolerances = [
+                    rtol * np.abs(np.nan_to_num(w)) + n + s
+                    for w, n, s in zip(want, noise, slack, strict=True)
+                ]
+                suspects.append((samples[-1], masks, tolerances, slack))
     verdicts = [e for suspect in suspects for e in arbitrate(at, arbiter, *suspect, rtol)]
     kinks = [e for e in verdicts if e.outcome == "kink"]
     bad = [e for e in verdicts if e.outcome in ("wrong", "nan", "bad kink")]
