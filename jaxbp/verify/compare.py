@@ -66,7 +66,9 @@ def compare(
     rtol = relative_tolerance(eps)
     cts = cotangents(at, rng) if cts is None else cts
     arbiter = Differences(at, eps)
-    samples, suspects, open_to = [], [], 0.0
+    samples: list[Sample] = []
+    suspects: list[tuple[Sample, list[np.ndarray], list[np.ndarray], list[np.ndarray]]] = []
+    open_to = 0.0
     numeric = None if reference else _jacobian(at, arbiter)
     for ct in cts:
         got = [wide(g) for g in rule.call(at.inputs, ct)[1]]
