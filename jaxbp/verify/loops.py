@@ -56,7 +56,7 @@ def _with_loops(closed: Any, run: Run) -> Callable[..., list[Any]]:
 def _mapped(param: Any, run: Run) -> Any:
     """The same parameter with ``run`` in the place of the loops in its jaxprs."""
     if isinstance(param, tuple):
-        return tuple(_mapped(p, run) for p in param)
+        return jax.tree.map(lambda p: _mapped(p, run), param)
     if not isinstance(param, core.ClosedJaxpr) or not stops_by_test(param.jaxpr):
         return param
     return jax.make_jaxpr(_with_loops(param, run))(*param.in_avals)

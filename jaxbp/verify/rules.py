@@ -201,7 +201,7 @@ def _mapped(param: Any, dissolve: Callable[[Any], bool], touch: Callable[[Any], 
         # An open jaxpr cannot carry new constants; bodies that hold some stay as they were.
         return param if inner.consts else inner.jaxpr
     if isinstance(param, tuple) and any(isinstance(p, (core.Jaxpr, core.ClosedJaxpr)) for p in param):
-        return tuple(_mapped(p, dissolve, touch) for p in param)
+        return jax.tree.map(lambda p: _mapped(p, dissolve, touch), param)
     return param
 
 

@@ -197,11 +197,30 @@ def rooted(scale):
     return f
 
 
+def system(x):
+    """A system that is solved by steps, in the rule by JAX's conjugate gradients."""
+    A = MATRIX.astype(x.dtype)
+
+    def far(z):
+        return jnp.max(jnp.abs(A @ z - x)) > 1e-5
+
+    return jax.lax.while_loop(far, lambda z: z + 0.2 * (x - A @ z), jnp.zeros_like(x))
+
+
+def system_back(scale):
+    def bwd(a, z, c):
+        A = MATRIX.astype(c.dtype)
+        return (scale * jax.scipy.sparse.linalg.cg(lambda v: A @ v, c, tol=1e-5)[0],)
+
+    return bwd
+
+
 def rows(a, y, c):
     """A product by rows of very different size; the smallest row's sign is wrong."""
     return (c * a[1] * jnp.where(a[1] < 1e-6, -1, 1), c * a[0])
 
 
+MATRIX = np.array([[3.0, 1.0, 0.0], [1.0, 2.0, 0.5], [0.0, 0.5, 4.0]])
 ROWS = np.array([[1.0, 2.0, -1.0], [0.5, -1.0, 3.0], [2e-10, 1e-10, 3e-10]])
 
 
@@ -261,6 +280,9 @@ CASES = [
     case("the smallest output's sign", "scales", mixed, mixed_back, normal((3,)), "sign"),
     case("fourth root by steps", "loops", fourth_root, fourth_root_back(1), positive((3,))),
     case("fourth root by steps, sign", "loops", fourth_root, fourth_root_back(-1), positive((3,)), "sign"),
+    case("a system by two iterations", "loops", system, system_back(1), normal((3,))),
+    case("a system by two iterations, five percent", "loops", system, system_back(1.05), normal((3,)),
+         "factor"),
     case("infinite slope", "edges", lambda x: x**0.25, quarter(1), fixed([0.0, 1.0, 16.0])),
     case("infinite slope, sign", "edges", lambda x: x**0.25, quarter(-1), fixed([0.0, 1.0, 16.0]), "sign"),
     Case("running sum, its transpose", "transposes", running(True), SEVEN, "right"),
