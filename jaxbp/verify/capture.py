@@ -9,6 +9,7 @@ from jax.extend import core
 from jax.extend.core import primitives
 
 from jaxbp.verify.interpret import single
+from jaxbp.verify.loops import taken_apart
 from jaxbp.verify.mesh import Mesh
 from jaxbp.verify.rules import (
     CALLS,
@@ -215,11 +216,10 @@ def _while(
 ) -> list[Any]:
     p = eqn.params
     n, m = p["cond_nconsts"], p["cond_nconsts"] + p["body_nconsts"]
-    asked, held, state = inputs[:n], inputs[n:m], inputs[m:]
+    asked, held = inputs[:n], inputs[n:m]
     test, body = core.jaxpr_as_fun(p["cond_jaxpr"]), core.jaxpr_as_fun(p["body_jaxpr"])
-    count = jax.lax.while_loop(
-        lambda s: test(*asked, *s[1])[0], lambda s: (s[0] + 1, body(*held, *s[1])), (0, list(state))
-    )[0]
+    going, step, state = taken_apart(eqn, inputs, test, body)
+    count = jax.lax.while_loop(lambda s: going(s[1]), lambda s: (s[0] + 1, step(s[1])), (0, state))[0]
     _walk(
         p["cond_jaxpr"].jaxpr,
         p["cond_jaxpr"].consts,
@@ -234,7 +234,7 @@ def _while(
             Passed(describe(e), "is in a while loop that made no step") for e in rules_in(inner.jaxpr)
         )
     for k in sorted({0, int(count) - 1} & set(range(int(count)))):
-        here = jax.lax.fori_loop(0, k, lambda i, s: body(*held, *s), list(state))
+        here = jax.lax.fori_loop(0, k, lambda i, s: step(s), state)
         told: list[Passed] = passed if k == 0 else []
         _walk(inner.jaxpr, inner.consts, [*held, *here], (*context, f"while step {k}"), visit, told)
     return single(eqn, subjaxprs(eqn)[0].debug_info)(*inputs) if wanted else []

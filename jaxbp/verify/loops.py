@@ -64,10 +64,9 @@ def _mapped(param: Any, run: Run) -> Any:
 
 def _twice(eqn: Any, inputs: list[Any]) -> list[Any]:
     p = eqn.params
-    m = p["cond_nconsts"] + p["body_nconsts"]
     body = _with_loops(p["body_jaxpr"], _twice)
     count, state = _counted(eqn, inputs, body)
-    held = inputs[p["cond_nconsts"] : m]
+    held = inputs[p["cond_nconsts"] : p["cond_nconsts"] + p["body_nconsts"]]
     return list(jax.lax.fori_loop(0, count + AT_LEAST, lambda _, s: body(*held, *s), state))
 
 
@@ -78,15 +77,33 @@ def _limited(eqn: Any, inputs: list[Any]) -> list[Any]:
 
 def _counted(eqn: Any, inputs: list[Any], body: Callable[..., list[Any]]) -> tuple[Any, list[Any]]:
     """How many steps the loop makes until its test (or the limit), and its state then."""
-    p = eqn.params
-    n, m = p["cond_nconsts"], p["cond_nconsts"] + p["body_nconsts"]
-    asked, held, state = inputs[:n], inputs[n:m], inputs[m:]
-    test = core.jaxpr_as_fun(p["cond_jaxpr"])
+    going, step, state = taken_apart(eqn, inputs, core.jaxpr_as_fun(eqn.params["cond_jaxpr"]), body)
     counted: tuple[Any, list[Any]] = jax.lax.while_loop(
-        lambda s: (s[0] < AT_MOST) & test(*asked, *s[1])[0], lambda s: (s[0] + 1, body(*held, *s[1])),
-        (0, list(state)),
-    )  # fmt: skip
+        lambda s: (s[0] < AT_MOST) & going(s[1]), lambda s: (s[0] + 1, step(s[1])), (0, state)
+    )
     return counted
+
+
+def taken_apart(
+    eqn: Any, inputs: list[Any], test: Callable[..., list[Any]], body: Callable[..., list[Any]]
+) -> tuple[Callable[[list[Any]], Any], Callable[[list[Any]], list[Any]], list[Any]]:
+    """A while loop as whether it goes on, its step, and its first state.
+
+    Under vmap the test has an entry for each example: the loop goes on while any of them does, and examples
+    whose test has failed stay as they are.
+    """
+    n, m = eqn.params["cond_nconsts"], eqn.params["cond_nconsts"] + eqn.params["body_nconsts"]
+    asked, held, state = inputs[:n], inputs[n:m], inputs[m:]
+
+    def step(s: list[Any]) -> list[Any]:
+        there = body(*held, *s)
+        if not eqn.params["cond_jaxpr"].out_avals[0].shape:
+            return there
+        on = test(*asked, *s)[0]
+        return [jnp.where(jnp.expand_dims(on, range(on.ndim, y.ndim)), y, x)
+                for x, y in zip(s, there, strict=True)]  # fmt: skip
+
+    return lambda s: jnp.any(test(*asked, *s)[0]), step, list(state)
 
 
 def _tested(eqn: Any) -> bool:

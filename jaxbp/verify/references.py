@@ -39,8 +39,8 @@ class Point(NamedTuple):
     rest: Callable[..., list[Any]] | None = None
 
     def traced(self, fn: Callable[..., Any], *args: Any) -> Any:
-        """The closed jaxpr of a function made of ``fn``: of its mathematics where wide, of bounded loops."""
-        closed = capped(jax.make_jaxpr(fn)(*args))
+        """The closed jaxpr of a function made of ``fn``; where wide, of its mathematics."""
+        closed = jax.make_jaxpr(fn)(*args)
         return widened(closed) if self.wide else closed
 
 
@@ -238,7 +238,8 @@ def _traced(at: Point, both: Callable[..., tuple[list[Any], list[Any]]]) -> Pull
     traced = at.traced(both, list(at.inputs), cotangents)
     if any(isinstance(c, jax.core.Tracer) for c in traced.consts):
         raise ClosedOver("a value of an outer trace is used inside")
-    text = fingerprint(traced)
+    bounded = capped(traced)
+    text = fingerprint(bounded)
     count = len(at.outputs)
 
     def parted(run: Callable[..., list[Any]]) -> Call:
@@ -248,9 +249,9 @@ def _traced(at: Point, both: Callable[..., tuple[list[Any], list[Any]]]) -> Pull
 
         return call
 
-    call = parted(compiled(traced, text, at.inputs))
+    call = parted(compiled(bounded, text, at.inputs))
     settle = parted(jitted(run_on(traced), at.inputs)) if stops_by_test(traced.jaxpr) else None
-    shaking = jitted(shaken(traced), at.inputs)
+    shaking = jitted(shaken(bounded), at.inputs)
     avals = traced.out_avals[count:]
     met = frozenset(dtypes_in(traced.jaxpr) | {jnp.dtype(x.dtype) for x in at.inputs})
     names = frozenset(primitives_in(traced.jaxpr))

@@ -10,6 +10,7 @@ from jax.extend import core
 from jax.extend.core import primitives
 
 from jaxbp.verify.interpret import interpret, single
+from jaxbp.verify.loops import taken_apart
 from jaxbp.verify.rules import as_closed, dtypes_in, flattened, subjaxprs
 
 # Constants of so many binary digits (2, 0.75) are meant as they are.
@@ -77,10 +78,8 @@ def _applied(eqn: Any, inputs: list[Any], info: Any) -> Sequence[Any]:
     if eqn.primitive is primitives.cond_p:
         return list(jax.lax.switch(inputs[0], [_widely(b) for b in p["branches"]], *inputs[1:]))
     if eqn.primitive is primitives.while_p:
-        n, m = p["cond_nconsts"], p["cond_nconsts"] + p["body_nconsts"]
         test, body = _widely(p["cond_jaxpr"]), _widely(p["body_jaxpr"])
-        held = inputs[n:m]
-        return jax.lax.while_loop(lambda s: test(*inputs[:n], *s)[0], lambda s: body(*held, *s), inputs[m:])
+        return jax.lax.while_loop(*taken_apart(eqn, inputs, test, body))
     if eqn.primitive is primitives.scan_p:
         n, m = p["num_consts"], p["num_consts"] + p["num_carry"]
         body = _widely(p["jaxpr"])

@@ -114,6 +114,12 @@ def fourth_root_back(scale):
     return lambda a, z, c: (scale * c / (4 * z**3),)
 
 
+def until_small(scale):
+    """Each of a batch is halved as often as it must be."""
+    half = rule(lambda z: jnp.sin(z) / 2, lambda a, y, c: (scale * c * jnp.cos(a[0]) / 2,))
+    return jax.vmap(lambda x: jax.lax.while_loop(lambda z: z > 0.2, half, x))
+
+
 def quarter(scale):
     return lambda a, y, c: (scale * c / 4 * a[0] ** -0.75,)
 
@@ -280,6 +286,10 @@ CASES = [
     case("the smallest output's sign", "scales", mixed, mixed_back, normal((3,)), "sign"),
     case("fourth root by steps", "loops", fourth_root, fourth_root_back(1), positive((3,))),
     case("fourth root by steps, sign", "loops", fourth_root, fourth_root_back(-1), positive((3,)), "sign"),
+    case("fourth roots of a batch", "loops", jax.vmap(fourth_root), fourth_root_back(1), positive((3,))),
+    Case("a rule in the loops of a batch", "loops", until_small(1), positive((4,)), "right"),
+    Case("a rule in the loops of a batch, two percent", "loops", until_small(1.02), positive((4,)), "wrong",
+         ("factor",)),
     case("a system by two iterations", "loops", system, system_back(1), normal((3,))),
     case("a system by two iterations, five percent", "loops", system, system_back(1.05), normal((3,)),
          "factor"),
