@@ -185,12 +185,14 @@ class _Checked:
         """The findings on rules inside the derivatives that f takes itself, each set alone."""
         found: list[Finding] = []
         try:
-            used = uses(self.call)
+            used, whole = uses(self.call)
         except Exception as error:
             self.notes.append(
                 f"f takes derivatives itself; what rules they use up was not seen: {brief(error)}"
             )
             return []
+        if not whole:
+            self.notes.append("f takes derivatives itself, so often that it was not run to its end")
         for rule, args, kwargs in used:
             try:
                 call = flatten_call("check", rule, args, kwargs)

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from jax.experimental import pallas as pl
 
-from jaxbp.verify import check, whole
+from jaxbp.verify import check, consumed, whole
 
 from .case import normal, rule
 
@@ -179,12 +179,21 @@ def test_rules_in_derivatives_of_f_are_named_where_they_are():
     ]  # fmt: skip
 
 
-def test_what_could_not_be_watched_or_entered_is_said():
+def test_what_could_not_be_watched_or_entered_is_said(monkeypatch):
     def f(x):
         assert isinstance(x, jax.core.Tracer), "only under jit"
         return jax.grad(lambda z: jnp.sum(jnp.sin(z) ** 2))(x)
 
     (note,) = check(f, jnp.ones(3)).notes
+    monkeypatch.setattr(consumed, "CALLS", 3)
+    act = rule(jnp.sin, lambda a, y, c: (-c * jnp.cos(a[0]),))
+
+    def steps(x):
+        return jax.lax.scan(lambda s, _: (s - 0.1 * jax.vmap(jax.grad(act))(s), None), x, None, length=9)[0]
+
+    report = check(steps, jnp.ones(3))
+    assert [f.cause for f in report.wrong] == ["sign"]
+    assert report.notes[-1] == "f takes derivatives itself, so often that it was not run to its end"
     assert note.startswith("f takes derivatives itself; what rules they use up was not seen: AssertionError")
 
     def g(x):
