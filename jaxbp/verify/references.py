@@ -55,7 +55,6 @@ class Pullback(NamedTuple):
     settle: Call | None
     shake: Callable[[Any, Sequence[Any], Sequence[Any]], tuple[list[Any], list[Any]]]
     dtypes: list[Any]
-    shapes: list[tuple[int, ...]]
     met: frozenset[Any]
     primitives: frozenset[str]
     text: str
@@ -252,12 +251,11 @@ def _traced(at: Point, both: Callable[..., tuple[list[Any], list[Any]]]) -> Pull
     call = parted(compiled(bounded, text, at.inputs))
     settle = parted(jitted(run_on(traced), at.inputs)) if stops_by_test(traced.jaxpr) else None
     shaking = jitted(shaken(bounded), at.inputs)
-    avals = traced.out_avals[count:]
     met = frozenset(dtypes_in(traced.jaxpr) | {jnp.dtype(x.dtype) for x in at.inputs})
     names = frozenset(primitives_in(traced.jaxpr))
     return Pullback(
-        call, settle, lambda seed, x, c: parted(partial(shaking, seed))(x, c), [a.dtype for a in avals],
-        [a.shape for a in avals], met, names, text,
+        call, settle, lambda seed, x, c: parted(partial(shaking, seed))(x, c),
+        [a.dtype for a in traced.out_avals[count:]], met, names, text,
     )  # fmt: skip
 
 

@@ -33,8 +33,9 @@ class Site(NamedTuple):
         """
         if not self.rule.library:
             return {}
-        first = {id(x): i for i, x in reversed(list(enumerate(self.inputs)))}
-        return {i: first[id(x)] for i, x in enumerate(self.inputs) if first[id(x)] != i}
+        given = [(i, id(x)) for i, x in enumerate(self.inputs) if i >= self.rule.consts]
+        first = {x: i for i, x in reversed(given)}
+        return {i: first[x] for i, x in given if first[x] != i}
 
     @property
     def moving(self) -> list[int]:
