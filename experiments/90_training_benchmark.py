@@ -44,7 +44,7 @@ class Config:
     optimizers: tuple[str, ...] = tuple(RATES)
     frameworks: tuple[str, ...] = tuple(FRAMEWORKS)
     rounds: int = 5
-    seconds: float = 0.5
+    seconds: float = 1.0
     """What a turn lasts at least."""
     scale: int = 1
     """Divides the examples and the hidden layers, for a quick run."""

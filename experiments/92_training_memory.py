@@ -4,10 +4,13 @@
 
 16 layers of 512 at batch 1024, squared error: an array of activations takes 2 MiB, and at least one a layer
 has to be kept. Memory is what the compiler reserves for temporaries, FLOPs are what it counts; both are exact
-and the same at every run. 10 seconds. Expected on a CPU, by hand / jax.value_and_grad:
+and the same at every run. 10 seconds. Expected on a CPU, by hand / jax.value_and_grad of the same network:
 
-    sigmoid  34 / 34 MiB, FLOPs 1.000    relu  64 / 64 MiB, FLOPs 1.000    gelu  94 / 94 MiB, FLOPs 0.999
-    tanh     34 / 34 MiB, FLOPs 1.000    silu  94 / 94 MiB, FLOPs 1.000
+    sigmoid  34 / 34 MiB, FLOPs 1.000    relu  34 / 64 MiB, FLOPs 1.000    gelu  40 / 94 MiB, FLOPs 1.000
+    tanh     34 / 34 MiB, FLOPs 1.000                                     silu  40 / 94 MiB, FLOPs 1.000
+
+With --activations gelu_exact softplus leaky_relu it is 64 / 124, 34 / 64 and 34 / 64 MiB; see
+`jaxbp.layers.memory`.
 """
 
 from collections.abc import Callable

@@ -3,6 +3,7 @@
 import importlib.metadata
 import json
 import platform
+import sys
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -18,6 +19,8 @@ def run(main: Callable[[Any], dict], config: type) -> None:
     try:
         import tyro
     except ImportError:
+        if sys.argv[1:]:
+            raise SystemExit("options need tyro: pip install tyro") from None
         main(config())
     else:
         main(tyro.cli(config))

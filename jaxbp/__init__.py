@@ -48,6 +48,7 @@ from jaxbp.train import EarlyStopping as EarlyStopping
 from jaxbp.train import connect as connect
 from jaxbp.train import fit as fit
 from jaxbp.train import make_evaluate as make_evaluate
+from jaxbp.train import sweep as sweep
 from jaxbp.units import fit_linear_unit as fit_linear_unit
 from jaxbp.units import fit_perceptron as fit_perceptron
 from jaxbp.verify import assert_rules as assert_rules

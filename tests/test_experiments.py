@@ -114,13 +114,32 @@ def test_training_scaling(experiment, tmp_path):
     assert has_figure(tmp_path)
 
 
+def test_training_scaling_of_a_sweep(experiment):
+    result = experiment("91_training_scaling", only="nets", nets=(2,), rounds=1, seconds=0.01)
+    assert set(result["nets"]) == {"jaxbp.sweep", "jaxbp.sweep, own orders", "jaxbp.fit"}
+
+
 def test_training_memory(experiment, tmp_path):
-    # Wide enough that `dense` writes no transpose out: for a small W it trades a little memory for time.
-    result = experiment("92_training_memory", width=256, depth=4, batch=128, activations=("relu", "gelu"))
+    result = experiment("92_training_memory", width=64, depth=4, batch=128, activations=("relu", "gelu"))
     for row in result.values():
         assert row["ratio of MiB"] <= 1
         assert row["ratio of MFLOP"] <= 1
     assert has_figure(tmp_path)
+
+
+def test_precision(experiment, tmp_path):
+    result = experiment("94_precision", width=32, depths=(2,), batch=16, seeds=2, epochs=10)
+    assert result["float32"]["error"][2] < 1e-5
+    assert 1e-4 < result["bfloat16, mixed"]["error"][2] < 0.1
+    assert result["bfloat16, mixed"]["accuracy"][0] > 0.95
+    assert has_figure(tmp_path)
+
+
+def test_streaming(experiment):
+    result = experiment("93_streaming", only="64-128-10", scale=0.1, epochs=1, pairs=1)
+    row = result["64-128-10 / 32"]
+    assert row["data_MiB"] == pytest.approx(10 * row["budget_MiB"], rel=1e-3)
+    assert row["streamed"]["median"] > 0
 
 
 def test_many_processes_of_one(experiment):

@@ -18,6 +18,10 @@ class Job:
     optimizer: Literal["sgd", "adam"]
     rate: float
     seed: int = 0
+    nets: int = 1
+    """Trained at once, each on all the examples."""
+    devices: int = 1
+    """That share each batch."""
 
     def data(self) -> tuple[np.ndarray, np.ndarray]:
         """x in [-1/2, 1/2], a faint picture of its class under noise; y the classes."""

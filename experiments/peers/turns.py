@@ -26,7 +26,8 @@ class Worker:
     """
 
     def __init__(self, name: str, job: Job):
-        environment = os.environ | {"KERAS_BACKEND": "jax"}
+        flags = f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count={job.devices}"
+        environment = os.environ | {"KERAS_BACKEND": "jax", "XLA_FLAGS": flags}
         if "NumPy" in name or name == "scikit-learn":
             # NumPy's own choice of kernels, whatever was set for other programs.
             environment = {k: v for k, v in environment.items() if not k.startswith("OPENBLAS_")}
@@ -95,10 +96,11 @@ def take_turns(workers: list[Worker], rounds: int, seconds: float) -> list[dict[
             worker = workers[i]
             time.sleep(0.2)  # OpenBLAS's threads spin for 0.1 s after their work
             epochs = math.ceil(seconds / worker.epoch)
+            samples = worker.job.examples * worker.job.nets
             done = worker.train(epochs)
             for clock in ("seconds", "seconds_of_history"):
                 if clock in done:
-                    speeds[i].setdefault(clock, []).append(epochs * worker.job.examples / done[clock])
+                    speeds[i].setdefault(clock, []).append(epochs * samples / done[clock])
     return speeds
 
 

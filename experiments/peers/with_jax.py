@@ -1,6 +1,7 @@
 """jaxbp.fit, JAX by hand, and the frameworks that stand on JAX."""
 
 import time
+from typing import Literal
 
 import jax
 import jax.numpy as jnp
@@ -39,6 +40,7 @@ def fit(job: Job, x: np.ndarray, y: np.ndarray):
             validation=held_out,
             evaluate=jaxbp.make_evaluate(net.apply, jaxbp.softmax_cross_entropy),
             opt_state=opt_state,
+            mesh=jax.make_mesh((job.devices,), ("data",)) if job.devices > 1 else None,
         )
         seconds = time.perf_counter() - start - result.compile_seconds
         params, opt_state, runs = result.params, result.opt_state, runs + 1
@@ -49,6 +51,38 @@ def fit(job: Job, x: np.ndarray, y: np.ndarray):
         }
 
     return train
+
+
+def sweep(job: Job, x: np.ndarray, y: np.ndarray, order: Literal["shared", "own"] = "shared"):
+    """As a user calls it: nets of as many seeds, each run from the start, evaluated as those of `fit`."""
+    import jaxbp
+
+    net = jaxbp.mlp(job.sizes, getattr(jaxbp, job.activation))
+    grad_fn = jaxbp.value_and_grad(net, jaxbp.softmax_cross_entropy)
+    held_out = tuple(v[: max(1, job.examples // 60)] for v in (x, y))
+
+    def train(epochs: int) -> dict:
+        result = jaxbp.sweep(
+            grad_fn,
+            net.init,
+            (x, y),
+            optimizer={"sgd": optax.sgd, "adam": optax.adam}[job.optimizer],
+            hyperparameters={"learning_rate": [job.rate]},
+            key=jax.random.key(job.seed),
+            seeds=job.nets,
+            batch_size=job.batch,
+            epochs=epochs,
+            validation=held_out,
+            evaluate=jaxbp.make_evaluate(net.apply, jaxbp.softmax_cross_entropy),
+            order=order,
+        )
+        return {"loss": float(result.history["loss"][:, -1].mean()), "seconds": result.seconds}
+
+    return train
+
+
+def sweep_own_orders(job: Job, x: np.ndarray, y: np.ndarray):
+    return sweep(job, x, y, "own")
 
 
 def adam(rate: float) -> optax.GradientTransformation:

@@ -24,6 +24,7 @@ FRAMEWORKS = {
     "torch eager": ("with_torch", "eager"),
     "scikit-learn": ("with_numpy", "scikit_learn"),
 }
+SWEEPS = {"jaxbp.sweep": ("with_jax", "sweep"), "jaxbp.sweep, own orders": ("with_jax", "sweep_own_orders")}
 PRODUCTS = {"matmul, JAX": ("with_jax", "matmul"), "matmul, NumPy": ("with_numpy", "matmul")}
 """No training, but what the machine can do."""
 
@@ -36,7 +37,7 @@ def main() -> None:
     def answer(what: dict) -> None:
         print(json.dumps(what), file=answers, flush=True)
 
-    module, name = (FRAMEWORKS | PRODUCTS)[sys.argv[1]]
+    module, name = (FRAMEWORKS | SWEEPS | PRODUCTS)[sys.argv[1]]
     job = Job(**json.loads(sys.argv[2]))
     start = time.perf_counter()
     x, y = job.data()

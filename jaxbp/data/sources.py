@@ -7,8 +7,9 @@ from pathlib import Path
 import numpy as np
 
 from jaxbp.data.checks import assert_data
+from jaxbp.data.csv import read_csv
 from jaxbp.data.dataset import Dataset, split
-from jaxbp.data.readers import read_csv, read_idx, read_npz
+from jaxbp.data.readers import read_idx, read_npz
 from jaxbp.errors import message
 
 CACHE = Path.home() / ".cache" / "jaxbp"

@@ -92,7 +92,7 @@ def dense(
                     "check the sizes of the layer before",
                 )
             )
-        a = f @ params["W"].astype(f.dtype).T
+        a = _product(f, params["W"].astype(f.dtype))
         return a + jnp.broadcast_to(params["b"].astype(f.dtype), a.shape) if bias else a
 
     def forward(params: Params, f: Rows, *, key: Random | None = None) -> tuple[Rows, Saved]:
@@ -112,18 +112,27 @@ def dense(
     return Layer(name, apply, forward, backward, initialise, jacobian, saves_input=True)
 
 
-_SMALL = 2**15  # entries of W
+_FEW = 16  # rows: so few that W and delta_W are what is moved
+
+
+def _product(f: Rows, W: Array) -> Rows:
+    """f W^T.
+
+    For a few rows W is the left factor: under vmap many W are then one tall matrix as they lie, where the
+    right factor would be written out anew, transposed.
+    """
+    return jnp.moveaxis(jnp.inner(W, f), 0, -1) if f.size <= _FEW * f.shape[-1] else f @ W.T
 
 
 def _outer(delta_a: Rows, f: Rows, dtype: DTypeLike) -> Array:
     """delta_a^T f over the rows, summed in ``dtype``.
 
-    For a small W the transpose is written out first: XLA's fast product on CPUs takes no transposed left
+    For a few rows the transpose is written out first: XLA's fast product on CPUs takes no transposed left
     factor, and falls back to one that costs up to a microsecond more, an eighth of an iteration of a
     784-30-10 network.
     """
     columns = delta_a.T
-    if columns.shape[0] * f.shape[1] <= _SMALL:
+    if f.shape[0] <= _FEW:
         columns = jax.lax.optimization_barrier(columns)  # type: ignore[no-untyped-call]
     return jnp.matmul(columns, f, preferred_element_type=dtype)
 

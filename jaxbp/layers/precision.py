@@ -18,8 +18,10 @@ def mixed_precision(layer: Layer, dtype: DTypeLike = jnp.bfloat16) -> Layer:
     computed and averaged in float32. Chains and residual blocks are converted part by part and keep
     their structure and parameters.
 
-    A gradient keeps about as many digits as ``dtype`` has, 2 to 3 in bfloat16. float16 has 3, but what is
-    below 6e-8 becomes 0 in it: scale the loss.
+    A gradient keeps about as many digits as ``dtype`` has: in bfloat16 its error against float64 is 0.6 % for
+    one hidden gelu layer of 256, 3 % for 16, and several times that with relu, whose slope jumps
+    (``python -m experiments.94_precision``). float16 has a digit more, but what is below 6e-8 becomes 0 in
+    it: scale the loss.
 
     Args:
         layer: any layer; `dense` computes in the dtype of its input. A layer of your own must do so

@@ -33,10 +33,11 @@ def connect(
     `jax.distributed.initialize` itself.
 
     Later faults are JAX's own. A peer that dies in a collective raises within a second in the others (on
-    CPUs ``Gloo all-reduce failed: ... Connection closed by peer``); they then wait for ``heartbeat`` before
-    they exit, by SIGABRT. A peer that hangs ends the others by SIGABRT after ``heartbeat``. If process 0
-    dies, the others end by SIGABRT at once. ``jax_enable_recoverability`` is left off: it spares
-    the wait, but a peer that hangs goes unnoticed, and the others abort where process 0 ends before them.
+    CPUs ``Gloo all-reduce failed: ... Connection closed by peer``; `jaxbp.fit` says what that means); they
+    then wait for ``heartbeat`` before they exit, by SIGABRT. A peer that hangs ends the others by SIGABRT
+    after ``heartbeat``. If process 0 dies, the others end by SIGABRT at once. ``jax_enable_recoverability``
+    is left off: it spares the wait, but a peer that hangs goes unnoticed, and the others abort where process
+    0 ends before them.
 
     Args:
         coordinator: ``"host:port"`` of process 0, as the others reach it; any free port.

@@ -1,9 +1,7 @@
 """`fit`: train any gradient function on arrays, an epoch at a time."""
 
-import signal
-import threading
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import jax
@@ -13,10 +11,12 @@ import optax
 from jax.sharding import Mesh
 
 from jaxbp import errors
-from jaxbp.data import Dataset, assert_batch_size, assert_data
-from jaxbp.train.folder import Checkpoints
+from jaxbp.data import Dataset
+from jaxbp.train.checkpoints import Checkpoints
+from jaxbp.train.inputs import arrays, assert_inputs
+from jaxbp.train.interrupt import asked_to_stop
 from jaxbp.train.layout import Layout
-from jaxbp.train.loop import Data, Evaluate, GradFn, State
+from jaxbp.train.loop import Data, Evaluate, GradFn, Preprocess, State, mean_loss
 from jaxbp.train.plan import Plan
 from jaxbp.train.progress import Record, progress
 from jaxbp.train.resident import Resident
@@ -42,6 +42,7 @@ def fit(
     mesh: Mesh | None = None,
     checkpoints: Checkpoints | None = None,
     memory_budget: int | None = None,
+    preprocess: Preprocess | None = None,
     progress_bar: bool = True,
 ) -> Result:
     """Mini-batch training: in each iteration, params += optimizer(grad of the loss of one batch).
@@ -79,15 +80,19 @@ def fit(
         checkpoints: where to keep the run, see `Checkpoints`. A run that finds one in the folder goes on from
             it, bit for bit on the same devices: after an interruption, give the same command again. SIGTERM
             then ends a run as Ctrl-C does, and the last epoch is always kept.
-        memory_budget: the bytes that x and y may take. Data that are larger, such as a memory map
-            ``np.load(file, mmap_mode="r")``, stream through in chunks, the next one gathered while the
-            device trains on this one; the batches are the same. On top come, for each example, 12 bytes
-            for its place in the order, and the validation data. None keeps all data on the device.
+        memory_budget: the bytes that x and y may take, on the host as on each device. Data that are larger,
+            such as `jaxbp.data.open_idx` and ``np.load(file, mmap_mode="r")`` give, stream through in chunks,
+            the next one gathered while the device trains on this one; the batches are the same. On top come,
+            for each example, 16 bytes for its place in the order and 4 for a class label that is no int32,
+            and the validation data. None keeps all data on the device.
+        preprocess: makes of x, as data and validation hold it, the x that grad_fn and evaluate take. With
+            ``lambda x: x / 255`` uint8 pixels lie on host and device as they are, in a quarter of the bytes;
+            it is applied to each mini-batch inside the compiled epoch.
         progress_bar: show the epochs as they pass.
 
     Returns:
         A `Result`. Ctrl-C ends the run after the epoch it is in and returns what was learned so far; a
-        second Ctrl-C aborts at once.
+        second Ctrl-C aborts at once. Of many processes it is enough that one is asked to stop.
 
     Raises:
         ValueError, TypeError: for data that cannot be trained on (see `jaxbp.data.assert_data`).
@@ -95,7 +100,9 @@ def fit(
         ValueError: for a batch_size or epochs out of range, ``validation`` without ``evaluate`` or the
             reverse, or a monitor that is no column of the history.
         ValueError: for a memory_budget that not even single batches fit in.
-        TypeError: for a grad_fn that does not return a scalar loss and a tree like params.
+        TypeError: for a grad_fn that does not return a scalar loss and a tree like params, or a preprocess
+            that gives no row of floats for each example.
+        RuntimeError: where another process ended.
         DivergenceError: a FloatingPointError, when the loss or the updated parameters stop being finite. It
             names the epoch and the iteration, and its ``result`` has the parameters from before it.
 
@@ -113,20 +120,20 @@ def fit(
     """
     engine: Stream | Resident
     streams = memory_budget is not None and _bytes(data) > memory_budget
-    train = _checked(data, _num_classes(grad_fn, params, data), "data", narrow=not streams)
-    held_out = None if validation is None else _checked(validation, train.num_classes, "validation")
     layout = Layout.over(mesh)
+    train, held_out = assert_inputs(
+        "fit", grad_fn, params, data, validation, evaluate, batch_size, epochs,
+        preprocess=preprocess, processes=layout.processes, narrow=not streams,
+    )  # fmt: skip
     N = len(train) * layout.processes
-    assert_batch_size(batch_size, N)
     layout.assert_batches(batch_size, len(train))
-    if epochs < 1:
-        raise ValueError(errors.message("fit", "epochs of at least 1", f"{epochs}"))
-    if (validation is None) != (evaluate is None):
-        given = "evaluate" if validation is None else "validation"
-        hint = "e.g. evaluate=jaxbp.make_evaluate(net.apply, loss)"
-        raise ValueError(errors.message("fit", "validation and evaluate together", f"only {given}", hint))
 
-    with progress(epochs, progress_bar) as show, _asked_to_stop(checkpoints) as interrupted:
+    with (
+        progress(epochs, progress_bar) as show,
+        asked_to_stop(checkpoints is not None) as interrupted,
+        ThreadPoolExecutor(1, "jaxbp-stream") as pool,
+        layout.together(),
+    ):
         show("compiling")
         state = layout.state(_start(params, optimizer, opt_state, key), optimizer)
         best = Best(early_stopping)
@@ -137,9 +144,12 @@ def fit(
             best.value, best.epoch = meta["best_value"], meta["best_epoch"]
             rows = meta["rows"]
             show(f"going on after epoch {len(rows)}")
-        plan = Plan(grad_fn, optimizer, evaluate, batch_size, key, train, held_out, layout)
+        plan = Plan(grad_fn, optimizer, evaluate, batch_size, key, train, held_out, layout, preprocess)
+        for name, asking in (("early_stopping", early_stopping), ("checkpoints", checkpoints)):
+            if asking and asking.monitor is not None:
+                _assert_monitor(name, asking.monitor, plan, state.params, streams)
         if memory_budget is not None and streams:
-            engine = Stream(plan, memory_budget, state)
+            engine = Stream(plan, range(len(rows) + 1, epochs + 1), memory_budget, state, pool)
         else:
             engine = Resident(plan, epochs, state)
         show(f"compiled in {engine.compile_seconds:.1f} s, training")
@@ -158,7 +168,7 @@ def fit(
         bad = None
         one_by_one = bool(callbacks) or early_stopping is not None
         while len(rows) < epochs and stopped == "finished":
-            if interrupted():
+            if layout.any(interrupted()):
                 stopped = "interrupted"
                 break
             left = epochs - len(rows)
@@ -167,7 +177,8 @@ def fit(
             ran = engine.run(state, len(rows) + 1, 1 if one_by_one else left)
             state, bad = ran.state, ran.bad
             for e, losses in enumerate(ran.losses):
-                row = {"epoch": len(rows) + 1, "seconds": ran.seconds, "loss": _mean(losses, batch_size, N)}
+                loss = mean_loss(losses, batch_size, N).item()
+                row = {"epoch": len(rows) + 1, "seconds": ran.seconds, "loss": loss}
                 row |= {} if ran.waited is None else {"waited": ran.waited}
                 rows.append(row | {f"val_{name}": values[e].item() for name, values in ran.metrics.items()})
                 show(rows[-1])
@@ -184,9 +195,9 @@ def fit(
         if bad is None:
             save()  # the last epoch, wherever the run was ended
 
-    history = {
-        name: np.array([row[name] for row in rows])
-        for name in (rows[0] if rows else ("epoch", "seconds", "loss"))
+    columns = rows[-1] if rows else ("epoch", "seconds", "loss")
+    history = {  # the part of the run before a checkpoint may have streamed or not
+        name: np.array([row[name] for row in rows]) for name in columns if all(name in row for row in rows)
     }
     kept = best.params if early_stopping and rows else state.params
     best_epoch = best.epoch if early_stopping else len(rows)
@@ -217,6 +228,18 @@ def _start(params: Params, optimizer: optax.GradientTransformation, opt_state: A
     return State(params, own(opt_state), own(key), jnp.int32(0))
 
 
+def _assert_monitor(name: str, monitor: str, plan: Plan, params: Params, streams: bool) -> None:
+    """Raises a ValueError if the monitor will be no column of the history."""
+    metrics: dict[str, Any] = {}
+    if plan.evaluate is not None:
+        evaluate = plan.evaluate
+        metrics = jax.eval_shape(lambda params: evaluate(params, *plan.held_out()), params)
+    columns = ["epoch", "seconds", "loss", *["waited"] * streams, *(f"val_{metric}" for metric in metrics)]
+    if monitor not in columns:
+        expected = f"monitor to be one of {', '.join(columns)}"
+        raise ValueError(errors.message(name, expected, repr(monitor)))
+
+
 def _kept(state: State, best: Best) -> tuple[State, Params]:
     """The arrays of a checkpoint."""
     if best.stopping is None:
@@ -231,53 +254,6 @@ def _config(batch_size: int, N: int, key: Random, early_stopping: EarlyStopping 
     return {"batch_size": batch_size, "examples": N, "key": numbers, "early_stopping": stopping}
 
 
-def _num_classes(grad_fn: GradFn, params: Params, data: Data | Dataset) -> int | None:
-    """C where the network tells it, through `jaxbp.value_and_grad`, or else the data set."""
-    known = data.num_classes if isinstance(data, Dataset) else None
-    if not hasattr(grad_fn, "num_classes"):
-        return known
-    x = np.asarray(data.x if isinstance(data, Dataset) else data[0])
-    held = jax.eval_shape(lambda: jnp.zeros(x.shape, jax.dtypes.canonicalize_dtype(x.dtype)))
-    return grad_fn.num_classes(params, held) or known
-
-
 def _bytes(data: Data | Dataset) -> int:
-    x, y = (data.x, data.y) if isinstance(data, Dataset) else data
+    x, y = arrays(data)
     return np.asarray(x).nbytes + (0 if y is x else np.asarray(y).nbytes)
-
-
-def _checked(data: Data | Dataset, num_classes: int | None, where: str, narrow: bool = True) -> Dataset:
-    x, y = (data.x, data.y) if isinstance(data, Dataset) else data
-    return assert_data(x, y, num_classes=num_classes, narrow=narrow, where=where)
-
-
-def _mean(losses: np.ndarray, batch_size: int, N: int) -> float:
-    """The mean loss of an epoch's N examples, from its batches' losses; the last batch may be short."""
-    sizes = np.full(len(losses), batch_size)
-    sizes[-1] = N - batch_size * (len(losses) - 1)
-    return float(np.average(losses.astype(np.float64), weights=sizes))
-
-
-@contextmanager
-def _asked_to_stop(checkpoints: Checkpoints | None) -> Iterator[Callable[[], bool]]:
-    """Whether Ctrl-C was pressed: the first is only noted, so that no state is lost; the second raises.
-
-    With checkpoints SIGTERM counts as well: a cluster sends it before it takes a machine away.
-    """
-    asked = threading.Event()
-    if threading.current_thread() is not threading.main_thread():
-        yield asked.is_set  # signals reach the main thread alone
-        return
-
-    def note(number: int, frame: Any) -> None:
-        if asked.is_set():
-            raise KeyboardInterrupt
-        asked.set()
-
-    numbers = [signal.SIGINT, *[signal.SIGTERM] * (checkpoints is not None)]
-    before = {number: signal.signal(number, note) for number in numbers}
-    try:
-        yield asked.is_set
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

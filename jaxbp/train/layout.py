@@ -1,5 +1,8 @@
 """Where data and state lie: on one device, or over a mesh of devices, in one process or many."""
 
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from itertools import groupby
@@ -17,6 +20,7 @@ from jaxbp.train.loop import State, epoch_order
 from jaxbp.typing import Array, Random
 
 DATA, MODEL = "data", "model"
+_ALIGNMENT = 64  # bytes
 
 
 @dataclass(frozen=True)
@@ -88,6 +92,12 @@ class Layout:
                 )
             )
 
+    def like(self, array: np.ndarray) -> jax.ShapeDtypeStruct:
+        """What `data` makes of an array of examples."""
+        shape = (self.shards * len(array), *array.shape[1:])
+        place = None if self.mesh is None else _sharding(self.mesh, DATA)
+        return jax.ShapeDtypeStruct(shape, array.dtype, sharding=place)  # type: ignore[no-untyped-call]
+
     def data(self, x: np.ndarray, y: np.ndarray) -> tuple[Array, Array]:
         """The examples on the device, or on each along "data"; where y is x, it goes there once."""
         rows = self._rows(x)
@@ -95,27 +105,30 @@ class Layout:
 
     def _rows(self, array: np.ndarray) -> Array:
         if self.mesh is None:
-            return jnp.asarray(array)
+            return jax.device_put(array)
         here = [d for d in self.mesh.devices.flat if d.process_index == jax.process_index()]
         shape = (self.shards * len(array), *array.shape[1:])
         copies = [jax.device_put(array, device) for device in here]
         return jax.make_array_from_single_device_arrays(shape, _sharding(self.mesh, DATA), copies)
 
-    def take(self, rows: Array, batch: Array) -> Array:
-        """The rows of a batch; on a mesh each device takes its part of the batch from what it holds."""
+    def take(self, rows: Array, batches: Array) -> Array:
+        """The rows of batches (k, batch); on a mesh each device takes its part of each from what it holds."""
 
-        def local(rows: Array, batch: Array) -> Array:
-            return rows.at[batch].get(mode="promise_in_bounds")
+        def local(rows: Array, batches: Array) -> Array:
+            return rows.at[batches].get(mode="promise_in_bounds")
 
         if self.mesh is None:
-            return local(rows, batch)
-        over_data = _sharding(self.mesh, DATA).spec
+            return local(rows, batches)
         # A last batch that the devices cannot share is the same on each of them.
-        part = over_data if batch.size % self.shards == 0 else _sharding(self.mesh).spec
+        part = P(None, DATA) if batches.shape[1] % self.shards == 0 else P()  # type: ignore[no-untyped-call]
         mapped = jax.shard_map(
-            local, mesh=self.mesh, in_specs=(over_data, part), out_specs=part, check_vma=False
+            local,
+            mesh=self.mesh,
+            in_specs=(P(DATA), part),  # type: ignore[no-untyped-call]
+            out_specs=part,
+            check_vma=False,
         )
-        return mapped(rows, batch)
+        return mapped(rows, batches)
 
     def order(self, key: Random, epoch: int, N: int, batch_size: int) -> np.ndarray:
         """The order of an epoch: of each batch, every process draws its part from its own N examples."""
@@ -125,18 +138,53 @@ class Layout:
         batches = np.concatenate([order[:full].reshape(-1, part) for order in orders], axis=1)
         return np.concatenate([batches.ravel(), *(order[full:] for order in orders)])
 
-    def gather(self, array: np.ndarray, rows: np.ndarray, dtype: np.dtype) -> Array:
-        """The batches of these rows (k, batch), taken on the host; each device gets its part of each."""
+    def gather(self, array: np.ndarray, rows: np.ndarray, out: np.ndarray) -> Array:
+        """The batches of these rows (k, batch), taken on the host; each device gets its part of each.
 
-        def local(index: Any = ...) -> np.ndarray:
-            return np.take(array, rows[index], axis=0).astype(dtype, copy=False)
+        On one device they are written to ``out``, of their shape, and a CPU takes them as they lie there.
+        """
+        sharding = self.batches(rows.shape[1])
+        if sharding is None:
+            if array.dtype == out.dtype:
+                np.take(array, rows, axis=0, out=out, mode="clip")  # "raise" would need a copy
+            else:
+                for batch, part in zip(rows, out, strict=True):
+                    part[...] = array[batch]
+            return jax.device_put(out)
 
+        def local(index: Any) -> np.ndarray:
+            return np.take(array, rows[(index or ())[:2]], axis=0).astype(out.dtype, copy=False)
+
+        return jax.make_array_from_callback(out.shape, sharding, local)
+
+    def batches(self, size: int) -> NamedSharding | None:
+        """The sharding of batches (k, size, ...) that `gather` gives."""
         if self.mesh is None:
-            return jnp.asarray(local())
-        cut = rows.shape[1] % self.shards == 0
-        sharding = NamedSharding(self.mesh, P(None, DATA if cut else None))  # type: ignore[no-untyped-call]
-        shape = (*rows.shape, *array.shape[1:])
-        return jax.make_array_from_callback(shape, sharding, lambda index: local((index or ())[:2]))
+            return None
+        cut = size % self.shards == 0
+        return NamedSharding(self.mesh, P(None, DATA if cut else None))  # type: ignore[no-untyped-call]
+
+    def any(self, here: bool) -> bool:
+        """Whether it is so in any process; all of them ask at the same time."""
+        if self.mesh is None or self.processes == 1:
+            return here
+        said = np.full(self.shards // self.processes, here)
+        cut = _sharding(self.mesh, DATA)
+        flags = jax.make_array_from_process_local_data(cut, said)  # type: ignore[no-untyped-call]
+        return bool(jax.jit(jnp.any, out_shardings=self.everywhere)(flags))
+
+    @contextmanager
+    def together(self) -> Iterator[None]:
+        """Says what it means where one of many processes is missing in a computation."""
+        try:
+            yield
+        except (jax.errors.JaxRuntimeError, ValueError) as error:
+            of_the_wire = isinstance(error, jax.errors.JaxRuntimeError) or "Gloo" in str(error)
+            if self.processes == 1 or not of_the_wire:
+                raise
+            expected = f"{self.processes} processes to compute together"
+            hint = "did one of them end? Start all again; with checkpoints they go on from the newest"
+            raise RuntimeError(errors.message("fit", expected, str(error), hint)) from error
 
     @property
     def everywhere(self) -> NamedSharding | None:
@@ -163,6 +211,23 @@ class Layout:
             transform_non_params=lambda _: whole,
         )
         return State(of_params, of_optimizer, whole, whole)  # type: ignore[arg-type]
+
+
+def aligned(shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
+    """Room that begins where XLA wants its arrays to begin, or else a CPU would copy them."""
+    size = math.prod(shape) * dtype.itemsize
+    memory = np.empty(size + _ALIGNMENT, np.uint8)
+    start = -memory.ctypes.data % _ALIGNMENT
+    return memory[start : start + size].view(dtype).reshape(shape)
+
+
+def own(array: np.ndarray) -> np.ndarray:
+    """A copy that a CPU takes as it lies: NumPy makes it, with large pages, in a third of the time of JAX."""
+    if jax.default_backend() != "cpu" or not array.flags.writeable:
+        return array
+    copy = aligned(array.shape, array.dtype)
+    np.copyto(copy, array)
+    return copy
 
 
 def _sharding(mesh: Mesh, *axes: str) -> NamedSharding:

@@ -15,7 +15,10 @@ from jaxbp.typing import Array, Params, Random, Scalar
 GradFn = Callable[..., tuple[Scalar, Params]]  # (params, x, y) -> (loss, grads), perhaps with key=
 Evaluate = Callable[[Params, Array, Array], dict[str, Scalar]]
 Data = tuple[Array, Array]
-Take = Callable[[Array, Array], Array]  # (rows, indices) -> the rows of one batch
+Preprocess = Callable[[Array], Array]  # x as it is stored -> x as the network takes it
+Take = Callable[[Array, Array], Array]  # (rows, indices of batches (k, batch)) -> the batches
+
+GATHERED = 2**22  # bytes of batches at hand at a time, about what a cache holds
 
 
 class State(NamedTuple):
@@ -60,19 +63,21 @@ def compiler_options() -> dict[str, str | bool]:
     return {"xla_cpu_prefer_vector_width": "512"} if jax.default_backend() == "cpu" else {}
 
 
-def make_step(grad_fn: GradFn, optimizer: optax.GradientTransformation) -> Step:
+def make_step(
+    grad_fn: GradFn, optimizer: optax.GradientTransformation, preprocess: Preprocess | None = None
+) -> Step:
     """One iteration: a gradient on one mini-batch, and the update of the parameters."""
     wants_key = "key" in inspect.signature(grad_fn).parameters
 
     def step(state: State, x: Array, y: Array) -> tuple[State, Scalar]:
         extra = {"key": jax.random.fold_in(state.key, state.step)} if wants_key else {}
-        loss, grads = grad_fn(state.params, x, y, **extra)
+        loss, grads = grad_fn(state.params, preprocess(x) if preprocess else x, y, **extra)
         trees = {jax.tree.structure(grads), jax.tree.structure(state.params)}
         if jnp.shape(loss) != () or len(trees) > 1:
             raise TypeError(
                 errors.message(
-                    "fit",
-                    "grad_fn(params, x, y) to return a scalar loss and a tree like params",
+                    "grad_fn",
+                    "(params, x, y) to return a scalar loss and a tree like params",
                     f"shape {jnp.shape(loss)} and {jax.tree.structure(grads)}",
                     "e.g. jaxbp.value_and_grad(net, loss) or jax.value_and_grad(loss_fn)",
                 )
@@ -90,22 +95,37 @@ def all_finite(tree: Any) -> Array:
 
 
 def make_epoch(
-    step: Callable[[Carry, Array, Array], tuple[Carry, Scalar]], batch_size: int, take: Take
+    step: Callable[[Carry, Array, Array], tuple[Carry, Scalar]],
+    batch_size: int,
+    take: Take,
+    gathered: int = GATHERED,
 ) -> Callable[[Carry, Array, Data], tuple[Carry, Array]]:
     """One epoch: (state, order, data) -> (state, losses of the iterations).
 
-    The N = q batch_size + r examples are gathered batch by batch in the given order: q iterations of
-    batch_size, and if r > 0 a last one of r.
+    Of the N = q batch_size + r examples in the given order come q iterations of batch_size, and if r > 0 a
+    last one of r. k batches are gathered at a time: single ones would each wait for memory. Where k does not
+    divide q, the last k begin with batches that were there before, and are skipped.
     """
+    chunk = make_chunk(step)
 
     def epoch(state: Carry, order: Array, data: Data) -> tuple[Carry, Array]:
-        def iteration(state: Carry, batch: Array) -> tuple[Carry, Scalar]:
-            return step(state, *(take(v, batch) for v in data))
+        q, rest = divmod(order.size, batch_size)
+        batches = order[: q * batch_size].reshape(q, batch_size)
+        most = max(1, gathered // (batch_size * sum(v.dtype.itemsize * v[:1].size for v in data)))
+        k = -(-q // -(-q // most))
+        begins = np.arange(0, q, k)
+        starts = np.minimum(begins, q - k)
 
-        full = order.size - order.size % batch_size
-        state, losses = jax.lax.scan(iteration, state, order[:full].reshape(-1, batch_size))
-        if full < order.size:
-            state, last = iteration(state, order[full:])
+        def body(state: Carry, at: tuple[Array, Array]) -> tuple[Carry, Array]:
+            start, first = at
+            rows = jax.lax.dynamic_slice_in_dim(batches, start, k)
+            return chunk(state, first, *(take(v, rows) for v in data))
+
+        state, losses = jax.lax.scan(body, state, (jnp.asarray(starts), jnp.asarray(begins - starts)))
+        losses = jnp.append(losses[:-1], losses[-1, begins[-1] - starts[-1] :])
+        if rest:
+            x, y = (take(v, order[None, q * batch_size :])[0] for v in data)
+            state, last = step(state, x, y)
             losses = jnp.append(losses, last)
         return state, losses
 
@@ -113,7 +133,7 @@ def make_epoch(
 
 
 def make_epochs(
-    step: Step, batch_size: int, evaluate: Evaluate | None, take: Take
+    step: Step, batch_size: int, evaluate: Evaluate | None, take: Take, gathered: int = GATHERED
 ) -> Callable[[State, Array, Array, Data, Data | None], tuple[State, Array, dict[str, Array], Array]]:
     """Several epochs: (state, orders, count, data, validation) -> (state, losses, metrics, finite).
 
@@ -123,7 +143,7 @@ def make_epochs(
     and the last parameters are: looked at once at the end, it costs an iteration nothing, and `locate`
     finds the iteration when it is False.
     """
-    epoch = make_epoch(step, batch_size, take)
+    epoch = make_epoch(step, batch_size, take, gathered)
 
     @jax.jit  # traced once, for its shapes and for the loop
     def evaluated(
@@ -148,6 +168,13 @@ def make_epochs(
     return epochs
 
 
+def mean_loss(losses: np.ndarray, batch_size: int, N: int) -> np.ndarray:
+    """The mean loss of N examples from the losses of their batches, the last axis; the last may be short."""
+    sizes = np.full(losses.shape[-1], batch_size)
+    sizes[-1] = N - batch_size * (len(sizes) - 1)
+    return np.average(losses.astype(np.float64), axis=-1, weights=sizes)
+
+
 def make_chunk(
     step: Callable[[Carry, Array, Array], tuple[Carry, Scalar]],
 ) -> Callable[[Carry, Array, Array, Array], tuple[Carry, Array]]:
@@ -155,6 +182,7 @@ def make_chunk(
 
     The iterations are those of the batches ``first`` to k; losses is (k,), with 0 before ``first``.
     """
+    step = jax.jit(step)  # traced once, for its shapes and for the loop
 
     def chunk(state: Carry, first: Array, x: Array, y: Array) -> tuple[Carry, Array]:
         def body(i: Array, carry: tuple[Carry, Array]) -> tuple[Carry, Array]:

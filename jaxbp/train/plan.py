@@ -8,8 +8,10 @@ import optax
 
 from jaxbp.data import Dataset
 from jaxbp.train.layout import Layout
-from jaxbp.train.loop import Evaluate, GradFn, State
+from jaxbp.train.loop import Evaluate, GradFn, Preprocess, State
 from jaxbp.typing import Random
+
+_EXAMPLES, _EPOCHS, _SECONDS = 2**16, 64, 0.1  # at most at a time: progress and Ctrl-C stay at hand
 
 
 class Plan(NamedTuple):
@@ -24,6 +26,7 @@ class Plan(NamedTuple):
         train: the examples of this process.
         validation: held out, the same in every process.
         layout: where things lie.
+        preprocess: as in `fit`.
     """
 
     grad_fn: GradFn
@@ -34,15 +37,35 @@ class Plan(NamedTuple):
     train: Dataset
     validation: Dataset | None
     layout: Layout
+    preprocess: Preprocess | None = None
 
     def order(self, epoch: int) -> np.ndarray:
         """The order of an epoch."""
         return self.layout.order(self.key, epoch, len(self.train), self.batch_size)
 
     def held_out(self) -> Any:
-        """x and y of the validation data on every device, or None."""
-        arrays = None if self.validation is None else (self.validation.x, self.validation.y)
-        return jax.device_put(arrays, self.layout.everywhere)
+        """x, preprocessed, and y of the validation data on every device, or None."""
+        if self.validation is None:
+            return None
+        x, y = jax.device_put((self.validation.x, self.validation.y), self.layout.everywhere)
+        return jax.jit(self.preprocess)(x) if self.preprocess else x, y
+
+
+class Pace:
+    """How many epochs are run at a time: short ones would wait for the host between them.
+
+    Args:
+        epochs: of the run, at most.
+        N: examples of an epoch.
+    """
+
+    def __init__(self, epochs: int, N: int):
+        self.most = max(1, min(epochs, _EPOCHS, _EXAMPLES // N))
+        self.count = 1
+
+    def took(self, seconds: float) -> None:
+        """Learn from the seconds of an epoch."""
+        self.count = max(1, min(self.most, int(_SECONDS / seconds)))
 
 
 class Ran(NamedTuple):

@@ -7,7 +7,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxbp import errors
 from jaxbp.tables import as_html
 from jaxbp.train.progress import Record, describe
 from jaxbp.typing import Params
@@ -92,13 +91,6 @@ class Best:
         """Keep the parameters if this epoch is better than all before."""
         if self.stopping is None:
             return
-        if self.stopping.monitor not in row:
-            columns = ", ".join(row)
-            raise ValueError(
-                errors.message(
-                    "early_stopping", f"monitor to be one of {columns}", repr(self.stopping.monitor)
-                )
-            )
         value = row[self.stopping.monitor] * (1 if self.stopping.mode == "min" else -1)
         if value < self.value or self.params is None:
             self.value, self.epoch, self.params = value, row["epoch"], jax.tree.map(jnp.copy, params)

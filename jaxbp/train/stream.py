@@ -1,16 +1,20 @@
 """Training on data larger than the memory they may take: chunks of batches, the next while one is used."""
 
+import math
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
-from typing import NamedTuple
+from functools import partial
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from jaxbp import errors
+from jaxbp.data.checks import held_dtype
+from jaxbp.train.compiled import compiled
+from jaxbp.train.layout import aligned
 from jaxbp.train.loop import (
     Data,
     State,
@@ -23,7 +27,7 @@ from jaxbp.train.loop import (
 from jaxbp.train.plan import Plan, Ran
 from jaxbp.typing import Array, Params
 
-_CHUNK = 2**26  # bytes at most: the first chunk of an epoch is waited for
+_ENOUGH = 2**26  # bytes: larger chunks are no faster, and the first is waited for
 
 
 class Chunk(NamedTuple):
@@ -53,50 +57,47 @@ def chunks(order: np.ndarray, batch_size: int, most: int) -> list[Chunk]:
 class Stream:
     """A training set on the host, perhaps in a file, and the programs that run its epochs chunk by chunk.
 
-    While the device trains on one chunk, a thread gathers the next and puts it there.
+    While the device trains on one chunk, a thread gathers the next and puts it there; the first of an epoch
+    comes during the last of the epoch before.
 
     Args:
         plan: of the run.
+        epochs: their numbers.
         memory_budget: as in `fit`.
         state: the first, for its shapes.
+        pool: with the one thread that gathers.
     """
 
-    def __init__(self, plan: Plan, memory_budget: int, state: State):
-        train, layout, evaluate = plan.train, plan.layout, plan.evaluate
-        arrays = [train.x] if train.y is train.x else [train.x, train.y]
-        self._arrays = [(v, np.dtype(jax.dtypes.canonicalize_dtype(v.dtype))) for v in arrays]
-        self._plan = plan
-        self._most = _most(self._arrays, plan.batch_size, memory_budget)
+    def __init__(self, plan: Plan, epochs: range, memory_budget: int, state: State, pool: ThreadPoolExecutor):
+        x, y = plan.train.x, plan.train.y
+        self._arrays = [(v, held_dtype(v.dtype)) for v in ([x] if y is x else [x, y])]
+        self._plan, self._epochs, self._pool = plan, epochs, pool
+        self._most = _most(self._arrays, plan.batch_size // plan.layout.processes, memory_budget)
         # JAX's settings belong to a thread: those of this one are kept for the one that gathers.
         self._x64 = bool(jax.config.jax_enable_x64)  # type: ignore[attr-defined]
         self._device = jax.config.jax_default_device  # type: ignore[attr-defined]
-
+        any_order = np.arange(len(x) * plan.layout.processes)
+        epoch = chunks(any_order, plan.batch_size, self._most)
+        self._length = len(epoch)
+        shapes = [self._shapes(chunk.rows.shape) for chunk in (epoch[0], epoch[-1])]
+        size = max(chunk.rows.size for chunk in epoch)
+        self._room = [[aligned((size, *v.shape[1:]), dtype) for v, dtype in self._arrays] for _ in range(2)]
+        self._begin(epochs.start)
         self._validation = plan.held_out()
-        step = make_step(plan.grad_fn, plan.optimizer)
-        self._watched = jax.jit(make_chunk(make_watched(step)))
-
-        def finish(params: Params, validation: Data | None) -> tuple[dict[str, Array], Array]:
-            return evaluate(params, *validation) if evaluate and validation else {}, all_finite(params)
-
         started = time.perf_counter()
-        where = layout.shardings(state, plan.optimizer)
-        run = jax.jit(make_chunk(step), out_shardings=where and (where, layout.everywhere))
-        self._programs = {
-            shape: run.lower(state, np.int32(0), *self._gather(chunk)).compile(compiler_options())
-            for shape, chunk in {chunk.rows.shape: chunk for chunk in self._chunks(1)}.items()
-        }
-        finished = jax.jit(finish, out_shardings=layout.everywhere)
-        self._finish = finished.lower(state.params, self._validation).compile(compiler_options())
+        arguments = state, shapes, self._validation
+        self._programs, self._watched, self._finish = compiled(_compile, plan, arguments)
         self.compile_seconds = time.perf_counter() - started
 
     def run(self, state: State, epoch: int, most: int) -> Ran:
-        """Epoch number ``epoch``."""
+        """Epoch number ``epoch``, the one after that of the last call."""
         started, waited, before, parts = time.perf_counter(), 0.0, state, []
-        with self._gathered(epoch) as gathered:
-            for chunk, data, seconds in gathered:
-                state, losses = self._programs[chunk.rows.shape](state, np.int32(chunk.first), *data)
-                parts.append(np.asarray(losses)[chunk.first :])  # waits for the device
-                waited += seconds
+        for _ in range(self._length):
+            chunk, data, seconds = self._next()
+            state, losses = self._programs[chunk.rows.shape](state, np.int32(chunk.first), *data)
+            del data  # so that only the program holds it
+            parts.append(np.asarray(losses)[chunk.first :])  # waits for the device
+            waited += seconds
         losses = np.concatenate(parts)
         metrics, finite = jax.device_get(self._finish(state.params, self._validation))
         seconds = time.perf_counter() - started
@@ -109,61 +110,90 @@ class Stream:
         """The epoch once more from ``state``, looked at after each iteration, up to the bad one."""
         first, parts = int(state.step), []
         watched = state, jnp.full_like(state.step, -1)
-        with self._gathered(epoch) as gathered:
-            for chunk, data, _ in gathered:
-                watched, losses = self._watched(watched, np.int32(chunk.first), *data)
-                parts.append(np.asarray(losses)[chunk.first :])
+        self._begin(epoch)
+        for _ in range(self._length):
+            chunk, data, _ = self._next()
+            watched, losses = self._watched(watched, np.int32(chunk.first), *data)
+            del data
+            parts.append(np.asarray(losses)[chunk.first :])
         losses, bad = np.concatenate(parts), int(watched[1])
         # Where none is bad, this program rounded to the other side of an overflow.
         iteration = losses.size - 1 if bad < 0 else bad - first
         return Ran(watched[0], losses[None][:0], {}, seconds, (losses, iteration))
 
-    @contextmanager
-    def _gathered(self, epoch: int) -> Iterator[Iterator[tuple[Chunk, list[Array], float]]]:
-        """The chunks of an epoch, their data, and the seconds that each was waited for."""
+    def _begin(self, epoch: int) -> None:
+        """Gather the first chunk of an epoch; `_next` goes on from there."""
+        plan, epochs = self._plan, range(epoch, self._epochs.stop)
+        self._chunks = (c for e in epochs for c in chunks(plan.order(e), plan.batch_size, self._most))
+        self._ahead = self._pool.submit(self._gather, self._chunks)
 
-        def gathered(pool: ThreadPoolExecutor) -> Iterator[tuple[Chunk, list[Array], float]]:
-            started = time.perf_counter()
-            parts = self._chunks(epoch)
-            ahead = pool.submit(self._gather, parts[0])
-            for chunk, following in zip(parts, [*parts[1:], None], strict=True):
-                data = ahead.result()
-                seconds = time.perf_counter() - started
-                if following is not None:
-                    ahead = pool.submit(self._gather, following)
-                yield chunk, data, seconds
-                started = time.perf_counter()
+    def _next(self) -> tuple[Chunk, list[Array], float]:
+        """A chunk, its x and y on the device, and the seconds that it was waited for."""
+        started = time.perf_counter()
+        chunk, data = self._ahead.result()
+        seconds = time.perf_counter() - started
+        self._ahead = self._pool.submit(self._gather, self._chunks)
+        return chunk, data, seconds
 
-        with ThreadPoolExecutor(1, "jaxbp-stream") as pool:
-            yield gathered(pool)
-
-    def _chunks(self, epoch: int) -> list[Chunk]:
-        return chunks(self._plan.order(epoch), self._plan.batch_size, self._most)
-
-    def _gather(self, chunk: Chunk) -> list[Array]:
-        """The chunk on the device: x and y, or one array where they are the same."""
+    def _gather(self, parts: Iterator[Chunk]) -> tuple[Chunk, list[Array]]:
+        chunk = next(parts)  # after the last it is a StopIteration that nobody asks for
+        self._room.reverse()
         with jax.enable_x64(self._x64), jax.default_device(self._device):
-            data = [self._plan.layout.gather(array, chunk.rows, dtype) for array, dtype in self._arrays]
-            return jax.block_until_ready(data * (3 - len(data)))  # type: ignore[no-untyped-call]
+            data = [
+                self._plan.layout.gather(array, chunk.rows, _part(room, chunk.rows.shape))
+                for (array, _), room in zip(self._arrays, self._room[0], strict=True)
+            ]
+            return chunk, jax.block_until_ready(_x_and_y(data))  # type: ignore[no-untyped-call]
+
+    def _shapes(self, rows: tuple[int, ...]) -> list[jax.ShapeDtypeStruct]:
+        """What `_gather` will give."""
+        struct = partial(jax.ShapeDtypeStruct, sharding=self._plan.layout.batches(rows[1]))
+        return _x_and_y([struct((*rows, *v.shape[1:]), dtype) for v, dtype in self._arrays])
+
+
+def _part(room: np.ndarray, rows: tuple[int, ...]) -> np.ndarray:
+    """Its first examples, in the batches of a chunk."""
+    return room[: math.prod(rows)].reshape(*rows, *room.shape[1:])
+
+
+def _x_and_y(arrays: list[Any]) -> list[Any]:
+    """Two, where y is x too."""
+    return arrays * (3 - len(arrays))
+
+
+def _compile(plan: Plan, arguments: Any) -> tuple[dict[tuple[int, ...], Any], Any, Any]:
+    """Programs: of chunks by the shape of their rows, of a chunk that is watched, and of an epoch's end."""
+    state, data, validation = arguments
+    layout, evaluate = plan.layout, plan.evaluate
+    step = make_step(plan.grad_fn, plan.optimizer, plan.preprocess)
+
+    def finish(params: Params, validation: Data | None) -> tuple[dict[str, Array], Array]:
+        return evaluate(params, *validation) if evaluate and validation else {}, all_finite(params)
+
+    where = layout.shardings(state, plan.optimizer)
+    run = jax.jit(make_chunk(step), out_shardings=where and (where, layout.everywhere))
+    programs = {
+        x.shape[:2]: run.lower(state, np.int32(0), x, y).compile(compiler_options())
+        for x, y in {x.shape: (x, y) for x, y in data}.values()
+    }
+    finished = jax.jit(finish, out_shardings=layout.everywhere).lower(state.params, validation)
+    return programs, jax.jit(make_chunk(make_watched(step))), finished.compile(compiler_options())
 
 
 def _most(arrays: list[tuple[np.ndarray, np.dtype]], batch_size: int, memory_budget: int) -> int:
-    """How many batches a chunk may have.
+    """How many batches a chunk may have; there are two chunks, and a batch in the dtype it is stored in.
 
-    At the same time there are the chunk in use, the next one, and the rows that it is made from, before
-    and after they are narrowed.
+    ``batch_size`` is what this process gives to one.
     """
-    held = sum(dtype.itemsize * (array[:1].size) for array, dtype in arrays)
-    stored = sum(array[:1].nbytes for array, _ in arrays)
-    narrows = any(array.dtype != dtype for array, dtype in arrays)
-    batch = batch_size * (stored + (3 if narrows else 2) * held)
-    if batch > memory_budget:
+    batch = 2 * batch_size * sum(dtype.itemsize * array[:1].size for array, dtype in arrays)
+    spare = batch_size * sum(array[:1].nbytes for array, dtype in arrays if array.dtype != dtype)
+    if batch + spare > memory_budget:
         raise ValueError(
             errors.message(
                 "fit",
-                f"a memory_budget of at least {batch} bytes, which batches of {batch_size} need",
+                f"a memory_budget of at least {batch + spare} bytes, which batches of {batch_size} need",
                 f"{memory_budget}",
                 "give more, or choose a smaller batch_size",
             )
         )
-    return max(1, min(memory_budget, _CHUNK) // batch)
+    return max(1, (min(memory_budget, _ENOUGH) - spare) // batch)

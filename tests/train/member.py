@@ -30,7 +30,7 @@ def total(mesh, values):
     return jax.jit(lambda x: x.sum(), out_shardings=NamedSharding(mesh, P()))(x).item()
 
 
-def main(connect, devices=1, what="total", x64=False, out=None, late=False):
+def main(connect, devices=1, what="total", x64=False, out=None, late=False, memory_budget=None):
     jax.config.update("jax_platforms", "cpu")
     jax.config.update("jax_num_cpu_devices", devices)
     jax.config.update("jax_enable_x64", x64)
@@ -50,6 +50,30 @@ def main(connect, devices=1, what="total", x64=False, out=None, late=False):
         except (ValueError, RuntimeError) as error:
             print("caught", error, flush=True)
             os._exit(0)
+    if what.startswith("signal"):
+
+        def signalled(record):
+            if process == 1 and record["epoch"] == 3:
+                os.kill(os.getpid(), getattr(signal, what.split()[1]))
+
+        try:
+            result = jaxbp.fit(
+                GRAD,
+                NET.init(jax.random.key(0)),
+                share(process, 32, "float32"),
+                optimizer=optax.sgd(0.3),
+                key=jax.random.key(1),
+                batch_size=16,
+                epochs=1000,
+                mesh=mesh,
+                callbacks=[signalled],
+                checkpoints=jaxbp.Checkpoints(out, every=1000),
+                progress_bar=False,
+            )
+        except RuntimeError as error:
+            print("caught", error, flush=True)
+            os._exit(0)
+        print("stopped", result.stopped, len(result.history["epoch"]))
     if what == "fit":
         traces = []
 
@@ -68,7 +92,9 @@ def main(connect, devices=1, what="total", x64=False, out=None, late=False):
             batch_size=16,
             epochs=3,
             mesh=mesh,
+            memory_budget=memory_budget,
         )
+        print("streamed", "waited" in result.history)
         leaves = [np.asarray(leaf.addressable_data(0)) for leaf in jax.tree.leaves(result.params)]
         np.savez(f"{out}-{process}.npz", *leaves, loss=result.history["loss"])
         print("traces", sorted(set(traces)) == sorted(traces))

@@ -101,17 +101,20 @@ def test_what_launchers_tell(env, found, monkeypatch):
     assert distributed._launcher() == found
 
 
-@pytest.mark.parametrize(("processes", "x64"), [(2, False), (4, True)], ids=["2, float32", "4, float64"])
-def test_fit_equals_one_device(processes, x64, together, tmp_path):
+@pytest.mark.parametrize(
+    ("processes", "x64", "memory_budget"),
+    [(2, False, None), (4, True, None), (2, False, 400)],
+    ids=["2, float32", "4, float64", "2, streamed"],
+)
+def test_fit_equals_one_device(processes, x64, memory_budget, together, tmp_path):
     """The same batches in a plain loop on one device; one trace for each size of batch; one progress bar."""
     out, N, B = tmp_path / "params", 22, 16
-    members = [
-        {"connect": c, "what": "fit", "x64": x64, "out": str(out), "devices": 4 // processes}
-        for c in meeting(processes)
-    ]
+    options = {"what": "fit", "x64": x64, "out": str(out), "memory_budget": memory_budget}
+    members = [{"connect": c, "devices": 4 // processes} | options for c in meeting(processes)]
     for i, (code, text) in enumerate(together(*members)):
         assert code == 0, text
-        assert "traces True" in text
+        assert f"streamed {memory_budget is not None}" in text
+        assert "traces True" in text or memory_budget
         assert ("training" in text) == (i == 0)
     with jax.enable_x64(x64):
         shares = [share(i, N, "float64" if x64 else "float32") for i in range(processes)]
@@ -169,6 +172,22 @@ def test_a_taken_port(together):
     assert code == 1
     assert "OSError: connect, process 0 of 2: expected to listen at" in text
     assert "Address already in use" in text
+
+
+def test_all_stop_after_the_same_epoch_where_one_is_asked_to(together, tmp_path):
+    members = [{"connect": c, "what": "signal SIGTERM", "out": str(tmp_path)} for c in meeting(2)]
+    for code, text in together(*members):
+        assert code == 0, text
+        assert "stopped interrupted 3" in text
+    assert (tmp_path / "epoch_000003.npz").is_file()
+
+
+def test_fit_says_that_a_peer_was_killed(together, tmp_path):
+    members = [{"connect": c, "what": "signal SIGKILL", "out": str(tmp_path)} for c in meeting(2)]
+    (code, text), (killed, _) = together(*members)
+    assert killed == -signal.SIGKILL
+    assert code == 0, text
+    assert "caught fit: expected 2 processes to compute together, got" in text
 
 
 def test_a_killed_peer_is_a_python_error(together):

@@ -287,10 +287,12 @@ def test_targets_that_would_broadcast():
         ({"evaluate": EVALUATE}, ValueError, "validation and evaluate together, got only evaluate"),
         ({"validation": data()}, ValueError, "got only validation; e.g. evaluate=jaxbp.make_evaluate"),
         ({"early_stopping": jaxbp.EarlyStopping(3)}, ValueError, "monitor to be one of .* got 'val_loss'"),
+        ({"checkpoints": jaxbp.Checkpoints("none", monitor="val_loss")}, ValueError,
+         "checkpoints: expected monitor to be one of epoch, seconds, loss, got 'val_loss'"),
         ({"grad_fn": lambda p, x, y: (x.sum(0), p)}, TypeError, r"a scalar loss .* got shape \(4,\)"),
         ({"grad_fn": lambda p, x, y: (x.sum(), p[1])}, TypeError, "a tree like params"),
     ],
-)
+)  # fmt: skip
 def test_calls_that_cannot_be(options, error, says):
     with pytest.raises(error, match=says):
         run(**options)
@@ -387,3 +389,16 @@ def test_a_run_that_stopped_early_is_not_taken_up_again(tmp_path):
     first, again = run(**options), run(**options)
     assert first.stopped == again.stopped == "early"
     np.testing.assert_array_equal(first.history["loss"], again.history["loss"])
+
+
+@pytest.mark.parametrize(
+    ("preprocess", "got"),
+    [(lambda x: x - 128, r"uint8 \(26, 4\)"), (lambda x: x[:-1] / 255, r"float32 \(25, 4\)")],
+    ids=["integers", "fewer rows"],
+)
+def test_a_preprocess_that_gives_no_rows_of_floats_is_refused(preprocess, got):
+    pixels, y = np.zeros((26, 4), np.uint8), data()[1]
+    with pytest.raises(
+        TypeError, match=f"preprocess to give a row of floats for each example, got {got}; e.g. lambda"
+    ):
+        run(train=(pixels, y), preprocess=preprocess)

@@ -1,6 +1,8 @@
 """Streams against the resident run: the same batches, the same results, whatever the memory allows."""
 
+import struct
 import threading
+import weakref
 
 import jax
 import numpy as np
@@ -8,7 +10,7 @@ import optax
 import pytest
 
 import jaxbp
-from jaxbp.data import Dataset
+from jaxbp.data import Dataset, open_idx
 from jaxbp.train.layout import Layout
 from jaxbp.train.stream import chunks
 from tests.cases import draw_params
@@ -66,18 +68,57 @@ def test_the_chunks_hold_every_batch_once_and_have_one_shape():
         assert full[0][0] <= most
 
 
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
-def test_a_memory_map_of_npy_is_trained_on_as_it_lies(dtype, tmp_path, monkeypatch):
+def npy(file, x):
+    np.save(file, x)
+    return np.load(file, mmap_mode="r")
+
+
+def idx(file, x):
+    code = {"uint8": 0x08, "float32": 0x0D}[x.dtype.name]
+    header = bytes([0, 0, code, x.ndim]) + struct.pack(f">{x.ndim}I", *x.shape)
+    file.write_bytes(header + x.astype(x.dtype.newbyteorder(">")).tobytes())
+    return open_idx(file)
+
+
+@pytest.mark.parametrize(
+    ("mapped", "dtype"), [(npy, "float32"), (npy, "float64"), (idx, "float32")], ids=["npy", "npy64", "idx"]
+)
+def test_a_memory_map_is_trained_on_as_it_lies(mapped, dtype, tmp_path, monkeypatch):
     x, y = data()
-    np.save(tmp_path / "x.npy", x.astype(dtype))
-    mapped = np.load(tmp_path / "x.npy", mmap_mode="r")
+    mapped = mapped(tmp_path / "x.npy", x.astype(dtype))
     taken, gather = [], Layout.gather
     monkeypatch.setattr(
         Layout, "gather", lambda self, array, *rest: taken.append(array) or gather(self, array, *rest)
     )
     result = run(train=(mapped, y), batch_size=4, memory_budget=BUDGET)
     assert all(np.shares_memory(array, mapped) for array in taken if array.ndim == 2)
-    close(result, run(batch_size=4), 1e-6)
+    expected = run(batch_size=4)
+    close(result, expected, 1e-6)
+    close(run(train=(mapped, y), batch_size=4), expected, 0)  # resident
+
+
+@pytest.mark.parametrize("budget", [None, 160], ids=["resident", "streamed"])
+def test_pixels_are_scaled_on_the_device(budget, tmp_path, monkeypatch):
+    """uint8 in an IDX file, as they lie there to the device; evaluation, too, sees what training sees."""
+    pixels, y = np.random.default_rng(0).integers(0, 256, (26, 4), np.uint8), data()[1]
+    mapped, scaled = idx(tmp_path / "x", pixels), pixels / np.float32(255)
+    options = {"batch_size": 4, "evaluate": EVALUATE}
+    expected = run(train=(scaled, y), validation=(scaled, y), **options)
+    chunks, gather = [], Layout.gather
+    monkeypatch.setattr(Layout, "gather", lambda *args: chunks.append(gather(*args)) or chunks[-1])
+    options |= {"memory_budget": budget, "preprocess": lambda x: x / 255}
+    result = run(train=(mapped, y), validation=(mapped, y), **options)
+    close(result, expected, 1e-6)
+    assert {chunk.dtype.name for chunk in chunks} == (set() if budget is None else {"uint8", "int32"})
+
+
+def test_a_stream_goes_on_from_a_resident_run_and_the_reverse(tmp_path):
+    expected = run(batch_size=4, epochs=4)
+    for name, budgets in (("a", (None, BUDGET)), ("b", (BUDGET, None))):
+        options = {"batch_size": 4, "checkpoints": jaxbp.Checkpoints(tmp_path / name)}
+        for budget, epochs in zip(budgets, (2, 4), strict=True):
+            result = run(memory_budget=budget, epochs=epochs, **options)
+        close(result, expected, 1e-6)
 
 
 def test_the_order_and_the_key_of_dropout_are_those_of_the_resident_run():
@@ -99,25 +140,40 @@ def test_many_devices_stream_their_parts():
     mesh = jax.make_mesh((jax.device_count(),), ("data",))
     batch_size = 2 * jax.device_count()
     train = data(5 * batch_size + 1)
-    expected = run(train=train, batch_size=batch_size)
-    stream = run(train=train, batch_size=batch_size, mesh=mesh, memory_budget=80 * batch_size)
+    expected = run(train=train, batch_size=batch_size, validation=train, evaluate=EVALUATE)
+    options = {"train": train, "batch_size": batch_size, "mesh": mesh, "memory_budget": 80 * batch_size}
+    stream = run(**options, validation=train, evaluate=EVALUATE)
     close(stream, expected, 1e-6)
     assert "waited" in stream.history
 
 
-def test_it_is_traced_for_two_shapes_only():
+def test_it_is_traced_for_two_shapes_and_the_programs_are_kept():
     traces = []
 
     def counted(params, x, y):
         traces.append(x.shape)
         return GRAD(params, x, y)
 
-    run(counted, epochs=1, batch_size=4, memory_budget=BUDGET)
-    once = list(traces)
+    optimizer = optax.sgd(0.1)
+    run(counted, epochs=1, batch_size=4, memory_budget=BUDGET, optimizer=optimizer)
+    assert set(traces) == {(4, 4), (2, 4)}
     traces.clear()
-    run(counted, epochs=5, batch_size=4, memory_budget=BUDGET)
-    assert traces == once
-    assert set(once) == {(4, 4), (2, 4)}
+    run(counted, epochs=5, batch_size=4, memory_budget=BUDGET, optimizer=optimizer)
+    assert not traces
+
+
+def test_two_chunks_at_a_time_are_within_the_budget(monkeypatch):
+    gathered, peaks, gather = [], [], Layout.gather
+
+    def counted(self, *arguments):
+        chunk = gather(self, *arguments)
+        gathered.append(weakref.ref(chunk))
+        peaks.append(sum(array.nbytes for ref in gathered if (array := ref()) is not None))
+        return chunk
+
+    monkeypatch.setattr(Layout, "gather", counted)
+    run(batch_size=2, epochs=4, memory_budget=BUDGET)
+    assert max(peaks) == 2 * 200 == BUDGET  # two chunks of five batches of two examples
 
 
 @pytest.mark.parametrize("poison", [3, 25], ids=lambda p: f"iteration {p + 1}")
@@ -151,6 +207,6 @@ def test_an_error_of_the_thread_surfaces_and_the_thread_ends(monkeypatch):
 
 
 def test_a_budget_below_one_batch_is_refused():
-    expected = "memory_budget of at least 480 bytes, which batches of 8 need, got 400"
+    expected = "memory_budget of at least 320 bytes, which batches of 8 need, got 300"
     with pytest.raises(ValueError, match=expected):
-        run(train=Dataset(*data(), 3), batch_size=8, memory_budget=BUDGET)
+        run(train=Dataset(*data(), 3), batch_size=8, memory_budget=300)

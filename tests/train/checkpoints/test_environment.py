@@ -2,7 +2,7 @@
 
 import jax
 
-from jaxbp.train.environment import differences, environment
+from jaxbp.train.checkpoints.environment import differences, environment
 
 
 def test_the_environment_is_json_and_differs_from_none_of_itself():

@@ -16,9 +16,9 @@ import numpy as np
 from jax.experimental import multihost_utils
 
 from jaxbp.errors import message
-from jaxbp.train import checkpoint, orbax_engine
-from jaxbp.train.environment import differences, environment
-from jaxbp.train.leaves import Leaf, match
+from jaxbp.train.checkpoints import npz_engine, orbax_engine
+from jaxbp.train.checkpoints.environment import differences, environment
+from jaxbp.train.checkpoints.leaves import Leaf, match
 
 _STRAY = re.compile(r"\.?epoch_(\d+)\.(npz\..*\.tmp|orbax-checkpoint-tmp.*)")
 
@@ -33,7 +33,7 @@ class _Engine(NamedTuple):
 
 _ENGINES = {
     name: _Engine(suffix, module.save, module.read_manifest, module.load, module.verify)
-    for name, suffix, module in (("npz", ".npz", checkpoint), ("orbax", "", orbax_engine))
+    for name, suffix, module in (("npz", ".npz", npz_engine), ("orbax", "", orbax_engine))
 }
 
 
@@ -109,7 +109,7 @@ class Checkpoints:
             ValueError: another config, or no value for ``monitor``. And what `jaxbp.train.save` raises.
         """
         path = self._path(epoch)
-        meta = json.loads(checkpoint.as_json(meta or {})) | {"epoch": epoch, "environment": environment()}
+        meta = json.loads(npz_engine.as_json(meta or {})) | {"epoch": epoch, "environment": environment()}
         first = jax.process_index() == 0
         if first or self.engine == "orbax":  # the others of an .npz run may already see the new file
             before = self._before(epoch, meta.get("config"))
@@ -219,7 +219,7 @@ class Checkpoints:
         return message(self._where(), f"no checkpoint from epoch {epoch} on", got, hint)
 
     def _assert_config(self, path: Path, then: Any, now: Any) -> None:
-        if changed := "; ".join(differences(then, json.loads(checkpoint.as_json(now)))):
+        if changed := "; ".join(differences(then, json.loads(npz_engine.as_json(now)))):
             hint = "go on with the same config, or give another folder"
             expected = f"the config of the run in {path.name}"
             raise ValueError(message(self._where(), expected, changed.lstrip(), hint))

@@ -12,7 +12,7 @@ import numpy as np
 
 from jaxbp.data import read_npz
 from jaxbp.errors import message
-from jaxbp.train.leaves import Leaf, by_path, match, pack, unpack
+from jaxbp.train.checkpoints.leaves import Leaf, by_path, match, pack, unpack
 
 _MANIFEST = "jaxbp"  # no path of a tree is a word alone
 

@@ -1,0 +1,205 @@
+"""`sweep`: every net of it is the net of a single run."""
+
+import itertools
+import json
+import signal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+import jaxbp
+from tests.train.test_fit import EVALUATE, GRAD, NET, data
+
+KEY = jax.random.key(7)
+ADAM = {"learning_rate": [0.01, 0.05], "weight_decay": [0.0, 0.1]}
+
+
+ONE_NET = 3 * 51 * 4 + 4  # bytes: 51 parameters, Adam's two moments and its count
+
+
+def adamw(learning_rate, weight_decay):
+    return optax.adamw(learning_rate, weight_decay=weight_decay)
+
+
+def run(grad_fn=GRAD, init=NET.init, **options):
+    options = {"optimizer": adamw, "hyperparameters": ADAM, "seeds": [3, 5], "epochs": 2} | options
+    held = {"validation": data(10, seed=2), "evaluate": EVALUATE}
+    return jaxbp.sweep(grad_fn, init, data(), key=KEY, batch_size=8, progress_bar=False, **held | options)
+
+
+def single(seed, point, key, grad_fn=GRAD, init=NET.init, epochs=2):
+    return jaxbp.fit(
+        grad_fn,
+        init(jax.random.fold_in(KEY, seed)),
+        data(),
+        optimizer=adamw(**point),
+        key=key,
+        batch_size=8,
+        epochs=epochs,
+        validation=data(10, seed=2),
+        evaluate=EVALUATE,
+        progress_bar=False,
+    )
+
+
+def assert_same(result, i, alone):
+    jax.tree.map(
+        lambda u, v: np.testing.assert_allclose(u, v, rtol=2e-5, atol=2e-6),
+        result.params_of(i),
+        alone.params,
+    )
+    assert set(result.history) == set(alone.history) - {"epoch", "seconds"}
+    for name, column in result.history.items():
+        np.testing.assert_allclose(column[i], alone.history[name], rtol=1e-5)
+
+
+@pytest.mark.parametrize("order", ["shared", "own"])
+def test_each_net_is_that_of_a_single_run(order):
+    """Of two nets, one of each seed; in the other order the parameters differ."""
+    result = run(order=order)
+    grid = [dict(zip(ADAM, p, strict=True)) for p in itertools.product(*ADAM.values())]
+    assert result.points == [point for point in grid for _ in range(2)]
+    assert result.seeds == [3, 5] * 4
+    for i in (1, 6):
+        seed, own = result.seeds[i], jax.random.fold_in(KEY, result.seeds[i])
+        right, wrong = (KEY, own) if order == "shared" else (own, KEY)
+        assert_same(result, i, single(seed, result.points[i], right))
+        with pytest.raises(AssertionError):
+            assert_same(result, i, single(seed, result.points[i], wrong))
+
+
+def test_groups_by_memory_change_nothing():
+    """Three of the eight fit: the others wait on the host."""
+    whole, parts = run(), run(memory_budget=3 * ONE_NET)
+    for name, column in whole.history.items():
+        np.testing.assert_allclose(parts.history[name], column, rtol=1e-5)
+    assert parts.params[1]["W"].shape == (8, *NET.init(KEY)[1]["W"].shape)
+    jax.tree.map(
+        lambda u, v: np.testing.assert_allclose(u, v, rtol=2e-5, atol=2e-6), parts.params, whole.params
+    )
+
+
+def test_it_is_traced_once_for_all_nets_and_groups():
+    traces = []
+
+    def counted(params, x, y):
+        traces.append((params[1]["W"].shape, x.shape))
+        return GRAD(params, x, y)
+
+    run(counted, epochs=3, memory_budget=ONE_NET)
+    assert {shape for _, shape in traces} == {(8, 4), (2, 4)}
+    assert len(traces) <= 3  # both batches; the scan's body perhaps twice
+
+
+@pytest.mark.parametrize("order", ["shared", "own"])
+def test_dropout_draws_as_in_a_single_run(order):
+    net = jaxbp.chain(jaxbp.dense(4, 6), jaxbp.tanh, jaxbp.dropout(0.5), jaxbp.dense(6, 3))
+    grad_fn = jaxbp.value_and_grad(net, jaxbp.softmax_cross_entropy)
+    held = {"validation": None, "evaluate": None}
+    result = run(grad_fn, net.init, order=order, seeds=2, hyperparameters={"learning_rate": [0.1]},
+                 optimizer=optax.sgd, **held)  # fmt: skip
+    key = KEY if order == "shared" else jax.random.fold_in(KEY, 1)
+    alone = jaxbp.fit(grad_fn, net.init(jax.random.fold_in(KEY, 1)), data(), optimizer=optax.sgd(0.1),
+                      key=key, batch_size=8, epochs=2, progress_bar=False)  # fmt: skip
+    assert_same(result, 1, alone)
+
+
+def test_a_net_that_diverges_leaves_the_others_alone():
+    net = jaxbp.dense(4, 3)
+    x = data()[0]
+    options = {"optimizer": optax.sgd, "key": KEY, "batch_size": 8, "epochs": 40, "progress_bar": False}
+    grad_fn = jaxbp.value_and_grad(net, jaxbp.squared_error)
+    result = jaxbp.sweep(
+        grad_fn, net.init, (x, x[:, :3]), seeds=2, hyperparameters={"learning_rate": [0.1, 100.0]}, **options
+    )
+    assert result.diverged.tolist() == [False, False, True, True]
+    with pytest.raises(jaxbp.DivergenceError) as caught:
+        jaxbp.fit(grad_fn, net.init(jax.random.fold_in(KEY, 0)), (x, x[:, :3]),
+                  **options | {"optimizer": optax.sgd(100.0)})  # fmt: skip
+    before = caught.value.result.history["loss"]
+    np.testing.assert_allclose(result.history["loss"][2, : len(before)], before, rtol=1e-3)
+    assert np.isnan(result.history["loss"][2, len(before) :]).all()
+    assert np.isfinite(result.history["loss"][:2]).all()
+    assert result.best() in (0, 1)
+    good, bad = result.to_dict()["points"]
+    assert (good["diverged"], bad["diverged"], bad["nets"]) == (0, 2, 2)
+    assert good["loss"]["median"] == pytest.approx(result.history["loss"][:2, -1].mean())
+    assert "2 of 2" in repr(result)
+
+
+def test_the_best_and_the_summary():
+    result = run()
+    last = result.history["val_accuracy"][:, -1]
+    assert last[result.best("val_accuracy", "max")] == last.max()
+    assert result.best() == result.history["val_loss"][:, -1].argmin()
+    low = result.history["loss"][:2, -1]
+    first = json.loads(json.dumps(result.to_dict()))["points"][0]
+    assert first["loss"] == {"median": pytest.approx(low.mean()), "min": low.min(), "max": low.max()}
+    assert repr(result).splitlines()[1].split() == [*ADAM, "diverged", *result.history]
+    assert result._repr_html_().count("<tr>") == 5
+    with pytest.raises(ValueError, match="monitor to be one of loss, val_accuracy, val_loss, got 'f1'"):
+        result.best("f1")
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ({"seeds": 0}, "at least one seed and one point, got 0 seeds, 4 points"),
+        ({"hyperparameters": {"learning_rate": []}}, "got 2 seeds, 0 points"),
+        ({"memory_budget": ONE_NET - 1}, f"sweep: expected memory_budget of at least {ONE_NET} bytes"),
+        ({"order": "none"}, "order 'shared' or 'own', got 'none'"),
+        ({"evaluate": None}, "validation and evaluate together"),
+        ({"epochs": 0}, "epochs of at least 1"),
+    ],
+)
+def test_calls_that_cannot_be(options, says):
+    with pytest.raises(ValueError, match=says):
+        run(**options)
+
+
+def test_hyperparameters_keep_the_dtype_of_the_net():
+    """As Python numbers do: bfloat16 parameters and moments stay so."""
+    init = lambda key: jax.tree.map(lambda leaf: leaf.astype(jnp.bfloat16), NET.init(key))  # noqa: E731
+    result = run(init=init, epochs=1)
+    assert {leaf.dtype for leaf in jax.tree.leaves(result.params)} == {jnp.dtype("bfloat16")}
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        (
+            {"hyperparameters": {"learning_rate": 0.1}},
+            r"numbers for learning_rate, e.g. \[0.1, 0.01\], got 0.1",
+        ),
+        ({"hyperparameters": {"learning_rate": ["high"]}}, "numbers for learning_rate"),
+        (
+            {"optimizer": lambda on: optax.sgd(0.1 if on else 0.2), "hyperparameters": {"on": [True, False]}},
+            "an optimizer that computes with on, got one that branches on it",
+        ),
+    ],
+)
+def test_hyperparameters_that_cannot_be(options, says):
+    with pytest.raises(TypeError, match=says):
+        run(**options)
+
+
+def test_ctrl_c_returns_what_was_learned():
+    presses = iter([signal.SIGINT])
+
+    def press():
+        for number in presses:
+            signal.raise_signal(number)
+
+    def interrupting(params, x, y):
+        jax.debug.callback(press)
+        return EVALUATE(params, x, y)
+
+    result = run(epochs=200, evaluate=interrupting, order="own")
+    epochs = result.history["loss"].shape[1]
+    assert (result.stopped, 1 <= epochs < 200) == ("interrupted", True)
+    whole = run(epochs=epochs, order="own")
+    for name, column in whole.history.items():
+        np.testing.assert_allclose(result.history[name], column, rtol=1e-5)
