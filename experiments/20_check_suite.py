@@ -5,7 +5,7 @@ in float32 and float64, and prints one table: wrong rules caught, causes named, 
 
     python experiments/20_check_suite.py
 
-Eight minutes on two CPU cores; chex is needed (pip install chex). Measured with JAX 0.10.2 on the 346 rules
+Minutes on two CPU cores; chex is needed (pip install chex). Measured with JAX 0.10.2 on the 346 rules
 before cases_contract and cases_apart, float32 / float64:
 jaxbp.check caught and named 200 / 200 of 200 wrong rules with no alarm among 146 right ones; check_grads
 caught 186 / 192 of 197 with 32 / 28 alarms among 139, chex 172 / 173 with 30 / 30 (without the declared
