@@ -5,7 +5,8 @@ in float32 and float64, and prints one table: wrong rules caught, causes named, 
 
     python experiments/20_check_suite.py
 
-Six minutes on two CPU cores; chex is needed (pip install chex). Measured with JAX 0.10.2, float32 / float64:
+Minutes on two CPU cores; chex is needed (pip install chex). Measured with JAX 0.10.2 on the 346 rules
+before cases_contract and cases_apart, float32 / float64:
 jaxbp.check caught and named 200 / 200 of 200 wrong rules with no alarm among 146 right ones; check_grads
 caught 186 / 192 of 197 with 32 / 28 alarms among 139, chex 172 / 173 with 30 / 30 (without the declared
 rules, of which they cannot be told).
@@ -26,9 +27,17 @@ from jax.test_util import check_grads
 sys.path.insert(0, str(Path(__file__).parents[1]))  # the suite lives among the tests
 
 from jaxbp.verify import check
-from tests.verify import cases_arrays, cases_elementwise, cases_hard, cases_models, cases_more
+from tests.verify import (
+    cases_apart,
+    cases_arrays,
+    cases_contract,
+    cases_elementwise,
+    cases_hard,
+    cases_models,
+    cases_more,
+)
 
-MODULES = (cases_elementwise, cases_arrays, cases_models, cases_hard, cases_more)
+MODULES = (cases_elementwise, cases_arrays, cases_models, cases_hard, cases_more, cases_contract, cases_apart)
 RESULTS = Path("results/20_check_suite/result.json")
 
 

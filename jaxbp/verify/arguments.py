@@ -36,9 +36,10 @@ def flatten_call(where: str, f: Callable[..., Any], args: Sequence[Any], kwargs:
     name = getattr(f, "__name__", type(f).__name__)
     _fits(where, f, name, args, kwargs)
     flat, tree = jax.tree_util.tree_flatten_with_path((tuple(args), dict(kwargs)))
-    moving = [k for k, (_, x) in enumerate(flat) if _is_array(x)]
+    moving = [k for k, (_, x) in enumerate(flat) if is_array(x)]
     leaves = [flat[k][1] for k in moving]
-    paths = [_path(flat[k][0]) for k in moving]
+    names = _names(f, args)
+    paths = [_path(flat[k][0], names) for k in moving]
 
     def fn(*values: Any) -> list[Any]:
         full = [x for _, x in flat]
@@ -47,7 +48,7 @@ def flatten_call(where: str, f: Callable[..., Any], args: Sequence[Any], kwargs:
         inner_args, inner_kwargs = jax.tree.unflatten(tree, full)
         outs = jax.tree.leaves(f(*inner_args, **inner_kwargs))
         for out in outs:
-            if not _is_array(out) and not isinstance(out, int):
+            if not is_array(out) and not isinstance(out, int):
                 hint = "return arrays, or wrap f so that it does"
                 raise TypeError(message(where, f"{name} to return arrays", f"a {type(out).__name__}", hint))
         return [jnp.asarray(out) for out in outs]
@@ -74,7 +75,7 @@ def _fits(where: str, f: Callable[..., Any], name: str, args: Sequence[Any], kwa
         raise TypeError(message(where, f"arguments that fit {name}{signature}", got)) from None
 
 
-def _is_array(x: Any) -> bool:
+def is_array(x: Any) -> bool:
     """Arrays and floating numbers move; Python integers, booleans and all else stay as they are."""
     return isinstance(x, jax.Array | np.ndarray | np.generic | float | complex) and not (
         isinstance(x, np.ndarray | np.generic)
@@ -94,8 +95,23 @@ def _raised(x: Any) -> Any:
     return jnp.asarray(host.astype(np.complex128 if host.dtype.kind == "c" else np.float64))
 
 
-def _path(keys: Any) -> str:
-    """The place of a leaf among the arguments: ``argument 0['w']`` or the keyword's name."""
+def _names(f: Callable[..., Any], args: Sequence[Any]) -> list[str]:
+    """What f calls its positional arguments."""
+    try:
+        signature = inspect.signature(f)
+    except (TypeError, ValueError):
+        return [f"argument {i}" for i in range(len(args))]
+    names: list[str] = []
+    for p in signature.parameters.values():
+        if p.kind is p.VAR_POSITIONAL:
+            names += [f"{p.name}[{i}]" for i in range(len(args) - len(names))]
+        elif p.kind is not p.KEYWORD_ONLY:
+            names.append(p.name)
+    return names
+
+
+def _path(keys: Any, names: Sequence[str]) -> str:
+    """The place of a leaf among the arguments: ``params['layer']['W']``."""
     side, first, *rest = keys
-    name = f"argument {first.idx}" if side.idx == 0 else str(first.key)
+    name = names[first.idx] if side.idx == 0 else str(first.key)
     return name + jax.tree_util.keystr(tuple(rest))

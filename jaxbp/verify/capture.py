@@ -8,15 +8,20 @@ import jax.numpy as jnp
 from jax.extend import core
 from jax.extend.core import primitives
 
-from jaxbp.verify.rules import CALLS, Rule, as_closed, describe, has_rules, is_rule, rules_in, subjaxprs
-
-
-class Site(NamedTuple):
-    """A rule and the inputs that reached it; ``context`` says in which step or branch."""
-
-    rule: Rule
-    inputs: list[Any]
-    context: tuple[str, ...]
+from jaxbp.verify.interpret import single
+from jaxbp.verify.loops import taken_apart
+from jaxbp.verify.mesh import Mesh
+from jaxbp.verify.rules import (
+    CALLS,
+    Rule,
+    as_closed,
+    describe,
+    has_rules,
+    is_rule,
+    rules_in,
+    subjaxprs,
+)
+from jaxbp.verify.site import Site
 
 
 class Passed(NamedTuple):
@@ -137,6 +142,8 @@ def _enter(
         return _while(eqn, inputs, context, visit, passed, wanted)
     if eqn.primitive is primitives.cond_p:
         return _cond(eqn, inputs, context, visit, passed, wanted)
+    if eqn.primitive.name == "shard_map":
+        return _on_mesh(eqn, inputs, context, visit, passed, wanted)
     if eqn.primitive in CALLS or _is_plain_call(eqn):
         body = as_closed(
             next(p for p in eqn.params.values() if isinstance(p, (core.Jaxpr, core.ClosedJaxpr)))
@@ -145,7 +152,21 @@ def _enter(
     for inner in subjaxprs(eqn):
         for found in rules_in(inner):
             passed.append(Passed(describe(found), f"is inside {eqn.primitive.name}, which is not entered"))
-    return _whole(eqn, inputs) if wanted else []
+    return single(eqn, subjaxprs(eqn)[0].debug_info)(*inputs) if wanted else []
+
+
+def _on_mesh(
+    eqn: Any, inputs: list[Any], context: tuple[str, ...], visit: Callable, passed: list[Passed], wanted: bool
+) -> list[Any]:
+    mesh = Mesh(eqn)
+    for number, inner in mesh.rules:
+        where = (*context, f"shard_map over {', '.join(mesh.axes)}")
+        visit(Site(describe(inner), mesh.inputs_of(number, inputs), where, mesh.around(inner)))
+    for other in mesh.body.jaxpr.eqns:
+        if not is_rule(other):
+            reason = f"is inside {other.primitive.name} in shard_map, which is not entered"
+            passed.extend(Passed(describe(e), reason) for j in subjaxprs(other) for e in rules_in(j))
+    return single(eqn, subjaxprs(eqn)[0].debug_info)(*inputs) if wanted else []
 
 
 def _is_plain_call(eqn: Any) -> bool:
@@ -159,15 +180,6 @@ def _is_plain_call(eqn: Any) -> bool:
 
 def _same(a: Any, b: Any) -> bool:
     return (a.aval.shape, a.aval.dtype) == (b.aval.shape, b.aval.dtype)
-
-
-def _whole(eqn: Any, inputs: list[Any]) -> list[Any]:
-    """Evaluate one equation without looking inside."""
-    invars = [core.Var(a.aval) for a in eqn.invars]
-    outvars = [core.Var(a.aval) for a in eqn.outvars]
-    info = subjaxprs(eqn)[0].debug_info.with_unknown_names()
-    jaxpr = core.Jaxpr((), invars, outvars, [eqn.replace(invars=invars, outvars=outvars)], eqn.effects, info)
-    return core.jaxpr_as_fun(core.ClosedJaxpr(jaxpr, ()))(*inputs)
 
 
 def _scan(
@@ -196,7 +208,7 @@ def _scan(
         reached = k + 1
     if length == 0:
         passed.extend(Passed(describe(e), "is in a scan of no steps") for e in rules_in(body.jaxpr))
-    return _whole(eqn, inputs) if wanted else []
+    return single(eqn, subjaxprs(eqn)[0].debug_info)(*inputs) if wanted else []
 
 
 def _while(
@@ -204,11 +216,10 @@ def _while(
 ) -> list[Any]:
     p = eqn.params
     n, m = p["cond_nconsts"], p["cond_nconsts"] + p["body_nconsts"]
-    asked, held, state = inputs[:n], inputs[n:m], inputs[m:]
+    asked, held = inputs[:n], inputs[n:m]
     test, body = core.jaxpr_as_fun(p["cond_jaxpr"]), core.jaxpr_as_fun(p["body_jaxpr"])
-    count = jax.lax.while_loop(
-        lambda s: test(*asked, *s[1])[0], lambda s: (s[0] + 1, body(*held, *s[1])), (0, list(state))
-    )[0]
+    going, step, state = taken_apart(eqn, inputs, test, body)
+    count = jax.lax.while_loop(lambda s: going(s[1]), lambda s: (s[0] + 1, step(s[1])), (0, state))[0]
     _walk(
         p["cond_jaxpr"].jaxpr,
         p["cond_jaxpr"].consts,
@@ -223,10 +234,10 @@ def _while(
             Passed(describe(e), "is in a while loop that made no step") for e in rules_in(inner.jaxpr)
         )
     for k in sorted({0, int(count) - 1} & set(range(int(count)))):
-        here = jax.lax.fori_loop(0, k, lambda i, s: body(*held, *s), list(state))
+        here = jax.lax.fori_loop(0, k, lambda i, s: step(s), state)
         told: list[Passed] = passed if k == 0 else []
         _walk(inner.jaxpr, inner.consts, [*held, *here], (*context, f"while step {k}"), visit, told)
-    return _whole(eqn, inputs) if wanted else []
+    return single(eqn, subjaxprs(eqn)[0].debug_info)(*inputs) if wanted else []
 
 
 def _cond(

@@ -10,18 +10,19 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxbp.errors import message
-from jaxbp.verify import contract
 from jaxbp.verify.arguments import Call, flatten_call
-from jaxbp.verify.capture import Passed, Site, capture, trace
-from jaxbp.verify.declared import check_intent
+from jaxbp.verify.capture import Passed, capture, trace
+from jaxbp.verify.consumed import differentiates, uses
+from jaxbp.verify.declared import Intent, check_intent
 from jaxbp.verify.judge import Judgement, finding, judge
 from jaxbp.verify.precision import judge_precision
 from jaxbp.verify.references import epsilon, is_float
-from jaxbp.verify.report import VERDICTS, Finding, Report
-from jaxbp.verify.rules import Rule, describe, rules_in
-from jaxbp.verify.whole import judge_whole
+from jaxbp.verify.report import VERDICTS, Finding, Report, brief
+from jaxbp.verify.rules import Rule, describe, rules_in, transposes_in
+from jaxbp.verify.site import Site
+from jaxbp.verify.whole import judge_whole, obstacle
 
-Intents = str | Mapping[str, str] | None
+Intents = Intent | Mapping[str, Intent] | None
 
 
 def check(
@@ -32,16 +33,20 @@ def check(
     ``f`` is any JAX function or model. Its rules are found through jit, scan, while, cond, remat and vmap;
     each is set alone at the inputs that reach it in this evaluation and compared, entry by entry, with
     autodiff of its own primal body and, where that is impossible or in doubt, with difference quotients.
-    The mathematics is judged in float64, in a second trace of ``f``; the user's precision then only has
-    to keep up with it. Tolerances follow from the dtype, ``sqrt(eps)`` relative to each entry plus what
-    rounding does to it, and never grow with the size of the arrays.
+    Rules inside a derivative that ``f`` takes itself are found by running ``f`` once more without jit;
+    transposes given to ``linear_call`` are judged by the gradient of ``f`` as a whole.
+    The mathematics is judged in float64, in a second trace of ``f`` with casts to coarser dtypes taken out;
+    the rule as it runs then only has to keep up with it, at the precision of its primal. Tolerances follow
+    from the dtype, ``sqrt(eps)`` relative to each entry plus what rounding does to it, and never grow with
+    the size of the arrays.
 
     Args:
         f: the function; it must return arrays.
         *args: its arguments; arrays and floats are differentiated, all else stays fixed.
-        declare: rules that are not the derivative on purpose: a word for all of f's own rules, or a
-            mapping from the name of a rule to one of straight_through, reversal, scaled, clipped, stop.
-            A declared rule is checked to be what was declared.
+        declare: rules that are not the derivative on purpose: one of straight_through, reversal,
+            scaled, clipped, stop for all of f's own rules, or a mapping from the name of a rule to one.
+            ``("scaled", k)`` and ``("reversal", k)`` state the constant too. A declared rule is checked
+            to be what was declared.
         order: 2 to judge also the derivative of each VJP.
         **kwargs: its keyword arguments.
 
@@ -74,15 +79,15 @@ def check(
     """
     if order not in (1, 2):
         raise ValueError(message("check", "order 1 or 2", repr(order)))
-    return _check("check", flatten_call("check", f, args, kwargs), declare, order)
+    return judge_call("check", flatten_call("check", f, args, kwargs), declare, order)
 
 
-def _check(where: str, call: Call, declare: Intents, order: int) -> Report:
-    for intent in (declare,) if isinstance(declare, str) else (declare or {}).values():
+def judge_call(where: str, call: Call, declare: Intents, order: int) -> Report:
+    """Judge every rule of a call; the errors are worded as those of the function ``where``."""
+    for intent in declare.values() if isinstance(declare, Mapping) else [declare] if declare else []:
         check_intent(intent)
     with np.errstate(all="ignore"):
         own = call.arrays(exact=False)
-        exact = all(not is_float(x) or epsilon(x.dtype) < 1e-15 for x in own)
         try:
             closed = trace(call.fn, own)
         except Exception as error:
@@ -93,10 +98,10 @@ def _check(where: str, call: Call, declare: Intents, order: int) -> Report:
             raise TypeError(message(where, f"{call.name} to return a floating array", got))
         named = {describe(e).name for e in rules_in(closed.jaxpr)}
         for name in declare if isinstance(declare, Mapping) else ():
-            if name not in named:
+            if name not in named and not differentiates(closed.jaxpr):
                 raise ValueError(message(where, f"declare to name a rule in {call.name}", repr(name),
                                          f"its rules are {', '.join(sorted(named)) or 'none'}"))  # fmt: skip
-        return _Checked(call, declare, order).report(closed, own, exact)
+        return _Checked(call, declare, order).report(closed, own)
 
 
 class _Checked:
@@ -107,37 +112,53 @@ class _Checked:
         self.exact: list[tuple[str, Judgement]] = []
         self.by_rule: dict[int, tuple[Rule, list[Finding]]] = {}
         self.notes: list[str] = []
+        self.kept: set[int] = set()
+        self.replaceable = False
 
-    def intent(self, rule: Rule) -> str | None:
+    def intent(self, rule: Rule) -> Intent | None:
         """What the caller declared of this rule."""
-        if isinstance(self.declare, str):
-            return None if rule.library else self.declare
-        return (self.declare or {}).get(rule.name)
+        if isinstance(self.declare, Mapping):
+            return self.declare.get(rule.name)
+        return None if rule.library else self.declare
 
-    def report(self, closed: Any, own: list[Any], exact: bool) -> Report:
-        """Both passes, then f as a whole."""
+    def _traced_back(self, site: Site, arrays: list[Any]) -> Site:
+        """The site with its inputs' names in f: an untouched argument is still the same array."""
+        names = {id(x): path for x, path in zip(arrays, self.call.paths, strict=True)}
+        return site._replace(origins=tuple(names.get(id(x), "") for x in site.inputs))
+
+    def _judge(self, site: Site) -> Judgement:
+        """The judgement of one rule; what autodiff does not reproduce stays in f as a whole."""
+        result = judge(site, self.intent(site.rule), self.order)
+        closure = any(f.cause == "closure" for f in result.findings)
+        if not (result.replaceable or closure):
+            self.kept.add(id(site.rule.eqn))
+        self.replaceable |= result.replaceable
+        return result
+
+    def report(self, closed: Any, own: list[Any]) -> Report:
+        """Both passes, then f as a whole, then what f has differentiated itself."""
+        exact = all(not is_float(x) or epsilon(x.dtype) < 1e-15 for x in own)
         precise = None if exact else self._exact_pass()
         visited = iter(self.exact)
 
         def visit(site: Site) -> None:
+            site = self._traced_back(site, own)
             name, before = next(visited, ("", None))
-            if before is None or before.rule is None or name != site.rule.name:
-                # Not judged in float64, or it only runs in the user's dtype.
-                result = judge(site, self.intent(site.rule), self.order)
-                if result.rule and result.point and result.verdict != "wrong":
-                    fault = contract.dtype_fault(result.point, result.rule)
-                    result = judge_precision(site, result) if fault else result
-            elif before.verdict in ("wrong", "inconclusive"):
-                result = before
-            else:
-                result = judge_precision(site, before)
+            known = before is not None and before.rule is not None and name == site.rule.name
+            # Else not judged in float64, or it only runs in the user's dtype.
+            result = before if before is not None and known else self._judge(site)
+            if result.rule and result.verdict != "wrong":
+                result = judge_precision(site, result)
             self._keep(site.rule, result.findings)
 
         passed = capture(closed, own, visit)
         findings = [f for _, found in self.by_rule.values() for f in found]
-        if not any(f.verdict == "wrong" for f in findings):
-            findings = self._whole(findings, passed, precise or (closed, own), precise is not None)
+        given = transposes_in(closed.jaxpr)
+        if findings or passed or given:
+            findings = self._whole(findings, passed, given, precise or (closed, own), precise is not None)
         findings += self._unreached(passed)
+        if differentiates(closed.jaxpr):
+            findings += self._consumed()
         dtypes = {str(jnp.result_type(x)) for x in own if is_float(x)}
         precision = "float64" if exact else f"{'float64 and ' if precise else ''}{', '.join(sorted(dtypes))}"
         return Report(self.call.name, tuple(findings), precision, tuple(self.notes))
@@ -146,7 +167,7 @@ class _Checked:
         """Trace f again in float64 and judge there."""
 
         def visit(site: Site) -> None:
-            self.exact.append((site.rule.name, judge(site, self.intent(site.rule), self.order)))
+            self.exact.append((site.rule.name, self._judge(self._traced_back(site, arrays))))
 
         with jax.enable_x64(True):
             arrays = self.call.arrays(exact=True)
@@ -154,11 +175,37 @@ class _Checked:
                 closed = trace(self.call.fn, arrays)
                 capture(closed, arrays, visit)
             except Exception as error:
-                text = " ".join(str(error).split())[:200]
-                self.notes.append(f"f does not run in float64, so its own precision decides: {text}")
+                self.notes.append(f"f does not run in float64, so its own precision decides: {brief(error)}")
                 self.exact.clear()
+                self.kept.clear()
                 return None
         return closed, arrays
+
+    def _consumed(self) -> list[Finding]:
+        """The findings on rules inside the derivatives that f takes itself, each set alone."""
+        found: list[Finding] = []
+        try:
+            used, whole = uses(self.call)
+        except Exception as error:
+            self.notes.append(
+                f"f takes derivatives itself; what rules they use up was not seen: {brief(error)}"
+            )
+            return []
+        if not whole:
+            self.notes.append("f takes derivatives itself, so often that it was not run to its end")
+        for rule, args, kwargs in used:
+            try:
+                call = flatten_call("check", rule, args, kwargs)
+                own = call.arrays(exact=False)
+                closed = trace(call.fn, own)
+                intent = self.intent(describe(rules_in(closed.jaxpr)[0]))
+                judged = _Checked(call, intent, self.order).report(closed, own).findings
+                found += [replace(f, path=f"{f.path}/in a derivative that f takes".strip("/"))
+                          for f in judged if f.verdict != "unreached"]  # fmt: skip
+            except Exception as error:
+                self.notes.append(f"{getattr(rule, '__name__', 'a rule')}, in a derivative that f takes, "
+                                  f"was not judged: {brief(error)}")  # fmt: skip
+        return found
 
     def _keep(self, rule: Rule, found: list[Finding]) -> None:
         """Keep the gravest findings of a rule that is reached more than once; add up what was compared."""
@@ -169,21 +216,32 @@ class _Checked:
         self.by_rule[id(rule.eqn)] = (rule, [replace(f, compared=total) for f in kept])
 
     def _whole(
-        self, findings: list[Finding], passed: list[Passed], trace: tuple[Any, list[Any]], exact: bool
+        self,
+        findings: list[Finding],
+        passed: list[Passed],
+        given: list[str],
+        trace: tuple[Any, list[Any]],
+        exact: bool,
     ) -> list[Finding]:
-        """F's gradient as a whole, for what the rules alone leave open."""
+        """F's gradient as a whole: what lies between the rules, and what they alone leave open.
+
+        Transposes that are ``given`` (linear_call) stay in f without its rules: differences judge them.
+        """
         closures = [f for f in findings if f.cause == "closure"]
         hidden = any("not entered" in p.reason for p in passed)
-        loops = any("step" in f.path for f in findings)
-        if not (closures or hidden or loops):
+        why = "a rule is wrong" if any(f.verdict == "wrong" for f in findings) else obstacle(*trace)
+        if not why and not (self.replaceable or closures or hidden or given):
+            why = "no rule in it can be replaced by autodiff of its primal"
+        if given and self.kept:
+            why = why or "a rule in it is no derivative"
+        if why:
+            left = f", and so neither was {' and '.join(given)}" if given else ""
+            self.notes.append(f"the gradient of f as a whole was not judged: {why}{left}")
             return findings
-        kinks = any(f.verdict in ("kink", "declared") for f in findings)
         with jax.enable_x64(True) if exact else nullcontext():
-            result = judge_whole(self.call, *trace, bool(closures))
-        if result.verdict == "wrong" and kinks:
-            self.notes.append(
-                "f as a whole differs from autodiff without rules, as its kinks and declared rules allow"
-            )
+            result = judge_whole(self.call, *trace, self.kept, bool(closures), bool(given))
+        if result.verdict == "inconclusive" and not (closures or hidden or given):
+            self.notes.append(result.sentence)
             return findings
         if closures:
             place = replace(result, rule=closures[0].rule, kind=closures[0].kind, where=closures[0].where,
@@ -214,75 +272,3 @@ def assert_rules(
     report = check(f, *args, declare=declare, order=order, **kwargs)
     if not report.ok:
         raise AssertionError(str(report))
-
-
-def check_vjp(
-    primal: Callable[..., Any], vjp: Callable[..., Any], *args: Any, declare: Intents = None, order: int = 1
-) -> Report:
-    """Judge a hand-written VJP that is a plain function: ``vjp(*args, cotangent) -> cotangents of args``.
-
-    Args:
-        primal: the function.
-        vjp: takes the arguments and then the cotangent of the output (a pytree like the output); returns a
-            tuple with a cotangent for each argument (None for zero), or the cotangent itself when there
-            is one argument.
-        *args: the arguments at which to judge it.
-        declare: as in :func:`check`.
-        order: as in :func:`check`.
-
-    Example:
-        >>> import jax.numpy as jnp
-        >>> report = check_vjp(jnp.sin, lambda a, c: -c * jnp.cos(a), jnp.array([0.1, 0.2]))
-        >>> report.findings[0].cause
-        'sign'
-    """
-    name = getattr(vjp, "__name__", "vjp")
-
-    def backward(saved: tuple[Any, ...], cotangent: Any) -> tuple[Any, ...]:
-        result = vjp(*saved, cotangent)
-        return (result,) if len(saved) == 1 and not isinstance(result, tuple) else result
-
-    rule = jax.custom_vjp(_renamed(primal, name))
-    rule.defvjp(lambda *a: (primal(*a), a), backward)
-    return _check("check_vjp", flatten_call("check_vjp", _plain(rule, name), args, {}), declare, order)
-
-
-def check_jvp(
-    primal: Callable[..., Any], jvp: Callable[..., Any], *args: Any, declare: Intents = None, order: int = 1
-) -> Report:
-    """Judge a hand-written JVP that is a plain function: ``jvp(primals, tangents) -> tangent of the output``.
-
-    Args:
-        primal: the function.
-        jvp: takes the tuple of arguments and the tuple of their tangents.
-        *args: the arguments at which to judge it.
-        declare: as in :func:`check`.
-        order: as in :func:`check`.
-
-    Example:
-        >>> import jax.numpy as jnp
-        >>> check_jvp(jnp.sin, lambda p, t: t[0] * jnp.cos(p[0]), jnp.array([0.1, 0.2])).ok
-        True
-    """
-    name = getattr(jvp, "__name__", "jvp")
-    rule = jax.custom_jvp(_renamed(primal, name))
-    rule.defjvp(lambda primals, tangents: (primal(*primals), jvp(primals, tangents)))
-    return _check("check_jvp", flatten_call("check_jvp", _plain(rule, name), args, {}), declare, order)
-
-
-def _renamed(f: Callable[..., Any], name: str) -> Callable[..., Any]:
-    """``f`` under the name of its rule, so that the report names the rule."""
-
-    def primal(*args: Any) -> Any:
-        return f(*args)
-
-    primal.__name__ = name
-    return primal
-
-
-def _plain(rule: Callable[..., Any], name: str) -> Callable[..., Any]:
-    def f(*args: Any) -> Any:
-        return rule(*args)
-
-    f.__name__ = name
-    return f

@@ -5,29 +5,37 @@ from collections.abc import Sequence
 import numpy as np
 
 from jaxbp.errors import message
-from jaxbp.verify.compare import Sample
+from jaxbp.verify.arbiter import Sample
 
 INTENTS = ("straight_through", "reversal", "scaled", "clipped", "stop")
+WITH_CONSTANT = ("reversal", "scaled")
+
+# A word, or a word with its constant: ("scaled", 0.5).
+Intent = str | tuple[str, float]
 
 
-def check_intent(intent: str) -> str:
-    """The intent itself, when it is one of the five.
+def check_intent(intent: Intent) -> Intent:
+    """The intent itself, when it is one of the five, alone or (reversal, scaled) with a constant.
 
     Raises:
-        ValueError: for any other word.
+        ValueError: for anything else.
     """
-    if intent not in INTENTS:
+    word, *constant = (intent,) if isinstance(intent, str) else intent
+    if word not in INTENTS:
         raise ValueError(message("check", f"declare to name one of {', '.join(INTENTS)}", repr(intent)))
+    if constant and (word not in WITH_CONSTANT or not isinstance(constant[0], int | float)):
+        hint = f"{' and '.join(WITH_CONSTANT)} take one number: ('scaled', 0.5)"
+        raise ValueError(message("check", "an intent with its constant", repr(intent), hint))
     return intent
 
 
-def verify_intent(intent: str, samples: Sequence[Sample], rtol: float) -> tuple[bool, str, str]:
+def verify_intent(intent: Intent, samples: Sequence[Sample], rtol: float) -> tuple[bool, str, str]:
     """Whether the samples of a rule are what was declared: (holds, cause when not, sentence).
 
     straight_through: the cotangent passes unchanged to the first input, or through a 0/1 mask; the other
     inputs get their derivative or nothing. reversal: ``-k`` times the derivative, k > 0. scaled: ``k``
-    times it, for one constant k. clipped: the derivative of a cotangent, limited in each entry or by its
-    norm. stop: zero.
+    times it, for one constant k. Both k may be stated. clipped: the derivative of a cotangent, limited in
+    each entry or by its norm. stop: zero.
     """
     judge = {
         "straight_through": _straight,
@@ -36,11 +44,18 @@ def verify_intent(intent: str, samples: Sequence[Sample], rtol: float) -> tuple[
         "clipped": _clipped,
         "stop": _stop,
     }
-    holds, cause, sentence = judge[intent](samples, rtol)
-    if holds and intent == "reversal" and _constant(samples, rtol)[0] >= 0:
+    word, *stated = (intent,) if isinstance(intent, str) else intent
+    holds, cause, sentence = judge[word](samples, rtol)
+    if not holds:
+        return False, cause, f"declared {word}, but {sentence}"
+    if word in WITH_CONSTANT:
         k = _constant(samples, rtol)[0]
-        return False, "sign", f"declared reversal, but the rule is +{k:.6g} x the derivative"
-    return holds, cause, sentence if holds else f"declared {intent}, but {sentence}"
+        if word == "reversal" and k > 0:
+            return False, "sign", f"declared reversal, but the rule is +{k:.6g} x the derivative"
+        want = -stated[0] if word == "reversal" and stated else stated[0] if stated else k
+        if abs(k - want) > rtol * abs(want):
+            return False, "factor", f"declared {want:.6g} x the derivative, but the rule is {k:.6g} x it"
+    return True, cause, sentence
 
 
 def _close(a: np.ndarray, b: np.ndarray, rtol: float) -> bool:

@@ -26,7 +26,8 @@ def diagnose(
         return Diagnosis("kink", "at the kink the rule is outside the two one-sided slopes")
     if any(e.outcome == "nan" for e in entries):
         return Diagnosis("nan", "the rule is not finite where the derivative is (0 x inf or an overflow?)")
-    evidence = Evidence(argument, comparison, at, rule, reference, max(1e-6, 10 * comparison.rtol))
+    tolerance = max(1e-6, 10 * max(comparison.rtol, comparison.loose))
+    evidence = Evidence(argument, comparison, at, rule, reference, tolerance)
     for hypothesis in MISTAKES:
         found = hypothesis(evidence)
         if found:

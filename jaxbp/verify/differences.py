@@ -4,11 +4,12 @@ from collections.abc import Callable, Sequence
 from functools import cached_property
 from typing import Any, NamedTuple
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxbp.verify.references import Point, compiled, fingerprint, wide
+from jaxbp.verify.compiling import compiled, fingerprint
+from jaxbp.verify.loops import capped
+from jaxbp.verify.references import Point, wide
 
 # Powers of 4, so that x + h is exact for a step that is a power of two times a power of four.
 LADDER = 2.0 ** -np.arange(3, 28, 2)
@@ -63,7 +64,7 @@ class Differences:
     @cached_property
     def _moved(self) -> Callable[..., list[Any]]:
         inputs = list(self.at.inputs)
-        traced = jax.make_jaxpr(self._step)(inputs, inputs, jnp.asarray(0.0))
+        traced = capped(self.at.traced(self._step, inputs, inputs, jnp.asarray(0.0)))
         run = compiled(traced, fingerprint(traced), inputs)
         return lambda xs, vs, t: run(*xs, *vs, jnp.asarray(t))
 
@@ -89,9 +90,11 @@ class Differences:
         moved = [np.zeros(y.shape, bool) for y in self.here]
         plus = np.stack([self._change(vector, h, contract, moved) for h in steps])
         minus = np.stack([self._change(vector, -h, contract, moved) for h in steps])
-        # Steps past the mirror image show what depends on this direction when near ones change no digit.
-        for far in (2 * step, -2 * step):
-            self._change(vector, far, contract, moved)
+        # A far step shows what depends on this direction when near ones change no digit: away from zero,
+        # because many functions are of one sign only.
+        pairs = zip(vector, self.at.inputs, strict=True)
+        inward = sum(np.sum(np.real(np.conj(wide(v)) * wide(x))) for v, x in pairs) < 0
+        self._change(vector, -2 * step if inward else 2 * step, contract, moved)
         # Only the outputs that move bring rounding errors with them.
         size = contract(
             [np.where(m & np.isfinite(y), y, 0) for m, y in zip(moved, self.here, strict=True)], absolute=True
@@ -124,8 +127,9 @@ def _contraction(weights: Sequence[Sequence[Any]] | None) -> Callable[..., np.nd
         flat = np.concatenate([np.zeros(0), *(np.ravel(y) for y in ys)])
         return np.abs(flat) if absolute else flat
 
+    hosts = [[wide(c) for c in cs] for cs in weights or ()]
+
     def summed(ys: Sequence[np.ndarray], absolute: bool = False) -> np.ndarray:
-        hosts = [[wide(c) for c in cs] for cs in weights or ()]
         with np.errstate(all="ignore"):
             if absolute:
                 return np.array(

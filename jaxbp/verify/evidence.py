@@ -48,6 +48,23 @@ class Evidence(NamedTuple):
         """Whether two results agree everywhere."""
         return a.shape == b.shape and bool(self.alike(a, b).all())
 
+    def explained_by(self, candidate: np.ndarray) -> bool:
+        """Whether a mistake's result is the rule's, also where the rule differs most from the reference.
+
+        An entry far smaller than the others may be the only wrong one.
+        """
+        got, want = self.got, self.want
+        if not self.same(got, candidate):
+            return False
+        entries = [x for x in self.comparison.wrong if x.argument == self.argument]
+        for index in {x.index for x in entries if np.isfinite([x.rule, x.reference]).all()}:
+            at: Any = (slice(None), *index)
+            with np.errstate(all="ignore"):
+                left, gap = np.abs(got[at] - candidate[at]), np.abs(got[at] - want[at])
+            if np.isfinite(gap).all() and np.max(left) > 0.01 * np.max(gap):
+                return False
+        return True
+
     def pulled(self, inputs: list[Any], change: Callable[[Any], Any] = lambda c: c) -> np.ndarray:
         """The reference's result for this argument at other inputs or with changed cotangents."""
         assert self.reference is not None

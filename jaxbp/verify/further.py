@@ -1,5 +1,6 @@
-"""Clauses that matter for a rule whose values are right: batches, single inputs, the second derivative."""
+"""Clauses that matter for a rule whose values are right: vmap, jit, types, single inputs, second order."""
 
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -7,10 +8,13 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxbp.verify.compare import compare
+from jaxbp.verify.compiling import is_small, jitted
 from jaxbp.verify.contract import Fault, raised, unequal
-from jaxbp.verify.references import Point, Pullback, draw, jiggled, reverse, wide
+from jaxbp.verify.noise import jiggled, settling
+from jaxbp.verify.references import Point, Pullback, draw, reverse, rule_pullback, wide
 from jaxbp.verify.rules import Rule
 
+# What has a batching rule of its user's; that of every other operation is JAX's.
 BATCHED = {"custom_vmap_call", "pure_callback", "io_callback", "ffi_call", "pallas_call"}
 
 
@@ -18,18 +22,50 @@ def later_fault(
     rule: Rule, at: Point, body: Point, own: Pullback, reference: Pullback | None, order: int
 ) -> Fault | None:
     """The clauses that matter only for a rule whose values are right."""
-    if own.primitives & BATCHED:
-        try:
-            fault = batching_fault(at, own, np.random.default_rng(2))
-        except Exception:
-            fault = None  # A callback without a batching rule refuses vmap aloud; that deceives nobody.
+    batched = bool(own.primitives & BATCHED)
+    # A library's own rules are judged by their values; each further clause compiles them once more.
+    if batched or (not rule.library and is_small(at.inputs)):
+        native = rule_pullback(at._replace(wide=False), rule.kind)
+        fault = _under(batching_fault, at, native) if batched else None
+        fault = fault or _under(eager_fault, at, native) or weak_fault(at, body)
         if fault:
             return fault
-    if rule.kind == "custom_vjp" and rule.symbolic_zeros and len(at.inputs) > 1:
-        fault = _one_at_a_time(at, body, reference)
-        if fault:
-            return fault
-    return second_order_fault(at, body) if order > 1 else None
+    fault = second_order_fault(at, body) if order > 1 else None
+    if fault is None and rule.kind == "custom_vjp" and rule.symbolic_zeros and len(at.inputs) > 1:
+        # Last, because JAX does not go back to a choice of inputs once it has run the rule for another.
+        return _one_at_a_time(at, body, reference)
+    return fault
+
+
+def _under(clause: Callable[..., Fault | None], at: Point, own: Pullback) -> Fault | None:
+    try:
+        return clause(at, own, np.random.default_rng(2))
+    except Exception:
+        return None  # What refuses vmap aloud (a callback without a batching rule) deceives nobody.
+
+
+def eager_fault(at: Point, rule: Pullback, rng: np.random.Generator) -> Fault | None:
+    """The rule traced anew and run without jit must give what it gives under jit."""
+    ct = draw(at.outputs, rng)
+    loose = settling(rule, at.inputs, ct)[1]
+    eager = jax.vjp(at.fn, *at.inputs)[1](ct)
+    fault = unequal(eager, [wide(g) for g in rule.call(at.inputs, ct)[1]], rule.epsilon, loose)
+    if fault is None:
+        return None
+    a, index, got, want = fault
+    return Fault("nondeterministic", a, "differs with and without jit", index, got, want)
+
+
+def weak_fault(at: Point, body: Point) -> Fault | None:
+    """An output that is weakly typed under grad only takes another dtype when it meets one there."""
+    plain = jax.eval_shape(body.fn, *body.inputs)
+    ruled = jax.eval_shape(lambda *xs: jax.vjp(at.fn, *xs)[0], *at.inputs)
+    for k, (p, r) in enumerate(zip(plain, ruled, strict=True)):
+        if p.weak_type != r.weak_type:
+            words = ("strongly", "weakly")
+            sentence = f"output {k} is {words[r.weak_type]} typed under grad and {words[p.weak_type]} without"
+            return Fault("dtype", None, sentence)
+    return None
 
 
 def batching_fault(at: Point, rule: Pullback, rng: np.random.Generator) -> Fault | None:
@@ -39,8 +75,9 @@ def batching_fault(at: Point, rule: Pullback, rng: np.random.Generator) -> Fault
     apart = [[wide(g) for g in rule.call(x, c)[1]] for x, c in ((at.inputs, one), (near, two))]
     stacked = [jnp.stack(p) for p in zip(at.inputs, near, strict=True)]
     both = [jnp.stack(p) for p in zip(one, two, strict=True)]
-    together = jax.vmap(rule.call)(stacked, both)[1]
-    fault = unequal(together, [np.stack(p) for p in zip(*apart, strict=True)], rule.epsilon)
+    together = jitted(jax.vmap(lambda x, c: jax.vjp(at.fn, *x)[1](c)), at.inputs)(stacked, both)
+    loose = settling(rule, at.inputs, one)[1]
+    fault = unequal(together, [np.stack(p) for p in zip(*apart, strict=True)], rule.epsilon, loose)
     if fault is None:
         return None
     a, index, got, want = fault
@@ -52,10 +89,8 @@ def _one_at_a_time(at: Point, body: Point, reference: Pullback | None) -> Fault 
     for a in range(len(at.inputs)):
 
         def only(p: Point, a: int = a) -> Point:
-            return Point(
-                lambda x: p.fn(*(x if i == a else v for i, v in enumerate(p.inputs))),
-                [p.inputs[a]],
-                p.outputs,
+            return p._replace(
+                fn=lambda x: p.fn(*(x if i == a else v for i, v in enumerate(p.inputs))), inputs=[p.inputs[a]]
             )
 
         seen = compare(
@@ -81,7 +116,7 @@ def second_order_fault(at: Point, body: Point) -> Fault | None:
             return list(jax.vjp(p.fn, *values[:count])[1](list(values[count:])))
 
         inputs = [*p.inputs, *ct]
-        return Point(fn, inputs, list(jax.eval_shape(fn, *inputs)))
+        return Point(fn, inputs, list(jax.eval_shape(fn, *inputs)), p.wide)
 
     try:
         reference = reverse(pulled(body))
@@ -91,7 +126,9 @@ def second_order_fault(at: Point, body: Point) -> Fault | None:
         own = reverse(pulled(at))
     except Exception as error:
         fault = raised(error, "the rule under a second derivative")
-        return fault and Fault("second_order", None, fault.sentence)
+        if fault is None or fault.cause == "other":
+            raise  # An operation in the rule that has no derivative: nothing is known of the second.
+        return Fault("second_order", None, fault.sentence)
     seen = compare(pulled(body), own, reference, np.random.default_rng(5))
     if not seen.wrong:
         return None

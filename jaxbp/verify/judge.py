@@ -3,13 +3,12 @@
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-import jax.numpy as jnp
 import numpy as np
 
 from jaxbp.verify import contract
-from jaxbp.verify.capture import Site
-from jaxbp.verify.compare import Comparison, Entry, compare
-from jaxbp.verify.declared import verify_intent
+from jaxbp.verify.arbiter import Entry
+from jaxbp.verify.compare import DRAWS, Comparison, compare
+from jaxbp.verify.declared import Intent, verify_intent
 from jaxbp.verify.diagnosis import diagnose
 from jaxbp.verify.evidence import Diagnosis, constant
 from jaxbp.verify.further import later_fault
@@ -17,26 +16,31 @@ from jaxbp.verify.paths import odd_term
 from jaxbp.verify.references import (
     Point,
     Pullback,
+    autodiff,
     draw,
-    forward,
-    is_float,
-    point,
     relative_tolerance,
-    reverse,
+    rule_pullback,
 )
-from jaxbp.verify.report import Finding
-from jaxbp.verify.rules import Rule, alone, body_of
+from jaxbp.verify.report import Finding, brief
+from jaxbp.verify.rules import Rule
+from jaxbp.verify.site import Site
 
 TRACED = ("ClosedOver", "CustomVJPException", "UnexpectedTracerError")
 
 
 class Judgement(NamedTuple):
-    """The findings on one rule at one site, and the maps they rest on (for the look at another precision)."""
+    """The findings on one rule at one site, and the maps they rest on (for the look at another precision).
+
+    ``replaceable`` says that autodiff of the primal, in reverse mode, gives the rule's result everywhere;
+    ``refused`` are the inputs that the rule does not differentiate.
+    """
 
     findings: list[Finding]
     rule: Pullback | None = None
     reference: Pullback | None = None
     point: Point | None = None
+    replaceable: bool = False
+    refused: frozenset[int] = frozenset()
 
     @property
     def verdict(self) -> str:
@@ -52,120 +56,94 @@ def finding(rule: Rule, context: Sequence[str], verdict: str, sentence: str, **f
     )  # fmt: skip
 
 
-def judge(site: Site, intent: str | None, order: int) -> Judgement:
+def judge(site: Site, intent: Intent | None, order: int) -> Judgement:
     """The judgement of one rule at its captured inputs; inconclusive, with the reason, when judging fails."""
     try:
-        return _judged(site, intent, order)
+        return _judged(site._replace(wide=True), intent, order)
     except Exception as error:
-        text = " ".join(str(error).split())[:200]
-        return Judgement(
-            [finding(site.rule, site.context, "inconclusive", f"{type(error).__name__}: {text}")]
-        )
+        return Judgement([finding(site.rule, site.context, "inconclusive", brief(error))])
 
 
-def _judged(site: Site, intent: str | None, order: int) -> Judgement:
-    """All that is to be said of one rule at its captured inputs, at the precision of these inputs."""
-    rule, held = site.rule, site.rule.consts
+def _judged(site: Site, intent: Intent | None, order: int) -> Judgement:
+    """All that is to be said of one rule at its captured inputs, apart from their precision."""
+    rule = site.rule
     rng = np.random.default_rng(0)
-
-    def say(verdict: str, sentence: str, **fields: Any) -> Judgement:
-        return Judgement([finding(rule, site.context, verdict, sentence, **fields)])
-
-    at = point(alone(rule.eqn), site.inputs, held)
-    body = point(body_of(rule.eqn), site.inputs, held)
+    at = site.ruled
     if not at.inputs or not at.outputs:
-        return say("unreached", f"has no floating {'output' if at.inputs else 'input'} to differentiate")
+        sentence = f"has no floating {'output' if at.inputs else 'input'} to differentiate"
+        return Judgement([finding(rule, site.context, "unreached", sentence)])
     try:
-        own = rule_pullback(at, rule)
-        own.call(at.inputs, draw(at.outputs, rng))
+        site, own = started(site)
     except Exception as error:
-        return failed(error, rule, site)
+        return failed(error, site)
+    at, body = site.ruled, site.plain
     reference = autodiff(body)
-    fault = _clauses(at, body, own, reference, rng)
+
+    def judged(findings: list[Finding], alike: bool = False) -> Judgement:
+        return Judgement(findings, own, reference, at, alike, site.refused)
+
+    fault = _clauses(at, body, own, reference, rng) or contract.rest_fault(at, body, own.epsilon, rng)
     if fault is None and rule.kind == "custom_jvp" and not rule.library:
         fault = contract.tangent_fault(at, own.epsilon, rng)
     if fault and intent is None:
-        return Judgement([fault_finding(rule, site, fault, own)], own, reference, at)
+        return judged([fault_finding(site, fault, own)])
     seen = compare(body, own, reference, np.random.default_rng(1))
     if intent is not None:
         holds, cause, sentence = verify_intent(intent, seen.samples, max(1e-6, seen.rtol))
         verdict = "declared" if holds else "wrong"
-        return Judgement(
-            [finding(rule, site.context, verdict, sentence, cause=cause, compared=seen.compared)],
-            own,
-            reference,
-            at,
-        )
-    if seen.wrong and rule.library and _right_in_sum(rule, site, seen):
-        sentence = "agrees with autodiff of its primal, summed over the arguments that are the same value"
-        passed = finding(rule, site.context, "right", sentence, tolerance=seen.rtol, compared=seen.compared)
-        return Judgement([passed], own, reference, at)
+        return judged([finding(rule, site.context, verdict, sentence, cause=cause, compared=seen.compared)])
     if seen.wrong:
-        return Judgement(_wrong(rule, site, seen, body, at, own, reference), own, reference, at)
+        return judged(_wrong(rule, site, seen, body, at, own, reference))
     fault = later_fault(rule, at, body, own, reference, order)
     if fault:
-        return Judgement([fault_finding(rule, site, fault, own)], own, reference, at)
-    return Judgement([_passed(rule, site, seen, reference)], own, reference, at)
+        return judged([fault_finding(site, fault, own)])
+    alike = reference is not None and reference.reverse
+    alike = alike and not (seen.kinks or seen.cleared or seen.unknown)
+    return judged([_passed(rule, site, seen, reference)], alike)
 
 
-def _right_in_sum(rule: Rule, site: Site, seen: Comparison) -> bool:
-    """Whether only the split between equal arguments differs.
-
-    JAX's implicit functions (custom_root) get a value that the equation and its solver both close over
-    twice, and give its whole cotangent to the first.
-    """
-    moving = [x for i, x in enumerate(site.inputs) if i >= rule.consts and is_float(x)]
-    groups: dict[Any, list[int]] = {}
-    for k, x in enumerate(moving):
-        groups.setdefault((x.shape, x.dtype, np.asarray(x).tobytes()), []).append(k)
-    for sample in seen.samples:
-        scale = max((float(np.max(np.abs(w), initial=0.0)) for w in sample.reference), default=0.0)
-        for same in groups.values():
-            gap = sum(sample.rule[k] - sample.reference[k] for k in same)
-            if not np.all(np.abs(gap) <= seen.rtol * scale):
-                return False
-    return True
-
-
-def rule_pullback(at: Point, rule: Rule) -> Pullback:
-    """The rule's VJP; a custom_jvp that cannot be transposed is judged by its columns."""
+def started(site: Site) -> tuple[Site, Pullback]:
+    """The rule's pullback, run once; inputs that it refuses while it differentiates others are held."""
     try:
-        return reverse(at)
+        at = site.ruled
+        own = rule_pullback(at, site.rule.kind)
+        own.call(at.inputs, draw(at.outputs, np.random.default_rng(0)))
     except Exception:
-        if rule.kind != "custom_jvp":
+        refused = frozenset() if site.refused else _refused(site)
+        if not refused:
             raise
-        try:
-            return forward(at)
-        except Exception:
-            pass
-        raise
+        return started(site._replace(refused=refused))
+    return site, own
 
 
-def autodiff(body: Point) -> Pullback | None:
-    """Autodiff of the primal body, in reverse or forward mode, if it runs at all."""
-    for mode in (reverse, forward):
-        try:
-            pull = mode(body)
-            pull.call(body.inputs, [jnp.zeros(s.shape, s.dtype) for s in body.outputs])
-            return pull
-        except Exception:
-            # A while loop has no reverse mode, a host callback none at all: differences remain.
-            continue
-    return None
+def _refused(site: Site) -> frozenset[int]:
+    """The inputs that the rule does not differentiate, where it does differentiate those before or after.
+
+    The first choice that runs is taken at once: JAX keeps what it needs of a forward rule for the choice of
+    inputs that ran last, and does not run it again for an earlier one.
+    """
+    everything = site.moving
+    for count in range(len(everything) - 1, 0, -1):
+        for kept in (everything[:count], everything[-count:]):
+            refused = site.refused | (frozenset(everything) - frozenset(kept))
+            try:
+                rule_pullback(site._replace(refused=refused).ruled, site.rule.kind)
+            except Exception:
+                continue
+            return refused
+    return frozenset()
 
 
-def failed(error: Exception, rule: Rule, site: Site) -> Judgement:
+def failed(error: Exception, site: Site) -> Judgement:
     """The finding when the rule does not run."""
+    rule = site.rule
     if type(error).__name__ in TRACED or "No constant handler" in str(error):
         sentence = "closes over a traced value, so it cannot be set alone; pass the value as an argument"
         return Judgement([finding(rule, site.context, "inconclusive", sentence, cause="closure")])
     fault = contract.raised(error, rule.name)
     if fault is None:
-        text = " ".join(str(error).split())[:200]
-        return Judgement(
-            [finding(rule, site.context, "inconclusive", f"raises {type(error).__name__} on purpose: {text}")]
-        )
-    return Judgement([fault_finding(rule, site, fault, None)])
+        return Judgement([finding(rule, site.context, "inconclusive", f"raises on purpose {brief(error)}")])
+    return Judgement([fault_finding(site, fault, None)])
 
 
 def _clauses(
@@ -176,29 +154,28 @@ def _clauses(
         fault = contract.repeat_fault(at, own, own, rng)
         if fault:
             return fault
-    return contract.primal_fault(body, own, reference, rng) or contract.linearity_fault(
+    return contract.primal_fault(body, own, reference, own.epsilon, rng) or contract.linearity_fault(
         at, own, reference, rng
     )
 
 
-def fault_finding(rule: Rule, site: Site, fault: contract.Fault, own: Pullback | None) -> Finding:
+def fault_finding(site: Site, fault: contract.Fault, own: Pullback | None) -> Finding:
     """The finding for a broken clause of the contract."""
     return finding(
-        rule, site.context, "wrong", fault.sentence, cause=fault.cause,
-        argument=_argument(rule, site, fault.argument), index=fault.index, rule_value=fault.rule,
+        site.rule, site.context, "wrong", fault.sentence, cause=fault.cause,
+        **_argument(site, fault.argument), index=fault.index, rule_value=fault.rule,
         reference_value=fault.reference,
         tolerance=relative_tolerance(own.epsilon) if own else None,
     )  # fmt: skip
 
 
-def _argument(rule: Rule, site: Site, k: int | None) -> str:
-    """The name of the k-th floating argument."""
+def _argument(site: Site, k: int | None) -> dict[str, str]:
+    """The names of the k-th differentiated input: the rule's own, and that of the argument of f."""
     if k is None:
-        return ""
-    moving = [
-        i for i, x in enumerate(site.inputs) if i >= rule.consts and jnp.issubdtype(x.dtype, jnp.inexact)
-    ]
-    return rule.arguments[moving[k] - rule.consts]
+        return {}
+    i = site.moving[k]
+    origin = site.origins[i] if site.origins else ""
+    return {"argument": site.rule.arguments[i - site.rule.consts], "origin": origin}
 
 
 def _wrong(
@@ -212,12 +189,12 @@ def _wrong(
 ) -> list[Finding]:
     """One finding for each argument that disagrees, with its cause."""
     rng = np.random.default_rng(6)
-    fault = contract.linearity_fault(at, own, reference, rng, thorough=True)
+    fault = contract.linearity_fault(at, own, reference, rng, seen.samples[DRAWS - 1].cotangent)
     if fault is None:
-        again = rule_pullback(at, rule)
+        again = rule_pullback(at, rule.kind)
         fault = None if again.text == own.text else contract.repeat_fault(at, own, again, rng)
     if fault:
-        return [fault_finding(rule, site, fault, own)]
+        return [fault_finding(site, fault, own)]
     found = []
     for a in sorted({e.argument for e in seen.wrong}):
         worst = max((e for e in seen.wrong if e.argument == a), key=_excess)
@@ -225,7 +202,7 @@ def _wrong(
         if said.cause in ("other", "missing_term") and reference is not None:
             said = _term(rule, site, a, seen, body) or said
         found.append(finding(
-            rule, site.context, "wrong", said.sentence, cause=said.cause, argument=_argument(rule, site, a),
+            rule, site.context, "wrong", said.sentence, cause=said.cause, **_argument(site, a),
             index=worst.index, rule_value=_plain(worst.rule), reference_value=_plain(worst.reference),
             tolerance=worst.tolerance, compared=seen.compared,
         ))  # fmt: skip
@@ -235,12 +212,14 @@ def _wrong(
 def _term(rule: Rule, site: Site, a: int, seen: Comparison, body: Point) -> Diagnosis | None:
     """The diagnosis when one term of the chain rule explains the difference."""
     try:
-        term = odd_term(rule.eqn, site.inputs, rule.consts, a, seen.samples, 1e-5)
+        term = odd_term(rule.eqn, site.inputs, site.moving, a, seen.samples, 1e-5)
     except Exception:
         return None  # Some bodies cannot be taken apart (callbacks); then the plain diagnosis stands.
     if term is None:
         return None
     place = f"through {term.primitive}" + (f" at {term.where}" if term.where else "")
+    if term.turned:
+        return Diagnosis("transposed", f"what flows back {place} is transposed")
     if abs(term.factor) < 1e-4:
         return Diagnosis("missing_term", f"the term {place} is left out")
     if abs(term.factor + 1) < 1e-4:
@@ -263,7 +242,7 @@ def _passed(rule: Rule, site: Site, seen: Comparison, reference: Pullback | None
         e = seen.kinks[0]
         sentence = "takes a slope between the one-sided ones at a kink"
         return finding(
-            rule, site.context, "kink", sentence, cause="kink", argument=_argument(rule, site, e.argument),
+            rule, site.context, "kink", sentence, cause="kink", **_argument(site, e.argument),
             index=e.index, rule_value=_plain(e.rule), reference_value=_plain(e.reference),
             tolerance=e.tolerance, compared=seen.compared,
         )  # fmt: skip

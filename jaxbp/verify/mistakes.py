@@ -7,8 +7,9 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
-from jaxbp.verify.compare import basis_row
+from jaxbp.verify.arbiter import basis_row
 from jaxbp.verify.evidence import Diagnosis, Evidence, constant, named, ratio_of
+from jaxbp.verify.paths import is_square
 from jaxbp.verify.references import wide
 
 MATRIX_LIMIT = 4096
@@ -23,7 +24,7 @@ def multiple(e: Evidence) -> Diagnosis | None:
     k = ratio_of(got[finite], want[finite], e.tolerance)
     if k is not None and abs(k - 1) < 1e-9:
         return None  # Right wherever autodiff has a value; the differences convicted the rest.
-    if k is None and np.iscomplexobj(want) and e.same(got, np.conj(want)):
+    if k is None and np.iscomplexobj(want) and e.explained_by(np.conj(want)):
         return Diagnosis("other", "rule = the complex conjugate of the reference")
     return named(k, "", e.at) if k is not None else None
 
@@ -34,23 +35,23 @@ def swapped(e: Evidence) -> Diagnosis | None:
         if b == e.argument or np.shape(e.at.inputs[b]) != np.shape(e.at.inputs[e.argument]):
             continue
         other = np.stack([s.reference[b] for s in e.comparison.samples])
-        if e.same(e.got, other):
+        if e.explained_by(other):
             return Diagnosis("swapped", f"this is the cotangent of argument {b}")
     return None
 
 
 def turned(e: Evidence) -> Diagnosis | None:
     """A transpose of the result or of the cotangent."""
-    got, want = e.got, e.want
-    square = want.ndim >= 3 and want.shape[-1] == want.shape[-2]
-    if square and e.same(got, np.swapaxes(want, -1, -2)):
+    want = e.want
+    square = is_square(want.shape[1:])
+    if square and e.explained_by(np.swapaxes(want, -1, -2)):
         return Diagnosis("transposed", "rule = the transpose of the reference")
     outs = [tuple(s.shape) for s in e.at.outputs]
-    if e.reference and outs and all(len(s) >= 2 and s[-1] == s[-2] for s in outs):
+    if e.reference and outs and all(map(is_square, outs)):
         turned = e.pulled(e.at.inputs, lambda c: jnp.swapaxes(c, -1, -2))
-        if e.same(got, turned):
+        if e.explained_by(turned):
             return Diagnosis("cotangent_transposed", "the rule's result is that of the transposed cotangent")
-        if square and e.same(got, np.swapaxes(turned, -1, -2)):
+        if square and e.explained_by(np.swapaxes(turned, -1, -2)):
             return Diagnosis("transposed", "cotangent and result are transposed")
     return None
 
@@ -96,7 +97,7 @@ def one_slice(e: Evidence) -> Diagnosis | None:
             mask = np.zeros(shape)
             mask[(slice(None),) * axis + (k,)] = 1
             kept = e.pulled(e.at.inputs, partial(_masked, mask))
-            if e.same(e.got, kept) and not e.same(kept, e.want):
+            if e.explained_by(kept) and not e.same(kept, e.want):
                 return Diagnosis("missing_sum", f"only slice {k} of axis {axis} is summed")
     return None
 
@@ -127,12 +128,17 @@ def elsewhere(e: Evidence) -> Diagnosis | None:
         if i != e.argument and held.size:
             for value, word in ((1, "factor"), (0, "term")):
                 inputs = [jnp.full_like(v, value) if k == i else v for k, v in enumerate(e.at.inputs)]
-                if e.same(e.got, e.pulled(inputs)):
+                if e.explained_by(e.pulled(inputs)):
                     sentence = f"the {word} from argument {i} is left out (it is taken as {value})"
                     return Diagnosis("missing_term", sentence)
     outs = [wide(y) for y in e.at.fn(*e.at.inputs)]
+    for i, held in enumerate(e.at.inputs):
+        if is_square(held.shape):
+            inputs = [jnp.swapaxes(v, -1, -2) if k == i else v for k, v in enumerate(e.at.inputs)]
+            if e.explained_by(e.pulled(inputs)):
+                return Diagnosis("transposed", f"the transpose of argument {i} is used in the place of it")
     for inputs, what in _points(e, outs):
-        if e.same(e.got, e.pulled(inputs)):
+        if e.explained_by(e.pulled(inputs)):
             return Diagnosis("wrong_point", f"the derivative is evaluated at {what}")
     same = [y for y in outs if y.shape == x.shape]
     if not same or len(e.at.outputs) != 1:
@@ -141,7 +147,7 @@ def elsewhere(e: Evidence) -> Diagnosis | None:
     cts = np.stack([wide(s.cotangent[0]) for s in e.comparison.samples])
     with np.errstate(all="ignore"):
         for name, form in FORMS.items():
-            if e.same(cts * form(y), e.want) and e.same(e.got, cts * form(x)):
+            if e.same(cts * form(y), e.want) and e.explained_by(cts * form(x)):
                 return Diagnosis(
                     "wrong_point", f"the derivative of the output form {name} was applied to the input"
                 )
@@ -149,7 +155,7 @@ def elsewhere(e: Evidence) -> Diagnosis | None:
         def softmax(y: np.ndarray) -> np.ndarray:
             return np.asarray(y * (cts - np.sum(cts * y, -1, keepdims=True)))
 
-        if y.ndim and e.same(softmax(y), e.want) and e.same(e.got, softmax(x)):
+        if y.ndim and e.same(softmax(y), e.want) and e.explained_by(softmax(x)):
             return Diagnosis("wrong_point", "the output form y (c - sum(c y)) was applied to the input")
     return None
 
@@ -203,6 +209,8 @@ def matrix(e: Evidence) -> Diagnosis | None:
     if partial.all():
         dropped = ~kept
         rows = [bool((~kept[j] | (want[j] == 0)).all()) for j in range(len(got)) if dropped[j].any()]
+        if not rows:
+            return None  # What is wrong is too small beside the rest to show in the whole Jacobian.
         if all(rows):
             return Diagnosis(
                 "missing_sum", f"the contributions of {len(rows)} of {len(got)} outputs are left out"

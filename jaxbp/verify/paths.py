@@ -9,59 +9,79 @@ import jax.numpy as jnp
 import numpy as np
 from jax.extend import core
 
+from jaxbp.verify.compiling import jitted
+from jaxbp.verify.interpret import interpret, single
 from jaxbp.verify.references import is_float, wide
 from jaxbp.verify.rules import LIBRARY, flattened
+from jaxbp.verify.widened import raised, widened
 
 EDGE_LIMIT = 80
 
 
 class Term(NamedTuple):
-    """A part of the derivative that the rule took ``factor`` times instead of once."""
+    """A part of the derivative that the rule took ``factor`` times instead of once, or ``turned``."""
 
     factor: float
     primitive: str
     where: str
+    turned: bool = False
 
 
 def odd_term(
-    eqn: Any, inputs: Sequence[Any], held: int, argument: int, samples: Sequence[Any], tolerance: float
+    eqn: Any,
+    inputs: Sequence[Any],
+    moving: Sequence[int],
+    argument: int,
+    samples: Sequence[Any],
+    tolerance: float,
 ) -> Term | None:
     """The one term of the derivative (or two, left out together) that explains rule - reference.
 
     The primal body is evaluated with a weight on each edge between two operations; a weight scales the
     derivative that flows along the edge and leaves the value alone. What the derivative loses when a
-    weight becomes zero is the contribution of that edge.
+    weight becomes zero is the contribution of that edge. Where a square matrix flows, it may also have
+    been transposed on its way back.
     """
-    body = flattened(eqn.params["call_jaxpr"])
-    edges = [
-        (n, p) for n, e in enumerate(body.jaxpr.eqns) for p, v in enumerate(e.invars)
+    body = flattened(widened(eqn.params["call_jaxpr"]))
+    inputs = [raised(x) for x in inputs]
+    edges = list(dict.fromkeys(
+        (n, v) for n, e in enumerate(body.jaxpr.eqns) for v in e.invars
         if isinstance(v, core.Var) and is_float(v.aval)
-    ]  # fmt: skip
+    ))  # fmt: skip
     if not 1 < len(edges) <= EDGE_LIMIT:
         return None
-    moving = [i for i, x in enumerate(inputs) if i >= held and is_float(x)]
+    shapes = [getattr(v.aval, "shape", ()) for _, v in edges]
+    square = [k for k, shape in enumerate(shapes) if is_square(shape)]
 
-    def pull(weights: Any, cts: Sequence[Any]) -> Any:
+    def pull(weights: Any, turns: Any, cts: Sequence[Any]) -> Any:
         def f(x: Any) -> list[Any]:
             full = list(inputs)
             full[moving[argument]] = x
-            return [y for y in _weighted(body, edges, weights, full) if is_float(y)]
+            return [y for y in _weighted(body, edges, weights, turns, full) if is_float(y)]
 
         return jax.vjp(f, inputs[moving[argument]])[1](list(cts))[0]
 
-    # The first row keeps every edge, each further one drops one.
-    table = jnp.asarray(1 - np.eye(len(edges) + 1)[:, 1:], inputs[moving[argument]].real.dtype)
-    rows = jax.jit(lambda cts: jax.lax.map(lambda w: pull(w, cts), table))
-    lost, rest = [], []
+    # The first row keeps every edge, each further one drops one, the last ones turn one.
+    one = np.eye(len(edges))
+    dropped = np.concatenate([np.zeros((1, len(edges))), one, 0 * one[square]])
+    turned = np.concatenate([np.zeros((1 + len(edges), len(edges))), one[square]])
+    table = jnp.asarray(1 - dropped, inputs[moving[argument]].real.dtype), jnp.asarray(turned, bool)
+    rows = jitted(lambda cts: jax.lax.map(lambda row: pull(row[0], row[1], cts), table), inputs)
+    changes, rest = [], []
     for s in samples[:4]:
         values = wide(rows(s.cotangent))
-        lost.append((values[0] - values[1:]).reshape(len(edges), -1))
+        changes.append((values[1:] - values[0]).reshape(len(values) - 1, -1))
         rest.append((s.rule[argument] - s.reference[argument]).ravel())
-    return _explain(np.concatenate(lost, 1), np.concatenate(rest), body, edges, tolerance)
+    every, gap = np.concatenate(changes, 1), np.concatenate(rest)
+    found = _explain(-every[: len(edges)], gap, body, edges, tolerance)
+    for k, change in zip(square, every[len(edges) :], strict=True):
+        if found is None and np.linalg.norm(gap - change) <= tolerance * np.linalg.norm(gap):
+            found = Term(1.0, *_place(body.jaxpr.eqns[edges[k][0]]), turned=True)
+    return found
 
 
 def _explain(
-    parts: np.ndarray, rest: np.ndarray, body: Any, edges: list[tuple[int, int]], tolerance: float
+    parts: np.ndarray, rest: np.ndarray, body: Any, edges: list[tuple[int, Any]], tolerance: float
 ) -> Term | None:
     if not np.isfinite(parts).all() or not np.isfinite(rest).all() or rest.size < 3:
         return None
@@ -85,6 +105,11 @@ def _explain(
     return None
 
 
+def is_square(shape: Sequence[int]) -> bool:
+    """Whether the last two axes are equally long."""
+    return len(shape) > 1 and shape[-1] == shape[-2]
+
+
 def _parallel(parts: np.ndarray) -> bool:
     """Whether two contributions are multiples of each other."""
     if len(parts) < 2:
@@ -99,29 +124,22 @@ def _place(eqn: Any) -> tuple[str, str]:
     return eqn.primitive.name, f"{own.file_name}:{own.line_num}" if own else ""
 
 
-def _weighted(body: Any, edges: list[tuple[int, int]], weights: Any, inputs: Sequence[Any]) -> list[Any]:
-    """The outputs of the body, with each edge's derivative scaled by its weight."""
+def _weighted(
+    body: Any, edges: list[tuple[int, Any]], weights: Any, turns: Any, inputs: Sequence[Any]
+) -> list[Any]:
+    """The outputs of the body, with each edge's derivative scaled by its weight or transposed."""
     number = {edge: k for k, edge in enumerate(edges)}
-    env: dict[Any, Any] = dict(
-        zip([*body.jaxpr.constvars, *body.jaxpr.invars], [*body.consts, *inputs], strict=True)
-    )
 
-    def read(atom: Any) -> Any:
-        return atom.val if isinstance(atom, core.Literal) else env[atom]
-
-    info = body.jaxpr.debug_info
-    for n, eqn in enumerate(body.jaxpr.eqns):
-        values = [read(a) for a in eqn.invars]
-        for p, value in enumerate(values):
-            if (n, p) in number:
+    def each(n: int, eqn: Any, values: list[Any]) -> Sequence[Any]:
+        for p, (v, value) in enumerate(zip(eqn.invars, values, strict=True)):
+            if isinstance(v, core.Var) and (n, v) in number:
+                k = number[n, v]
                 still = jax.lax.stop_gradient(value)
                 # Where the value is infinite the difference below would be NaN.
                 gap = jnp.where(jnp.isfinite(still), value - still, 0)
-                values[p] = (still + weights[number[n, p]] * gap).astype(value.dtype)
-        invars = [core.Var(a.aval) for a in eqn.invars]
-        outvars = [core.Var(a.aval) for a in eqn.outvars]
-        one = core.Jaxpr(
-            (), invars, outvars, [eqn.replace(invars=invars, outvars=outvars)], eqn.effects, info
-        )
-        env.update(zip(eqn.outvars, core.jaxpr_as_fun(core.ClosedJaxpr(one, ()))(*values), strict=True))
-    return [read(a) for a in body.jaxpr.outvars]
+                if is_square(gap.shape):
+                    gap = jnp.where(turns[k], jnp.swapaxes(gap, -1, -2), gap)
+                values[p] = (still + weights[k] * gap).astype(value.dtype)
+        return single(eqn, body.jaxpr.debug_info)(*values)
+
+    return interpret(body, inputs, each)

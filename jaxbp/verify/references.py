@@ -1,21 +1,23 @@
 """The two maps that are compared at a rule: its own pullback, and autodiff of its primal body."""
 
-from collections import OrderedDict
-from collections.abc import Callable, Sequence
-from hashlib import sha256
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.extend import core
 
-from jaxbp.verify.rules import as_closed, dtypes_in, primitives_in
+from jaxbp.verify.compiling import compiled, fingerprint, jitted
+from jaxbp.verify.loops import capped, run_on, stops_by_test
+from jaxbp.verify.rounding import shaken
+from jaxbp.verify.rules import dtypes_in, primitives_in
+from jaxbp.verify.widened import raised, widened
 
 HOST = {"pure_callback", "io_callback", "debug_callback", "ffi_call"}
 FORWARD_LIMIT = 512
-SMALL = 50_000
-REMEMBERED = 64
+
+Call = Callable[[Sequence[Any], Sequence[Any]], tuple[list[Any], list[Any]]]
 
 
 class ClosedOver(Exception):  # noqa: N818 -- a finding, not an error of the caller
@@ -26,28 +28,57 @@ class Point(NamedTuple):
     """A function of float arrays at the place where it is judged.
 
     ``inputs`` are the differentiable inputs only; ``outputs`` the shapes of the float outputs.
-    ``fn`` takes and returns lists of exactly these.
+    ``fn`` takes and returns lists of exactly these. Where it is ``wide``, they are in the widest dtype,
+    and so is every operation between them. ``rest`` returns the outputs that are not floating, if any.
     """
 
     fn: Callable[..., list[Any]]
     inputs: list[Any]
     outputs: list[jax.ShapeDtypeStruct]
+    wide: bool = False
+    rest: Callable[..., list[Any]] | None = None
+
+    def traced(self, fn: Callable[..., Any], *args: Any) -> Any:
+        """The closed jaxpr of a function made of ``fn``; where wide, of its mathematics."""
+        closed = jax.make_jaxpr(fn)(*args)
+        return widened(closed) if self.wide else closed
 
 
 class Pullback(NamedTuple):
-    """A traced VJP: ``call(inputs, cotangents)`` gives the primal outputs and the input cotangents."""
+    """A traced VJP: ``call(inputs, cotangents)`` gives the primal outputs and the input cotangents.
 
-    call: Callable[[Sequence[Any], Sequence[Any]], tuple[list[Any], list[Any]]]
+    ``settle`` is the same with loops that stop by a test run on, None when there are none; ``shake`` takes a
+    seed besides and moves the result of every operation by its last digit.
+    """
+
+    call: Call
+    settle: Call | None
+    shake: Callable[[Any, Sequence[Any], Sequence[Any]], tuple[list[Any], list[Any]]]
     dtypes: list[Any]
-    shapes: list[tuple[int, ...]]
-    epsilon: float
+    met: frozenset[Any]
     primitives: frozenset[str]
     text: str
+    reverse: bool = False
+
+    @property
+    def coarsest(self) -> Any:
+        """The floating dtype on the way that has the fewest digits: it decides how many the answer has."""
+        return max(self.met, key=epsilon)
+
+    @property
+    def epsilon(self) -> float:
+        """The spacing at 1 of the coarsest dtype."""
+        return epsilon(self.coarsest)
+
+    @property
+    def tiny(self) -> float:
+        """What some dtype on the way cannot tell from zero."""
+        return max(map(smallest, self.met))
 
     @property
     def iterative(self) -> bool:
-        """Whether a loop in it runs until a test is met."""
-        return "while" in self.primitives
+        """Whether a loop in it runs until its values pass a test."""
+        return self.settle is not None
 
     @property
     def host(self) -> bool:
@@ -60,20 +91,40 @@ def is_float(x: Any) -> bool:
     return bool(jnp.issubdtype(x.dtype, jnp.inexact))
 
 
-def point(fn: Callable[..., list[Any]], inputs: Sequence[Any], held: int = 0) -> Point:
-    """``fn`` as a function of its float inputs, all but the first ``held``; the rest stay as they are."""
-    moving = [i for i, x in enumerate(inputs) if i >= held and is_float(x)]
+def point(
+    fn: Callable[..., list[Any]],
+    inputs: Sequence[Any],
+    moving: Sequence[int] | None = None,
+    wide: bool = False,
+    twins: Mapping[int, int] | None = None,
+) -> Point:
+    """``fn`` as a function of its ``moving`` inputs (all that are floating); the rest stay as they are.
+
+    ``twins`` are inputs that take the value of another one.
+    """
+    moving = [i for i, x in enumerate(inputs) if is_float(x)] if moving is None else moving
+    own = raised if wide else lambda x: x
     shapes = jax.eval_shape(fn, *inputs)
     kept = [k for k, s in enumerate(shapes) if is_float(s)]
 
-    def restricted(*values: Any) -> list[Any]:
+    def everything(*values: Any) -> list[Any]:
         full = list(inputs)
         for i, value in zip(moving, values, strict=True):
-            full[i] = value
-        outs = fn(*full)
-        return [outs[k] for k in kept]
+            full[i] = value.astype(inputs[i].dtype)
+        for i, same in (twins or {}).items():
+            full[i] = full[same]
+        return fn(*full)
 
-    return Point(restricted, [inputs[i] for i in moving], [shapes[k] for k in kept])
+    def restricted(*values: Any) -> list[Any]:
+        outs = everything(*values)
+        return [own(outs[k]) for k in kept]
+
+    def rest(*values: Any) -> list[Any]:
+        return [y for y in everything(*values) if not is_float(y)]
+
+    outputs = [jax.eval_shape(own, shapes[k]) for k in kept]
+    moved = [own(inputs[i]) for i in moving]
+    return Point(restricted, moved, outputs, wide, rest if len(kept) < len(shapes) else None)
 
 
 def epsilon(dtype: Any) -> float:
@@ -84,14 +135,19 @@ def epsilon(dtype: Any) -> float:
 def relative_tolerance(eps: float, iterative: bool = False) -> float:
     """Half the digits of the dtype: what two right ways to compute a derivative agree to.
 
-    A loop that stops by a test has its answer to the tolerance of that test, which is not known: a quarter.
+    A loop that stops by a test has its answer to the tolerance of that test; where that cannot be measured,
+    a quarter.
     """
     return float(eps ** (0.25 if iterative else 0.5))
 
 
 def smallest(dtype: Any) -> float:
-    """The smallest normal number of the dtype: what is below may be flushed to zero."""
-    return float(_limits(dtype).tiny)
+    """What the dtype cannot tell from zero: below the smallest normal number it may be flushed.
+
+    Half precision is computed in single precision and keeps its subnormal numbers.
+    """
+    limits = _limits(dtype)
+    return float(limits.smallest_subnormal if jnp.dtype(dtype) == jnp.float16 else limits.tiny)
 
 
 def largest(dtype: Any) -> float:
@@ -110,7 +166,7 @@ def reverse(at: Point) -> Pullback:
         out, pull = jax.vjp(at.fn, *inputs)
         return out, list(pull(list(cotangents)))
 
-    return _traced(at, both)
+    return _traced(at, both)._replace(reverse=True)
 
 
 def forward(at: Point) -> Pullback:
@@ -137,6 +193,33 @@ def forward(at: Point) -> Pullback:
     return _traced(at, both)
 
 
+def rule_pullback(at: Point, kind: str) -> Pullback:
+    """The rule's VJP; a custom_jvp that cannot be transposed is judged by its columns."""
+    try:
+        return reverse(at)
+    except Exception:
+        if kind != "custom_jvp":
+            raise
+        try:
+            return forward(at)
+        except Exception:
+            pass
+        raise
+
+
+def autodiff(body: Point) -> Pullback | None:
+    """Autodiff of the primal body, in reverse or forward mode, if it runs at all."""
+    for mode in (reverse, forward):
+        try:
+            pull = mode(body)
+            pull.call(body.inputs, [jnp.zeros(s.shape, s.dtype) for s in body.outputs])
+            return pull
+        except Exception:
+            # A while loop has no reverse mode, a host callback none at all: differences remain.
+            continue
+    return None
+
+
 def _flat(inputs: Sequence[Any]) -> tuple[Any, Callable[[Any], list[Any]]]:
     """All inputs as one vector, and the way back to each one's shape and dtype."""
     widest = jnp.result_type(*inputs)
@@ -151,104 +234,42 @@ def _flat(inputs: Sequence[Any]) -> tuple[Any, Callable[[Any], list[Any]]]:
 
 def _traced(at: Point, both: Callable[..., tuple[list[Any], list[Any]]]) -> Pullback:
     cotangents = [jnp.zeros(s.shape, s.dtype) for s in at.outputs]
-    traced = jax.make_jaxpr(both)(list(at.inputs), cotangents)
+    traced = at.traced(both, list(at.inputs), cotangents)
     if any(isinstance(c, jax.core.Tracer) for c in traced.consts):
         raise ClosedOver("a value of an outer trace is used inside")
-    text = fingerprint(traced)
-    run = compiled(traced, text, at.inputs)
+    bounded = capped(traced)
+    text = fingerprint(bounded)
     count = len(at.outputs)
 
-    def call(inputs: Sequence[Any], cotangents: Sequence[Any]) -> tuple[list[Any], list[Any]]:
-        outs = run(*inputs, *cotangents)
-        return outs[:count], outs[count:]
+    def parted(run: Callable[..., list[Any]]) -> Call:
+        def call(inputs: Sequence[Any], cotangents: Sequence[Any]) -> tuple[list[Any], list[Any]]:
+            outs = run(*inputs, *cotangents)
+            return outs[:count], outs[count:]
 
-    avals = traced.out_avals[count:]
-    # The coarsest dtype on the way decides how many digits the answer can have.
-    own = {jnp.dtype(x.dtype) for x in at.inputs}
-    eps = max(epsilon(d) for d in dtypes_in(traced.jaxpr) | own)
+        return call
+
+    call = parted(compiled(bounded, text, at.inputs))
+    settle = parted(jitted(run_on(traced), at.inputs)) if stops_by_test(traced.jaxpr) else None
+    shaking = jitted(shaken(bounded), at.inputs)
+    met = frozenset(dtypes_in(traced.jaxpr) | {jnp.dtype(x.dtype) for x in at.inputs})
     names = frozenset(primitives_in(traced.jaxpr))
-    return Pullback(call, [a.dtype for a in avals], [a.shape for a in avals], eps, names, text)
+    return Pullback(
+        call, settle, lambda seed, x, c: parted(partial(shaking, seed))(x, c),
+        [a.dtype for a in traced.out_avals[count:]], met, names, text,
+    )  # fmt: skip
 
 
-def fingerprint(closed: Any) -> str:
-    """Text that is equal for two traces only when they compute the same: equations and constants."""
-    digest = sha256(str(closed.jaxpr).encode())
-    for constant in _constants(closed):
-        digest.update(np.asarray(constant).tobytes() if not _is_key(constant) else str(constant).encode())
-    return digest.hexdigest()
-
-
-def _constants(closed: Any) -> list[Any]:
-    inner = [
-        p for e in closed.jaxpr.eqns for v in e.params.values() for p in (v if isinstance(v, tuple) else (v,))
-    ]
-    found = list(closed.consts)
-    for p in inner:
-        if isinstance(p, core.ClosedJaxpr | core.Jaxpr):
-            found += _constants(as_closed(p))
-    return found
-
-
-def _is_key(x: Any) -> bool:
-    return bool(jnp.issubdtype(x.dtype, jax.dtypes.extended))
-
-
-def _holds_functions(jaxpr: Any) -> bool:
-    """Whether a Python function (a callback, a batching rule) is in it, which text cannot tell."""
-    for eqn in jaxpr.eqns:
-        if any(callable(p) and not isinstance(p, type) for p in eqn.params.values()):
-            return True
-        if any(map(_holds_functions, core.jaxprs_in_params(eqn.params))):
-            return True
-    return False
-
-
-_COMPILED: OrderedDict[tuple[str, bool], Callable[..., list[Any]]] = OrderedDict()
-
-
-def compiled(closed: Any, text: str, inputs: Sequence[Any]) -> Callable[..., list[Any]]:
-    """The traced function, compiled; the same mathematics is compiled once however many rules share it.
-
-    Small arrays cost more to compile for than to compute with, so their code is not optimised.
-    """
-    small = is_small(inputs)
-    options = {"xla_backend_optimization_level": 0} if small else {}
-    run: Callable[..., list[Any]] = jax.jit(core.jaxpr_as_fun(closed), compiler_options=options)
-    if not small or _holds_functions(closed.jaxpr):
-        return run
-    key = (text, bool(jax.config.jax_enable_x64))  # type: ignore[attr-defined]
-    run = _COMPILED.pop(key, run)
-    _COMPILED[key] = run
-    if len(_COMPILED) > REMEMBERED:
-        _COMPILED.popitem(last=False)
-    return run
-
-
-def is_small(inputs: Sequence[Any]) -> bool:
-    """Whether it costs more to compile for the arrays than to compute with them."""
-    return sum(int(np.size(x)) for x in inputs) < SMALL
-
-
-def draw(like: Sequence[Any], rng: np.random.Generator) -> list[Any]:
-    """Normal random arrays with the shapes and dtypes of ``like``."""
+def draw(like: Sequence[Any], rng: np.random.Generator, uneven: bool = False) -> list[Any]:
+    """Normal random arrays with the shapes and dtypes of ``like``; ``uneven`` ones span five decades."""
     arrays = []
     for x in like:
         value = rng.standard_normal(x.shape)
+        if uneven:
+            value = value * 2.0 ** -rng.integers(0, 17, x.shape)
         if jnp.issubdtype(x.dtype, jnp.complexfloating):
             value = value + 1j * rng.standard_normal(x.shape)
         arrays.append(jnp.asarray(value, dtype=x.dtype))
     return arrays
-
-
-def jiggled(arrays: Sequence[Any], eps: float, rng: np.random.Generator) -> list[Any]:
-    """Each entry times ``1 ± eps``: the change that rounding may make of it. Zeros stay zeros."""
-    return [_jiggle(x, eps, rng) for x in arrays]
-
-
-def _jiggle(x: Any, eps: float, rng: np.random.Generator) -> Any:
-    signs = rng.integers(0, 2, np.shape(x), np.int8) * 2.0 - 1.0
-    with np.errstate(all="ignore"):
-        return jnp.asarray(wide(x) * (1 + eps * signs), dtype=x.dtype)
 
 
 def wide(x: Any) -> np.ndarray:

@@ -29,7 +29,8 @@ class Finding:
         path: the modules, loops and branches around it.
         sentence: the finding in words.
         cause: one word of the vocabulary; empty when nothing is wrong.
-        argument: the input whose cotangent is at fault.
+        argument: the input whose cotangent is at fault, as the rule names it.
+        origin: the argument of ``f`` that this input is, where it is one.
         index: the worst entry of that cotangent.
         rule_value: what the rule gives there.
         reference_value: what it should be.
@@ -46,6 +47,7 @@ class Finding:
     sentence: str
     cause: str = ""
     argument: str = ""
+    origin: str = ""
     index: tuple[int, ...] = ()
     rule_value: complex | float | None = None
     reference_value: complex | float | None = None
@@ -64,10 +66,15 @@ class Finding:
 
     def _values(self) -> str:
         if self.rule_value is None or self.reference_value is None:
-            return f"{self.argument}: " if self.argument else ""
-        entry = self.argument + (f"[{', '.join(map(str, self.index))}]" if self.index else "")
+            return f"{self._name()}: " if self.argument else ""
+        entry = self._name() + (f" at [{', '.join(map(str, self.index))}]" if self.index else "")
         within = f" (tolerance {self.tolerance:.1e})" if self.tolerance is not None else ""
         return f"{entry}: rule {self.rule_value:.6g}, reference {self.reference_value:.6g}{within}; "
+
+    def _name(self) -> str:
+        """The argument, and what it is in f where that goes by another name."""
+        same = self.origin in ("", self.argument)
+        return self.argument if same else f"{self.argument} (f's {self.origin})"
 
     def to_dict(self) -> dict[str, Any]:
         """The record as plain data that JSON can hold."""
@@ -79,6 +86,11 @@ class Finding:
                 row[field] = float(row[field])
         row["index"] = list(self.index)
         return row
+
+
+def brief(error: Exception) -> str:
+    """An exception in one line."""
+    return f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
 
 
 class Report(NamedTuple):

@@ -1,6 +1,7 @@
 """Find the derivative rules in a jaxpr, say what and where they are, set one alone, take them out."""
 
-from collections.abc import Callable, Sequence
+import os
+from collections.abc import Callable, Sequence, Set
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -8,9 +9,13 @@ import jax
 from jax.extend import core
 from jax.extend.core import primitives
 
+from jaxbp.verify.interpret import single
+
 KINDS = {primitives.custom_vjp_call_p: "custom_vjp", primitives.custom_jvp_call_p: "custom_jvp"}
+LINEAR = ("linear_call", "custom_linear_solve")
 CALLS = (primitives.jit_p, primitives.closed_call_p, primitives.remat_p)
-LIBRARY = str(Path(jax.__file__).parent)
+LIBRARY = str(Path(jax.__file__).parent) + os.sep
+HERE = str(Path(__file__).parent)
 
 
 class Rule(NamedTuple):
@@ -55,9 +60,9 @@ def describe(eqn: Any) -> Rule:
     if where.startswith(LIBRARY) and not derivative.startswith(LIBRARY):
         where = derivative  # a rule of the user's for one of JAX's functions
     if name == "wrapped_fun":  # what custom_gradient wraps around the user's function
-        name, where = f"custom_gradient in {caller}", called
+        name, where = f"custom_gradient in {caller}" if caller else "custom_gradient", called
     kind = KINDS[eqn.primitive]
-    library = derivative.startswith(LIBRARY) and not name.startswith("custom_gradient in ")
+    library = derivative.startswith(LIBRARY) and not name.startswith("custom_gradient")
     return Rule(kind, name, where, called, str(eqn.source_info.name_stack), _names(eqn, info), library, eqn)
 
 
@@ -71,9 +76,9 @@ def _derivative_at(eqn: Any) -> str:
 def _caller(traceback: Any) -> tuple[str, str]:
     """Function and file:line of the innermost frame that is not JAX's own."""
     for frame in traceback.frames if traceback is not None else ():
-        if not frame.file_name.startswith(LIBRARY):
+        if not frame.file_name.startswith((LIBRARY, HERE)):
             return frame.function_name, f"{frame.file_name}:{frame.line_num}"
-    return "f", ""
+    return "", ""
 
 
 def _names(eqn: Any, info: Any) -> tuple[str, ...]:
@@ -81,9 +86,11 @@ def _names(eqn: Any, info: Any) -> tuple[str, ...]:
     count = len(eqn.invars) - int(eqn.params["num_consts"])
     forward = getattr(eqn.params.get("fwd_jaxpr_thunk"), "debug_info", None)
     for source in (info, forward):
-        names = tuple(getattr(source, "arg_names", None) or ())[-count:] if count else ()
-        if len(names) == count and all(names):
-            return names
+        names = tuple(getattr(source, "arg_names", None) or ())
+        if len(names) > count:  # JAX lists what was given by keyword twice
+            names = tuple(n for n in names if not n.startswith("kwargs["))
+        if len(names[-count:]) == count and all(names[-count:]):
+            return names[-count:]
     return tuple(f"argument {i}" for i in range(count))
 
 
@@ -108,23 +115,37 @@ def has_rules(eqn: Any) -> bool:
     return is_rule(eqn) or any(has_rules(e) for inner in subjaxprs(eqn) for e in inner.eqns)
 
 
+def transposes_in(jaxpr: Any) -> list[str]:
+    """Linear operations whose transposes a user has given (linear_call), each by its name and place."""
+    found = []
+    for eqn in jaxpr.eqns:
+        if eqn.primitive.name in LINEAR:
+            info = next(iter(subjaxprs(eqn))).debug_info.func_src_info
+            if not info.partition(" at ")[2].startswith(LIBRARY):
+                found.append(f"{eqn.primitive.name} of {info}")
+        for inner in subjaxprs(eqn):
+            found += transposes_in(inner)
+    return found
+
+
 def alone(eqn: Any) -> Callable[..., list[Any]]:
     """A function of the equation's inputs that calls its rule and nothing else."""
-    inputs = [core.Var(v.aval) for v in eqn.invars]
-    outputs = [core.Var(v.aval) for v in eqn.outvars]
-    info = eqn.params["call_jaxpr"].jaxpr.debug_info.with_unknown_names()
-    jaxpr = core.Jaxpr((), inputs, outputs, [eqn.replace(invars=inputs, outvars=outputs)], eqn.effects, info)
-    return core.jaxpr_as_fun(core.ClosedJaxpr(jaxpr, ()))
+    return single(eqn, eqn.params["call_jaxpr"].jaxpr.debug_info)
 
 
-def without_rules(closed: Any) -> Any:
-    """The same computation with every rule replaced by its primal body."""
-    return _inlined(closed, lambda eqn: is_rule(eqn), has_rules)
+def without_rules(closed: Any, kept: Set[int] = frozenset()) -> Any:
+    """The same computation with every rule replaced by its primal body, but for equations ``kept`` by id."""
+    return _inlined(closed, lambda eqn: is_rule(eqn) and id(eqn) not in kept, has_rules)
 
 
 def flattened(closed: Any) -> Any:
     """The computation as one list of equations: rules, jit and remat are written out."""
     return _inlined(closed, lambda eqn: is_rule(eqn) or eqn.primitive in CALLS, lambda eqn: True)
+
+
+def opened(closed: Any) -> Any:
+    """The same computation with jit and remat written out, and its rules as they were."""
+    return _inlined(closed, lambda eqn: eqn.primitive in CALLS, lambda eqn: True)
 
 
 def _inlined(closed: Any, dissolve: Callable[[Any], bool], touch: Callable[[Any], bool]) -> Any:
@@ -180,7 +201,7 @@ def _mapped(param: Any, dissolve: Callable[[Any], bool], touch: Callable[[Any], 
         # An open jaxpr cannot carry new constants; bodies that hold some stay as they were.
         return param if inner.consts else inner.jaxpr
     if isinstance(param, tuple) and any(isinstance(p, (core.Jaxpr, core.ClosedJaxpr)) for p in param):
-        return tuple(_mapped(p, dissolve, touch) for p in param)
+        return jax.tree.map(lambda p: _mapped(p, dissolve, touch), param)
     return param
 
 

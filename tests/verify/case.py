@@ -16,7 +16,7 @@ class Case(NamedTuple):
     args: Callable[[Any], tuple]
     verdict: str
     causes: tuple[str, ...] = ()
-    declare: str | None = None
+    declare: Any = None
     order: int = 1
 
 

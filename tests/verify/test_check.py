@@ -115,7 +115,7 @@ def test_flax_transformer_of_six_blocks_gives_no_alarm():
     params = model.init(jax.random.key(0), tokens)
     report = check(lambda p: model.apply(p, tokens), params)
     assert report.ok, str(report)
-    assert len(report.findings) == 6
+    assert [f.kind for f in report.findings] == ["custom_jvp"] * 6 + ["function"]
     assert any("Block_3" in f.path for f in report.findings)
 
 
@@ -235,8 +235,8 @@ def test_records_are_plain_data():
         (lambda: check(lambda x: jnp.argmax(x), jnp.ones(3)), TypeError, "return a floating array"),
         (lambda: check(lambda x: "text", jnp.ones(3)), TypeError, "to return arrays"),
         (lambda: check(lambda x, y: x, jnp.ones(3)), TypeError, "arguments that fit"),
-        (lambda: check(jnp.sin, jnp.array([1.0, jnp.nan])), ValueError, "a NaN in argument 0"),
-        (lambda: check(lambda t: t["w"], {"w": jnp.array([jnp.nan])}), ValueError, "argument 0['w']"),
+        (lambda: check(jnp.sin, jnp.array([1.0, jnp.nan])), ValueError, "a NaN in x"),
+        (lambda: check(lambda t: t["w"], {"w": jnp.array([jnp.nan])}), ValueError, "a NaN in t['w']"),
         (lambda: check(jnp.sin, jnp.ones(3), order=3), ValueError, "order 1 or 2"),
     ],
 )

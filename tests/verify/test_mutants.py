@@ -1,13 +1,30 @@
 """A checker that cannot fail proves nothing: break its parts one by one, and the suite must notice."""
 
+import sys
+
 import jax
 import numpy as np
 import pytest
 
-from jaxbp.verify import capture, check, compare, contract, differences, further, judge, references
+from jaxbp.verify import (
+    arbiter,
+    capture,
+    check,
+    compare,
+    contract,
+    differences,
+    evidence,
+    further,
+    judge,
+    loops,
+    references,
+    site,
+    widened,
+)
 
 from .test_suite import CASES
 
+checking = sys.modules[check.__module__]
 BY_NAME = {c.name: c for c in CASES}
 
 
@@ -19,13 +36,17 @@ def judged(name):
     return report.verdict == case.verdict and (not case.causes or bool(causes & set(case.causes))), report
 
 
+def unentered(eqn, inputs, *rest):
+    return capture.single(eqn, capture.subjaxprs(eqn)[0].debug_info)(*inputs)
+
+
 def always(value):
     return lambda *args, **kwargs: value
 
 
-def arbiter_convicts(at, arbiter, sample, masks, tolerances, rtol):
+def arbiter_convicts(at, differences, sample, masks, tolerances, slack, rtol):
     return [
-        compare.Entry(a, i, sample.rule[a][i], sample.reference[a][i], 0.0, "wrong")
+        arbiter.Entry(a, i, sample.rule[a][i], sample.reference[a][i], 0.0, "wrong")
         for a, mask in enumerate(masks) for i in map(tuple, np.argwhere(mask))
     ]  # fmt: skip
 
@@ -42,16 +63,16 @@ def half_the_answers(fn):
 
 # What is broken, how, and a case whose judgement must then be another.
 MUTANTS = [
-    ("no arbiter, everything suspicious is wrong", (compare, "_arbitrate", arbiter_convicts),
+    ("no arbiter, everything suspicious is wrong", (compare, "arbitrate", arbiter_convicts),
          "library relu at 0"),
-    ("no arbiter at a NaN", (compare, "_arbitrate", arbiter_convicts), "sinc at zero"),
-    ("an arbiter that clears everyone", (compare, "_decide", always("cleared")), "sigmoid:sign"),
+    ("no arbiter at a NaN", (compare, "arbitrate", arbiter_convicts), "sinc at zero"),
+    ("an arbiter that clears everyone", (arbiter, "_decide", always("cleared")), "sigmoid:sign"),
     ("no suspects", (compare, "_suspicious", lambda g, *rest: np.zeros(g.shape, bool)), "one entry of 200"),
     ("tolerance of ten percent", (compare, "relative_tolerance", always(0.1)), "tanh:1 percent"),
     ("noise from stepping over a kink counts", (compare, "STEPPED_OVER", np.inf), "clip at its bound"),
     ("kinks not seen", (differences.Slope, "kinked", property(lambda s: np.zeros(s.right.shape, bool))),
      "library relu at 0"),
-    ("one-sided slopes not required of a kink", (compare, "_joint_kinks", always([])),
+    ("one-sided slopes not required of a kink", (compare, "joint_kinks", always([])),
          "maximum pays both at a tie"),
     ("no look at linearity", (contract, "linearity_fault", always(None)), "clipped far out unsaid"),
     ("no look at the primal", (contract, "primal_fault", always(None)), "primal changed by fwd"),
@@ -61,11 +82,25 @@ MUTANTS = [
     ("no names for causes", (judge, "diagnose", always(judge.Diagnosis("other", ""))),
      "sigmoid:output form at input"),
     ("no terms of the chain rule", (judge, "odd_term", always(None)), "layer norm, both held fixed"),
-    ("reference doubled", (judge, "reverse", half_the_answers(references.reverse)), "square:no two"),
-    ("branches not taken are judged right", (capture, "_cond", lambda e, i, *a: capture._whole(e, i)),
-     "cond: cell input's part zero"),
+    ("reference doubled", (references, "reverse", half_the_answers(references.reverse)), "square:no two"),
+    ("branches not taken are judged right", (capture, "_cond", unentered), "cond: cell input's part zero"),
     ("declared without proof", (judge, "verify_intent", always((True, "", ""))),
          "straight through times two"),
+    ("precision not taken out", (references, "widened", lambda closed: closed),
+         "a mask in bfloat16, two percent"),
+    ("constants taken as exact", (widened, "_constant", widened.raised), "a constant in half"),
+    ("no look at the user's precision", (checking, "judge_precision", lambda site, exact: exact),
+         "an output kept in float16"),
+    ("only floating outputs compared", (contract, "rest_fault", always(None)),
+         "places in another order under grad"),
+    ("cotangents of the usual size only", (contract, "_range", always(10)), "cotangents limited to 1e7"),
+    ("loops left too early", (loops, "AT_MOST", 2), "fourth root by steps"),
+    ("an infinite slope is no excuse", (arbiter, "_endless", always(False)), "infinite slope"),
+    ("transposes not seen", (checking, "transposes_in", always([])), "running sum, not its transpose"),
+    ("f's own derivatives not seen", (checking, "differentiates", always(False)), "descent in a loop, sign"),
+    ("equal inputs of JAX's rules apart", (site.Site, "twins", property(always({}))), "implicit root"),
+    ("explained at large entries only", (evidence.Evidence, "explained_by", lambda e, c: e.same(e.got, c)),
+         "the smallest output's sign"),
 ]  # fmt: skip
 
 
@@ -80,6 +115,6 @@ def test_the_suite_notices(mutant, monkeypatch):
 
 
 def test_skipping_scan_loses_the_rule(monkeypatch):
-    monkeypatch.setattr(capture, "_scan", lambda eqn, inputs, *rest: capture._whole(eqn, inputs))
+    monkeypatch.setattr(capture, "_scan", unentered)
     assert not judged("scan: cell right")[1].findings
     assert judged("scan: cell input's part zero")[1].ok
