@@ -108,15 +108,10 @@ def test_training_benchmark(experiment, tmp_path, optimizer):
 
 
 def test_training_scaling(experiment, tmp_path):
-    result = experiment("91_training_scaling", only="examples", examples=(1280,), rounds=1, seconds=0.01)
-    assert set(result["examples"]) == {"jaxbp.fit", "raw JAX"}
-    assert result["examples"]["raw JAX"][1280]["seconds_per_epoch"]["median"] > 0
-    assert has_figure(tmp_path)
-
-
-def test_training_scaling_of_a_sweep(experiment):
     result = experiment("91_training_scaling", only="nets", nets=(2,), rounds=1, seconds=0.01)
     assert set(result["nets"]) == {"jaxbp.sweep", "jaxbp.sweep, own orders", "jaxbp.fit"}
+    assert result["nets"]["jaxbp.fit"][2]["seconds_per_epoch"]["median"] > 0
+    assert has_figure(tmp_path)
 
 
 def test_training_memory(experiment, tmp_path):
@@ -128,10 +123,10 @@ def test_training_memory(experiment, tmp_path):
 
 
 def test_precision(experiment, tmp_path):
-    result = experiment("94_precision", width=32, depths=(2,), batch=16, seeds=2, epochs=10)
+    result = experiment("94_precision", width=32, depths=(2,), batch=16, seeds=1, epochs=4)
     assert result["float32"]["error"][2] < 1e-5
     assert 1e-4 < result["bfloat16, mixed"]["error"][2] < 0.1
-    assert result["bfloat16, mixed"]["accuracy"][0] > 0.95
+    assert result["bfloat16, mixed"]["accuracy"][0] > 0.9
     assert has_figure(tmp_path)
 
 

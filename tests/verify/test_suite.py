@@ -27,15 +27,22 @@ def test_size():
     assert sum(c.verdict != "wrong" for c in CASES) >= 60
 
 
-@pytest.mark.parametrize("case", CASES, ids=lambda c: f"{c.category}: {c.name}")
-def test_case(case):
-    for dtype in (np.float32, np.float64):
-        with jax.enable_x64(dtype == np.float64):
-            report = check(case.f, *case.args(dtype), declare=case.declare, order=case.order)
-        assert report.verdict == case.verdict, str(report)
-        if case.verdict == "wrong":
-            assert {f.cause for f in report.wrong} & set(case.causes), str(report)
-        # Everything that is reported can be printed and stored.
-        assert report.function in str(report)
-        assert report._repr_html_().startswith("<p>")
-        assert report.to_dict()["ok"] == report.ok
+def _in_each_dtype():
+    """Every case in one dtype, in turn; in the other one by ``pytest -m soak``, and by experiment 20."""
+    for i, case in enumerate(CASES):
+        for dtype in ("float32", "float64"):
+            marks = [pytest.mark.soak] * (i % 2 == (dtype == "float32"))
+            yield pytest.param(case, dtype, marks=marks, id=f"{case.category}: {case.name}, {dtype}")
+
+
+@pytest.mark.parametrize(("case", "dtype"), list(_in_each_dtype()))
+def test_case(case, dtype):
+    with jax.enable_x64(dtype == "float64"):
+        report = check(case.f, *case.args(np.dtype(dtype)), declare=case.declare, order=case.order)
+    assert report.verdict == case.verdict, str(report)
+    if case.verdict == "wrong":
+        assert {f.cause for f in report.wrong} & set(case.causes), str(report)
+    # Everything that is reported can be printed and stored.
+    assert report.function in str(report)
+    assert report._repr_html_().startswith("<p>")
+    assert report.to_dict()["ok"] == report.ok
