@@ -91,7 +91,7 @@ def test_four_steps(experiment):
     assert result["J"].shape == (3, 3)
 
 
-@pytest.mark.parametrize("optimizer", ["sgd", "adam"])
+@pytest.mark.parametrize("optimizer", ["sgd", pytest.param("adam", marks=pytest.mark.soak)])
 def test_training_benchmark(experiment, tmp_path, optimizer):
     """All do the same work: from the same start and on the same data they reach the same loss."""
     frameworks = ("jaxbp.fit", "raw JAX", "NumPy", "torch eager")
@@ -122,6 +122,7 @@ def test_training_memory(experiment, tmp_path):
     assert has_figure(tmp_path)
 
 
+@pytest.mark.soak
 def test_precision(experiment, tmp_path):
     result = experiment("94_precision", width=32, depths=(2,), batch=16, seeds=1, epochs=4)
     assert result["float32"]["error"][2] < 1e-5
