@@ -15,7 +15,7 @@ The machine's peak is the larger of two products of 2048 x 2048 matrices, by JAX
 round; FLOPs are those of the products of a training step. The first result is the end of the first epoch,
 counted from the start of the process, the data being at hand.
 
-A minute for each configuration and optimiser on 2 CPU cores.
+Two minutes for each configuration and optimiser on 2 CPU cores.
 """
 
 from dataclasses import dataclass
