@@ -3,7 +3,7 @@
 import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -13,8 +13,9 @@ import optax
 from jaxbp import errors
 from jaxbp.train.compiled import compiled
 from jaxbp.train.loop import GATHERED, State, compiler_options, make_epochs, make_step, mean_loss
-from jaxbp.train.plan import Plan
+from jaxbp.train.plan import Plan, stacked
 from jaxbp.train.swept import Point
+from jaxbp.train.threads import as_here
 from jaxbp.typing import Array, Params, Random
 
 Make = Callable[..., optax.GradientTransformation]
@@ -28,11 +29,13 @@ class Net(NamedTuple):
     Args:
         params: its first.
         key: as in `fit`.
+        order: the order of each epoch.
         point: its hyperparameters.
     """
 
     params: Params
     key: Random
+    order: Callable[[int], np.ndarray]
     point: Point
 
 
@@ -43,7 +46,6 @@ class Groups:
         nets: all of them.
         plan: of the run, with the optimiser of the first net.
         make: the optimiser of a point.
-        order: as in `sweep`.
         most: how many epochs are run at a time, at most.
         memory_budget: as in `sweep`.
     """
@@ -53,13 +55,12 @@ class Groups:
         nets: Sequence[Net],
         plan: Plan,
         make: Make,
-        order: Literal["shared", "own"],
         most: int,
         memory_budget: int | None,
     ):
-        self._plan, self._shared, self._most, self._N = plan, order == "shared", most, len(nets)
-        lanes, size, self._waits = _shares(len(nets), nets[0].params, plan.optimizer, memory_budget)
-        self._pool = ThreadPoolExecutor(lanes)
+        self._plan, self._most, self._N = plan, most, len(nets)
+        self._shared = len({net.order for net in nets}) == 1
+        self._lanes, size, self._waits = _shares(len(nets), nets[0].params, plan.optimizer, memory_budget)
         # The last net fills the last group up: all are of one shape.
         numbers = np.minimum(np.arange(-(-len(nets) // size) * size), len(nets) - 1)
         self._nets = [[nets[i] for i in group] for group in numbers.reshape(-1, size)]
@@ -72,7 +73,9 @@ class Groups:
 
     def run(self, epoch: int, count: int) -> tuple[dict[str, np.ndarray], np.ndarray]:
         """``count`` epochs from this one on: each metric (N, count), and whether a net is finite, (N,)."""
-        ran = self._pool.map(lambda g: self._run(g, epoch, count), range(len(self._nets)))
+        with ThreadPoolExecutor(self._lanes) as pool:
+            run = as_here(lambda g: self._run(g, epoch, count))
+            ran = list(pool.map(run, range(len(self._nets))))
         return jax.tree.map(lambda *parts: np.concatenate(parts)[: self._N], *ran)
 
     def _run(self, g: int, epoch: int, count: int) -> tuple[dict[str, np.ndarray], np.ndarray]:
@@ -89,11 +92,10 @@ class Groups:
         return {name: column[:, :count] for name, column in rows.items()}, finite
 
     def _orders(self, nets: Sequence[Net], epoch: int, count: int) -> np.ndarray:
-        """Of ``count`` epochs, the last repeated: the one order for all, or one for each net."""
-        epochs = [epoch + min(e, count - 1) for e in range(self._most)]
-        plans = [self._plan] if self._shared else [self._plan._replace(key=net.key) for net in nets]
-        orders = np.array([[plan.order(e) for e in epochs] for plan in plans])
-        return orders[0] if self._shared else orders
+        """What `stacked` gives, once for all nets or for each."""
+        if self._shared:
+            return stacked(nets[0].order, epoch, count, self._most)
+        return np.stack([stacked(net.order, epoch, count, self._most) for net in nets])
 
     def params(self) -> Params:
         """Of all nets, stacked, on the host."""

@@ -38,7 +38,7 @@ def assert_inputs(
     if validation is not None:
         C = train.num_classes
         held_out = assert_data(*arrays(validation), num_classes=C, raw=raw, where="validation")
-    assert_batch_size(batch_size, len(train) * processes)
+    assert_batch_size(batch_size, len(train) * processes, where=where)
     if epochs < 1:
         raise ValueError(errors.message(where, "epochs of at least 1", f"{epochs}"))
     if (validation is None) != (evaluate is None):

@@ -117,18 +117,13 @@ class Layout:
         def local(rows: Array, batches: Array) -> Array:
             return rows.at[batches].get(mode="promise_in_bounds")
 
-        if self.mesh is None:
+        part = self.batches(batches.shape[1])
+        if self.mesh is None or part is None:
             return local(rows, batches)
-        # A last batch that the devices cannot share is the same on each of them.
-        part = P(None, DATA) if batches.shape[1] % self.shards == 0 else P()  # type: ignore[no-untyped-call]
-        mapped = jax.shard_map(
-            local,
-            mesh=self.mesh,
-            in_specs=(P(DATA), part),  # type: ignore[no-untyped-call]
-            out_specs=part,
-            check_vma=False,
+        specs = (_sharding(self.mesh, DATA).spec, part.spec)
+        return jax.shard_map(local, mesh=self.mesh, in_specs=specs, out_specs=part.spec, check_vma=False)(
+            rows, batches
         )
-        return mapped(rows, batches)
 
     def order(self, key: Random, epoch: int, N: int, batch_size: int) -> np.ndarray:
         """The order of an epoch: of each batch, every process draws its part from its own N examples."""
@@ -158,7 +153,7 @@ class Layout:
         return jax.make_array_from_callback(out.shape, sharding, local)
 
     def batches(self, size: int) -> NamedSharding | None:
-        """The sharding of batches (k, size, ...) that `gather` gives."""
+        """The sharding of batches (k, size, ...); those that the devices cannot share are whole on each."""
         if self.mesh is None:
             return None
         cut = size % self.shards == 0

@@ -94,6 +94,22 @@ def all_finite(tree: Any) -> Array:
     return jnp.stack([jnp.isfinite(leaf).all() for leaf in jax.tree.leaves(tree)]).all()
 
 
+def cut(q: int, most: int) -> tuple[int, list[int], list[int]]:
+    """q batches in chunks of one size k, at most ``most``: k, where each starts, the first new batch in it.
+
+    That all have one shape makes them one program. Where k does not divide q, the last chunk begins with
+    batches that were there before.
+
+    Example:
+        >>> cut(5, 2)
+        (2, [0, 2, 3], [0, 0, 1])
+    """
+    k = -(-q // -(-q // most))
+    begins = range(0, q, k)
+    starts = [min(begin, q - k) for begin in begins]
+    return k, starts, [begin - start for begin, start in zip(begins, starts, strict=True)]
+
+
 def make_epoch(
     step: Callable[[Carry, Array, Array], tuple[Carry, Scalar]],
     batch_size: int,
@@ -103,8 +119,7 @@ def make_epoch(
     """One epoch: (state, order, data) -> (state, losses of the iterations).
 
     Of the N = q batch_size + r examples in the given order come q iterations of batch_size, and if r > 0 a
-    last one of r. k batches are gathered at a time: single ones would each wait for memory. Where k does not
-    divide q, the last k begin with batches that were there before, and are skipped.
+    last one of r. Several batches are gathered at a time: single ones would each wait for memory.
     """
     chunk = make_chunk(step)
 
@@ -112,17 +127,15 @@ def make_epoch(
         q, rest = divmod(order.size, batch_size)
         batches = order[: q * batch_size].reshape(q, batch_size)
         most = max(1, gathered // (batch_size * sum(v.dtype.itemsize * v[:1].size for v in data)))
-        k = -(-q // -(-q // most))
-        begins = np.arange(0, q, k)
-        starts = np.minimum(begins, q - k)
+        k, starts, firsts = cut(q, most)
 
         def body(state: Carry, at: tuple[Array, Array]) -> tuple[Carry, Array]:
             start, first = at
             rows = jax.lax.dynamic_slice_in_dim(batches, start, k)
             return chunk(state, first, *(take(v, rows) for v in data))
 
-        state, losses = jax.lax.scan(body, state, (jnp.asarray(starts), jnp.asarray(begins - starts)))
-        losses = jnp.append(losses[:-1], losses[-1, begins[-1] - starts[-1] :])
+        state, losses = jax.lax.scan(body, state, (jnp.asarray(starts), jnp.asarray(firsts)))
+        losses = jnp.append(losses[:-1], losses[-1, firsts[-1] :])
         if rest:
             x, y = (take(v, order[None, q * batch_size :])[0] for v in data)
             state, last = step(state, x, y)

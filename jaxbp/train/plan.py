@@ -1,5 +1,6 @@
 """What a run is made of, and what comes of its epochs: between `fit` and what runs them."""
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -49,6 +50,11 @@ class Plan(NamedTuple):
             return None
         x, y = jax.device_put((self.validation.x, self.validation.y), self.layout.everywhere)
         return jax.jit(self.preprocess)(x) if self.preprocess else x, y
+
+
+def stacked(order: Callable[[int], np.ndarray], epoch: int, count: int, room: int) -> np.ndarray:
+    """The orders of ``count`` epochs from this one on, the last repeated to fill the room: (room, N)."""
+    return np.stack([order(epoch + min(e, count - 1)) for e in range(room)])
 
 
 class Pace:

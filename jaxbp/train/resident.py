@@ -11,7 +11,7 @@ import numpy as np
 from jaxbp.train.compiled import compiled
 from jaxbp.train.layout import own
 from jaxbp.train.loop import State, compiler_options, make_epochs, make_locate, make_step
-from jaxbp.train.plan import Pace, Plan, Ran
+from jaxbp.train.plan import Pace, Plan, Ran, stacked
 
 
 class Resident:
@@ -29,7 +29,7 @@ class Resident:
         self._group = self._pace.most
         self._order = lru_cache(2 * self._group)(plan.order)
         self._validation = plan.held_out()
-        orders = np.broadcast_to(self._order(1), (self._group, self._order(1).size))
+        orders = stacked(self._order, 1, 1, self._group)
         x, y, like = plan.train.x, plan.train.y, plan.layout.like
         arguments = (state, orders, np.int32(1), (like(x), like(y)), self._validation)
         with ThreadPoolExecutor(1) as pool:
@@ -43,7 +43,7 @@ class Resident:
         """Epoch number ``epoch`` and perhaps more after it, ``most`` in all."""
         started = time.perf_counter()
         count = min(self._pace.count, most)
-        orders = np.stack([self._order(epoch + min(e, count - 1)) for e in range(self._group)])
+        orders = stacked(self._order, epoch, count, self._group)
         after, *out = self._run(state, orders, np.int32(count), self._data, self._validation)
         for e in range(count, min(count + self._group, most)):
             self._order(epoch + e)  # those of the next run, while the device works

@@ -20,11 +20,13 @@ from jaxbp.train.loop import (
     State,
     all_finite,
     compiler_options,
+    cut,
     make_chunk,
     make_step,
     make_watched,
 )
 from jaxbp.train.plan import Plan, Ran
+from jaxbp.train.threads import as_here
 from jaxbp.typing import Array, Params
 
 _ENOUGH = 2**26  # bytes: larger chunks are no faster, and the first is waited for
@@ -40,18 +42,15 @@ class Chunk(NamedTuple):
 def chunks(order: np.ndarray, batch_size: int, most: int) -> list[Chunk]:
     """The batches of an epoch in chunks of one shape, ``most`` batches at most, and then the short batch.
 
-    That all have one shape makes them one program; so the last begins with batches that were there before.
-
     Example:
         >>> [(rows.tolist(), first) for rows, first in chunks(np.arange(7), 2, 2)]
         [([[0, 1], [2, 3]], 0), ([[2, 3], [4, 5]], 1), ([[6]], 0)]
     """
     q, rest = divmod(order.size, batch_size)
-    k = -(-q // -(-q // most))
+    k, starts, firsts = cut(q, most)
     batches = order[: q * batch_size].reshape(q, batch_size)
-    starts = range(0, q, k)
-    cut = [Chunk(batches[min(start, q - k) :][:k], start - min(start, q - k)) for start in starts]
-    return cut + [Chunk(order[q * batch_size :][None], 0)] * (rest > 0)
+    whole = [Chunk(batches[start : start + k], first) for start, first in zip(starts, firsts, strict=True)]
+    return whole + [Chunk(order[q * batch_size :][None], 0)] * (rest > 0)
 
 
 class Stream:
@@ -73,9 +72,7 @@ class Stream:
         self._arrays = [(v, held_dtype(v.dtype)) for v in ([x] if y is x else [x, y])]
         self._plan, self._epochs, self._pool = plan, epochs, pool
         self._most = _most(self._arrays, plan.batch_size // plan.layout.processes, memory_budget)
-        # JAX's settings belong to a thread: those of this one are kept for the one that gathers.
-        self._x64 = bool(jax.config.jax_enable_x64)  # type: ignore[attr-defined]
-        self._device = jax.config.jax_default_device  # type: ignore[attr-defined]
+        self._gathered = as_here(self._gather)
         any_order = np.arange(len(x) * plan.layout.processes)
         epoch = chunks(any_order, plan.batch_size, self._most)
         self._length = len(epoch)
@@ -125,25 +122,24 @@ class Stream:
         """Gather the first chunk of an epoch; `_next` goes on from there."""
         plan, epochs = self._plan, range(epoch, self._epochs.stop)
         self._chunks = (c for e in epochs for c in chunks(plan.order(e), plan.batch_size, self._most))
-        self._ahead = self._pool.submit(self._gather, self._chunks)
+        self._ahead = self._pool.submit(self._gathered, self._chunks)
 
     def _next(self) -> tuple[Chunk, list[Array], float]:
         """A chunk, its x and y on the device, and the seconds that it was waited for."""
         started = time.perf_counter()
         chunk, data = self._ahead.result()
         seconds = time.perf_counter() - started
-        self._ahead = self._pool.submit(self._gather, self._chunks)
+        self._ahead = self._pool.submit(self._gathered, self._chunks)
         return chunk, data, seconds
 
     def _gather(self, parts: Iterator[Chunk]) -> tuple[Chunk, list[Array]]:
         chunk = next(parts)  # after the last it is a StopIteration that nobody asks for
         self._room.reverse()
-        with jax.enable_x64(self._x64), jax.default_device(self._device):
-            data = [
-                self._plan.layout.gather(array, chunk.rows, _part(room, chunk.rows.shape))
-                for (array, _), room in zip(self._arrays, self._room[0], strict=True)
-            ]
-            return chunk, jax.block_until_ready(_x_and_y(data))  # type: ignore[no-untyped-call]
+        data = [
+            self._plan.layout.gather(array, chunk.rows, _part(room, chunk.rows.shape))
+            for (array, _), room in zip(self._arrays, self._room[0], strict=True)
+        ]
+        return chunk, jax.block_until_ready(_x_and_y(data))  # type: ignore[no-untyped-call]
 
     def _shapes(self, rows: tuple[int, ...]) -> list[jax.ShapeDtypeStruct]:
         """What `_gather` will give."""

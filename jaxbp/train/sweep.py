@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import lru_cache
 from itertools import product
 from numbers import Real
 from typing import Literal
@@ -106,14 +107,18 @@ def sweep(
     _assert_traceable(optimizer, points[0], params[0])
     first = optimizer(**points[0])
     plan = Plan(grad_fn, first, evaluate, batch_size, key, train, held_out, Layout(), preprocess)
-    run_keys = [key if order == "shared" else k for k in keys]
-    nets = [Net(*of_seed, point) for point in points for of_seed in zip(params, run_keys, strict=True)]
+    pace = Pace(epochs, len(train))
+    kept = lru_cache(2 * pace.most)  # of an order, for all the nets that follow it
+    if order == "shared":
+        follows = [(key, kept(plan.order))] * len(seeds)
+    else:
+        follows = [(k, kept(plan._replace(key=k).order)) for k in keys]
+    nets = [Net(p, *own, point) for point in points for p, own in zip(params, follows, strict=True)]
 
     with progress(epochs, progress_bar) as show, asked_to_stop(False) as interrupted:
         show("compiling")
         started = time.perf_counter()
-        pace = Pace(epochs, len(train))
-        groups = Groups(nets, plan, optimizer, order, pace.most, memory_budget)
+        groups = Groups(nets, plan, optimizer, pace.most, memory_budget)
         compile_seconds = time.perf_counter() - started
         show(f"compiled in {compile_seconds:.1f} s, training {len(nets)} nets")
         started = time.perf_counter()

@@ -2,6 +2,7 @@
 
 import struct
 import threading
+import time
 import weakref
 
 import jax
@@ -171,8 +172,12 @@ def test_two_chunks_at_a_time_are_within_the_budget(monkeypatch):
         peaks.append(sum(array.nbytes for ref in gathered if (array := ref()) is not None))
         return chunk
 
+    def slow(params, x, y):  # so that the next chunk is gathered while the device has this one
+        jax.debug.callback(lambda: time.sleep(0.01))
+        return GRAD(params, x, y)
+
     monkeypatch.setattr(Layout, "gather", counted)
-    run(batch_size=2, epochs=4, memory_budget=BUDGET)
+    run(slow, batch_size=2, epochs=4, memory_budget=BUDGET)
     assert max(peaks) == 2 * 200 == BUDGET  # two chunks of five batches of two examples
 
 

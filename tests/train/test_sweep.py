@@ -27,7 +27,8 @@ def adamw(learning_rate, weight_decay):
 def run(grad_fn=GRAD, init=NET.init, **options):
     options = {"optimizer": adamw, "hyperparameters": ADAM, "seeds": [3, 5], "epochs": 2} | options
     held = {"validation": data(10, seed=2), "evaluate": EVALUATE}
-    return jaxbp.sweep(grad_fn, init, data(), key=KEY, batch_size=8, progress_bar=False, **held | options)
+    held |= {"key": KEY, "batch_size": 8, "progress_bar": False}
+    return jaxbp.sweep(grad_fn, init, data(), **held | options)
 
 
 def single(seed, point, key, grad_fn=GRAD, init=NET.init, epochs=2):
@@ -203,3 +204,23 @@ def test_ctrl_c_returns_what_was_learned():
     whole = run(epochs=epochs, order="own")
     for name, column in whole.history.items():
         np.testing.assert_allclose(result.history[name], column, rtol=1e-5)
+
+
+def test_float64_stays_so_in_every_thread():
+    """Of two nets one waits on the host, and comes back in the thread that trains it."""
+    with jax.enable_x64(True):
+        init = lambda key: jax.tree.map(lambda leaf: leaf.astype("float64"), NET.init(key))  # noqa: E731
+        x, y = data()
+        options = {"optimizer": optax.sgd, "key": KEY, "batch_size": 8, "epochs": 2, "progress_bar": False}
+        whole, parts = (
+            jaxbp.sweep(GRAD, init, (x.astype("float64"), y), seeds=2, memory_budget=budget,
+                        hyperparameters={"learning_rate": [0.1]}, **options)
+            for budget in (None, 51 * 8)
+        )  # fmt: skip
+    jax.tree.map(lambda u, v: np.testing.assert_allclose(u, v, rtol=1e-14), parts.params, whole.params)
+    assert {leaf.dtype for leaf in jax.tree.leaves(parts.params)} == {np.dtype("float64")}
+
+
+def test_a_wrong_batch_size_is_said_of_the_sweep():
+    with pytest.raises(ValueError, match=r"^sweep: expected a whole batch_size"):
+        run(batch_size=10**6)
