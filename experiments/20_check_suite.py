@@ -27,17 +27,8 @@ from jax.test_util import check_grads
 sys.path.insert(0, str(Path(__file__).parents[1]))  # the suite lives among the tests
 
 from jaxbp.verify import check
-from tests.verify import (
-    cases_apart,
-    cases_arrays,
-    cases_contract,
-    cases_elementwise,
-    cases_hard,
-    cases_models,
-    cases_more,
-)
+from tests.verify.cases import CASES
 
-MODULES = (cases_elementwise, cases_arrays, cases_models, cases_hard, cases_more, cases_contract, cases_apart)
 RESULTS = Path("results/20_check_suite/result.json")
 
 
@@ -127,9 +118,8 @@ def judge(tool, dtype, cases):
 
 
 def main():
-    cases = [c for m in MODULES for c in m.CASES]
     # Declared rules have no meaning for the other tools, which cannot be told of them.
-    shared = [c for c in cases if c.declare is None]
+    shared = [c for c in CASES if c.declare is None]
     result = {}
     columns = ("wrong", "caught", "named", "right", "alarms", "crashes", "seconds")
     print(f"{'tool':12} {'dtype':8}" + "".join(f"{c:>8}" for c in columns))
@@ -137,7 +127,7 @@ def main():
         for dtype in (np.float32, np.float64):
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
-                s = judge(tool, dtype, cases if name == "jaxbp.check" else shared)
+                s = judge(tool, dtype, CASES if name == "jaxbp.check" else shared)
             result[f"{name} {dtype.__name__}"] = vars(s)
             row = "".join(f"{getattr(s, c):8.0f}" for c in columns)
             print(f"{name:12} {dtype.__name__:8}{row}", flush=True)

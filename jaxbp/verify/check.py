@@ -119,7 +119,7 @@ class _Checked:
         """What the caller declared of this rule."""
         if isinstance(self.declare, Mapping):
             return self.declare.get(rule.name)
-        return None if rule.library else self.declare
+        return None if rule.builtin else self.declare
 
     def _traced_back(self, site: Site, arrays: list[Any]) -> Site:
         """The site with its inputs' names in f: an untouched argument is still the same array."""

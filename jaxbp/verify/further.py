@@ -24,7 +24,7 @@ def later_fault(
     """The clauses that matter only for a rule whose values are right."""
     batched = bool(own.primitives & BATCHED)
     # A library's own rules are judged by their values; each further clause compiles them once more.
-    if batched or (not rule.library and is_small(at.inputs)):
+    if batched or (not rule.builtin and is_small(at.inputs)):
         native = rule_pullback(at._replace(wide=False), rule.kind)
         fault = _under(batching_fault, at, native) if batched else None
         fault = fault or _under(eager_fault, at, native) or weak_fault(at, body)

@@ -83,7 +83,7 @@ def _judged(site: Site, intent: Intent | None, order: int) -> Judgement:
         return Judgement(findings, own, reference, at, alike, site.refused)
 
     fault = _clauses(at, body, own, reference, rng) or contract.rest_fault(at, body, own.epsilon, rng)
-    if fault is None and rule.kind == "custom_jvp" and not rule.library:
+    if fault is None and rule.kind == "custom_jvp" and not rule.builtin:
         fault = contract.tangent_fault(at, own.epsilon, rng)
     if fault and intent is None:
         return judged([fault_finding(site, fault, own)])

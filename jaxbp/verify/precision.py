@@ -39,7 +39,7 @@ def judge_precision(site: Site, exact: Judgement) -> Judgement:
         return failed(error, site)
     at = site.ruled
     fault = contract.dtype_fault(at, own)
-    if fault is None and exact.rule is not None and exact.rule.text != own.text and not site.rule.library:
+    if fault is None and exact.rule is not None and exact.rule.text != own.text and not site.rule.builtin:
         rng = np.random.default_rng(9)
         fault = contract.primal_fault(site.plain, own, None, epsilon(_coarsest(site)), rng)
         for k in range(DRAWS if is_small(at.inputs) else 1):

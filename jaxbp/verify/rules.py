@@ -23,7 +23,7 @@ class Rule(NamedTuple):
 
     ``where`` is file:line of the definition, ``called`` of the use, ``path`` the stack of module
     and transformation names around it, ``arguments`` the names of its arguments, if JAX kept them;
-    ``library`` says that the derivative is one of JAX's own.
+    ``builtin`` says that the derivative is one of JAX's own.
     """
 
     kind: str
@@ -32,7 +32,7 @@ class Rule(NamedTuple):
     called: str
     path: str
     arguments: tuple[str, ...]
-    library: bool
+    builtin: bool
     eqn: Any
 
     @property
@@ -62,8 +62,8 @@ def describe(eqn: Any) -> Rule:
     if name == "wrapped_fun":  # what custom_gradient wraps around the user's function
         name, where = f"custom_gradient in {caller}" if caller else "custom_gradient", called
     kind = KINDS[eqn.primitive]
-    library = derivative.startswith(LIBRARY) and not name.startswith("custom_gradient")
-    return Rule(kind, name, where, called, str(eqn.source_info.name_stack), _names(eqn, info), library, eqn)
+    builtin = derivative.startswith(LIBRARY) and not name.startswith("custom_gradient")
+    return Rule(kind, name, where, called, str(eqn.source_info.name_stack), _names(eqn, info), builtin, eqn)
 
 
 def _derivative_at(eqn: Any) -> str:

@@ -31,7 +31,7 @@ class Site(NamedTuple):
         An implicit function (custom_root) gets what equation and solver both close over twice, and gives the
         whole cotangent to the first.
         """
-        if not self.rule.library:
+        if not self.rule.builtin:
             return {}
         given = [(i, id(x)) for i, x in enumerate(self.inputs) if i >= self.rule.consts]
         first = {x: i for i, x in reversed(given)}

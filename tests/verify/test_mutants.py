@@ -22,7 +22,7 @@ from jaxbp.verify import (
     widened,
 )
 
-from .test_suite import CASES
+from .cases import CASES
 
 checking = sys.modules[check.__module__]
 BY_NAME = {c.name: c for c in CASES}

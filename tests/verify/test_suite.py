@@ -6,18 +6,7 @@ import pytest
 
 from jaxbp.verify import check
 
-from . import (
-    cases_apart,
-    cases_arrays,
-    cases_contract,
-    cases_elementwise,
-    cases_hard,
-    cases_models,
-    cases_more,
-)
-
-MODULES = (cases_elementwise, cases_arrays, cases_models, cases_hard, cases_more, cases_contract, cases_apart)
-CASES = [c for module in MODULES for c in module.CASES]
+from .cases import CASES
 
 
 def test_size():

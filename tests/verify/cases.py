@@ -1,0 +1,14 @@
+"""All cases of the suite, for its test, the mutants and experiment 20."""
+
+from . import (
+    cases_apart,
+    cases_arrays,
+    cases_contract,
+    cases_elementwise,
+    cases_hard,
+    cases_models,
+    cases_more,
+)
+
+MODULES = (cases_elementwise, cases_arrays, cases_models, cases_hard, cases_more, cases_contract, cases_apart)
+CASES = [c for module in MODULES for c in module.CASES]
