@@ -6,7 +6,7 @@ The data lie in a memory-mapped file: float32 in .npy, or uint8 pixels in IDX, s
 that stream them and runs that hold them on the device take turns in one process; samples/s are those of the
 history. Before them one streamed run is watched: how far the memory of the process grows beyond where it was,
 without the pages of the file, which the system takes back when it wants; 16 bytes an example are for its
-place in the order. 4 minutes. Expected on 2 CPU cores: ratios of 1.0 to 1.6, and a growth by the budget and
+place in the order. 2 minutes. Expected on 2 CPU cores: ratios of 0.8 to 1.05, and a growth by the budget and
 at most 5 MiB.
 """
 
