@@ -112,7 +112,8 @@ def dense(
     return Layer(name, apply, forward, backward, initialise, jacobian, saves_input=True)
 
 
-_FEW = 16  # rows: so few that W and delta_W are what is moved
+_FEW = 16  # rows: so few that W is what is moved
+_SMALL = 2**15  # entries of W
 
 
 def _product(f: Rows, W: Array) -> Rows:
@@ -127,12 +128,12 @@ def _product(f: Rows, W: Array) -> Rows:
 def _outer(delta_a: Rows, f: Rows, dtype: DTypeLike) -> Array:
     """delta_a^T f over the rows, summed in ``dtype``.
 
-    For a few rows the transpose is written out first: XLA's fast product on CPUs takes no transposed left
+    For small ones the transpose is written out first: XLA's fast product on CPUs takes no transposed left
     factor, and falls back to one that costs up to a microsecond more, an eighth of an iteration of a
-    784-30-10 network.
+    784-30-10 network. For a large W the other one is faster.
     """
     columns = delta_a.T
-    if f.shape[0] <= _FEW:
+    if f.shape[0] <= 2 * _FEW and columns.shape[0] * f.shape[1] <= _SMALL:
         columns = jax.lax.optimization_barrier(columns)  # type: ignore[no-untyped-call]
     return jnp.matmul(columns, f, preferred_element_type=dtype)
 

@@ -119,14 +119,16 @@ def make_epoch(
     """One epoch: (state, order, data) -> (state, losses of the iterations).
 
     Of the N = q batch_size + r examples in the given order come q iterations of batch_size, and if r > 0 a
-    last one of r. Several batches are gathered at a time: single ones would each wait for memory.
+    last one of r. From data larger than a cache several batches are gathered at a time: single ones would
+    each wait for memory.
     """
     chunk = make_chunk(step)
 
     def epoch(state: Carry, order: Array, data: Data) -> tuple[Carry, Array]:
         q, rest = divmod(order.size, batch_size)
         batches = order[: q * batch_size].reshape(q, batch_size)
-        most = max(1, gathered // (batch_size * sum(v.dtype.itemsize * v[:1].size for v in data)))
+        example = sum(v.dtype.itemsize * v[:1].size for v in data)
+        most = max(1, gathered // (batch_size * example)) if order.size * example > gathered else 1
         k, starts, firsts = cut(q, most)
 
         def body(state: Carry, at: tuple[Array, Array]) -> tuple[Carry, Array]:
