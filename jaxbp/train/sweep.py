@@ -78,7 +78,8 @@ def sweep(
     Raises:
         ValueError, TypeError: as `fit` does.
         ValueError: for no seeds or no points, or a memory_budget too small for one net.
-        TypeError: for hyperparameters that are not numbers, or that ``optimizer`` branches on.
+        TypeError: for an optimizer that is made already, and for hyperparameters that are not numbers or that
+            ``optimizer`` branches on.
 
     Example: a line through (0, 1), (1, 3), (2, 5), at a good learning rate, a small and a large one.
         >>> import jax.numpy as jnp, jaxbp, optax
@@ -92,6 +93,9 @@ def sweep(
         >>> print(result.params_of(result.best())["W"].round(3))
         [[2.]]
     """
+    if not callable(optimizer):
+        expected, hint = "a function that makes the optimizer", "e.g. optimizer=optax.sgd, without its rate"
+        raise TypeError(errors.message("sweep", expected, type(optimizer).__name__, hint))
     seeds = list(range(seeds)) if isinstance(seeds, int) else list(seeds)
     points = _points(hyperparameters)
     if not seeds or not points:

@@ -175,6 +175,10 @@ def test_hyperparameters_keep_the_dtype_of_the_net():
             {"hyperparameters": {"learning_rate": 0.1}},
             r"numbers for learning_rate, e.g. \[0.1, 0.01\], got 0.1",
         ),
+        (
+            {"optimizer": optax.sgd(0.1)},
+            "a function that makes the optimizer, got .*optax.sgd, without",
+        ),
         ({"hyperparameters": {"learning_rate": ["high"]}}, "numbers for learning_rate"),
         (
             {"optimizer": lambda on: optax.sgd(0.1 if on else 0.2), "hyperparameters": {"on": [True, False]}},
