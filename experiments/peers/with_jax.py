@@ -169,7 +169,9 @@ def scans(job: Job, x: np.ndarray, y: np.ndarray, optimizer: optax.GradientTrans
         return jax.lax.scan(batches, state, order.reshape(-1, chunk * job.batch))
 
     orders = job.orders()
-    run = jax.jit(epoch, donate_argnums=0)
+    options = {"xla_cpu_prefer_vector_width": "512", "xla_cpu_copy_insertion_use_region_analysis": True}
+    on_cpu = jax.default_backend() == "cpu"
+    run = jax.jit(epoch, donate_argnums=0, compiler_options=options if on_cpu else None)
     order = next(orders)
 
     def train(epochs: int) -> dict:

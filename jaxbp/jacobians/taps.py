@@ -162,6 +162,8 @@ def _evaluate_jaxpr(
         if weights and eqn.primitive.name == "jit":
             inner = eqn.params["jaxpr"]
             results, out_labels = _evaluate_jaxpr(inner.jaxpr, inner.consts, args, named, run)
+        elif eqn.primitive.name == "optimization_barrier":
+            results, out_labels = _bind(eqn, jaxpr, args), named
         else:
             results = _bind(eqn, jaxpr, args)
             out_labels = [None] * len(results)

@@ -119,10 +119,13 @@ _SMALL = 2**15  # entries of W
 def _product(f: Rows, W: Array) -> Rows:
     """f W^T.
 
-    For a few rows W is the left factor: under vmap many W are then one tall matrix as they lie, where the
-    right factor would be written out anew, transposed.
+    For a few rows W is the left factor, and stays it behind the barrier: XLA would put f there. Under vmap
+    many W are then one tall matrix as they lie, where the right factor is written out anew, transposed.
     """
-    return jnp.moveaxis(jnp.inner(W, f), 0, -1) if f.size <= _FEW * f.shape[-1] else f @ W.T
+    if f.size > _FEW * f.shape[-1]:
+        return f @ W.T
+    columns = jax.lax.optimization_barrier(jnp.inner(W, f))  # type: ignore[no-untyped-call]
+    return jnp.moveaxis(columns, 0, -1)
 
 
 def _outer(delta_a: Rows, f: Rows, dtype: DTypeLike) -> Array:

@@ -11,8 +11,8 @@ import numpy as np
 import optax
 
 from jaxbp import errors
-from jaxbp.train.compiled import compiled
-from jaxbp.train.loop import GATHERED, State, compiler_options, make_epochs, make_step, mean_loss
+from jaxbp.train.compiled import compile_fast, compiled
+from jaxbp.train.loop import GATHERED, State, make_epochs, make_step, mean_loss
 from jaxbp.train.plan import Plan, stacked
 from jaxbp.train.swept import Point
 from jaxbp.train.threads import as_here
@@ -116,7 +116,7 @@ def _compile(plan: Plan, arguments: Any) -> Any:
     program = jax.jit(
         jax.vmap(one, in_axes=(0, 0, None if shared else 0, None, None, None)), donate_argnums=0
     )
-    return program.lower(*arguments).compile(compiler_options())
+    return compile_fast(program.lower(*arguments))
 
 
 def _start(nets: Sequence[Net], make: Make) -> tuple[State, dict[str, Array]]:

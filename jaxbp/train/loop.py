@@ -54,15 +54,6 @@ def epoch_order(key: Random, epoch: int, N: int, process: int = 0) -> np.ndarray
     return np.random.default_rng(seed).permutation(N).astype(np.int32)
 
 
-def compiler_options() -> dict[str, str | bool]:
-    """What makes these programs faster, for them alone.
-
-    On CPUs with AVX-512, vectors of its full width make the divisions and roots of Adam 1.2 times faster
-    on small networks; XLA prefers half of it. Other CPUs have no wider ones to choose.
-    """
-    return {"xla_cpu_prefer_vector_width": "512"} if jax.default_backend() == "cpu" else {}
-
-
 def make_step(
     grad_fn: GradFn, optimizer: optax.GradientTransformation, preprocess: Preprocess | None = None
 ) -> Step:

@@ -8,9 +8,9 @@ from typing import Any
 import jax
 import numpy as np
 
-from jaxbp.train.compiled import compiled
+from jaxbp.train.compiled import compile_fast, compiled
 from jaxbp.train.layout import own
-from jaxbp.train.loop import State, compiler_options, make_epochs, make_locate, make_step
+from jaxbp.train.loop import State, make_epochs, make_locate, make_step
 from jaxbp.train.plan import Pace, Plan, Ran, stacked
 
 
@@ -73,4 +73,4 @@ def _compile(plan: Plan, arguments: Any) -> tuple[Any, Any]:
     where = layout.shardings(arguments[0], optimizer)
     run = jax.jit(epochs, out_shardings=where and (where, *3 * [layout.everywhere]))
     locate = jax.jit(make_locate(step, plan.batch_size, layout.take))
-    return run.lower(*arguments).compile(compiler_options()), locate
+    return compile_fast(run.lower(*arguments)), locate

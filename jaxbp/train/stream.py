@@ -13,13 +13,12 @@ import numpy as np
 
 from jaxbp import errors
 from jaxbp.data.checks import held_dtype
-from jaxbp.train.compiled import compiled
+from jaxbp.train.compiled import compile_fast, compiled
 from jaxbp.train.layout import aligned
 from jaxbp.train.loop import (
     Data,
     State,
     all_finite,
-    compiler_options,
     cut,
     make_chunk,
     make_step,
@@ -169,11 +168,11 @@ def _compile(plan: Plan, arguments: Any) -> tuple[dict[tuple[int, ...], Any], An
     where = layout.shardings(state, plan.optimizer)
     run = jax.jit(make_chunk(step), out_shardings=where and (where, layout.everywhere))
     programs = {
-        x.shape[:2]: run.lower(state, np.int32(0), x, y).compile(compiler_options())
+        x.shape[:2]: compile_fast(run.lower(state, np.int32(0), x, y))
         for x, y in {x.shape: (x, y) for x, y in data}.values()
     }
     finished = jax.jit(finish, out_shardings=layout.everywhere).lower(state.params, validation)
-    return programs, jax.jit(make_chunk(make_watched(step))), finished.compile(compiler_options())
+    return programs, jax.jit(make_chunk(make_watched(step))), compile_fast(finished)
 
 
 def _most(arrays: list[tuple[np.ndarray, np.dtype]], batch_size: int, memory_budget: int) -> int:

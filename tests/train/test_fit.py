@@ -12,6 +12,7 @@ import pytest
 
 import jaxbp
 from jaxbp.data import Dataset
+from jaxbp.train import compiled
 from jaxbp.train.loop import epoch_order
 from tests.cases import draw, draw_params
 
@@ -376,6 +377,14 @@ def test_the_next_run_with_the_same_functions_compiles_nothing():
     once = len(traces)
     run(counted, optimizer=optimizer, key=jax.random.key(9))
     assert len(traces) == once
+
+
+def test_a_compiler_option_that_is_gone_costs_only_speed(monkeypatch):
+    """They are no part of XLA's stable interface."""
+    expected = run()
+    monkeypatch.setattr(compiled, "_OPTIONS", {"xla_cpu_of_another_version": True})
+    again = run(lambda params, x, y: GRAD(params, x, y))
+    np.testing.assert_allclose(again.history["loss"], expected.history["loss"], rtol=1e-6)
 
 
 def test_a_run_that_stopped_early_is_not_taken_up_again(tmp_path):
