@@ -157,8 +157,10 @@ class ValueAndGrad:
     ) -> tuple[Scalar, Params]:
         """The loss and its gradient; a key turns dropout on."""
         f, saved = self.net.forward(params, x, key=key)
-        delta_params, _ = self.net.backward(params, saved, self.loss.delta(f, y))
-        return self.loss(f, y), delta_params
+        with jax.named_scope("loss"):
+            value, delta = self.loss(f, y), self.loss.delta(f, y)
+        delta_params, _ = self.net.backward(params, saved, delta)
+        return value, delta_params
 
     def num_classes(self, params: Params, x: Array) -> int | None:
         """C, the size of the network's output, if the loss is one of classes: y must fit it."""

@@ -114,6 +114,13 @@ def test_training_scaling(experiment, tmp_path):
     assert has_figure(tmp_path)
 
 
+def test_training_profile(experiment, tmp_path):
+    spent = experiment("95_training_profile", configs=("b",), scale=8)["b"]["spent"]
+    products = ("a_1 = f W^T", "a_2 = f W^T", "delta_W_1, delta_f_0", "delta_W_2, delta_f_1")
+    assert {f"{what}: products" for what in products} | {"update", "loss"} <= set(spent)
+    assert has_figure(tmp_path)
+
+
 def test_training_memory(experiment, tmp_path):
     result = experiment("92_training_memory", width=64, depth=4, batch=128, activations=("relu", "gelu"))
     for row in result.values():

@@ -24,7 +24,8 @@ def fit(job: Job, x: np.ndarray, y: np.ndarray):
     grad_fn = jaxbp.value_and_grad(net, jaxbp.softmax_cross_entropy)
     held_out = tuple(v[: max(1, job.examples // 60)] for v in data)
     params = {l: {"W": W, "b": b} for l, (W, b) in enumerate(job.params(), 1)}
-    opt_state, runs = None, 0
+    optimizer, opt_state, runs = optimizer_of(job), None, 0
+    evaluate = jaxbp.make_evaluate(net.apply, jaxbp.softmax_cross_entropy)
 
     def train(epochs: int) -> dict:
         nonlocal params, opt_state, runs
@@ -33,12 +34,12 @@ def fit(job: Job, x: np.ndarray, y: np.ndarray):
             grad_fn,
             params,
             data,
-            optimizer=optimizer_of(job),
+            optimizer=optimizer,
             key=jax.random.key(runs),
             batch_size=job.batch,
             epochs=epochs,
             validation=held_out,
-            evaluate=jaxbp.make_evaluate(net.apply, jaxbp.softmax_cross_entropy),
+            evaluate=evaluate,
             opt_state=opt_state,
             mesh=jax.make_mesh((job.devices,), ("data",)) if job.devices > 1 else None,
         )

@@ -1,6 +1,7 @@
 """Composition: `chain` multiplies Jacobians, `residual` adds them, and both are layers again."""
 
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from itertools import pairwise
 
 import jax
@@ -84,14 +85,14 @@ def chain(*parts: Layer) -> Layer:
 
     def apply(params: Params, f: Array, *, key: Random | None = None) -> Array:
         for (l, part, p), k in zip(parts_of(params), split(key, len(parts)), strict=True):
-            with errors.within(f"layer {l}"):
+            with _layer(l):
                 f = part.apply(p, f, key=k)
         return f
 
     def forward(params: Params, f: Array, *, key: Random | None = None) -> tuple[Array, Saved]:
         saved = []
         for (l, part, p), k in zip(parts_of(params, steps), split(key, len(parts)), strict=True):
-            with errors.within(f"layer {l}"):
+            with _layer(l):
                 f, s = part.forward(p, f, key=k)
             saved.append(s)
         return f, tuple(saved)
@@ -99,7 +100,8 @@ def chain(*parts: Layer) -> Layer:
     def backward(params: Params, saved: Saved, delta: Array) -> tuple[Params, Array]:
         delta_params = {}
         for (l, part, p), s in reversed(list(zip(parts_of(params, steps), saved, strict=True))):
-            delta_p, delta = part.backward(p, s, delta)
+            with jax.named_scope(f"delta_{l}"):
+                delta_p, delta = part.backward(p, s, delta)
             if part.has_params:
                 delta_params[l] = delta_p
         return delta_params, delta
@@ -107,7 +109,7 @@ def chain(*parts: Layer) -> Layer:
     def jacobian(params: Params, f: Array) -> Operator:
         factors: list[Operator] = []
         for l, part, p in parts_of(params):
-            with errors.within(f"layer {l}"):
+            with _layer(l):
                 factors.insert(0, part.jacobian(p, f))
                 f = part.apply(p, f)
         return Product(tuple(factors)) if factors else Identity(f.size)
@@ -115,6 +117,13 @@ def chain(*parts: Layer) -> Layer:
     return Layer(
         name, apply, forward, backward, init if L else no_params, jacobian, form="product", parts=parts
     )
+
+
+@contextmanager
+def _layer(l: int) -> Iterator[None]:
+    """Errors and profiles name the layer."""
+    with errors.within(f"layer {l}"), jax.named_scope(f"layer_{l}"):
+        yield
 
 
 def _joined(first: Layer, then: Layer) -> Layer:

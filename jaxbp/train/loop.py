@@ -73,8 +73,9 @@ def make_step(
                     "e.g. jaxbp.value_and_grad(net, loss) or jax.value_and_grad(loss_fn)",
                 )
             )
-        updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
-        params = optax.apply_updates(state.params, updates)
+        with jax.named_scope("update"):
+            updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
+            params = optax.apply_updates(state.params, updates)
         return State(params, opt_state, state.key, state.step + 1), loss
 
     return step
