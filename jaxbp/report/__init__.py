@@ -1,3 +1,4 @@
 """What a person looks at."""
 
 from jaxbp.report.plots import plot_history as plot_history
+from jaxbp.report.plots import plot_sweep as plot_sweep

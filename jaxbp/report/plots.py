@@ -1,6 +1,8 @@
 """Pictures, by matplotlib."""
 
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -17,18 +19,54 @@ def plot_history(history: dict[str, np.ndarray], path: Path) -> None:
     Raises:
         ImportError: without matplotlib.
     """
+    losses = [name for name in history if name.endswith("loss")]
+    others = [name for name in history if name not in (*losses, "epoch", "seconds")]
+
+    def draw(axes: Any, names: list[str]) -> None:
+        for name in names:
+            axes.plot(history["epoch"], history[name], label=name)
+
+    _save("plot_history", [losses, others], draw, path)
+
+
+def plot_sweep(points: Sequence[dict[str, float]], history: dict[str, np.ndarray], path: Path) -> None:
+    """The metrics of a sweep, epoch by epoch: for each point the median of its nets, within their range.
+
+    Args:
+        points: ``result.points`` of `sweep`.
+        history: its ``result.history``; a net that diverged is left out from there on.
+        path: where the picture goes; its suffix says the format.
+
+    Raises:
+        ImportError: without matplotlib.
+    """
+    distinct = [point for i, point in enumerate(points) if point not in points[:i]]
+
+    def draw(axes: Any, names: list[str]) -> None:
+        column = np.ma.masked_invalid(history[names[0]])
+        epochs = np.arange(1, column.shape[1] + 1)
+        for point in distinct:
+            nets = column[[other == point for other in points]]
+            label = ", ".join(f"{name} {value:g}" for name, value in point.items())
+            median = np.ma.median(nets, axis=0)  # type: ignore[no-untyped-call]
+            (line,) = axes.plot(epochs, median, label=label)
+            axes.fill_between(epochs, nets.min(axis=0), nets.max(axis=0), alpha=0.2, color=line.get_color())
+        axes.set_ylabel(names[0])
+
+    _save("plot_sweep", [[name] for name in history], draw, path)
+
+
+def _save(name: str, panels: Iterable[list[str]], draw: Callable[[Any, list[str]], None], path: Path) -> None:
+    """A panel for each of the lists of columns that is not empty, over the epochs."""
     try:
         from matplotlib.figure import Figure
     except ImportError as error:
         got, hint = "no such package", "pip install 'jaxbp[report]'"
-        raise ImportError(errors.message("plot_history", "matplotlib to be installed", got, hint)) from error
-    losses = [name for name in history if name.endswith("loss")]
-    others = [name for name in history if name not in (*losses, "epoch", "seconds")]
-    panels = [names for names in (losses, others) if names]
+        raise ImportError(errors.message(name, "matplotlib to be installed", got, hint)) from error
+    panels = [names for names in panels if names]
     figure = Figure(figsize=(5 * len(panels), 3.5), layout="constrained")
     for axes, names in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels, strict=True):
-        for name in names:
-            axes.plot(history["epoch"], history[name], label=name)
+        draw(axes, names)
         axes.set_xlabel("epoch")
         axes.legend()
         axes.grid(alpha=0.3)
