@@ -1,15 +1,32 @@
 """Every layer, loss and network of the library as a row: a new one is tested by being named here."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import product
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 import jaxbp
 from jaxbp import Layer, Loss
 
 LEADING = [(), (3,), (2, 3)]
+
+
+def half(*axes: Sequence[Any]) -> list[Any]:
+    """Every second of all combinations, where any two values of two axes meet; the rest are soak tests."""
+    return [
+        pytest.param(
+            *(value for _, value in choice),
+            marks=[pytest.mark.soak] * (sum(i for i, _ in choice) % 2),
+            id="-".join(str(value) for _, value in choice),
+        )
+        for choice in product(*(enumerate(axis) for axis in axes))
+    ]
+
 
 LAYERS: dict[str, tuple[Layer, tuple[int, ...]]] = {
     "dense": (jaxbp.dense(4, 3), (4,)),

@@ -10,7 +10,7 @@ import pytest
 import jaxbp
 from jaxbp.backprop import backward, forward
 from jaxbp.layers.composition import numbered, split
-from tests.cases import LEADING, NETS, draw, draw_inputs, draw_params, draw_targets
+from tests.cases import LEADING, NETS, draw, draw_inputs, draw_params, draw_targets, half
 from tests.oracles import assert_close, differences, worst
 
 
@@ -40,9 +40,7 @@ def assert_backprop_holds(net, loss, params, x, y, *, mode="jit", key=None):
     assert_close(found, wanted, x.dtype)
 
 
-@pytest.mark.parametrize("mode", ["jit", "vmap"])
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
-@pytest.mark.parametrize("n", LEADING, ids=str)
+@pytest.mark.parametrize(("n", "dtype", "mode"), half(LEADING, ("float32", "float64"), ("jit", "vmap")))
 @pytest.mark.parametrize("case", NETS)
 def test_deltas_equal_jax(case, n, dtype, mode):
     with jax.enable_x64(dtype == "float64"):

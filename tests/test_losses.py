@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import jaxbp
-from tests.cases import LEADING, LOSSES, draw_outputs, draw_targets
+from tests.cases import LEADING, LOSSES, draw_outputs, draw_targets, half
 from tests.oracles import assert_close, differences
 
 
@@ -23,9 +23,7 @@ def assert_delta_holds(case, n, dtype, *, mode="eager"):
     assert_close(by_hand, by_jax, dtype)
 
 
-@pytest.mark.parametrize("mode", ["eager", "jit"])
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
-@pytest.mark.parametrize("n", LEADING, ids=str)
+@pytest.mark.parametrize(("n", "dtype", "mode"), half(LEADING, ("float32", "float64"), ("eager", "jit")))
 @pytest.mark.parametrize("case", LOSSES)
 def test_delta_equals_jax(case, n, dtype, mode):
     with jax.enable_x64(dtype == "float64"):

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 import jaxbp
-from tests.cases import LAYERS, LEADING, draw, draw_inputs, draw_params
+from tests.cases import LAYERS, LEADING, draw, draw_inputs, draw_params, half
 from tests.oracles import assert_close, differences, tolerance
 
 MODES = {
@@ -39,9 +39,7 @@ def assert_rule_holds(layer, f, *, mode="eager", key=None):
     assert_close(*MODES[mode](both(layer, key=key))(params, f, delta_out), f.dtype)
 
 
-@pytest.mark.parametrize("mode", MODES)
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
-@pytest.mark.parametrize("n", LEADING, ids=str)
+@pytest.mark.parametrize(("n", "dtype", "mode"), half(LEADING, ("float32", "float64"), tuple(MODES)))
 @pytest.mark.parametrize("case", LAYERS)
 def test_backward_equals_jax(case, n, dtype, mode):
     layer, shape = LAYERS[case]
