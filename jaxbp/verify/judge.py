@@ -3,25 +3,26 @@
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+import jax.numpy as jnp
 import numpy as np
 
 from jaxbp.verify import contract
 from jaxbp.verify.arbiter import Entry
+from jaxbp.verify.blame import is_own, raise_own, refusal, told
 from jaxbp.verify.compare import DRAWS, Comparison, compare
 from jaxbp.verify.declared import Intent, verify_intent
 from jaxbp.verify.diagnosis import diagnose
 from jaxbp.verify.evidence import Diagnosis, constant
 from jaxbp.verify.further import later_fault
+from jaxbp.verify.noise import relative_tolerance
 from jaxbp.verify.paths import odd_term
 from jaxbp.verify.references import (
     Point,
     Pullback,
     autodiff,
-    draw,
-    relative_tolerance,
     rule_pullback,
 )
-from jaxbp.verify.report import Finding, brief
+from jaxbp.verify.report import Finding
 from jaxbp.verify.rules import Rule
 from jaxbp.verify.site import Site
 
@@ -61,7 +62,7 @@ def judge(site: Site, intent: Intent | None, order: int) -> Judgement:
     try:
         return _judged(site._replace(wide=True), intent, order)
     except Exception as error:
-        return Judgement([finding(site.rule, site.context, "inconclusive", brief(error))])
+        return Judgement([finding(site.rule, site.context, "inconclusive", told("not judged", error))])
 
 
 def _judged(site: Site, intent: Intent | None, order: int) -> Judgement:
@@ -107,7 +108,7 @@ def started(site: Site) -> tuple[Site, Pullback]:
     try:
         at = site.ruled
         own = rule_pullback(at, site.rule.kind)
-        own.call(at.inputs, draw(at.outputs, np.random.default_rng(0)))
+        own.call(at.inputs, [jnp.ones(s.shape, s.dtype) for s in at.outputs])
     except Exception:
         refused = frozenset() if site.refused else _refused(site)
         if not refused:
@@ -128,7 +129,8 @@ def _refused(site: Site) -> frozenset[int]:
             refused = site.refused | (frozenset(everything) - frozenset(kept))
             try:
                 rule_pullback(site._replace(refused=refused).ruled, site.rule.kind)
-            except Exception:
+            except Exception as error:
+                raise_own(error)
                 continue
             return refused
     return frozenset()
@@ -140,9 +142,9 @@ def failed(error: Exception, site: Site) -> Judgement:
     if type(error).__name__ in TRACED or "No constant handler" in str(error):
         sentence = "closes over a traced value, so it cannot be set alone; pass the value as an argument"
         return Judgement([finding(rule, site.context, "inconclusive", sentence, cause="closure")])
-    fault = contract.raised(error, rule.name)
+    fault = None if is_own(error) else contract.raised(error, rule.name)
     if fault is None:
-        return Judgement([finding(rule, site.context, "inconclusive", f"raises on purpose {brief(error)}")])
+        return Judgement([finding(rule, site.context, "inconclusive", told(refusal(error), error))])
     return Judgement([fault_finding(site, fault, None)])
 
 
@@ -213,7 +215,8 @@ def _term(rule: Rule, site: Site, a: int, seen: Comparison, body: Point) -> Diag
     """The diagnosis when one term of the chain rule explains the difference."""
     try:
         term = odd_term(rule.eqn, site.inputs, site.moving, a, seen.samples, 1e-5)
-    except Exception:
+    except Exception as error:
+        raise_own(error)
         return None  # Some bodies cannot be taken apart (callbacks); then the plain diagnosis stands.
     if term is None:
         return None

@@ -5,7 +5,7 @@ from typing import Any
 
 import jax
 
-from jaxbp.verify.arguments import flatten_call
+from jaxbp.verify.arguments import fitting, flatten_call
 from jaxbp.verify.check import Intents, judge_call
 from jaxbp.verify.report import Report
 
@@ -24,13 +24,17 @@ def check_vjp(
         declare: as in :func:`check`.
         order: as in :func:`check`.
 
+    Raises:
+        TypeError, ValueError: as :func:`check`, also when the arguments do not fit the two functions.
+
     Example:
         >>> import jax.numpy as jnp
         >>> report = check_vjp(jnp.sin, lambda a, c: -c * jnp.cos(a), jnp.array([0.1, 0.2]))
         >>> report.findings[0].cause
         'sign'
     """
-    name = getattr(vjp, "__name__", "vjp")
+    fitting("check_vjp", primal, args, {})
+    name = fitting("check_vjp", vjp, (*args, None), {})
 
     def backward(saved: tuple[Any, ...], cotangent: Any) -> tuple[Any, ...]:
         result = vjp(*saved, cotangent)
@@ -53,12 +57,16 @@ def check_jvp(
         declare: as in :func:`check`.
         order: as in :func:`check`.
 
+    Raises:
+        TypeError, ValueError: as :func:`check`, also when the arguments do not fit the two functions.
+
     Example:
         >>> import jax.numpy as jnp
         >>> check_jvp(jnp.sin, lambda p, t: t[0] * jnp.cos(p[0]), jnp.array([0.1, 0.2])).ok
         True
     """
-    name = getattr(jvp, "__name__", "jvp")
+    fitting("check_jvp", primal, args, {})
+    name = fitting("check_jvp", jvp, (args, args), {})
     rule = jax.custom_jvp(_renamed(primal, name))
     rule.defjvp(lambda primals, tangents: (primal(*primals), jvp(primals, tangents)))
     return judge_call("check_jvp", flatten_call("check_jvp", _plain(rule, name), args, {}), declare, order)
