@@ -4,11 +4,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-import jax
 import numpy as np
 
 from jaxbp.verify.differences import COVER, Differences, Slope, step_at, unit
-from jaxbp.verify.references import Point, Pullback, wide
+from jaxbp.verify.references import Point, Pullback, basis_row, wide
 
 EXAMINED = 8
 OUTPUTS = 4096
@@ -144,7 +143,7 @@ def joint_kinks(
     moved = np.flatnonzero((abs(slope.right) + abs(slope.left)) > 0)[:EXAMINED]
     found = []
     for j in moved:
-        hot = basis_row(at, int(j))
+        hot = basis_row(at.outputs, int(j))
         pulled = [wide(g) for g in rule.call(at.inputs, hot)[1]]
         got = float(sum(np.sum(np.real(g * v)) for g, v in zip(pulled, direction, strict=True)))
         low, high = sorted((float(slope.left[j]), float(slope.right[j])))
@@ -159,16 +158,3 @@ def joint_kinks(
                 Entry(first.argument, first.index, got, high if got > high else low, slack, "bad kink")
             )
     return found
-
-
-def basis_row(at: Point, j: int) -> list[Any]:
-    """The one-hot cotangent of the j-th output entry."""
-    row = []
-    for s in at.outputs:
-        size = int(np.prod(s.shape))
-        hot = np.zeros(size)
-        if 0 <= j < size:
-            hot[j] = 1
-        row.append(jax.numpy.asarray(hot.reshape(s.shape), dtype=s.dtype))
-        j -= size
-    return row

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from jax.extend import core
 from jax.extend.core import primitives
 
+from jaxbp.verify.compiling import jitted
 from jaxbp.verify.interpret import interpret, single
 from jaxbp.verify.rules import as_closed, flattened, subjaxprs
 
@@ -104,6 +105,58 @@ def taken_apart(
                 for x, y in zip(s, there, strict=True)]  # fmt: skip
 
     return lambda s: jnp.any(test(*asked, *s)[0]), step, list(state)
+
+
+def scanned(eqn: Any, inputs: list[Any], body: Callable[..., list[Any]]) -> list[Any]:
+    """The outputs of a scan with ``body`` in the place of its own."""
+    p = eqn.params
+    n, m = p["num_consts"], p["num_consts"] + p["num_carry"]
+
+    def step(carry: list[Any], x: list[Any]) -> tuple[list[Any], list[Any]]:
+        outs = body(*inputs[:n], *carry, *x)
+        return outs[: m - n], outs[m - n :]
+
+    carry, ys = jax.lax.scan(step, inputs[n:m], inputs[m:], length=p["length"], reverse=p["reverse"])
+    return [*carry, *ys]
+
+
+def unrolled(closed: Any, args: Sequence[Any]) -> Any:
+    """``closed`` with while loops as scans of the steps they make at ``args``: reverse mode enters those."""
+    if not any(e.primitive is primitives.while_p for e in closed.jaxpr.eqns):
+        return closed
+
+    def written(args: Sequence[Any], loop: Callable[[Any, list[Any]], list[Any]]) -> list[Any]:
+        def each(_: int, eqn: Any, inputs: list[Any]) -> Sequence[Any]:
+            if eqn.primitive is primitives.while_p:
+                return loop(eqn, inputs)
+            return single(eqn, closed.jaxpr.debug_info)(*inputs)
+
+        return interpret(closed, args, each)
+
+    def counts(*args: Any) -> list[Any]:
+        found = []
+
+        def loop(eqn: Any, inputs: list[Any]) -> list[Any]:
+            count, state = _counted(eqn, inputs, core.jaxpr_as_fun(eqn.params["body_jaxpr"]))
+            found.append(count)
+            return state
+
+        written(args, loop)
+        return found
+
+    steps = [int(n) for n in jitted(counts, args)(*args)]
+
+    def stepped(*args: Any) -> list[Any]:
+        left = iter(steps)
+
+        def loop(eqn: Any, inputs: list[Any]) -> list[Any]:
+            test, body = (core.jaxpr_as_fun(eqn.params[k]) for k in ("cond_jaxpr", "body_jaxpr"))
+            _, step, state = taken_apart(eqn, inputs, test, body)
+            return jax.lax.scan(lambda s, _: (step(s), None), state, None, length=next(left))[0]
+
+        return written(args, loop)
+
+    return jax.make_jaxpr(stepped)(*args)
 
 
 def _tested(eqn: Any) -> bool:
