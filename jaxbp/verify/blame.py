@@ -38,9 +38,10 @@ def is_own(error: Exception) -> bool:
     """Whether the checker raised it, or what it called itself, without JAX between."""
     files = [f.f_code.co_filename for f, _ in traceback.walk_tb(error.__traceback__)]
     last = max((k for k, name in enumerate(files) if name.startswith(HERE)), default=None)
-    if last is None or files[last] in BORDER or isinstance(error, Refusal):
+    if last is None or isinstance(error, Refusal):
         return False
-    return not any(name.startswith(LIBRARY) for name in files[last + 1 : last + 2])
+    beneath = files[last + 1 : last + 2]
+    return not beneath or not (files[last] in BORDER or beneath[0].startswith(LIBRARY))
 
 
 def raise_own(error: Exception) -> None:

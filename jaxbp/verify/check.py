@@ -101,7 +101,8 @@ def judge_call(where: str, call: Call, declare: Intents, order: int) -> Report:
             got = ", ".join(a.str_short() for a in closed.out_avals) or "nothing"
             raise TypeError(message(where, f"{call.name} to return a floating array", got))
         named = {describe(e).name for e in rules_in(closed.jaxpr)}
-        for name in declare if isinstance(declare, Mapping) else ():
+        without = [] if named or not declare else [declare]
+        for name in declare if isinstance(declare, Mapping) else without:
             if name not in named and not differentiates(closed.jaxpr):
                 raise ValueError(message(where, f"declare to name a rule in {call.name}", repr(name),
                                          f"its rules are {', '.join(sorted(named)) or 'none'}"))  # fmt: skip

@@ -231,7 +231,7 @@ def by_row(e: Evidence) -> Diagnosis | None:
     pairs = zip(got.reshape(-1, want.shape[-1]), want.reshape(-1, want.shape[-1]), strict=True)
     constants = [ratio_of(g, w, e.tolerance) for g, w in pairs if w.any() or g.any()]
     if constants and want.ndim > 2 and all(k is not None for k in constants):
-        return Diagnosis("factor", "rule = k x reference with a k that differs from row to row")
+        return Diagnosis("factor", "rule = k x reference with a k that differs from row to row", True)
     rest = got - want
     if not e.same(rest, 0 * rest) and e.same(rest, rest[..., :1] + 0 * rest):
         return Diagnosis("missing_term", "rule and reference differ by a constant along the last axis")
@@ -296,5 +296,5 @@ def diagnose(
     for hypothesis in MISTAKES:
         found = hypothesis(evidence)
         if found:
-            return found
-    return Diagnosis("other", "no simple mistake reproduces the rule's result")
+            return found._replace(vague=found.vague or found.cause in ("other", "missing_term"))
+    return Diagnosis("other", "no simple mistake reproduces the rule's result", True)

@@ -10,10 +10,11 @@ from jaxbp.verify.references import Point, Pullback, wide
 
 
 class Diagnosis(NamedTuple):
-    """A cause from the vocabulary and a sentence in the user's words."""
+    """A cause from the vocabulary and a sentence in the user's words; what is ``vague`` may be replaced."""
 
     cause: str
     sentence: str
+    vague: bool = False
 
 
 class Evidence(NamedTuple):

@@ -200,9 +200,7 @@ def _wrong(
     found = []
     for a in sorted({e.argument for e in seen.wrong}):
         worst = max((e for e in seen.wrong if e.argument == a), key=_excess)
-        said = diagnose(a, seen, body, own, reference)
-        if said.cause in ("other", "missing_term") and reference is not None:
-            said = _term(rule, site, a, seen, body) or said
+        said = _cause(site, a, seen, body, own, reference)
         found.append(finding(
             rule, site.context, "wrong", said.sentence, cause=said.cause, **_argument(site, a),
             index=worst.index, rule_value=_plain(worst.rule), reference_value=_plain(worst.reference),
@@ -211,10 +209,22 @@ def _wrong(
     return found
 
 
-def _term(rule: Rule, site: Site, a: int, seen: Comparison, body: Point) -> Diagnosis | None:
-    """The diagnosis when one term of the chain rule explains the difference."""
+def _cause(
+    site: Site, a: int, seen: Comparison, body: Point, own: Pullback, reference: Pullback | None
+) -> Diagnosis:
+    """What is wrong with one argument; the rule stays convicted where the search for it fails."""
     try:
-        term = odd_term(rule.eqn, site.inputs, site.moving, a, seen.samples, 1e-5)
+        said = diagnose(a, seen, body, own, reference)
+        return (_term(site, a, seen, body) if said.vague and reference else None) or said
+    except Exception as error:
+        return Diagnosis("other", told("no cause was found", error))
+
+
+def _term(site: Site, a: int, seen: Comparison, body: Point) -> Diagnosis | None:
+    """The diagnosis when one term of the chain rule explains the difference."""
+    tolerance = max(1e-5, 10 * seen.loose)
+    try:
+        term = odd_term(site.rule.eqn, site.inputs, site.moving, a, seen.samples, tolerance)
     except Exception as error:
         raise_own(error)
         return None  # Some bodies cannot be taken apart (callbacks); then the plain diagnosis stands.

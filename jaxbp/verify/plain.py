@@ -1,6 +1,8 @@
 """Hand-written derivatives that are plain functions, judged as rules."""
 
+import inspect
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import jax
@@ -40,9 +42,11 @@ def check_vjp(
         result = vjp(*saved, cotangent)
         return (result,) if len(saved) == 1 and not isinstance(result, tuple) else result
 
-    rule = jax.custom_vjp(_renamed(primal, name))
-    rule.defvjp(lambda *a: (primal(*a), a), backward)
-    return judge_call("check_vjp", flatten_call("check_vjp", _plain(rule, name), args, {}), declare, order)
+    rule = jax.custom_vjp(_named(primal, name, primal, vjp))
+    rule.defvjp(_named(lambda *a: (primal(*a), a), name, primal), backward)
+    return judge_call(
+        "check_vjp", flatten_call("check_vjp", _named(rule, name, primal), args, {}), declare, order
+    )
 
 
 def check_jvp(
@@ -67,24 +71,24 @@ def check_jvp(
     """
     fitting("check_jvp", primal, args, {})
     name = fitting("check_jvp", jvp, (args, args), {})
-    rule = jax.custom_jvp(_renamed(primal, name))
+    rule = jax.custom_jvp(_named(primal, name, primal, jvp))
     rule.defjvp(lambda primals, tangents: (primal(*primals), jvp(primals, tangents)))
-    return judge_call("check_jvp", flatten_call("check_jvp", _plain(rule, name), args, {}), declare, order)
+    return judge_call(
+        "check_jvp", flatten_call("check_jvp", _named(rule, name, primal), args, {}), declare, order
+    )
 
 
-def _renamed(f: Callable[..., Any], name: str) -> Callable[..., Any]:
-    """``f`` under the name of its rule, so that the report names the rule."""
+def _named(
+    run: Callable[..., Any], name: str, primal: Callable[..., Any], place: Callable[..., Any] | None = None
+) -> Callable[..., Any]:
+    """``run`` by the name of the rule, with the arguments of its primal, and written where ``place`` is."""
 
-    def primal(*args: Any) -> Any:
-        return f(*args)
-
-    primal.__name__ = name
-    return primal
-
-
-def _plain(rule: Callable[..., Any], name: str) -> Callable[..., Any]:
     def f(*args: Any) -> Any:
-        return rule(*args)
+        return run(*args)
 
     f.__name__ = name
+    with suppress(TypeError, ValueError):  # some functions of C have no signature
+        f.__signature__ = inspect.signature(primal)  # type: ignore[attr-defined]
+    if place and hasattr(inspect.unwrap(place), "__code__"):
+        f.__wrapped__ = place  # type: ignore[attr-defined]
     return f

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxbp.verify import check, compare, references, whole, widened
+from jaxbp.verify import check, compare, judge, references, whole, widened
 
 from .case import jvp_rule, normal, rule
 from .cases import CASES
@@ -43,6 +43,13 @@ def test_its_own_fault_in_f_as_a_whole_is_a_note(monkeypatch):
     report = check(lambda x: jnp.sum(act(x)), X)
     assert [f.verdict for f in report.findings] == ["right"]
     assert report.notes[0].startswith("the checker itself failed")
+
+
+def test_a_rule_stays_convicted_when_the_search_for_the_cause_fails(monkeypatch):
+    monkeypatch.setattr(judge, "diagnose", broken)
+    (found,) = check(rule(jnp.sin, lambda a, y, c: (c,)), X).findings
+    assert (found.verdict, found.cause) == ("wrong", "other")
+    assert found.sentence.startswith("the checker itself failed")
 
 
 @pytest.mark.parametrize(
