@@ -1,6 +1,7 @@
 """Loops that stop by a test of their values: how far the result still moves when they run on."""
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import jax
@@ -125,38 +126,27 @@ def unrolled(closed: Any, args: Sequence[Any]) -> Any:
     if not any(e.primitive is primitives.while_p for e in closed.jaxpr.eqns):
         return closed
 
-    def written(args: Sequence[Any], loop: Callable[[Any, list[Any]], list[Any]]) -> list[Any]:
-        def each(_: int, eqn: Any, inputs: list[Any]) -> Sequence[Any]:
-            if eqn.primitive is primitives.while_p:
-                return loop(eqn, inputs)
-            return single(eqn, closed.jaxpr.debug_info)(*inputs)
-
-        return interpret(closed, args, each)
-
-    def counts(*args: Any) -> list[Any]:
-        found = []
-
-        def loop(eqn: Any, inputs: list[Any]) -> list[Any]:
-            count, state = _counted(eqn, inputs, core.jaxpr_as_fun(eqn.params["body_jaxpr"]))
-            found.append(count)
-            return state
-
-        written(args, loop)
-        return found
-
-    steps = [int(n) for n in jitted(counts, args)(*args)]
-
-    def stepped(*args: Any) -> list[Any]:
+    def run(*args: Any, steps: Sequence[int] = ()) -> list[Any]:
+        """The outputs by loops of so many steps; without them, how many steps each loop makes."""
+        counts: list[Any] = []
         left = iter(steps)
 
-        def loop(eqn: Any, inputs: list[Any]) -> list[Any]:
+        def each(_: int, eqn: Any, inputs: list[Any]) -> Sequence[Any]:
+            if eqn.primitive is not primitives.while_p:
+                return single(eqn, closed.jaxpr.debug_info)(*inputs)
             test, body = (core.jaxpr_as_fun(eqn.params[k]) for k in ("cond_jaxpr", "body_jaxpr"))
-            _, step, state = taken_apart(eqn, inputs, test, body)
+            if not steps:
+                count, state = _counted(eqn, inputs, body)
+                counts.append(count)
+                return state
+            step, state = taken_apart(eqn, inputs, test, body)[1:]
             return jax.lax.scan(lambda s, _: (step(s), None), state, None, length=next(left))[0]
 
-        return written(args, loop)
+        outs = interpret(closed, args, each)
+        return outs if steps else counts
 
-    return jax.make_jaxpr(stepped)(*args)
+    steps = [int(n) for n in jitted(run, args)(*args)]
+    return jax.make_jaxpr(partial(run, steps=steps))(*args)
 
 
 def _tested(eqn: Any) -> bool:
