@@ -290,7 +290,7 @@ def test_what_cannot_be_retraced_in_float64_is_judged_at_its_own_precision():
     assert "does not run in float64" in report.notes[0]
 
 
-@pytest.mark.parametrize("kept", [1, 0])
+@pytest.mark.parametrize("kept", [1, pytest.param(0, marks=pytest.mark.soak)])
 def test_memory_is_a_number_of_arrays_whatever_their_size(kept):
     """Also where a term is missing and the terms of the chain rule are looked through."""
 
