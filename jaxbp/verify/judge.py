@@ -15,7 +15,7 @@ from jaxbp.verify.diagnosis import diagnose
 from jaxbp.verify.evidence import Diagnosis, constant
 from jaxbp.verify.further import later_fault
 from jaxbp.verify.noise import relative_tolerance
-from jaxbp.verify.paths import odd_term
+from jaxbp.verify.paths import Term, odd_terms
 from jaxbp.verify.references import (
     Point,
     Pullback,
@@ -198,9 +198,9 @@ def _wrong(
     if fault:
         return [fault_finding(site, fault, own)]
     found = []
-    for a in sorted({e.argument for e in seen.wrong}):
+    causes = _causes(site, sorted({e.argument for e in seen.wrong}), seen, body, own, reference)
+    for a, said in causes.items():
         worst = max((e for e in seen.wrong if e.argument == a), key=_excess)
-        said = _cause(site, a, seen, body, own, reference)
         found.append(finding(
             rule, site.context, "wrong", said.sentence, cause=said.cause, **_argument(site, a),
             index=worst.index, rule_value=_plain(worst.rule), reference_value=_plain(worst.reference),
@@ -209,27 +209,35 @@ def _wrong(
     return found
 
 
-def _cause(
-    site: Site, a: int, seen: Comparison, body: Point, own: Pullback, reference: Pullback | None
-) -> Diagnosis:
-    """What is wrong with one argument; the rule stays convicted where the search for it fails."""
+def _causes(
+    site: Site,
+    arguments: Sequence[int],
+    seen: Comparison,
+    body: Point,
+    own: Pullback,
+    reference: Pullback | None,
+) -> dict[int, Diagnosis]:
+    """What is wrong with each argument; the rule stays convicted where the search for it fails."""
     try:
-        said = diagnose(a, seen, body, own, reference)
-        return (_term(site, a, seen, body) if said.vague and reference else None) or said
+        found = {a: diagnose(a, seen, body, own, reference) for a in arguments}
+        vague = [a for a in arguments if found[a].vague]
+        return found | (_terms(site, vague, seen, body) if vague and reference else {})
     except Exception as error:
-        return Diagnosis("other", told("no cause was found", error))
+        return dict.fromkeys(arguments, Diagnosis("other", told("no cause was found", error)))
 
 
-def _term(site: Site, a: int, seen: Comparison, body: Point) -> Diagnosis | None:
-    """The diagnosis when one term of the chain rule explains the difference."""
+def _terms(site: Site, arguments: Sequence[int], seen: Comparison, body: Point) -> dict[int, Diagnosis]:
+    """The diagnoses where one term of the chain rule explains the difference."""
     tolerance = max(1e-5, 10 * seen.loose)
     try:
-        term = odd_term(site.rule.eqn, site.inputs, site.moving, a, seen.samples, tolerance)
+        terms = odd_terms(site.rule.eqn, site.inputs, site.moving, arguments, seen.samples, tolerance)
     except Exception as error:
         raise_own(error)
-        return None  # Some bodies cannot be taken apart (callbacks); then the plain diagnosis stands.
-    if term is None:
-        return None
+        return {}  # Some bodies cannot be taken apart (callbacks); then the plain diagnosis stands.
+    return {a: _worded(term, body) for a, term in terms.items()}
+
+
+def _worded(term: Term, body: Point) -> Diagnosis:
     place = f"through {term.primitive}" + (f" at {term.where}" if term.where else "")
     if term.turned:
         return Diagnosis("transposed", f"what flows back {place} is transposed")

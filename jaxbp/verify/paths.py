@@ -1,7 +1,7 @@
 """Which term of the chain rule is missing: the derivative along single edges of the computation."""
 
 from collections.abc import Callable, Sequence
-from functools import partial
+from functools import cache, partial
 from typing import Any, NamedTuple
 
 import jax
@@ -44,15 +44,15 @@ class Term(NamedTuple):
     turned: bool = False
 
 
-def odd_term(
+def odd_terms(
     eqn: Any,
     inputs: Sequence[Any],
     moving: Sequence[int],
-    argument: int,
+    arguments: Sequence[int],
     samples: Sequence[Any],
     tolerance: float,
-) -> Term | None:
-    """The one term of the derivative (or two, left out together) that explains rule - reference.
+) -> dict[int, Term]:
+    """For each argument the one term of its derivative (or two, left out together) that explains the rule.
 
     The primal body is evaluated with a weight on each edge between two operations, in all steps of a loop at
     once; a weight scales the derivative that flows along the edge and leaves the value alone. What the
@@ -60,26 +60,31 @@ def odd_term(
     flows, or from one step of a loop to the next, the transposed operator may have been applied instead.
     """
     inputs = [raised(x) for x in inputs]
-    x = inputs[moving[argument]]
+    xs = [inputs[moving[a]] for a in arguments]
     body = unrolled(flattened(widened(eqn.params["call_jaxpr"])), inputs)
     edges = _edges(body)
     square = [k for k, e in enumerate(edges) if is_square(e.value.aval.shape)]
-    rows = 1 + len(edges) + len(square)
-    samples = samples[:SAMPLES]
-    if not 1 < len(edges) <= EDGE_LIMIT or rows * x.size * len(samples) > SIZE_LIMIT:
-        return None
-    gap = np.concatenate([(s.rule[argument] - s.reference[argument]).ravel() for s in samples])
+    samples, rows = samples[:SAMPLES], 1 + len(edges) + len(square)
+    if not 1 < len(edges) <= EDGE_LIMIT or rows * len(samples) * sum(x.size for x in xs) > SIZE_LIMIT:
+        return {}
 
     def pull(changes: dict[Any, Any], cts: Sequence[Any]) -> Any:
-        def f(value: Any) -> list[Any]:
-            full = [value if i == moving[argument] else v for i, v in enumerate(inputs)]
+        def f(*values: Any) -> list[Any]:
+            full = list(inputs)
+            for a, value in zip(arguments, values, strict=True):
+                full[moving[a]] = value
             return [y for y in _changed(body, changes, full) if is_float(y)]
 
-        return jax.vjp(f, x)[1](list(cts))[0]
+        return jax.vjp(f, *xs)[1](list(cts))
 
     def each(table: Any, cts: Sequence[Any]) -> Any:
         keys = [(id(e.eqn), e.value) for e in edges]
         return jax.lax.map(lambda row: pull(dict(zip(keys, zip(*row, strict=True), strict=True)), cts), table)
+
+    def results(run: Callable[..., Any], count: int, *table: Any) -> list[np.ndarray]:
+        """For each argument ``count`` rows, all samples side by side."""
+        found = [[wide(y).reshape(count, -1) for y in run(*table, s.cotangent)] for s in samples]
+        return [np.concatenate(parts, 1) for parts in zip(*found, strict=True)]
 
     # The first row keeps every edge, each further one drops one, the last ones turn one.
     one = np.eye(len(edges))
@@ -87,28 +92,30 @@ def odd_term(
     turned = jnp.asarray(np.concatenate([np.zeros((1 + len(edges), len(edges))), one[square]]), bool)
     run = jitted(each, inputs)
 
-    def explained(still: np.ndarray) -> tuple[Term | None, np.ndarray, np.ndarray]:
-        """The term, with some edges held still; the derivative then, and what it loses by each edge."""
-        table = jnp.asarray((1 - dropped) * (1 - still), x.real.dtype), turned
-        values = np.concatenate([wide(run(table, s.cotangent)).reshape(rows, -1) for s in samples], 1)
-        parts, turns = values[0] - values[1 : len(edges) + 1], values[len(edges) + 1 :] - values[0]
-        found = _explain(parts, gap, edges, tolerance)
-        for k, change in zip(square, turns, strict=True):
-            if found is None and _near(gap, change, tolerance):
-                found = Term(1.0, *_place(edges[k].eqn), turned=True)
-        return found, values[0], parts
+    def looked(still: np.ndarray) -> list[np.ndarray]:
+        """What becomes of the derivatives, with some edges held still."""
+        return results(run, rows, (jnp.asarray((1 - dropped) * (1 - still), xs[0].real.dtype), turned))
 
-    found, right, parts = explained(np.zeros(len(edges)))
-    # What flows along them cancels (the maximum that a softmax subtracts): people leave it out at once.
-    idle = np.linalg.norm(parts, axis=1) <= IDLE * np.linalg.norm(right)
-    if found is None and idle.any():
-        again, there, _ = explained(idle.astype(float))
-        found = again if _near(right, there, 1e-6) else None
-    for loop in _scans(body):
-        if found is None:
-            back = jitted(partial(pull, {(id(loop), None): True}), inputs)
-            change = np.concatenate([wide(back(s.cotangent)).ravel() for s in samples]) - right
-            found = Term(1.0, *_place(loop), turned=True) if _near(gap, change, tolerance) else None
+    @cache
+    def steps_turned(k: int) -> list[np.ndarray]:
+        return results(jitted(partial(pull, {(id(loops[k]), None): True}), inputs), 1)
+
+    loops, found, first = _scans(body), {}, looked(np.zeros(len(edges)))
+    for k, a in enumerate(arguments):
+        gap = np.concatenate([(s.rule[a] - s.reference[a]).ravel() for s in samples])
+        term, right = _explain(first[k], gap, edges, square, tolerance), first[k][0]
+        # What flows along them cancels (the maximum that a softmax subtracts): people leave it out at once.
+        lost = np.linalg.norm(right - first[k][1 : len(edges) + 1], axis=1)
+        idle = lost <= IDLE * np.linalg.norm(right)
+        if term is None and idle.any():
+            again = looked(idle.astype(float))[k]
+            if _near(right, again[0], 1e-6):
+                term = _explain(again, gap, edges, square, tolerance)
+        for n, loop in enumerate(loops):
+            if term is None and _near(gap, steps_turned(n)[k][0] - right, tolerance):
+                term = Term(1.0, *_place(loop), turned=True)
+        if term:
+            found[a] = term
     return found
 
 
@@ -133,10 +140,13 @@ def _scans(closed: Any) -> list[Any]:
     return found
 
 
-def _explain(parts: np.ndarray, rest: np.ndarray, edges: list[Edge], tolerance: float) -> Term | None:
-    """The edges whose ``parts`` are left out of ``rest``, or the one of which it holds a multiple."""
-    if not np.isfinite(parts).all() or not np.isfinite(rest).all() or rest.size < 3:
+def _explain(
+    values: np.ndarray, rest: np.ndarray, edges: list[Edge], square: list[int], tolerance: float
+) -> Term | None:
+    """The edges whose parts ``rest`` leaves out, the one of which it holds a multiple, or the one turned."""
+    if not np.isfinite(values).all() or not np.isfinite(rest).all() or rest.size < 3:
         return None
+    parts = values[0] - values[1 : len(edges) + 1]
     power = np.real(parts @ parts.conj().T)
     size, own, along = np.linalg.norm(rest) ** 2, np.diag(power), parts.conj() @ rest
     # The squared distances when one edge is left out, or two.
@@ -156,6 +166,9 @@ def _explain(parts: np.ndarray, rest: np.ndarray, edges: list[Edge], tolerance: 
     for k in sorted(np.argsort(distances)[:NEAREST]):
         if _near(rest, factors[k] * parts[k], tolerance):
             return Term(float(np.real(1 + factors[k])), *_place(edges[k].eqn))
+    for k, there in zip(square, values[len(edges) + 1 :], strict=True):
+        if _near(rest, there - values[0], tolerance):
+            return Term(1.0, *_place(edges[k].eqn), turned=True)
     return None
 
 

@@ -82,7 +82,7 @@ MUTANTS = [
     ("no dtype check", (contract, "dtype_fault", always(None)), "complex cotangent of a real input"),
     ("no names for causes", (judge, "diagnose", always(judge.Diagnosis("other", ""))),
      "sigmoid:output form at input"),
-    ("no terms of the chain rule", (judge, "odd_term", always(None)), "layer norm, both held fixed"),
+    ("no terms of the chain rule", (judge, "odd_terms", always({})), "layer norm, both held fixed"),
     ("reference doubled", (references, "reverse", half_the_answers(references.reverse)), "square:no two"),
     ("branches not taken are judged right", (capture, "_cond", unentered), "cond: cell input's part zero"),
     ("declared without proof", (judge, "verify_intent", always((True, "", ""))),
