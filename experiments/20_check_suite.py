@@ -5,11 +5,10 @@ in float32 and float64, and prints one table: wrong rules caught, causes named, 
 
     python experiments/20_check_suite.py
 
-Minutes on two CPU cores; chex is needed (pip install chex). Measured with JAX 0.10.2 on the 346 rules
-before cases_contract and cases_apart, float32 / float64:
-jaxbp.check caught and named 200 / 200 of 200 wrong rules with no alarm among 146 right ones; check_grads
-caught 186 / 192 of 197 with 32 / 28 alarms among 139, chex 172 / 173 with 30 / 30 (without the declared
-rules, of which they cannot be told).
+A quarter of an hour on two CPU cores; chex is needed (pip install chex). Measured with JAX 0.10.2 and chex
+0.1.92 on 433 rules, float32 / float64: jaxbp.check caught and named all of 249 wrong rules with no alarm
+among 184 right ones; check_grads caught 217 / 228 of 244 with 43 / 39 alarms among 174, chex 200 / 201 with
+42 / 42 (without the declared rules, of which they cannot be told).
 """
 
 import json

@@ -149,3 +149,10 @@ def test_many_processes_of_one(experiment):
     result = experiment("40_many_processes", epochs=10)
     assert (result["processes"], result["devices"]) == (1, 4)
     assert result["test_accuracy"] > 0.95
+
+
+@pytest.mark.soak
+def test_check_cost(experiment):
+    pytest.importorskip("flax")
+    result = experiment("22_check_cost", inputs=100, blocks=1, calls=1)
+    assert all(row["first"] > 0 and len(row["further"]) == 1 for row in result.values())

@@ -4,13 +4,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-import jax
 import numpy as np
 
+from jaxbp.verify.compiling import is_small
 from jaxbp.verify.differences import COVER, Differences, Slope, step_at, unit
-from jaxbp.verify.references import Point, Pullback, wide
+from jaxbp.verify.references import Point, Pullback, basis_row, wide
 
 EXAMINED = 8
+ENOUGH = 3
 OUTPUTS = 4096
 
 
@@ -43,8 +44,9 @@ def arbitrate(
     slack: list[np.ndarray],
     rtol: float,
 ) -> list[Entry]:
-    """Ask the differences about the most suspicious entries of one sample."""
-    found = []
+    """Ask the differences about the most suspicious entries of a sample; if large, until some are wrong."""
+    enough = np.inf if is_small(at.inputs) else ENOUGH
+    found: list[Entry] = []
     for a, mask in enumerate(masks):
         for index in _selected(sample.rule[a], sample.reference[a], tolerances[a], mask):
             got, want = sample.rule[a][index], sample.reference[a][index]
@@ -71,6 +73,8 @@ def arbitrate(
                 if outcome != "cleared":
                     break
             found.append(Entry(a, index, got, want, float(tolerances[a][index]), outcome))
+            if sum(e.argument == a and e.outcome == "wrong" for e in found) >= enough:
+                break
     return found
 
 
@@ -144,7 +148,7 @@ def joint_kinks(
     moved = np.flatnonzero((abs(slope.right) + abs(slope.left)) > 0)[:EXAMINED]
     found = []
     for j in moved:
-        hot = basis_row(at, int(j))
+        hot = basis_row(at.outputs, int(j))
         pulled = [wide(g) for g in rule.call(at.inputs, hot)[1]]
         got = float(sum(np.sum(np.real(g * v)) for g, v in zip(pulled, direction, strict=True)))
         low, high = sorted((float(slope.left[j]), float(slope.right[j])))
@@ -159,16 +163,3 @@ def joint_kinks(
                 Entry(first.argument, first.index, got, high if got > high else low, slack, "bad kink")
             )
     return found
-
-
-def basis_row(at: Point, j: int) -> list[Any]:
-    """The one-hot cotangent of the j-th output entry."""
-    row = []
-    for s in at.outputs:
-        size = int(np.prod(s.shape))
-        hot = np.zeros(size)
-        if 0 <= j < size:
-            hot[j] = 1
-        row.append(jax.numpy.asarray(hot.reshape(s.shape), dtype=s.dtype))
-        j -= size
-    return row

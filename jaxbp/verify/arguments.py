@@ -31,10 +31,7 @@ def flatten_call(where: str, f: Callable[..., Any], args: Sequence[Any], kwargs:
         TypeError: when f is not callable, the arguments do not fit it, or none of them is floating.
         ValueError: when a floating argument holds a NaN.
     """
-    if not callable(f):
-        raise TypeError(message(where, "a function", f"{type(f).__name__}"))
-    name = getattr(f, "__name__", type(f).__name__)
-    _fits(where, f, name, args, kwargs)
+    name = fitting(where, f, args, kwargs)
     flat, tree = jax.tree_util.tree_flatten_with_path((tuple(args), dict(kwargs)))
     moving = [k for k, (_, x) in enumerate(flat) if is_array(x)]
     leaves = [flat[k][1] for k in moving]
@@ -58,21 +55,30 @@ def flatten_call(where: str, f: Callable[..., Any], args: Sequence[Any], kwargs:
         hint = "derivatives are taken with respect to floating arguments"
         raise TypeError(message(where, f"a floating argument for {name}", ", ".join(kinds), hint))
     for path, x in zip(paths, leaves, strict=True):
-        if _is_float(x) and np.isnan(np.asarray(x).astype(complex)).any():
+        if _is_float(x) and np.isnan(np.asarray(x)).any():
             raise ValueError(message(where, "arguments without NaN", f"a NaN in {path}"))
     return Call(name, fn, leaves, paths)
 
 
-def _fits(where: str, f: Callable[..., Any], name: str, args: Sequence[Any], kwargs: dict[str, Any]) -> None:
+def fitting(where: str, f: Callable[..., Any], args: Sequence[Any], kwargs: dict[str, Any]) -> str:
+    """The name of a function that can be called with these arguments.
+
+    Raises:
+        TypeError: when it is none, or they do not fit it.
+    """
+    if not callable(f):
+        raise TypeError(message(where, "a function", f"{type(f).__name__}"))
+    name: str = getattr(f, "__name__", type(f).__name__)
     try:
         signature = inspect.signature(f)
     except (TypeError, ValueError):
-        return
+        return name
     try:
         signature.bind(*args, **kwargs)
     except TypeError as error:
         got = f"{len(args)} positional and {len(kwargs)} named ({error})"
         raise TypeError(message(where, f"arguments that fit {name}{signature}", got)) from None
+    return name
 
 
 def is_array(x: Any) -> bool:

@@ -8,15 +8,17 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.extend.core import jaxpr_as_fun
 
 from jaxbp.errors import message
 from jaxbp.verify.arguments import Call, flatten_call
+from jaxbp.verify.blame import is_own, raise_own, told, whole_tracebacks
 from jaxbp.verify.capture import Passed, capture, trace
 from jaxbp.verify.consumed import differentiates, uses
 from jaxbp.verify.declared import Intent, check_intent
 from jaxbp.verify.judge import Judgement, finding, judge
 from jaxbp.verify.precision import judge_precision
-from jaxbp.verify.references import epsilon, is_float
+from jaxbp.verify.references import epsilon, is_float, point
 from jaxbp.verify.report import VERDICTS, Finding, Report, brief
 from jaxbp.verify.rules import Rule, describe, rules_in, transposes_in
 from jaxbp.verify.site import Site
@@ -54,7 +56,8 @@ def check(
         A Report; ``report.ok`` is False when any rule is wrong.
 
     Raises:
-        TypeError: when the arguments do not fit f, or no argument or result is floating.
+        TypeError: when the arguments do not fit f, no argument or result is floating, or f has neither rules
+            nor a derivative.
         ValueError: when an argument holds a NaN, or ``declare`` names no rule or no known intent.
 
     Example:
@@ -91,17 +94,34 @@ def judge_call(where: str, call: Call, declare: Intents, order: int) -> Report:
         try:
             closed = trace(call.fn, own)
         except Exception as error:
-            error.add_note(f"{where}: this was raised by {call.name} itself while it was traced")
+            if not is_own(error):
+                error.add_note(f"{where}: this was raised by {call.name} itself while it was traced")
             raise
         if not any(is_float(a) for a in closed.out_avals):
             got = ", ".join(a.str_short() for a in closed.out_avals) or "nothing"
             raise TypeError(message(where, f"{call.name} to return a floating array", got))
         named = {describe(e).name for e in rules_in(closed.jaxpr)}
-        for name in declare if isinstance(declare, Mapping) else ():
+        without = [] if named or not declare else [declare]
+        for name in declare if isinstance(declare, Mapping) else without:
             if name not in named and not differentiates(closed.jaxpr):
                 raise ValueError(message(where, f"declare to name a rule in {call.name}", repr(name),
                                          f"its rules are {', '.join(sorted(named)) or 'none'}"))  # fmt: skip
-        return _Checked(call, declare, order).report(closed, own)
+        with whole_tracebacks():
+            if not named and not differentiates(closed.jaxpr):
+                _differentiable(where, call, closed, own)
+            return _Checked(call, declare, order).report(closed, own)
+
+
+def _differentiable(where: str, call: Call, closed: Any, own: list[Any]) -> None:
+    """Tell whoever gives a function without rules that has no derivative, in forward mode either."""
+    at = point(jaxpr_as_fun(closed), own)
+    try:
+        jax.eval_shape(lambda *x: jax.jvp(at.fn, x, x), *at.inputs)
+    except Exception as error:
+        raise_own(error)
+        hint = "give what has no derivative a custom_vjp or a custom_jvp"
+        expected = f"{call.name} to be differentiable"
+        raise TypeError(message(where, expected, brief(error), hint)) from error
 
 
 class _Checked:
@@ -175,7 +195,7 @@ class _Checked:
                 closed = trace(self.call.fn, arrays)
                 capture(closed, arrays, visit)
             except Exception as error:
-                self.notes.append(f"f does not run in float64, so its own precision decides: {brief(error)}")
+                self.notes.append(told("f does not run in float64, so its own precision decides", error))
                 self.exact.clear()
                 self.kept.clear()
                 return None
@@ -187,9 +207,7 @@ class _Checked:
         try:
             used, whole = uses(self.call)
         except Exception as error:
-            self.notes.append(
-                f"f takes derivatives itself; what rules they use up was not seen: {brief(error)}"
-            )
+            self.notes.append(told("f takes derivatives itself; what rules they use up was not seen", error))
             return []
         if not whole:
             self.notes.append("f takes derivatives itself, so often that it was not run to its end")
@@ -203,8 +221,8 @@ class _Checked:
                 found += [replace(f, path=f"{f.path}/in a derivative that f takes".strip("/"))
                           for f in judged if f.verdict != "unreached"]  # fmt: skip
             except Exception as error:
-                self.notes.append(f"{getattr(rule, '__name__', 'a rule')}, in a derivative that f takes, "
-                                  f"was not judged: {brief(error)}")  # fmt: skip
+                name = getattr(rule, "__name__", "a rule")
+                self.notes.append(told(f"{name}, in a derivative that f takes, was not judged", error))
         return found
 
     def _keep(self, rule: Rule, found: list[Finding]) -> None:
@@ -237,7 +255,7 @@ class _Checked:
         if why:
             left = f", and so neither was {' and '.join(given)}" if given else ""
             self.notes.append(f"the gradient of f as a whole was not judged: {why}{left}")
-            return findings
+            return [replace(f, cause="") if f in closures else f for f in findings]
         with jax.enable_x64(True) if exact else nullcontext():
             result = judge_whole(self.call, *trace, self.kept, bool(closures), bool(given))
         if result.verdict == "inconclusive" and not (closures or hidden or given):

@@ -55,7 +55,7 @@ _COMPILED: OrderedDict[tuple[str, bool], Callable[..., list[Any]]] = OrderedDict
 def compiled(closed: Any, text: str, inputs: Sequence[Any]) -> Callable[..., list[Any]]:
     """The traced function, compiled; the same mathematics is compiled once however many rules share it."""
     run = jitted(core.jaxpr_as_fun(closed), inputs)
-    if not is_small(inputs) or _holds_functions(closed.jaxpr):
+    if not is_small(closed.consts) or _holds_functions(closed.jaxpr):
         return run
     key = (text, bool(jax.config.jax_enable_x64))  # type: ignore[attr-defined]
     run = _COMPILED.pop(key, run)

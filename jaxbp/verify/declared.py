@@ -6,6 +6,7 @@ import numpy as np
 
 from jaxbp.errors import message
 from jaxbp.verify.arbiter import Sample
+from jaxbp.verify.evidence import alike, ratio_of
 
 INTENTS = ("straight_through", "reversal", "scaled", "clipped", "stop")
 WITH_CONSTANT = ("reversal", "scaled")
@@ -49,18 +50,13 @@ def verify_intent(intent: Intent, samples: Sequence[Sample], rtol: float) -> tup
     if not holds:
         return False, cause, f"declared {word}, but {sentence}"
     if word in WITH_CONSTANT:
-        k = _constant(samples, rtol)[0]
+        k = float(np.real(_constant(samples, rtol) or 0))
         if word == "reversal" and k > 0:
             return False, "sign", f"declared reversal, but the rule is +{k:.6g} x the derivative"
         want = -stated[0] if word == "reversal" and stated else stated[0] if stated else k
         if abs(k - want) > rtol * abs(want):
             return False, "factor", f"declared {want:.6g} x the derivative, but the rule is {k:.6g} x it"
     return True, cause, sentence
-
-
-def _close(a: np.ndarray, b: np.ndarray, rtol: float) -> bool:
-    scale = np.max(np.abs(b), initial=0.0)
-    return bool(np.all(np.abs(a - b) <= rtol * (np.abs(b) + 1e-3 * scale)))
 
 
 def _straight(samples: Sequence[Sample], rtol: float) -> tuple[bool, str, str]:
@@ -72,7 +68,7 @@ def _straight(samples: Sequence[Sample], rtol: float) -> tuple[bool, str, str]:
             return False, "shape", "no output has the shape of the first input"
         got, ct = s.rule[0], cts[0]
         on = got != 0
-        if not _close(got[on], ct[on], rtol):
+        if not alike(got[on], ct[on], rtol).all():
             with np.errstate(all="ignore"):
                 ratio = (got / ct)[on]
             if np.ptp(np.real(ratio)) <= rtol * abs(ratio[0]):
@@ -80,30 +76,26 @@ def _straight(samples: Sequence[Sample], rtol: float) -> tuple[bool, str, str]:
                 return False, cause, f"the rule is {np.real(ratio[0]):.6g} x the cotangent"
             return False, "other", "the rule is not the cotangent"
         rest = zip(s.rule[1:], s.reference[1:], strict=True)
-        if not all(not g.any() or _close(g, w, rtol) for g, w in rest):
+        if not all(not g.any() or alike(g, w, rtol).all() for g, w in rest):
             return False, "other", "another input gets neither its derivative nor zero"
     if all(not s.rule[0].any() for s in samples):
         return False, "zero", "the rule is zero"
     return True, "", "the cotangent passes straight through, as declared"
 
 
-def _constant(samples: Sequence[Sample], rtol: float) -> tuple[float, float]:
-    """The best constant k in rule = k x reference, and the relative misfit."""
+def _constant(samples: Sequence[Sample], rtol: float) -> complex | None:
+    """The constant k in rule = k x reference, if there is one."""
     got = np.concatenate([g.ravel() for s in samples for g in s.rule])
-    want = np.concatenate([w.ravel() for s in samples for w in s.reference])
-    power = float(np.real(np.vdot(want, want)))
-    k = float(np.real(np.vdot(want, got))) / power if power else 0.0
-    misfit = float(np.linalg.norm(got - k * want))
-    return k, misfit / max(float(np.linalg.norm(got)), 1e-300)
+    return ratio_of(got, np.concatenate([w.ravel() for s in samples for w in s.reference]), rtol)
 
 
 def _multiple(samples: Sequence[Sample], rtol: float) -> tuple[bool, str, str]:
-    k, misfit = _constant(samples, rtol)
-    if misfit > rtol:
+    k = _constant(samples, rtol)
+    if k is None or abs(k.imag) > rtol * abs(k):
         return False, "other", "the rule is not a constant times the derivative"
     if k == 0:
         return False, "zero", "the rule is zero"
-    return True, "", f"the rule is {k:.6g} x the derivative, as declared"
+    return True, "", f"the rule is {k.real:.6g} x the derivative, as declared"
 
 
 def _clipped(samples: Sequence[Sample], rtol: float) -> tuple[bool, str, str]:

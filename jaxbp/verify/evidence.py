@@ -10,10 +10,11 @@ from jaxbp.verify.references import Point, Pullback, wide
 
 
 class Diagnosis(NamedTuple):
-    """A cause from the vocabulary and a sentence in the user's words."""
+    """A cause from the vocabulary and a sentence in the user's words; what is ``vague`` may be replaced."""
 
     cause: str
     sentence: str
+    vague: bool = False
 
 
 class Evidence(NamedTuple):
@@ -38,11 +39,7 @@ class Evidence(NamedTuple):
 
     def alike(self, a: np.ndarray, b: np.ndarray) -> np.ndarray:
         """Where two results agree to the tolerance of a diagnosis."""
-        with np.errstate(all="ignore"):
-            scale = np.max(np.where(np.isfinite(b), np.abs(b), 0), initial=0.0)
-            return np.asarray(
-                (np.abs(a - b) <= self.tolerance * (np.abs(b) + 1e-3 * scale)) | (np.isnan(a) & np.isnan(b))
-            )
+        return alike(a, b, self.tolerance)
 
     def same(self, a: np.ndarray, b: np.ndarray) -> bool:
         """Whether two results agree everywhere."""
@@ -65,13 +62,14 @@ class Evidence(NamedTuple):
                 return False
         return True
 
-    def pulled(self, inputs: list[Any], change: Callable[[Any], Any] = lambda c: c) -> np.ndarray:
-        """The reference's result for this argument at other inputs or with changed cotangents."""
-        assert self.reference is not None
-        rows = []
-        for s in self.comparison.samples:
-            rows.append(wide(self.reference.call(inputs, [change(c) for c in s.cotangent])[1][self.argument]))
-        return np.stack(rows)
+    def pulled(
+        self, inputs: list[Any], change: Callable[[Any], Any] = lambda c: c, by: Pullback | None = None
+    ) -> np.ndarray:
+        """The reference's result (or that of another map) at other inputs or with changed cotangents."""
+        pull = by or self.reference
+        assert pull is not None
+        cts = [[change(c) for c in s.cotangent] for s in self.comparison.samples]
+        return np.stack([wide(pull.call(inputs, c)[1][self.argument]) for c in cts])
 
 
 def constant(k: complex, at: Point) -> str:
@@ -92,15 +90,21 @@ def constant(k: complex, at: Point) -> str:
     return f"{real:.6g}"
 
 
+def alike(a: np.ndarray, b: np.ndarray, tolerance: float) -> np.ndarray:
+    """Where two results agree to a part of each entry and a thousandth of that of the largest."""
+    with np.errstate(all="ignore"):
+        scale = np.max(np.where(np.isfinite(b), np.abs(b), 0), initial=0.0)
+        near = np.abs(a - b) <= tolerance * (np.abs(b) + 1e-3 * scale)
+        return np.asarray(near | (np.isnan(a) & np.isnan(b)))
+
+
 def ratio_of(got: np.ndarray, want: np.ndarray, tolerance: float) -> complex | None:
     """The constant k with got = k want, if there is one."""
     power = np.vdot(want, want)
     if not power or not np.isfinite(power):
         return None
     k = np.vdot(want, got) / power
-    scale = np.max(np.abs(want)) * abs(k)
-    fits = np.all(np.abs(got - k * want) <= tolerance * (np.abs(k * want) + 1e-3 * scale))
-    return complex(k) if fits else None
+    return complex(k) if alike(got, k * want, tolerance).all() else None
 
 
 def named(k: complex, place: str, at: Point) -> Diagnosis:

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxbp.verify.blame import raise_own
 from jaxbp.verify.compare import compare
 from jaxbp.verify.compiling import is_small, jitted
 from jaxbp.verify.contract import Fault, raised, unequal
@@ -40,7 +41,8 @@ def later_fault(
 def _under(clause: Callable[..., Fault | None], at: Point, own: Pullback) -> Fault | None:
     try:
         return clause(at, own, np.random.default_rng(2))
-    except Exception:
+    except Exception as error:
+        raise_own(error)
         return None  # What refuses vmap aloud (a callback without a batching rule) deceives nobody.
 
 
@@ -120,11 +122,13 @@ def second_order_fault(at: Point, body: Point) -> Fault | None:
 
     try:
         reference = reverse(pulled(body))
-    except Exception:
+    except Exception as error:
+        raise_own(error)
         return None
     try:
         own = reverse(pulled(at))
     except Exception as error:
+        raise_own(error)
         fault = raised(error, "the rule under a second derivative")
         if fault is None or fault.cause == "other":
             raise  # An operation in the rule that has no derivative: nothing is known of the second.

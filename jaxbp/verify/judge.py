@@ -3,25 +3,26 @@
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+import jax.numpy as jnp
 import numpy as np
 
 from jaxbp.verify import contract
 from jaxbp.verify.arbiter import Entry
+from jaxbp.verify.blame import is_own, raise_own, refusal, told
 from jaxbp.verify.compare import DRAWS, Comparison, compare
 from jaxbp.verify.declared import Intent, verify_intent
 from jaxbp.verify.diagnosis import diagnose
 from jaxbp.verify.evidence import Diagnosis, constant
 from jaxbp.verify.further import later_fault
-from jaxbp.verify.paths import odd_term
+from jaxbp.verify.noise import relative_tolerance
+from jaxbp.verify.paths import Term, odd_terms
 from jaxbp.verify.references import (
     Point,
     Pullback,
     autodiff,
-    draw,
-    relative_tolerance,
     rule_pullback,
 )
-from jaxbp.verify.report import Finding, brief
+from jaxbp.verify.report import Finding
 from jaxbp.verify.rules import Rule
 from jaxbp.verify.site import Site
 
@@ -61,7 +62,7 @@ def judge(site: Site, intent: Intent | None, order: int) -> Judgement:
     try:
         return _judged(site._replace(wide=True), intent, order)
     except Exception as error:
-        return Judgement([finding(site.rule, site.context, "inconclusive", brief(error))])
+        return Judgement([finding(site.rule, site.context, "inconclusive", told("not judged", error))])
 
 
 def _judged(site: Site, intent: Intent | None, order: int) -> Judgement:
@@ -107,7 +108,7 @@ def started(site: Site) -> tuple[Site, Pullback]:
     try:
         at = site.ruled
         own = rule_pullback(at, site.rule.kind)
-        own.call(at.inputs, draw(at.outputs, np.random.default_rng(0)))
+        own.call(at.inputs, [jnp.ones(s.shape, s.dtype) for s in at.outputs])
     except Exception:
         refused = frozenset() if site.refused else _refused(site)
         if not refused:
@@ -128,7 +129,8 @@ def _refused(site: Site) -> frozenset[int]:
             refused = site.refused | (frozenset(everything) - frozenset(kept))
             try:
                 rule_pullback(site._replace(refused=refused).ruled, site.rule.kind)
-            except Exception:
+            except Exception as error:
+                raise_own(error)
                 continue
             return refused
     return frozenset()
@@ -140,9 +142,9 @@ def failed(error: Exception, site: Site) -> Judgement:
     if type(error).__name__ in TRACED or "No constant handler" in str(error):
         sentence = "closes over a traced value, so it cannot be set alone; pass the value as an argument"
         return Judgement([finding(rule, site.context, "inconclusive", sentence, cause="closure")])
-    fault = contract.raised(error, rule.name)
+    fault = None if is_own(error) else contract.raised(error, rule.name)
     if fault is None:
-        return Judgement([finding(rule, site.context, "inconclusive", f"raises on purpose {brief(error)}")])
+        return Judgement([finding(rule, site.context, "inconclusive", told(refusal(error), error))])
     return Judgement([fault_finding(site, fault, None)])
 
 
@@ -196,11 +198,9 @@ def _wrong(
     if fault:
         return [fault_finding(site, fault, own)]
     found = []
-    for a in sorted({e.argument for e in seen.wrong}):
+    causes = _causes(site, sorted({e.argument for e in seen.wrong}), seen, body, own, reference)
+    for a, said in causes.items():
         worst = max((e for e in seen.wrong if e.argument == a), key=_excess)
-        said = diagnose(a, seen, body, own, reference)
-        if said.cause in ("other", "missing_term") and reference is not None:
-            said = _term(rule, site, a, seen, body) or said
         found.append(finding(
             rule, site.context, "wrong", said.sentence, cause=said.cause, **_argument(site, a),
             index=worst.index, rule_value=_plain(worst.rule), reference_value=_plain(worst.reference),
@@ -209,14 +209,35 @@ def _wrong(
     return found
 
 
-def _term(rule: Rule, site: Site, a: int, seen: Comparison, body: Point) -> Diagnosis | None:
-    """The diagnosis when one term of the chain rule explains the difference."""
+def _causes(
+    site: Site,
+    arguments: Sequence[int],
+    seen: Comparison,
+    body: Point,
+    own: Pullback,
+    reference: Pullback | None,
+) -> dict[int, Diagnosis]:
+    """What is wrong with each argument; the rule stays convicted where the search for it fails."""
     try:
-        term = odd_term(rule.eqn, site.inputs, site.moving, a, seen.samples, 1e-5)
-    except Exception:
-        return None  # Some bodies cannot be taken apart (callbacks); then the plain diagnosis stands.
-    if term is None:
-        return None
+        found = {a: diagnose(a, seen, body, own, reference) for a in arguments}
+        vague = [a for a in arguments if found[a].vague]
+        return found | (_terms(site, vague, seen, body) if vague and reference else {})
+    except Exception as error:
+        return dict.fromkeys(arguments, Diagnosis("other", told("no cause was found", error)))
+
+
+def _terms(site: Site, arguments: Sequence[int], seen: Comparison, body: Point) -> dict[int, Diagnosis]:
+    """The diagnoses where one term of the chain rule explains the difference."""
+    tolerance = max(1e-5, 10 * seen.loose)
+    try:
+        terms = odd_terms(site.rule.eqn, site.inputs, site.moving, arguments, seen.samples, tolerance)
+    except Exception as error:
+        raise_own(error)
+        return {}  # Some bodies cannot be taken apart (callbacks); then the plain diagnosis stands.
+    return {a: _worded(term, body) for a, term in terms.items()}
+
+
+def _worded(term: Term, body: Point) -> Diagnosis:
     place = f"through {term.primitive}" + (f" at {term.where}" if term.where else "")
     if term.turned:
         return Diagnosis("transposed", f"what flows back {place} is transposed")

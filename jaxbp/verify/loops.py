@@ -1,6 +1,7 @@
 """Loops that stop by a test of their values: how far the result still moves when they run on."""
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import jax
@@ -8,6 +9,7 @@ import jax.numpy as jnp
 from jax.extend import core
 from jax.extend.core import primitives
 
+from jaxbp.verify.compiling import jitted
 from jaxbp.verify.interpret import interpret, single
 from jaxbp.verify.rules import as_closed, flattened, subjaxprs
 
@@ -104,6 +106,47 @@ def taken_apart(
                 for x, y in zip(s, there, strict=True)]  # fmt: skip
 
     return lambda s: jnp.any(test(*asked, *s)[0]), step, list(state)
+
+
+def scanned(eqn: Any, inputs: list[Any], body: Callable[..., list[Any]]) -> list[Any]:
+    """The outputs of a scan with ``body`` in the place of its own."""
+    p = eqn.params
+    n, m = p["num_consts"], p["num_consts"] + p["num_carry"]
+
+    def step(carry: list[Any], x: list[Any]) -> tuple[list[Any], list[Any]]:
+        outs = body(*inputs[:n], *carry, *x)
+        return outs[: m - n], outs[m - n :]
+
+    carry, ys = jax.lax.scan(step, inputs[n:m], inputs[m:], length=p["length"], reverse=p["reverse"])
+    return [*carry, *ys]
+
+
+def unrolled(closed: Any, args: Sequence[Any]) -> Any:
+    """``closed`` with while loops as scans of the steps they make at ``args``: reverse mode enters those."""
+    if not any(e.primitive is primitives.while_p for e in closed.jaxpr.eqns):
+        return closed
+
+    def run(*args: Any, steps: Sequence[int] = ()) -> list[Any]:
+        """The outputs by loops of so many steps; without them, how many steps each loop makes."""
+        counts: list[Any] = []
+        left = iter(steps)
+
+        def each(_: int, eqn: Any, inputs: list[Any]) -> Sequence[Any]:
+            if eqn.primitive is not primitives.while_p:
+                return single(eqn, closed.jaxpr.debug_info)(*inputs)
+            test, body = (core.jaxpr_as_fun(eqn.params[k]) for k in ("cond_jaxpr", "body_jaxpr"))
+            if not steps:
+                count, state = _counted(eqn, inputs, body)
+                counts.append(count)
+                return state
+            step, state = taken_apart(eqn, inputs, test, body)[1:]
+            return jax.lax.scan(lambda s, _: (step(s), None), state, None, length=next(left))[0]
+
+        outs = interpret(closed, args, each)
+        return outs if steps else counts
+
+    steps = [int(n) for n in jitted(run, args)(*args)]
+    return jax.make_jaxpr(partial(run, steps=steps))(*args)
 
 
 def _tested(eqn: Any) -> bool:

@@ -7,13 +7,30 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxbp.verify.arbiter import Sample
+from jaxbp.verify.blame import raise_own
 from jaxbp.verify.differences import COVER
-from jaxbp.verify.references import Pullback, relative_tolerance, wide
+from jaxbp.verify.references import Pullback, wide
 
 # Rounding moves an entry by some multiple of what two random changes of the last digit did to it.
 NOISE_FACTOR = 64
 SHAKES = 3
 STRAYED = 0.2
+
+
+def relative_tolerance(eps: float, iterative: bool = False) -> float:
+    """Half the digits of the dtype: what two right ways to compute a derivative agree to.
+
+    A loop that stops by a test has its answer to the tolerance of that test; where that cannot be measured,
+    a quarter.
+    """
+    return float(eps ** (0.25 if iterative else 0.5))
+
+
+def agree(a: np.ndarray, b: np.ndarray, rtol: float) -> bool:
+    """Whether two arrays agree in every entry, to a part of it alone: most do, and need no closer look."""
+    with np.errstate(all="ignore"):
+        gap = np.abs(a - b)
+        return bool((gap <= rtol * np.abs(b)).all() and np.isfinite(gap).all())
 
 
 def jiggled(arrays: Sequence[Any], eps: float, rng: np.random.Generator) -> list[Any]:
@@ -51,7 +68,8 @@ def reach(
     for k in range(SHAKES):
         try:
             there = m.shake(jnp.uint32(1_000_003 * k), inputs, ct)[1]
-        except Exception:
+        except Exception as error:
+            raise_own(error)
             break  # An operation of another kind (a callback, a kernel) has no last digit to move.
         far = [np.fmax(r, d) for r, d in zip(far, _apart(there, plain), strict=True)]
     return far
@@ -65,6 +83,8 @@ def unsettled(
     Where running on moves the result by much, or to no number, the loop was no iteration to a limit, and
     what it leaves open is not known: then half of the digits of a tolerance are asked for.
     """
+    if not any(m.iterative for m in maps):
+        return [np.broadcast_to(0.0, w.shape) for w in want], 0.0
     size = [np.max(np.abs(w), initial=0.0, where=np.isfinite(w)) for w in want]
     loose = [0.0] * len(want)
     for m in maps:
@@ -84,7 +104,7 @@ def settling(m: Pullback, inputs: Sequence[Any], ct: Sequence[Any]) -> tuple[lis
     The largest entry is the measure: a loop's test knows small ones only to its own tolerance.
     """
     if m.settle is None:
-        return [0.0] * len(m.call(inputs, ct)[0]), [0.0] * len(m.dtypes)
+        return [0.0] * m.outputs, [0.0] * len(m.dtypes)
     outs, cts = (
         [2 * float(np.max(d, initial=0.0)) for d in _apart(a, b)]
         for a, b in zip(m.call(inputs, ct), m.settle(inputs, ct), strict=True)

@@ -1,11 +1,13 @@
 """Hand-written derivatives that are plain functions, judged as rules."""
 
+import inspect
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import jax
 
-from jaxbp.verify.arguments import flatten_call
+from jaxbp.verify.arguments import fitting, flatten_call
 from jaxbp.verify.check import Intents, judge_call
 from jaxbp.verify.report import Report
 
@@ -24,21 +26,27 @@ def check_vjp(
         declare: as in :func:`check`.
         order: as in :func:`check`.
 
+    Raises:
+        TypeError, ValueError: as :func:`check`, also when the arguments do not fit the two functions.
+
     Example:
         >>> import jax.numpy as jnp
         >>> report = check_vjp(jnp.sin, lambda a, c: -c * jnp.cos(a), jnp.array([0.1, 0.2]))
         >>> report.findings[0].cause
         'sign'
     """
-    name = getattr(vjp, "__name__", "vjp")
+    fitting("check_vjp", primal, args, {})
+    name = fitting("check_vjp", vjp, (*args, None), {})
 
     def backward(saved: tuple[Any, ...], cotangent: Any) -> tuple[Any, ...]:
         result = vjp(*saved, cotangent)
         return (result,) if len(saved) == 1 and not isinstance(result, tuple) else result
 
-    rule = jax.custom_vjp(_renamed(primal, name))
-    rule.defvjp(lambda *a: (primal(*a), a), backward)
-    return judge_call("check_vjp", flatten_call("check_vjp", _plain(rule, name), args, {}), declare, order)
+    rule = jax.custom_vjp(_named(primal, name, primal, vjp))
+    rule.defvjp(_named(lambda *a: (primal(*a), a), name, primal), backward)
+    return judge_call(
+        "check_vjp", flatten_call("check_vjp", _named(rule, name, primal), args, {}), declare, order
+    )
 
 
 def check_jvp(
@@ -53,30 +61,34 @@ def check_jvp(
         declare: as in :func:`check`.
         order: as in :func:`check`.
 
+    Raises:
+        TypeError, ValueError: as :func:`check`, also when the arguments do not fit the two functions.
+
     Example:
         >>> import jax.numpy as jnp
         >>> check_jvp(jnp.sin, lambda p, t: t[0] * jnp.cos(p[0]), jnp.array([0.1, 0.2])).ok
         True
     """
-    name = getattr(jvp, "__name__", "jvp")
-    rule = jax.custom_jvp(_renamed(primal, name))
+    fitting("check_jvp", primal, args, {})
+    name = fitting("check_jvp", jvp, (args, args), {})
+    rule = jax.custom_jvp(_named(primal, name, primal, jvp))
     rule.defjvp(lambda primals, tangents: (primal(*primals), jvp(primals, tangents)))
-    return judge_call("check_jvp", flatten_call("check_jvp", _plain(rule, name), args, {}), declare, order)
+    return judge_call(
+        "check_jvp", flatten_call("check_jvp", _named(rule, name, primal), args, {}), declare, order
+    )
 
 
-def _renamed(f: Callable[..., Any], name: str) -> Callable[..., Any]:
-    """``f`` under the name of its rule, so that the report names the rule."""
+def _named(
+    run: Callable[..., Any], name: str, primal: Callable[..., Any], place: Callable[..., Any] | None = None
+) -> Callable[..., Any]:
+    """``run`` by the name of the rule, with the arguments of its primal, and written where ``place`` is."""
 
-    def primal(*args: Any) -> Any:
-        return f(*args)
-
-    primal.__name__ = name
-    return primal
-
-
-def _plain(rule: Callable[..., Any], name: str) -> Callable[..., Any]:
     def f(*args: Any) -> Any:
-        return rule(*args)
+        return run(*args)
 
     f.__name__ = name
+    with suppress(TypeError, ValueError):  # some functions of C have no signature
+        f.__signature__ = inspect.signature(primal)  # type: ignore[attr-defined]
+    if place and hasattr(inspect.unwrap(place), "__code__"):
+        f.__wrapped__ = place  # type: ignore[attr-defined]
     return f

@@ -7,11 +7,12 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxbp.verify import contract
+from jaxbp.verify.blame import told
 from jaxbp.verify.compare import DRAWS
 from jaxbp.verify.compiling import is_small
 from jaxbp.verify.differences import COVER
-from jaxbp.verify.judge import Judgement, failed, fault_finding, started
-from jaxbp.verify.noise import NOISE_FACTOR, jiggled, reach
+from jaxbp.verify.judge import Judgement, failed, fault_finding, finding, started
+from jaxbp.verify.noise import NOISE_FACTOR, agree, jiggled, reach, relative_tolerance
 from jaxbp.verify.references import (
     Point,
     Pullback,
@@ -19,7 +20,6 @@ from jaxbp.verify.references import (
     draw,
     epsilon,
     largest,
-    relative_tolerance,
     smallest,
     wide,
 )
@@ -37,6 +37,16 @@ def judge_precision(site: Site, exact: Judgement) -> Judgement:
         site, own = started(site._replace(refused=exact.refused))
     except Exception as error:
         return failed(error, site)
+    try:
+        fault = _fault(site, own, exact)
+    except Exception as error:
+        sentence = told("not judged in its own precision", error)
+        return Judgement([finding(site.rule, site.context, "inconclusive", sentence)])
+    return exact if fault is None else Judgement([fault_finding(site, fault, own)])
+
+
+def _fault(site: Site, own: Pullback, exact: Judgement) -> contract.Fault | None:
+    """The gross fault of a rule as it runs, if there is one."""
     at = site.ruled
     fault = contract.dtype_fault(at, own)
     if fault is None and exact.rule is not None and exact.rule.text != own.text and not site.rule.builtin:
@@ -45,7 +55,7 @@ def judge_precision(site: Site, exact: Judgement) -> Judgement:
         for k in range(DRAWS if is_small(at.inputs) else 1):
             ct = draw(at.outputs, np.random.default_rng(k))
             fault = fault or _imprecise(site, at, own, exact, ct)
-    return exact if fault is None else Judgement([fault_finding(site, fault, own)])
+    return fault
 
 
 def _imprecise(
@@ -66,6 +76,8 @@ def _imprecise(
         up = [jnp.asarray(wide(x), p.dtype) for x, p in zip(at.inputs, exact.point.inputs, strict=True)]
         c = [jnp.asarray(wide(x), p.dtype) for x, p in zip(ct, exact.point.outputs, strict=True)]
         truth = [wide(g) for g in exact.rule.call(up, c)[1]]
+        if all(agree(g, t, relative_tolerance(eps)) for g, t in zip(got, truth, strict=True)):
+            return None
         near = [wide(g) for g in exact.rule.call(jiggled(up, eps, rng), jiggled(c, eps, rng))[1]]
     limit = largest(at.inputs[0].dtype)
     suspect = []

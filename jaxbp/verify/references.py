@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxbp.verify.blame import Refusal, raise_own
 from jaxbp.verify.compiling import compiled, fingerprint, jitted
 from jaxbp.verify.loops import capped, run_on, stops_by_test
 from jaxbp.verify.rounding import shaken
@@ -20,7 +21,7 @@ FORWARD_LIMIT = 512
 Call = Callable[[Sequence[Any], Sequence[Any]], tuple[list[Any], list[Any]]]
 
 
-class ClosedOver(Exception):  # noqa: N818 -- a finding, not an error of the caller
+class ClosedOver(Refusal):
     """The function uses a traced value that is not among its arguments."""
 
 
@@ -57,6 +58,7 @@ class Pullback(NamedTuple):
     dtypes: list[Any]
     met: frozenset[Any]
     primitives: frozenset[str]
+    outputs: int
     text: str
     reverse: bool = False
 
@@ -132,15 +134,6 @@ def epsilon(dtype: Any) -> float:
     return float(_limits(dtype).eps)
 
 
-def relative_tolerance(eps: float, iterative: bool = False) -> float:
-    """Half the digits of the dtype: what two right ways to compute a derivative agree to.
-
-    A loop that stops by a test has its answer to the tolerance of that test; where that cannot be measured,
-    a quarter.
-    """
-    return float(eps ** (0.25 if iterative else 0.5))
-
-
 def smallest(dtype: Any) -> float:
     """What the dtype cannot tell from zero: below the smallest normal number it may be flushed.
 
@@ -173,11 +166,11 @@ def forward(at: Point) -> Pullback:
     """The pullback by forward mode, one column at a time, for what reverse mode cannot do (while loops).
 
     Raises:
-        ValueError: when the inputs have more entries than columns can be afforded.
+        Refusal: when the inputs have more entries than columns can be afforded.
     """
     size = sum(int(np.prod(np.shape(x))) for x in at.inputs)
     if size > FORWARD_LIMIT or any(jnp.iscomplexobj(x) for x in at.inputs):
-        raise ValueError(f"forward mode needs a column for each of {size} entries")
+        raise Refusal(f"forward mode needs a column for each of {size} entries")
 
     def both(inputs: Sequence[Any], cotangents: Sequence[Any]) -> tuple[list[Any], list[Any]]:
         out = at.fn(*inputs)
@@ -197,27 +190,27 @@ def rule_pullback(at: Point, kind: str) -> Pullback:
     """The rule's VJP; a custom_jvp that cannot be transposed is judged by its columns."""
     try:
         return reverse(at)
-    except Exception:
-        if kind != "custom_jvp":
+    except Exception as error:
+        raise_own(error)
+        columns = _tried(forward, at) if kind == "custom_jvp" else None
+        if columns is None:
             raise
-        try:
-            return forward(at)
-        except Exception:
-            pass
-        raise
+        return columns
 
 
 def autodiff(body: Point) -> Pullback | None:
     """Autodiff of the primal body, in reverse or forward mode, if it runs at all."""
-    for mode in (reverse, forward):
-        try:
-            pull = mode(body)
-            pull.call(body.inputs, [jnp.zeros(s.shape, s.dtype) for s in body.outputs])
-            return pull
-        except Exception:
-            # A while loop has no reverse mode, a host callback none at all: differences remain.
-            continue
-    return None
+    return _tried(reverse, body) or _tried(forward, body)
+
+
+def _tried(mode: Callable[[Point], Pullback], at: Point) -> Pullback | None:
+    try:
+        pull = mode(at)
+        pull.call(at.inputs, [jnp.zeros(s.shape, s.dtype) for s in at.outputs])
+    except Exception as error:
+        raise_own(error)
+        return None  # A while loop has no reverse mode, a host callback none at all: differences remain.
+    return pull
 
 
 def _flat(inputs: Sequence[Any]) -> tuple[Any, Callable[[Any], list[Any]]]:
@@ -255,7 +248,7 @@ def _traced(at: Point, both: Callable[..., tuple[list[Any], list[Any]]]) -> Pull
     names = frozenset(primitives_in(traced.jaxpr))
     return Pullback(
         call, settle, lambda seed, x, c: parted(partial(shaking, seed))(x, c),
-        [a.dtype for a in traced.out_avals[count:]], met, names, text,
+        [a.dtype for a in traced.out_avals[count:]], met, names, count, text,
     )  # fmt: skip
 
 
@@ -265,7 +258,7 @@ def draw(like: Sequence[Any], rng: np.random.Generator, uneven: bool = False) ->
     for x in like:
         value = rng.standard_normal(x.shape)
         if uneven:
-            value = value * 2.0 ** -rng.integers(0, 17, x.shape)
+            value = np.ldexp(value, -rng.integers(0, 17, x.shape, np.int32))
         if jnp.issubdtype(x.dtype, jnp.complexfloating):
             value = value + 1j * rng.standard_normal(x.shape)
         arrays.append(jnp.asarray(value, dtype=x.dtype))
@@ -273,25 +266,32 @@ def draw(like: Sequence[Any], rng: np.random.Generator, uneven: bool = False) ->
 
 
 def wide(x: Any) -> np.ndarray:
-    """The array on the host in float64 or complex128."""
+    """The array on the host in float64 or complex128; not to be written to, it may be JAX's own."""
     host = np.asarray(x)
-    return host.astype(np.complex128 if np.iscomplexobj(host) else np.float64)
+    return host.astype(np.complex128 if np.iscomplexobj(host) else np.float64, copy=False)
+
+
+def agree(a: np.ndarray, b: np.ndarray, rtol: float) -> bool:
+    """Whether two arrays agree in every entry, to a part of it alone: most do, and need no closer look."""
+    with np.errstate(all="ignore"):
+        gap = np.abs(a - b)
+        return bool((gap <= rtol * np.abs(b)).all() and np.isfinite(gap).all())
 
 
 def basis(outputs: Sequence[Any], limit: int) -> list[list[Any]]:
     """The one-hot cotangents, one for each output entry; none when there are more than ``limit``."""
-    sizes = [int(np.prod(s.shape)) for s in outputs]
-    if not 0 < sum(sizes) <= limit:
-        return []
-    rows = []
-    for k, (s, size) in enumerate(zip(outputs, sizes, strict=True)):
-        for j in range(size):
-            hot = np.zeros(size)
+    size = sum(int(np.prod(s.shape)) for s in outputs)
+    return [basis_row(outputs, j) for j in range(size)] if size <= limit else []
+
+
+def basis_row(outputs: Sequence[Any], j: int) -> list[Any]:
+    """The one-hot cotangent of the j-th output entry."""
+    row = []
+    for s in outputs:
+        size = int(np.prod(s.shape))
+        hot = np.zeros(size)
+        if 0 <= j < size:
             hot[j] = 1
-            rows.append(
-                [
-                    jnp.asarray(hot.reshape(s.shape) if q == k else np.zeros(o.shape), dtype=o.dtype)
-                    for q, o in enumerate(outputs)
-                ]
-            )
-    return rows
+        row.append(jnp.asarray(hot.reshape(s.shape), dtype=s.dtype))
+        j -= size
+    return row

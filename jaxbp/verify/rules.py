@@ -1,21 +1,18 @@
 """Find the derivative rules in a jaxpr, say what and where they are, set one alone, take them out."""
 
-import os
 from collections.abc import Callable, Sequence, Set
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
 from jax.extend import core
 from jax.extend.core import primitives
 
+from jaxbp.verify.blame import HERE, LIBRARY
 from jaxbp.verify.interpret import single
 
 KINDS = {primitives.custom_vjp_call_p: "custom_vjp", primitives.custom_jvp_call_p: "custom_jvp"}
 LINEAR = ("linear_call", "custom_linear_solve")
 CALLS = (primitives.jit_p, primitives.closed_call_p, primitives.remat_p)
-LIBRARY = str(Path(jax.__file__).parent) + os.sep
-HERE = str(Path(__file__).parent)
 
 
 class Rule(NamedTuple):

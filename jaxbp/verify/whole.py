@@ -8,13 +8,14 @@ import numpy as np
 from jax.extend import core
 
 from jaxbp.verify.arguments import Call
+from jaxbp.verify.blame import told
 from jaxbp.verify.compare import Comparison, compare
 from jaxbp.verify.diagnosis import diagnose
 from jaxbp.verify.references import Point, Pullback, draw, is_float, point, reverse
-from jaxbp.verify.report import Finding, brief
+from jaxbp.verify.report import Finding
 from jaxbp.verify.rules import CALLS, is_rule, subjaxprs, without_rules
 
-WHOLE_LIMIT = 1_000_000
+WHOLE_LIMIT = 5_000_000
 DRAWS = 2
 
 
@@ -53,7 +54,7 @@ def judge_whole(
             moving = [p for p, x in zip(call.paths, inputs, strict=True) if is_float(x)]
             return _finding(call, moving, *_compared(core.jaxpr_as_fun(closed), plain, inputs, numeric))
         except Exception as error:
-            return _open(call, f"its gradient as a whole cannot be taken: {brief(error)}")
+            return _open(call, told("its gradient as a whole cannot be taken", error))
     judged, refused, names = [], [], []
     for k, x in enumerate(inputs):
         if is_float(x):
@@ -61,7 +62,7 @@ def judge_whole(
                 judged.append(_compared(_only(call.fn, inputs, k), _only(plain, inputs, k), [x], numeric))
                 names.append(call.paths[k])
             except Exception as error:
-                refused.append(f"{call.paths[k]}: {brief(error)}")
+                refused.append(told(call.paths[k], error))
     if not judged:
         return _open(call, f"closes over traced values and cannot be differentiated: {'; '.join(refused)}")
     worst = max(range(len(judged)), key=lambda k: len(judged[k][0].wrong))

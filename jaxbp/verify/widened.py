@@ -9,8 +9,9 @@ import numpy as np
 from jax.extend import core
 from jax.extend.core import primitives
 
+from jaxbp.verify.blame import raise_own
 from jaxbp.verify.interpret import interpret, single
-from jaxbp.verify.loops import taken_apart
+from jaxbp.verify.loops import scanned, taken_apart
 from jaxbp.verify.rules import as_closed, dtypes_in, flattened, subjaxprs
 
 # Constants of so many binary digits (2, 0.75) are meant as they are.
@@ -81,15 +82,7 @@ def _applied(eqn: Any, inputs: list[Any], info: Any) -> Sequence[Any]:
         test, body = _widely(p["cond_jaxpr"]), _widely(p["body_jaxpr"])
         return jax.lax.while_loop(*taken_apart(eqn, inputs, test, body))
     if eqn.primitive is primitives.scan_p:
-        n, m = p["num_consts"], p["num_consts"] + p["num_carry"]
-        body = _widely(p["jaxpr"])
-
-        def step(carry: list[Any], x: list[Any]) -> tuple[list[Any], list[Any]]:
-            outs = body(*inputs[:n], *carry, *x)
-            return outs[: m - n], outs[m - n :]
-
-        carry, ys = jax.lax.scan(step, inputs[n:m], inputs[m:], length=p["length"], reverse=p["reverse"])
-        return [*carry, *ys]
+        return scanned(eqn, inputs, _widely(p["jaxpr"]))
     if jnp.issubdtype(p.get("preferred_element_type") or np.int8, jnp.inexact):
         eqn = eqn.replace(params={**p, "preferred_element_type": None})
     if p.get("update_jaxpr") is not None:
@@ -102,7 +95,8 @@ def _applied(eqn: Any, inputs: list[Any], info: Any) -> Sequence[Any]:
     run = single(eqn, info)
     try:
         shapes = [(s.shape, s.dtype) for s in jax.eval_shape(run, *inputs)]
-    except Exception:
+    except Exception as error:
+        raise_own(error)
         shapes = []
     return run(*inputs) if shapes == wanted else _as_it_is(eqn, inputs, info)
 

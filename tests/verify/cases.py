@@ -8,7 +8,11 @@ from . import (
     cases_hard,
     cases_models,
     cases_more,
+    cases_terms,
 )
 
-MODULES = (cases_elementwise, cases_arrays, cases_models, cases_hard, cases_more, cases_contract, cases_apart)
+MODULES = (
+    cases_elementwise, cases_arrays, cases_models, cases_hard, cases_more, cases_contract, cases_apart,
+    cases_terms,
+)  # fmt: skip
 CASES = [c for module in MODULES for c in module.CASES]

@@ -176,6 +176,8 @@ CASES = [
     Case("bfloat16 both ways", "precision", rule(sine_in_half, coarse(jnp.bfloat16)), normal((9,)), "right"),
     Case("bfloat16 in, float32 back", "precision", rule(jnp.sin, coarse(jnp.float32)),
          typed(jnp.bfloat16, (9,)), "right"),
+    case("a cotangent divided by itself", "linear", jnp.sin, lambda a, y, c: (c * c / c * jnp.cos(a[0]),),
+         normal((3,)), "nan"),
     Case("weakly typed under grad", "types", weakly(None), normal((3,)), "wrong", ("dtype",)),
     Case("typed alike under grad", "types", weakly("its own"), normal((3,)), "right"),
     Case("another result without jit", "types", rule(jnp.sin, traced_only), normal((3,)), "wrong",

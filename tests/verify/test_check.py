@@ -1,6 +1,7 @@
 """What check promises beyond the suite: small faults in large models, right models in peace, clear words."""
 
 import json
+import tracemalloc
 
 import jax
 import jax.numpy as jnp
@@ -203,6 +204,16 @@ def test_plain_functions():
     assert [f.cause for f in report.wrong] == ["factor"]
 
 
+def slope_times_two(x, c):
+    return 2 * c * jnp.cos(x)
+
+
+def test_plain_functions_are_named_and_placed():
+    (found,) = check_vjp(lambda angle: jnp.sin(angle), slope_times_two, jnp.array([0.1, 0.2, 0.3])).wrong
+    assert (found.rule, found.argument, found.origin) == ("slope_times_two", "angle", "angle")
+    assert found.where == f"{__file__}:{slope_times_two.__code__.co_firstlineno}"
+
+
 def test_assert_rules_shows_the_report():
     with pytest.raises(AssertionError, match="rule = 2 x reference"):
         assert_rules(activation(lambda y: 2 * (1 - y * y)), jnp.array([0.1, 0.2, 0.3]))
@@ -227,6 +238,10 @@ def test_records_are_plain_data():
     assert "<table>" in report._repr_html_()
 
 
+def host(x):
+    return jax.pure_callback(np.sin, jax.ShapeDtypeStruct(x.shape, x.dtype), x)
+
+
 @pytest.mark.parametrize(
     ("call", "error", "words"),
     [
@@ -238,6 +253,14 @@ def test_records_are_plain_data():
         (lambda: check(jnp.sin, jnp.array([1.0, jnp.nan])), ValueError, "a NaN in x"),
         (lambda: check(lambda t: t["w"], {"w": jnp.array([jnp.nan])}), ValueError, "a NaN in t['w']"),
         (lambda: check(jnp.sin, jnp.ones(3), order=3), ValueError, "order 1 or 2"),
+        (lambda: check(jnp.sin, jnp.ones(3), declare="stop"), ValueError, "its rules are none"),
+        (lambda: check(lambda x: x, jnp.ones(3, bool)), TypeError, "a floating argument"),
+        (lambda: check(lambda x: None, jnp.ones(3)), TypeError, "got nothing"),
+        (lambda: check(host, jnp.ones(3)), TypeError, "host to be differentiable"),
+        (lambda: check_vjp(3, jnp.sin, jnp.ones(3)), TypeError, "a function"),
+        (lambda: check_vjp(jnp.sin, lambda a: a, jnp.ones(3)), TypeError, "arguments that fit"),
+        (lambda: check_jvp(jnp.sin, lambda p: p, jnp.ones(3)), TypeError, "arguments that fit"),
+        (lambda: assert_rules(jnp.sin, jnp.array([jnp.nan])), ValueError, "a NaN in x"),
     ],
 )
 def test_bad_use_is_told(call, error, words):
@@ -265,3 +288,22 @@ def test_what_cannot_be_retraced_in_float64_is_judged_at_its_own_precision():
     report = check(only_float32, *normal((9,))(np.float32))
     assert [f.cause for f in report.wrong] == ["factor"]
     assert "does not run in float64" in report.notes[0]
+
+
+@pytest.mark.parametrize("kept", [1, pytest.param(0, marks=pytest.mark.soak)])
+def test_memory_is_a_number_of_arrays_whatever_their_size(kept):
+    """Also where a term is missing and the terms of the chain rule are looked through."""
+
+    def back(a, y, c):
+        return (c * (jnp.sin(a[0]) + kept * a[0] * jnp.cos(a[0])),)
+
+    def peak(entries):
+        x = np.linspace(-3, 3, entries)
+        tracemalloc.start()
+        try:
+            assert check(rule(lambda x: x * jnp.sin(x), back), x).ok == bool(kept)
+            return tracemalloc.get_traced_memory()[1] / x.nbytes
+        finally:
+            tracemalloc.stop()
+
+    assert peak(100_000) < 60

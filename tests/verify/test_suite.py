@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from jaxbp.verify import check
+from jaxbp.verify.diagnosis import CAUSES
 
 from .cases import CASES
 
@@ -31,6 +32,7 @@ def test_case(case, dtype):
     assert report.verdict == case.verdict, str(report)
     if case.verdict == "wrong":
         assert {f.cause for f in report.wrong} & set(case.causes), str(report)
+    assert {f.cause for f in report.findings} <= {"", *CAUSES}
     # Everything that is reported can be printed and stored.
     assert report.function in str(report)
     assert report._repr_html_().startswith("<p>")

@@ -1,0 +1,87 @@
+"""Whose fault an exception is: what the checker itself does wrong is never a verdict on a rule."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxbp.verify import check, compare, judge, references, whole, widened
+
+from .case import jvp_rule, normal, rule
+from .cases import CASES
+
+X = normal((3,))(np.float32)[0]
+
+
+def broken(*args, **kwargs):
+    return args["no such place"]
+
+
+@pytest.mark.parametrize(
+    ("place", "name", "value", "frame"),
+    [
+        (compare, "NOISE_FACTOR", None, "compare.py"),  # in its own frames, called by nobody else
+        (references, "capped", broken, "references.py"),  # in what it calls
+        (widened, "SHORT", None, "widened.py"),  # while JAX traces for it
+    ],
+)
+def test_its_own_fault_is_called_that(monkeypatch, place, name, value, frame):
+    monkeypatch.setattr(place, name, value)
+    case = next(c for c in CASES if c.name == "a constant in half, five percent")
+    (found,) = check(case.f, *case.args(np.float32)).findings
+    assert (found.verdict, found.cause) == ("inconclusive", "")
+    assert found.sentence.startswith("the checker itself failed, which says nothing of the rule")
+    assert "TypeError" in found.sentence
+    assert frame in found.sentence
+
+
+def test_its_own_fault_in_f_as_a_whole_is_a_note(monkeypatch):
+    act = rule(jnp.sin, lambda a, y, c: (c * jnp.cos(a[0]),))
+    monkeypatch.setattr(whole, "DRAWS", None)
+    report = check(lambda x: jnp.sum(act(x)), X)
+    assert [f.verdict for f in report.findings] == ["right"]
+    assert report.notes[0].startswith("the checker itself failed")
+
+
+def test_a_rule_stays_convicted_when_the_search_for_the_cause_fails(monkeypatch):
+    monkeypatch.setattr(judge, "diagnose", broken)
+    (found,) = check(rule(jnp.sin, lambda a, y, c: (c,)), X).findings
+    assert (found.verdict, found.cause) == ("wrong", "other")
+    assert found.sentence.startswith("the checker itself failed")
+
+
+@pytest.mark.parametrize(
+    ("bwd", "verdict", "words"),
+    [
+        (lambda a, y, c: (c * a[3],), "wrong", "IndexError"),
+        (lambda a, y, c: (c * a.nothing,), "wrong", "AttributeError"),
+        (lambda a, y: (y,), "wrong", "takes 2 positional arguments but 3 were given"),
+        (lambda a, y, c: (jnp.ones((2,)) @ c,), "wrong", "TypeError"),
+        (lambda a, y, c: refuses(), "inconclusive", "raises on purpose: ValueError: not today"),
+    ],
+)
+def test_errors_of_the_rule_stay_findings(bwd, verdict, words):
+    (found,) = check(rule(jnp.sin, bwd), X).findings
+    assert found.verdict == verdict
+    assert words in found.sentence
+
+
+def refuses():
+    raise ValueError("not today")
+
+
+def test_what_jax_refuses_is_said():
+    def by_host(x):
+        return jax.pure_callback(np.cos, jax.ShapeDtypeStruct(x.shape, x.dtype), x)
+
+    f = jvp_rule(jnp.sin, lambda p, t: by_host(t[0]))
+    # More entries than forward mode takes, and reverse mode would have to transpose the callback.
+    (found,) = check(f, *normal((600,))(np.float32)).findings
+    assert found.verdict == "inconclusive"
+    assert found.sentence.startswith("JAX does not run it")
+
+
+def test_exceptions_show_as_usual_afterwards():
+    before = jax.config.jax_traceback_filtering
+    check(rule(jnp.sin, lambda a, y, c: (c * a[3],)), X)
+    assert jax.config.jax_traceback_filtering == before
