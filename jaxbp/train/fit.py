@@ -186,8 +186,8 @@ def fit(
                 stopped = "diverged"
                 break
             best.see(rows[-1], state.params)
-            for callback in callbacks:
-                callback(rows[-1] | {"params": state.params})
+            for callback in callbacks:  # a copy: what a state lies in is used again
+                callback(rows[-1] | {"params": jax.tree.map(jnp.copy, state.params)})
             if best.gave_up(len(rows)):
                 stopped = "early"
             if checkpoints and checkpoints.due(len(rows)):

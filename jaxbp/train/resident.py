@@ -6,6 +6,7 @@ from functools import lru_cache
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from jaxbp.train.compiled import compile_fast, compiled
@@ -29,9 +30,10 @@ class Resident:
         self._group = self._pace.most
         self._order = lru_cache(2 * self._group)(plan.order)
         self._validation = plan.held_out()
+        self._spare = jax.tree.map(jnp.copy, state)
         orders = stacked(self._order, 1, 1, self._group)
         x, y, like = plan.train.x, plan.train.y, plan.layout.like
-        arguments = (state, orders, np.int32(1), (like(x), like(y)), self._validation)
+        arguments = (state, state, orders, np.int32(1), (like(x), like(y)), self._validation)
         with ThreadPoolExecutor(1) as pool:
             copy = pool.submit(own, x)  # while the compiler works
             started = time.perf_counter()
@@ -40,11 +42,16 @@ class Resident:
         self._data = plan.layout.data(copy.result(), copy.result() if y is x else y)
 
     def run(self, state: State, epoch: int, most: int) -> Ran:
-        """Epoch number ``epoch`` and perhaps more after it, ``most`` in all."""
+        """Epoch number ``epoch`` and perhaps more after it, ``most`` in all.
+
+        The state before the given one is gone then: the new one takes its place. That given stays, to
+        locate an iteration that was not finite.
+        """
         started = time.perf_counter()
         count = min(self._pace.count, most)
         orders = stacked(self._order, epoch, count, self._group)
-        after, *out = self._run(state, orders, np.int32(count), self._data, self._validation)
+        spare, self._spare = self._spare, state
+        after, *out = self._run(spare, state, orders, np.int32(count), self._data, self._validation)
         for e in range(count, min(count + self._group, most)):
             self._order(epoch + e)  # those of the next run, while the device works
         losses, metrics, finite = jax.device_get(out)
@@ -71,6 +78,12 @@ def _compile(plan: Plan, arguments: Any) -> tuple[Any, Any]:
     step = make_step(plan.grad_fn, optimizer, plan.preprocess)
     epochs = make_epochs(step, plan.batch_size, plan.evaluate, layout.take)
     where = layout.shardings(arguments[0], optimizer)
-    run = jax.jit(epochs, out_shardings=where and (where, *3 * [layout.everywhere]))
+
+    def into(spare: State, *arguments: Any) -> Any:
+        return epochs(*arguments)
+
+    run = jax.jit(
+        into, out_shardings=where and (where, *3 * [layout.everywhere]), donate_argnums=0, keep_unused=True
+    )
     locate = jax.jit(make_locate(step, plan.batch_size, layout.take))
     return compile_fast(run.lower(*arguments)), locate
