@@ -8,21 +8,20 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.extend.core import jaxpr_as_fun
 
 from jaxbp.errors import message
 from jaxbp.verify.arguments import Call, flatten_call
-from jaxbp.verify.blame import is_own, raise_own, told, whole_tracebacks
+from jaxbp.verify.blame import is_own, told, whole_tracebacks
 from jaxbp.verify.capture import Passed, capture, trace
 from jaxbp.verify.consumed import differentiates, uses
 from jaxbp.verify.declared import Intent, check_intent
-from jaxbp.verify.judge import Judgement, finding, judge
+from jaxbp.verify.judge import Judgement, fault_finding, finding, judge
 from jaxbp.verify.precision import judge_precision
-from jaxbp.verify.references import epsilon, is_float, point
-from jaxbp.verify.report import VERDICTS, Finding, Report, brief
+from jaxbp.verify.references import epsilon, is_float
+from jaxbp.verify.report import VERDICTS, Finding, Report
 from jaxbp.verify.rules import Rule, describe, rules_in, transposes_in
 from jaxbp.verify.site import Site
-from jaxbp.verify.whole import judge_whole, obstacle
+from jaxbp.verify.whole import assert_differentiable, judge_whole, obstacle
 
 Intents = Intent | Mapping[str, Intent] | None
 
@@ -108,20 +107,8 @@ def judge_call(where: str, call: Call, declare: Intents, order: int) -> Report:
                                          f"its rules are {', '.join(sorted(named)) or 'none'}"))  # fmt: skip
         with whole_tracebacks():
             if not named and not differentiates(closed.jaxpr):
-                _differentiable(where, call, closed, own)
+                assert_differentiable(where, call, closed, own)
             return _Checked(call, declare, order).report(closed, own)
-
-
-def _differentiable(where: str, call: Call, closed: Any, own: list[Any]) -> None:
-    """Tell whoever gives a function without rules that has no derivative, in forward mode either."""
-    at = point(jaxpr_as_fun(closed), own)
-    try:
-        jax.eval_shape(lambda *x: jax.jvp(at.fn, x, x), *at.inputs)
-    except Exception as error:
-        raise_own(error)
-        hint = "give what has no derivative a custom_vjp or a custom_jvp"
-        expected = f"{call.name} to be differentiable"
-        raise TypeError(message(where, expected, brief(error), hint)) from error
 
 
 class _Checked:
@@ -133,6 +120,7 @@ class _Checked:
         self.by_rule: dict[int, tuple[Rule, list[Finding]]] = {}
         self.notes: list[str] = []
         self.kept: set[int] = set()
+        self.last: dict[int, tuple[Site, Judgement, bool]] = {}
         self.replaceable = False
 
     def intent(self, rule: Rule) -> Intent | None:
@@ -166,22 +154,38 @@ class _Checked:
             name, before = next(visited, ("", None))
             known = before is not None and before.rule is not None and name == site.rule.name
             # Else not judged in float64, or it only runs in the user's dtype.
-            result = before if before is not None and known else self._judge(site)
-            if result.rule and result.verdict != "wrong":
-                result = judge_precision(site, result)
+            judged = before if before is not None and known else self._judge(site)
+            result = judge_precision(site, judged) if judged.rule and judged.verdict != "wrong" else judged
             self._keep(site.rule, result.findings)
+            if judged.last and result.verdict != "wrong":
+                self.last.setdefault(id(site.rule.eqn), (site, judged, known and not exact))
 
         passed = capture(closed, own, visit)
         findings = [f for _, found in self.by_rule.values() for f in found]
         given = transposes_in(closed.jaxpr)
         if findings or passed or given:
             findings = self._whole(findings, passed, given, precise or (closed, own), precise is not None)
-        findings += self._unreached(passed)
+        findings = self._asked_last(findings) + self._unreached(passed)
         if differentiates(closed.jaxpr):
             findings += self._consumed()
         dtypes = {str(jnp.result_type(x)) for x in own if is_float(x)}
         precision = "float64" if exact else f"{'float64 and ' if precise else ''}{', '.join(sorted(dtypes))}"
         return Report(self.call.name, tuple(findings), precision, tuple(self.notes))
+
+    def _asked_last(self, findings: list[Finding]) -> list[Finding]:
+        """The findings, when the rules have been asked what nothing may be asked after."""
+        for site, judged, raised in self.last.values():
+            try:
+                with jax.enable_x64(True) if raised else nullcontext():
+                    fault = judged.last() if judged.last else None
+            except Exception as error:
+                self.notes.append(told(f"{site.rule.name} was not judged for one input at a time", error))
+                continue
+            if fault:
+                before = self.by_rule[id(site.rule.eqn)][1]
+                findings = [f for f in findings if all(f is not b for b in before)]
+                findings.append(fault_finding(site._replace(refused=judged.refused), fault, judged.rule))
+        return findings
 
     def _exact_pass(self) -> tuple[Any, list[Any]] | None:
         """Trace f again in float64 and judge there."""

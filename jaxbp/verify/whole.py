@@ -4,19 +4,37 @@ from collections.abc import Set
 from dataclasses import replace
 from typing import Any
 
+import jax
 import numpy as np
 from jax.extend import core
 
+from jaxbp.errors import message
 from jaxbp.verify.arguments import Call
-from jaxbp.verify.blame import told
+from jaxbp.verify.blame import raise_own, told
 from jaxbp.verify.compare import Comparison, compare
 from jaxbp.verify.diagnosis import diagnose
 from jaxbp.verify.references import Point, Pullback, draw, is_float, point, reverse
-from jaxbp.verify.report import Finding
+from jaxbp.verify.report import Finding, brief
 from jaxbp.verify.rules import CALLS, is_rule, subjaxprs, without_rules
 
 WHOLE_LIMIT = 5_000_000
 DRAWS = 2
+
+
+def assert_differentiable(where: str, call: Call, closed: Any, inputs: list[Any]) -> None:
+    """Tell whoever gives a function without rules that has no derivative, in forward mode either.
+
+    Raises:
+        TypeError: when that is so.
+    """
+    at = point(core.jaxpr_as_fun(closed), inputs)
+    try:
+        jax.eval_shape(lambda *x: jax.jvp(at.fn, x, x), *at.inputs)
+    except Exception as error:
+        raise_own(error)
+        hint = "give what has no derivative a custom_vjp or a custom_jvp"
+        expected = f"{call.name} to be differentiable"
+        raise TypeError(message(where, expected, brief(error), hint)) from error
 
 
 def obstacle(closed: Any, inputs: list[Any]) -> str:
