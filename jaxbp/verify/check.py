@@ -16,6 +16,7 @@ from jaxbp.verify.capture import Passed, capture, trace
 from jaxbp.verify.consumed import differentiates, uses
 from jaxbp.verify.declared import Intent, check_intent
 from jaxbp.verify.judge import Judgement, fault_finding, finding, judge
+from jaxbp.verify.met import met
 from jaxbp.verify.precision import judge_precision
 from jaxbp.verify.references import epsilon, is_float
 from jaxbp.verify.report import VERDICTS, Finding, Report
@@ -146,7 +147,7 @@ class _Checked:
     def report(self, closed: Any, own: list[Any]) -> Report:
         """Both passes, then f as a whole, then what f has differentiated itself."""
         exact = all(not is_float(x) or epsilon(x.dtype) < 1e-15 for x in own)
-        precise = None if exact else self._exact_pass()
+        precise = None if exact else self._exact_pass(met(closed))
         visited = iter(self.exact)
 
         def visit(site: Site) -> None:
@@ -155,6 +156,9 @@ class _Checked:
             known = before is not None and before.rule is not None and name == site.rule.name
             # Else not judged in float64, or it only runs in the user's dtype.
             judged = before if before is not None and known else self._judge(site)
+            if before and not before.rule and judged.rule:
+                why = before.findings[0].sentence
+                self.notes.append(f"{name} does not run in float64, so its own precision decides: {why}")
             result = judge_precision(site, judged) if judged.rule and judged.verdict != "wrong" else judged
             self._keep(site.rule, result.findings)
             if judged.last and result.verdict != "wrong":
@@ -170,7 +174,7 @@ class _Checked:
             findings += self._consumed()
         dtypes = {str(jnp.result_type(x)) for x in own if is_float(x)}
         precision = "float64" if exact else f"{'float64 and ' if precise else ''}{', '.join(sorted(dtypes))}"
-        return Report(self.call.name, tuple(findings), precision, tuple(self.notes))
+        return Report(self.call.name, tuple(findings), precision, tuple(dict.fromkeys(self.notes)))
 
     def _asked_last(self, findings: list[Finding]) -> list[Finding]:
         """The findings, when the rules have been asked what nothing may be asked after."""
@@ -187,8 +191,8 @@ class _Checked:
                 findings.append(fault_finding(site._replace(refused=judged.refused), fault, judged.rule))
         return findings
 
-    def _exact_pass(self) -> tuple[Any, list[Any]] | None:
-        """Trace f again in float64 and judge there."""
+    def _exact_pass(self, held: list[Any]) -> tuple[Any, list[Any]] | None:
+        """Trace f again in float64 and judge there, while what its rules met as they are is ``held``."""
 
         def visit(site: Site) -> None:
             self.exact.append((site.rule.name, self._judge(self._traced_back(site, arrays))))

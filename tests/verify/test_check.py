@@ -307,3 +307,14 @@ def test_memory_is_a_number_of_arrays_whatever_their_size(kept):
             tracemalloc.stop()
 
     assert peak(100_000) < 60
+
+
+@pytest.mark.parametrize(("sign", "verdict"), [(1.0, "right"), (-1.0, "wrong")])
+def test_host_arrays_keep_their_dtypes(sign, verdict):
+    """Arrays that only the backward rule reads are first met in float32, and after check they still are."""
+    order, twice = np.arange(3, -1, -1), np.full(4, 2 * sign)
+    f = rule(lambda x: 2 * x[::-1], lambda a, y, c: (jnp.zeros_like(c).at[order].add(c) * twice,))
+    report = check(f, jnp.arange(4.0))
+    assert report.verdict == verdict
+    assert "does not run in float64, so its own precision decides" in str(report)
+    np.testing.assert_array_equal(jax.jit(jax.grad(lambda x: f(x)[0]))(jnp.arange(4.0)), [0, 0, 0, 2 * sign])
