@@ -10,7 +10,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxbp.verify.blame import refusal
-from jaxbp.verify.noise import agree, jiggled, relative_tolerance, settling
+from jaxbp.verify.differences import COVER
+from jaxbp.verify.noise import agree, jiggled, reach, relative_tolerance, settling
 from jaxbp.verify.references import Point, Pullback, draw, wide
 
 # An array type as JAX prints it: float32[4,3].
@@ -44,19 +45,25 @@ def dtype_fault(at: Point, rule: Pullback) -> Fault | None:
 def primal_fault(
     at: Point, rule: Pullback, reference: Pullback | None, eps: float, rng: np.random.Generator
 ) -> Fault | None:
-    """The rule's forward pass must return the value of the primal, whose precision is ``eps``."""
+    """The rule's forward pass must return the value of the primal, whose precision is ``eps``.
+
+    Both are compiled: what the compiler reorders, ``(x + 1e4) - 1e4``, rounds to other values without it.
+    """
     zero = [jnp.zeros(s.shape, s.dtype) for s in at.outputs]
     got = [wide(y) for y in rule.call(at.inputs, zero)[0]]
 
     def primal(inputs: Sequence[Any]) -> list[np.ndarray]:
-        return [wide(y) for y in (reference.call(inputs, zero)[0] if reference else at.fn(*inputs))]
+        ys = reference.call(inputs, zero)[0] if reference else at.compiled(at.fn, *at.inputs)(*inputs)
+        return [wide(y) for y in ys]
 
     want = primal(at.inputs)
     if all(agree(g, w, relative_tolerance(eps)) for g, w in zip(got, want, strict=True)):
         return None
     there = primal(jiggled(at.inputs, eps, rng))
-    loose = [settling(m, at.inputs, zero)[0] for m in (rule, reference) if m]
-    for k, (g, w, t) in enumerate(zip(got, want, there, strict=True)):
+    maps = [m for m in (rule, reference) if m]
+    loose = [settling(m, at.inputs, zero)[0] for m in maps]
+    rounded = [reach(m, at.inputs, zero, got if m is rule else want, part=0) for m in maps]
+    for k, (g, w, t, *far) in enumerate(zip(got, want, there, *rounded, strict=True)):
         with np.errstate(all="ignore"):
             moved = np.abs(t - w)
             scale = np.max(np.where(np.isfinite(w), np.abs(w), 0), initial=0.0)
@@ -64,6 +71,7 @@ def primal_fault(
                 relative_tolerance(eps) * np.abs(w)
                 + 64 * (np.where(np.isfinite(moved), moved, 0) + eps * scale)
                 + sum(n[k] for n in loose)
+                + COVER * sum(far)
             )
             same = (np.abs(g - w) <= allowed) | (g == w) | (np.isnan(g) & np.isnan(w))
         if not same.all():

@@ -7,8 +7,6 @@ from typing import Any, NamedTuple
 import jax.numpy as jnp
 import numpy as np
 
-from jaxbp.verify.compiling import compiled, fingerprint
-from jaxbp.verify.loops import capped
 from jaxbp.verify.references import Point, wide
 
 # Powers of 4, so that x + h is exact for a step that is a power of two times a power of four.
@@ -64,8 +62,7 @@ class Differences:
     @cached_property
     def _moved(self) -> Callable[..., list[Any]]:
         inputs = list(self.at.inputs)
-        traced = capped(self.at.traced(self._step, inputs, inputs, jnp.asarray(0.0)))
-        run = compiled(traced, fingerprint(traced), inputs)
+        run = self.at.compiled(self._step, inputs, inputs, jnp.asarray(0.0))
         return lambda xs, vs, t: run(*xs, *vs, jnp.asarray(t))
 
     @cached_property
