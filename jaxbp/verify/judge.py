@@ -13,6 +13,7 @@ from jaxbp.verify.blame import is_own, raise_own, refusal, told
 from jaxbp.verify.compare import DRAWS, Comparison, compare
 from jaxbp.verify.declared import Intent, verify_intent
 from jaxbp.verify.diagnosis import diagnose
+from jaxbp.verify.doubt import misled
 from jaxbp.verify.evidence import Diagnosis, constant
 from jaxbp.verify.further import later_fault, one_at_a_time
 from jaxbp.verify.noise import relative_tolerance
@@ -82,6 +83,8 @@ def _judged(site: Site, intent: Intent | None, order: int) -> Judgement:
         return failed(error, site)
     at, body = site.ruled, site.plain
     reference = autodiff(body)
+    if reference and misled(rule.eqn.params["call_jaxpr"], site.moving, body, reference):
+        reference = None
 
     def judged(findings: list[Finding], alike: bool = False) -> Judgement:
         return Judgement(findings, own, reference, at, alike, site.refused)

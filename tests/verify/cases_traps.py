@@ -30,11 +30,57 @@ def offset_rule(primal):
     return rule(offset, lambda a, y, c: (c * (1 + jnp.cos(a[0])),), lambda x: (primal(x), ((x,), None)))
 
 
+def halved(x):
+    """The root m of m^3 + m = x by halving: only comparisons lead from x to it."""
+
+    def step(_, ends):
+        low, high = ends
+        middle = (low + high) / 2
+        below = middle**3 + middle < x
+        return jnp.where(below, middle, low), jnp.where(below, high, middle)
+
+    low, high = jax.lax.fori_loop(0, 60, step, (jnp.full_like(x, -8), jnp.full_like(x, 8)))
+    return (low + high) / 2
+
+
+def root(scale):
+    return rule(halved, lambda a, y, c: (scale * c / (3 * y * y + 1),))
+
+
+def by_thirds(x):
+    """Where (t - x)^2 + t^4 / 10 is least, to half of the digits: there the two ends are equal."""
+
+    def value(t):
+        return (t - x) ** 2 + t**4 / 10
+
+    def step(_, ends):
+        low, high = ends
+        left, right = low + (high - low) / 3, high - (high - low) / 3
+        falls = value(right) < value(left)
+        return jnp.where(falls, left, low), jnp.where(falls, high, right)
+
+    low, high = jax.lax.fori_loop(0, 60, step, (jnp.full_like(x, -3), jnp.full_like(x, 3)))
+    return (low + high) / 2
+
+
+def without_sign(x):
+    unsigned = jnp.uint64 if x.dtype == jnp.float64 else jnp.uint32
+    bits = jax.lax.bitcast_convert_type(x, unsigned)
+    return jax.lax.bitcast_convert_type((bits << 1) >> 1, x.dtype)
+
+
 RIGHT = [
     Case("residual left out where it is not needed", "structure", left_out(), normal((4,), (4,)), "right"),
     Case("residual left out, in a sum", "structure", lambda x, w: jnp.sum(left_out()(x, w)),
          normal((4,), (4,)), "right"),
     Case("offset that compiling takes out", "ill-conditioned", offset_rule(offset), normal((5,)), "right"),
+    Case("root by halving", "implicit", root(1.0), normal((4,), scale=3.0), "right"),
+    Case("minimum by thirds", "implicit", rule(by_thirds, lambda a, y, c: (c / (1 + 0.6 * y * y),)),
+         normal((4,)), "right"),
+    Case("modulus by bits", "structure", rule(without_sign, lambda a, y, c: (c * jnp.sign(a[0]),)),
+         normal((5,)), "right"),
+    Case("quantised", "structure", rule(lambda x: jnp.round(127 * x) / 127, lambda a, y, c: (0 * c,)),
+         normal((5,)), "right"),
 ]  # fmt: skip
 
 WRONG = [
@@ -42,6 +88,15 @@ WRONG = [
          "wrong", ("other",)),
     Case("offset that compiling takes out, another primal", "ill-conditioned",
          offset_rule(lambda x: offset(x) + 1e-2), normal((5,)), "wrong", ("primal",)),
+    Case("root by halving, zero as autodiff has it", "implicit", root(0.0), normal((4,), scale=3.0),
+         "wrong", ("zero",)),
+    Case("root by halving, sign", "implicit", root(-1.0), normal((4,), scale=3.0), "wrong", ("sign",)),
+    Case("root by halving beside its argument", "implicit", rule(lambda x: x + halved(x),
+         lambda a, y, c: (c,)), normal((4,)), "wrong", ("other", "missing_term")),
+    Case("minimum by thirds, zero", "implicit", rule(by_thirds, lambda a, y, c: (0 * c,)), normal((4,)),
+         "wrong", ("zero",)),
+    Case("modulus by bits, zero", "structure", rule(without_sign, lambda a, y, c: (0 * c,)), normal((5,)),
+         "wrong", ("zero",)),
 ]  # fmt: skip
 
 CASES = RIGHT + WRONG
