@@ -1,15 +1,17 @@
 """Host arrays that rules close over: JAX gives each the dtype of the mode in which it first meets it."""
 
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
 
+from jaxbp.verify.axes import bound
 from jaxbp.verify.blame import raise_own
 from jaxbp.verify.references import is_float
 from jaxbp.verify.rules import alone, describe, rules_in
 
 
-def met(closed: Any) -> list[Any]:
+def met(closed: Any, axes: Mapping[str, int]) -> list[Any]:
     """The derivatives of the user's rules in ``closed``, traced as they run now.
 
     While they are kept, JAX remembers the host arrays in them by the dtypes that they have now: what float64
@@ -22,16 +24,16 @@ def met(closed: Any) -> list[Any]:
         key = (rule.name, rule.where, *map(str, avals))
         if not rule.builtin and key not in traced:
             try:
-                traced[key] = jax.make_jaxpr(_pulled(eqn))(*avals)
+                traced[key] = jax.make_jaxpr(_pulled(eqn, bound(alone(eqn), axes)))(*avals)
             except Exception as error:
                 raise_own(error)
                 traced[key] = None  # Why it does not run is told where it is judged.
     return list(traced.values())
 
 
-def _pulled(eqn: Any) -> Any:
-    """The rule's VJP, by all of its inputs that it may differentiate, as a function of its inputs."""
-    fn, consts = alone(eqn), int(eqn.params["num_consts"])
+def _pulled(eqn: Any, fn: Callable[..., Any]) -> Any:
+    """The VJP of a rule, by all of its inputs that it may differentiate, as a function of its inputs."""
+    consts = int(eqn.params["num_consts"])
     moving = [i for i, v in enumerate(eqn.invars) if i >= consts and is_float(v.aval)]
     kept = [k for k, v in enumerate(eqn.outvars) if is_float(v.aval)]
 

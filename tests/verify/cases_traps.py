@@ -69,6 +69,11 @@ def without_sign(x):
     return jax.lax.bitcast_convert_type((bits << 1) >> 1, x.dtype)
 
 
+def centred(scale, primal=lambda x: x * x - jax.lax.pmean(x, "rows") + jax.lax.pmean(x, "rows")):
+    """The forward rule asks for the size of an axis that is there only while vmap is traced."""
+    return jax.vmap(rule(primal, lambda a, y, c: (scale * 2 * c * a[0],)), axis_name="rows")
+
+
 RIGHT = [
     Case("residual left out where it is not needed", "structure", left_out(), normal((4,), (4,)), "right"),
     Case("residual left out, in a sum", "structure", lambda x, w: jnp.sum(left_out()(x, w)),
@@ -81,6 +86,9 @@ RIGHT = [
          normal((5,)), "right"),
     Case("quantised", "structure", rule(lambda x: jnp.round(127 * x) / 127, lambda a, y, c: (0 * c,)),
          normal((5,)), "right"),
+    Case("mean over an axis of vmap", "vmap", centred(1.0), normal((4, 3)), "right"),
+    Case("mean over an axis of vmap, in a sum", "vmap", lambda x: jnp.sum(jnp.tanh(centred(1.0)(x))),
+         normal((4, 3)), "right"),
 ]  # fmt: skip
 
 WRONG = [
@@ -97,6 +105,10 @@ WRONG = [
          "wrong", ("zero",)),
     Case("modulus by bits, zero", "structure", rule(without_sign, lambda a, y, c: (0 * c,)), normal((5,)),
          "wrong", ("zero",)),
+    Case("mean over an axis of vmap, sign", "vmap", centred(-1.0), normal((4, 3)), "wrong", ("sign",)),
+    Case("mean over an axis of vmap, forgotten", "vmap",
+         centred(1.0, lambda x: x * x - jax.lax.pmean(x * x, "rows")), normal((4, 3)), "wrong",
+         ("missing_term",)),
 ]  # fmt: skip
 
 CASES = RIGHT + WRONG
