@@ -74,6 +74,20 @@ def centred(scale, primal=lambda x: x * x - jax.lax.pmean(x, "rows") + jax.lax.p
     return jax.vmap(rule(primal, lambda a, y, c: (scale * 2 * c * a[0],)), axis_name="rows")
 
 
+def settled(W, b):
+    return jax.lax.fori_loop(0, 80, lambda _, x: jnp.tanh(W @ x + b), jnp.zeros_like(b))
+
+
+def settled_back(turned):
+    def bwd(a, x, c):
+        slope = 1 - x * x
+        M = jnp.eye(len(x), dtype=x.dtype) - slope[:, None] * a[0]
+        u = jnp.linalg.solve(M.T if turned else M, c) * slope
+        return jnp.outer(u, x), u
+
+    return bwd
+
+
 RIGHT = [
     Case("residual left out where it is not needed", "structure", left_out(), normal((4,), (4,)), "right"),
     Case("residual left out, in a sum", "structure", lambda x, w: jnp.sum(left_out()(x, w)),
@@ -89,6 +103,8 @@ RIGHT = [
     Case("mean over an axis of vmap", "vmap", centred(1.0), normal((4, 3)), "right"),
     Case("mean over an axis of vmap, in a sum", "vmap", lambda x: jnp.sum(jnp.tanh(centred(1.0)(x))),
          normal((4, 3)), "right"),
+    Case("fixed point of a matrix", "implicit", rule(settled, settled_back(True)),
+         normal((3, 3), (3,), scale=0.3), "right"),
 ]  # fmt: skip
 
 WRONG = [
@@ -109,6 +125,10 @@ WRONG = [
     Case("mean over an axis of vmap, forgotten", "vmap",
          centred(1.0, lambda x: x * x - jax.lax.pmean(x * x, "rows")), normal((4, 3)), "wrong",
          ("missing_term",)),
+    Case("fixed point of a matrix, not transposed", "implicit", rule(settled, settled_back(False)),
+         normal((3, 3), (3,), scale=0.3), "wrong", ("transposed",)),
+    Case("arcsine, output form at the input", "elementwise", rule(jnp.arcsin,
+         lambda a, y, c: (c / jnp.cos(a[0]),)), normal((5,), scale=0.3), "wrong", ("wrong_point",)),
 ]  # fmt: skip
 
 CASES = RIGHT + WRONG
