@@ -127,6 +127,8 @@ WRONG = [
          ("missing_term",)),
     Case("fixed point of a matrix, not transposed", "implicit", rule(settled, settled_back(False)),
          normal((3, 3), (3,), scale=0.3), "wrong", ("transposed",)),
+    Case("two outputs, the sign of one", "elementwise", rule(lambda x: (jnp.sin(x), jnp.cos(x)),
+         lambda a, y, c: (-c[0] * y[1] - c[1] * y[0],)), normal((4,)), "wrong", ("sign",)),
     Case("arcsine, output form at the input", "elementwise", rule(jnp.arcsin,
          lambda a, y, c: (c / jnp.cos(a[0]),)), normal((5,), scale=0.3), "wrong", ("wrong_point",)),
 ]  # fmt: skip
