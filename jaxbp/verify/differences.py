@@ -159,8 +159,11 @@ def _plateau(
     """
     value, error = _extrapolated(quotients, orders, rounding)
     with np.errstate(all="ignore"):
-        off = np.abs(quotients[-SMALL:] - value) * h[-SMALL:]
-    rough = np.max(np.where(np.isfinite(off), off, 0), axis=0)
+        off = np.abs(quotients[-SMALL:] - value)
+    off = np.where(np.isfinite(off), off, 0)
+    # The quotients of a slope come nearer as the steps become smaller, those of jumps go away.
+    away = np.max(off[SMALL // 2 :], axis=0) > np.max(off[: SMALL // 2], axis=0)
+    rough = np.where(away, np.max(off * h[-SMALL:], axis=0), 0)
     rough = np.where(rough > ROUGH * rounding[0] * h[0], rough, 0)
     return _extrapolated(quotients, orders, rounding + rough / h) if rough.any() else (value, error)
 

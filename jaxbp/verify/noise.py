@@ -61,16 +61,13 @@ def unexplained(
 
 
 def reach(
-    m: Pullback, inputs: Sequence[Any], ct: Sequence[Any], plain: Sequence[np.ndarray], part: int = 1
+    m: Pullback, inputs: Sequence[Any], ct: Sequence[Any], plain: Sequence[np.ndarray]
 ) -> list[np.ndarray]:
-    """How far a few changes of the last digit of every operation move a map's result from ``plain``.
-
-    The result is its cotangents, or, with 0 for the ``part``, its outputs.
-    """
+    """How far a few changes of the last digit of every operation move a map's result from ``plain``."""
     far = [np.zeros(w.shape) for w in plain]
     for k in range(SHAKES):
         try:
-            there = m.shake(jnp.uint32(1_000_003 * k), inputs, ct)[part]
+            there = m.shake(jnp.uint32(1_000_003 * k), inputs, ct)[1]
         except Exception as error:
             raise_own(error)
             break  # An operation of another kind (a callback, a kernel) has no last digit to move.

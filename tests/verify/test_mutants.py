@@ -101,7 +101,6 @@ MUTANTS = [
     ("transposes not seen", (checking, "transposes_in", always([])), "running sum, not its transpose"),
     ("f's own derivatives not seen", (checking, "differentiates", always(False)), "descent in a loop, sign"),
     ("equal inputs of JAX's rules apart", (site.Site, "twins", property(always({}))), "implicit root"),
-    ("no look into loops on the way back", (paths, "_scans", always([])), "equilibrium, not transposed"),
     ("what cancels is not held still", (paths, "IDLE", -1.0), "softmax less its maximum, without its mean"),
     ("no terms at right angles", (diagnosis, "MISTAKES", diagnosis.MISTAKES[:-1]),
          "least squares without its residual"),
