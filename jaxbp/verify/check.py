@@ -8,23 +8,22 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.extend.core import jaxpr_as_fun
 
 from jaxbp.errors import message
 from jaxbp.verify.arguments import Call, flatten_call
-from jaxbp.verify.blame import is_own, raise_own, told, whole_tracebacks
+from jaxbp.verify.axes import bound, with_axes
+from jaxbp.verify.blame import is_own, told, whole_tracebacks
 from jaxbp.verify.capture import Passed, capture, trace
 from jaxbp.verify.consumed import differentiates, uses
-from jaxbp.verify.declared import Intent, check_intent
-from jaxbp.verify.judge import Judgement, finding, judge
+from jaxbp.verify.declared import Intent, Intents, check_intents, check_names
+from jaxbp.verify.judge import Judgement, fault_finding, finding, judge
+from jaxbp.verify.met import met
 from jaxbp.verify.precision import judge_precision
-from jaxbp.verify.references import epsilon, is_float, point
-from jaxbp.verify.report import VERDICTS, Finding, Report, brief
+from jaxbp.verify.references import epsilon, is_float
+from jaxbp.verify.report import VERDICTS, Finding, Report
 from jaxbp.verify.rules import Rule, describe, rules_in, transposes_in
 from jaxbp.verify.site import Site
-from jaxbp.verify.whole import judge_whole, obstacle
-
-Intents = Intent | Mapping[str, Intent] | None
+from jaxbp.verify.whole import assert_differentiable, judge_whole, obstacle
 
 
 def check(
@@ -87,12 +86,11 @@ def check(
 
 def judge_call(where: str, call: Call, declare: Intents, order: int) -> Report:
     """Judge every rule of a call; the errors are worded as those of the function ``where``."""
-    for intent in declare.values() if isinstance(declare, Mapping) else [declare] if declare else []:
-        check_intent(intent)
+    check_intents(where, declare)
     with np.errstate(all="ignore"):
         own = call.arrays(exact=False)
         try:
-            closed = trace(call.fn, own)
+            closed, axes = with_axes(trace, call.fn, own)
         except Exception as error:
             if not is_own(error):
                 error.add_note(f"{where}: this was raised by {call.name} itself while it was traced")
@@ -101,38 +99,24 @@ def judge_call(where: str, call: Call, declare: Intents, order: int) -> Report:
             got = ", ".join(a.str_short() for a in closed.out_avals) or "nothing"
             raise TypeError(message(where, f"{call.name} to return a floating array", got))
         named = {describe(e).name for e in rules_in(closed.jaxpr)}
-        without = [] if named or not declare else [declare]
-        for name in declare if isinstance(declare, Mapping) else without:
-            if name not in named and not differentiates(closed.jaxpr):
-                raise ValueError(message(where, f"declare to name a rule in {call.name}", repr(name),
-                                         f"its rules are {', '.join(sorted(named)) or 'none'}"))  # fmt: skip
+        if not differentiates(closed.jaxpr):
+            check_names(where, call.name, declare, named)
         with whole_tracebacks():
             if not named and not differentiates(closed.jaxpr):
-                _differentiable(where, call, closed, own)
-            return _Checked(call, declare, order).report(closed, own)
-
-
-def _differentiable(where: str, call: Call, closed: Any, own: list[Any]) -> None:
-    """Tell whoever gives a function without rules that has no derivative, in forward mode either."""
-    at = point(jaxpr_as_fun(closed), own)
-    try:
-        jax.eval_shape(lambda *x: jax.jvp(at.fn, x, x), *at.inputs)
-    except Exception as error:
-        raise_own(error)
-        hint = "give what has no derivative a custom_vjp or a custom_jvp"
-        expected = f"{call.name} to be differentiable"
-        raise TypeError(message(where, expected, brief(error), hint)) from error
+                assert_differentiable(where, call, closed, own)
+            return _Checked(call, declare, order, axes).report(closed, own)
 
 
 class _Checked:
     """The judgements of one check while the passes run; a rule's gravest judgement stands."""
 
-    def __init__(self, call: Call, declare: Intents, order: int):
-        self.call, self.declare, self.order = call, declare, order
+    def __init__(self, call: Call, declare: Intents, order: int, axes: Mapping[str, int]):
+        self.call, self.declare, self.order, self.axes = call, declare, order, axes
         self.exact: list[tuple[str, Judgement]] = []
         self.by_rule: dict[int, tuple[Rule, list[Finding]]] = {}
         self.notes: list[str] = []
         self.kept: set[int] = set()
+        self.last: dict[int, tuple[Site, Judgement, bool]] = {}
         self.replaceable = False
 
     def intent(self, rule: Rule) -> Intent | None:
@@ -142,9 +126,13 @@ class _Checked:
         return None if rule.builtin else self.declare
 
     def _traced_back(self, site: Site, arrays: list[Any]) -> Site:
-        """The site with its inputs' names in f: an untouched argument is still the same array."""
+        """The site with its axes, and its inputs' names in f: an untouched argument is the same array."""
         names = {id(x): path for x, path in zip(arrays, self.call.paths, strict=True)}
-        return site._replace(origins=tuple(names.get(id(x), "") for x in site.inputs))
+        around = site.around
+        return site._replace(
+            origins=tuple(names.get(id(x), "") for x in site.inputs),
+            around=lambda fn: around(bound(fn, self.axes)),
+        )
 
     def _judge(self, site: Site) -> Judgement:
         """The judgement of one rule; what autodiff does not reproduce stays in f as a whole."""
@@ -158,7 +146,7 @@ class _Checked:
     def report(self, closed: Any, own: list[Any]) -> Report:
         """Both passes, then f as a whole, then what f has differentiated itself."""
         exact = all(not is_float(x) or epsilon(x.dtype) < 1e-15 for x in own)
-        precise = None if exact else self._exact_pass()
+        precise = None if exact else self._exact_pass(met(closed, self.axes))
         visited = iter(self.exact)
 
         def visit(site: Site) -> None:
@@ -166,25 +154,44 @@ class _Checked:
             name, before = next(visited, ("", None))
             known = before is not None and before.rule is not None and name == site.rule.name
             # Else not judged in float64, or it only runs in the user's dtype.
-            result = before if before is not None and known else self._judge(site)
-            if result.rule and result.verdict != "wrong":
-                result = judge_precision(site, result)
+            judged = before if before is not None and known else self._judge(site)
+            if before and not before.rule and judged.rule:
+                why = before.findings[0].sentence
+                self.notes.append(f"{name} does not run in float64, so its own precision decides: {why}")
+            result = judge_precision(site, judged) if judged.rule and judged.verdict != "wrong" else judged
             self._keep(site.rule, result.findings)
+            if judged.last and result.verdict != "wrong":
+                self.last.setdefault(id(site.rule.eqn), (site, judged, known and not exact))
 
         passed = capture(closed, own, visit)
         findings = [f for _, found in self.by_rule.values() for f in found]
         given = transposes_in(closed.jaxpr)
         if findings or passed or given:
             findings = self._whole(findings, passed, given, precise or (closed, own), precise is not None)
-        findings += self._unreached(passed)
+        findings = self._asked_last(findings) + self._unreached(passed)
         if differentiates(closed.jaxpr):
             findings += self._consumed()
         dtypes = {str(jnp.result_type(x)) for x in own if is_float(x)}
         precision = "float64" if exact else f"{'float64 and ' if precise else ''}{', '.join(sorted(dtypes))}"
-        return Report(self.call.name, tuple(findings), precision, tuple(self.notes))
+        return Report(self.call.name, tuple(findings), precision, tuple(dict.fromkeys(self.notes)))
 
-    def _exact_pass(self) -> tuple[Any, list[Any]] | None:
-        """Trace f again in float64 and judge there."""
+    def _asked_last(self, findings: list[Finding]) -> list[Finding]:
+        """The findings, when the rules have been asked what nothing may be asked after."""
+        for site, judged, raised in self.last.values():
+            try:
+                with jax.enable_x64(True) if raised else nullcontext():
+                    fault = judged.last() if judged.last else None
+            except Exception as error:
+                self.notes.append(told(f"{site.rule.name} was not judged for one input at a time", error))
+                continue
+            if fault:
+                before = self.by_rule[id(site.rule.eqn)][1]
+                findings = [f for f in findings if all(f is not b for b in before)]
+                findings.append(fault_finding(site._replace(refused=judged.refused), fault, judged.rule))
+        return findings
+
+    def _exact_pass(self, held: list[Any]) -> tuple[Any, list[Any]] | None:
+        """Trace f again in float64 and judge there, while what its rules met as they are is ``held``."""
 
         def visit(site: Site) -> None:
             self.exact.append((site.rule.name, self._judge(self._traced_back(site, arrays))))
@@ -215,9 +222,9 @@ class _Checked:
             try:
                 call = flatten_call("check", rule, args, kwargs)
                 own = call.arrays(exact=False)
-                closed = trace(call.fn, own)
+                closed, axes = with_axes(trace, call.fn, own)
                 intent = self.intent(describe(rules_in(closed.jaxpr)[0]))
-                judged = _Checked(call, intent, self.order).report(closed, own).findings
+                judged = _Checked(call, intent, self.order, axes).report(closed, own).findings
                 found += [replace(f, path=f"{f.path}/in a derivative that f takes".strip("/"))
                           for f in judged if f.verdict != "unreached"]  # fmt: skip
             except Exception as error:
@@ -257,7 +264,7 @@ class _Checked:
             self.notes.append(f"the gradient of f as a whole was not judged: {why}{left}")
             return [replace(f, cause="") if f in closures else f for f in findings]
         with jax.enable_x64(True) if exact else nullcontext():
-            result = judge_whole(self.call, *trace, self.kept, bool(closures), bool(given))
+            result = judge_whole(self.call, *trace, self.axes, self.kept, bool(closures), bool(given))
         if result.verdict == "inconclusive" and not (closures or hidden or given):
             self.notes.append(result.sentence)
             return findings

@@ -43,7 +43,7 @@ def uses(call: Call) -> tuple[list[Use], bool]:
     """
     found: dict[int, Use] = {}
     try:
-        with jax.disable_jit(), _watched(found):
+        with jax.disable_jit(), watched(_noting(found)):
             call.fn(*call.arrays(exact=False))
             jax.effects_barrier()  # type: ignore[no-untyped-call]
     except _Enough:
@@ -51,32 +51,41 @@ def uses(call: Call) -> tuple[list[Use], bool]:
     return list(found.values()), True
 
 
-@contextmanager
-def _watched(found: dict[int, Use]) -> Iterator[None]:
-    """Calls of custom_vjp and custom_jvp leave a note of their arguments in ``found``."""
-    plain = [kind.__call__ for kind in KINDS]
+def _noting(found: dict[int, Use]) -> Callable[..., None]:
+    """What leaves a note in ``found`` of the arguments that a rule is called with."""
     seen = count()
+
+    def before(rule: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        leaves, tree = jax.tree.flatten((args, kwargs))
+        moving = [k for k, x in enumerate(leaves) if is_array(x)]
+        if not any(isinstance(x, jax.core.Tracer) for x in leaves):
+            return  # Nothing differentiates here: tracing f shows this one.
+        if next(seen) >= CALLS or len(found) >= RULES:
+            raise _Enough
+
+        def note(*values: Any) -> None:
+            full = list(leaves)
+            for k, value in zip(moving, values, strict=True):
+                full[k] = value
+            found.setdefault(id(rule), Use(rule, *jax.tree.unflatten(tree, full)))
+
+        # A callback is given the values under grad and vmap too, where the arguments are tracers.
+        jax.debug.callback(note, *(leaves[k] for k in moving))
+
+    return before
+
+
+@contextmanager
+def watched(before: Callable[[Any, tuple[Any, ...], dict[str, Any]], None]) -> Iterator[None]:
+    """Calls of custom_vjp and custom_jvp go through ``before(rule, args, kwargs)`` first."""
+    plain = [kind.__call__ for kind in KINDS]
     for kind, run in zip(KINDS, plain, strict=True):
 
-        def watched(self: Any, *args: Any, run: Callable[..., Any] = run, **kwargs: Any) -> Any:
-            leaves, tree = jax.tree.flatten((args, kwargs))
-            moving = [k for k, x in enumerate(leaves) if is_array(x)]
-            if not any(isinstance(x, jax.core.Tracer) for x in leaves):
-                return run(self, *args, **kwargs)  # Nothing differentiates here: tracing f shows this one.
-            if next(seen) >= CALLS or len(found) >= RULES:
-                raise _Enough
-
-            def note(*values: Any) -> None:
-                full = list(leaves)
-                for k, value in zip(moving, values, strict=True):
-                    full[k] = value
-                found.setdefault(id(self), Use(self, *jax.tree.unflatten(tree, full)))
-
-            # A callback is given the values under grad and vmap too, where the arguments are tracers.
-            jax.debug.callback(note, *(leaves[k] for k in moving))
+        def called(self: Any, *args: Any, run: Callable[..., Any] = run, **kwargs: Any) -> Any:
+            before(self, args, kwargs)
             return run(self, *args, **kwargs)
 
-        kind.__call__ = watched  # type: ignore[method-assign]
+        kind.__call__ = called  # type: ignore[method-assign]
     try:
         yield
     finally:

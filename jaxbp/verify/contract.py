@@ -44,12 +44,16 @@ def dtype_fault(at: Point, rule: Pullback) -> Fault | None:
 def primal_fault(
     at: Point, rule: Pullback, reference: Pullback | None, eps: float, rng: np.random.Generator
 ) -> Fault | None:
-    """The rule's forward pass must return the value of the primal, whose precision is ``eps``."""
+    """The rule's forward pass must return the value of the primal, whose precision is ``eps``.
+
+    Both are compiled: what the compiler reorders, ``(x + 1e4) - 1e4``, rounds to other values without it.
+    """
     zero = [jnp.zeros(s.shape, s.dtype) for s in at.outputs]
     got = [wide(y) for y in rule.call(at.inputs, zero)[0]]
 
     def primal(inputs: Sequence[Any]) -> list[np.ndarray]:
-        return [wide(y) for y in (reference.call(inputs, zero)[0] if reference else at.fn(*inputs))]
+        ys = reference.call(inputs, zero)[0] if reference else at.compiled(at.fn, *at.inputs)(*inputs)
+        return [wide(y) for y in ys]
 
     want = primal(at.inputs)
     if all(agree(g, w, relative_tolerance(eps)) for g, w in zip(got, want, strict=True)):

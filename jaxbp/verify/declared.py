@@ -1,6 +1,6 @@
 """Rules that are not the derivative on purpose: check that they are what the caller declared."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence, Set
 
 import numpy as np
 
@@ -13,21 +13,39 @@ WITH_CONSTANT = ("reversal", "scaled")
 
 # A word, or a word with its constant: ("scaled", 0.5).
 Intent = str | tuple[str, float]
+Intents = Intent | Mapping[str, Intent] | None
 
 
-def check_intent(intent: Intent) -> Intent:
-    """The intent itself, when it is one of the five, alone or (reversal, scaled) with a constant.
+def check_intents(where: str, declare: Intents) -> None:
+    """Say what ``declare`` may be, where it is anything else: a word, a word with its constant, or a mapping.
 
     Raises:
         ValueError: for anything else.
     """
-    word, *constant = (intent,) if isinstance(intent, str) else intent
-    if word not in INTENTS:
-        raise ValueError(message("check", f"declare to name one of {', '.join(INTENTS)}", repr(intent)))
-    if constant and (word not in WITH_CONSTANT or not isinstance(constant[0], int | float)):
-        hint = f"{' and '.join(WITH_CONSTANT)} take one number: ('scaled', 0.5)"
-        raise ValueError(message("check", "an intent with its constant", repr(intent), hint))
-    return intent
+    for name, intent in declare.items() if isinstance(declare, Mapping) else [("", declare)] * bool(declare):
+        got = f"{name!r}: {intent!r}" if name else repr(intent)
+        word, *constant = (intent,) if not isinstance(intent, tuple) else intent or ("",)
+        if word not in INTENTS:
+            hint = 'a word holds for every rule of f; {"name of a rule": word} for that one'
+            raise ValueError(message(where, f"declare to name one of {', '.join(INTENTS)}", got, hint))
+        if constant and (
+            word not in WITH_CONSTANT or len(constant) > 1 or not isinstance(constant[0], int | float)
+        ):
+            hint = f"{' and '.join(WITH_CONSTANT)} take one number: ('scaled', 0.5)"
+            raise ValueError(message(where, "an intent with its constant", got, hint))
+
+
+def check_names(where: str, f: str, declare: Intents, named: Set[str]) -> None:
+    """Say that ``declare`` names a rule that ``f`` does not have, or that it has none.
+
+    Raises:
+        ValueError: when that is so.
+    """
+    without = [] if named or not declare else [declare]
+    for name in declare if isinstance(declare, Mapping) else without:
+        if name not in named:
+            rules = f"its rules are {', '.join(sorted(named)) or 'none'}"
+            raise ValueError(message(where, f"declare to name a rule in {f}", repr(name), rules))
 
 
 def verify_intent(intent: Intent, samples: Sequence[Sample], rtol: float) -> tuple[bool, str, str]:

@@ -1,6 +1,6 @@
 """Name what is wrong with a rule: try the mistakes that people make until one reproduces its result."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from functools import partial
 from typing import Any
 
@@ -9,6 +9,7 @@ import numpy as np
 
 from jaxbp.verify.compare import Comparison
 from jaxbp.verify.evidence import Diagnosis, Evidence, constant, named, ratio_of
+from jaxbp.verify.forms import output_form
 from jaxbp.verify.paths import is_square
 from jaxbp.verify.references import Point, Pullback, basis_row, wide
 
@@ -106,24 +107,10 @@ def _masked(mask: np.ndarray, c: Any) -> Any:
     return (c * mask).astype(c.dtype)
 
 
-FORMS: dict[str, Callable[[Any], Any]] = {
-    "y(1-y)": lambda y: y * (1 - y),
-    "1-y^2": lambda y: 1 - y * y,
-    "y": lambda y: y,
-    "1/(2y)": lambda y: 0.5 / y,
-    "-y^2": lambda y: -y * y,
-    "1-exp(-y)": lambda y: 1 - np.exp(-y),
-    "1+y^2": lambda y: 1 + y * y,
-    "-y^3/2": lambda y: -0.5 * y**3,
-    "2y": lambda y: 2 * y,
-}
-
-
 def elsewhere(e: Evidence) -> Diagnosis | None:
     """The derivative at another point, or the derivative of the output form applied to the input."""
     if e.reference is None:
         return None
-    x = wide(e.at.inputs[e.argument])
     for i, held in enumerate(e.at.inputs):
         if i != e.argument and held.size:
             for value, word in ((1, "factor"), (0, "term")):
@@ -140,24 +127,7 @@ def elsewhere(e: Evidence) -> Diagnosis | None:
     for inputs, what in _points(e, outs):
         if e.explained_by(e.pulled(inputs)):
             return Diagnosis("wrong_point", f"the derivative is evaluated at {what}")
-    same = [y for y in outs if y.shape == x.shape]
-    if not same or len(e.at.outputs) != 1:
-        return None
-    y = same[0]
-    cts = np.stack([wide(s.cotangent[0]) for s in e.comparison.samples])
-    with np.errstate(all="ignore"):
-        for name, form in FORMS.items():
-            if e.same(cts * form(y), e.want) and e.explained_by(cts * form(x)):
-                return Diagnosis(
-                    "wrong_point", f"the derivative of the output form {name} was applied to the input"
-                )
-
-        def softmax(y: np.ndarray) -> np.ndarray:
-            return np.asarray(y * (cts - np.sum(cts * y, -1, keepdims=True)))
-
-        if y.ndim and e.same(softmax(y), e.want) and e.explained_by(softmax(x)):
-            return Diagnosis("wrong_point", "the output form y (c - sum(c y)) was applied to the input")
-    return None
+    return output_form(e, outs)
 
 
 def _points(e: Evidence, outs: list[np.ndarray]) -> Iterator[tuple[list[Any], str]]:
@@ -204,6 +174,15 @@ def matrix(e: Evidence) -> Diagnosis | None:
         if k is not None:
             factor = "" if abs(k - 1) < 1e-6 else f"{constant(k, e.at)} x "
             return Diagnosis("transposed", f"the rule applies {factor}the transposed operator")
+        with np.errstate(all="ignore"):
+            ratio = got / want.T
+        # D M in the place of D M^T, of an implicit function: the transposed operator between D and 1 / D.
+        if (
+            len(got) > 1
+            and e.same(np.diag(ratio), 1.0 + 0 * np.diag(ratio))
+            and e.same(ratio, np.outer(ratio[:, 0], ratio[0]))
+        ):
+            return Diagnosis("transposed", "the rule applies the transposed operator between two scales")
     kept = e.alike(got, want)
     partial = kept | (np.abs(got) <= 1e-12 * np.max(np.abs(want)))
     if partial.all():

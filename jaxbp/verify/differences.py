@@ -7,14 +7,15 @@ from typing import Any, NamedTuple
 import jax.numpy as jnp
 import numpy as np
 
-from jaxbp.verify.compiling import compiled, fingerprint
-from jaxbp.verify.loops import capped
 from jaxbp.verify.references import Point, wide
 
 # Powers of 4, so that x + h is exact for a step that is a power of two times a power of four.
 LADDER = 2.0 ** -np.arange(3, 28, 2)
 # Ten times the estimated error covered every one of 240 draws on twelve functions.
 COVER = 10.0
+# At the last steps of the ladder a smooth function has nothing but its slope, and some roundings.
+SMALL = 6
+ROUGH = 16
 
 
 class Slope(NamedTuple):
@@ -64,8 +65,7 @@ class Differences:
     @cached_property
     def _moved(self) -> Callable[..., list[Any]]:
         inputs = list(self.at.inputs)
-        traced = capped(self.at.traced(self._step, inputs, inputs, jnp.asarray(0.0)))
-        run = compiled(traced, fingerprint(traced), inputs)
+        run = self.at.compiled(self._step, inputs, inputs, jnp.asarray(0.0))
         return lambda xs, vs, t: run(*xs, *vs, jnp.asarray(t))
 
     @cached_property
@@ -102,9 +102,9 @@ class Differences:
         h = steps[:, None]
         rounding = 4 * self.eps * size[None] / h
         with np.errstate(all="ignore"):
-            central = _plateau((plus - minus) / (2 * h), (16, 256), rounding)
-            right = _plateau(plus / h, (4, 16), rounding)
-            left = _plateau(-minus / h, (4, 16), rounding)
+            central = _plateau((plus - minus) / (2 * h), (16, 256), rounding, h)
+            right = _plateau(plus / h, (4, 16), rounding, h)
+            left = _plateau(-minus / h, (4, 16), rounding, h)
         natural = np.maximum(size, np.max(np.where(np.isfinite(plus), abs(plus), 0), axis=0)) / step
         return Slope(*central, *right, *left, natural)
 
@@ -150,9 +150,27 @@ def _contraction(weights: Sequence[Sequence[Any]] | None) -> Callable[..., np.nd
 
 
 def _plateau(
+    quotients: np.ndarray, orders: tuple[int, int], rounding: np.ndarray, h: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Richardson's extrapolation twice, at the step where neighbours agree best; (value, error).
+
+    A function that is not smooth at small steps (a search that stops at a tolerance) moves there by something
+    else than its slope: by as much its values may be off at every step.
+    """
+    value, error = _extrapolated(quotients, orders, rounding)
+    with np.errstate(all="ignore"):
+        off = np.abs(quotients[-SMALL:] - value)
+    off = np.where(np.isfinite(off), off, 0)
+    # The quotients of a slope come nearer as the steps become smaller, those of jumps go away.
+    away = np.max(off[SMALL // 2 :], axis=0) > np.max(off[: SMALL // 2], axis=0)
+    rough = np.where(away, np.max(off * h[-SMALL:], axis=0), 0)
+    rough = np.where(rough > ROUGH * rounding[0] * h[0], rough, 0)
+    return _extrapolated(quotients, orders, rounding + rough / h) if rough.any() else (value, error)
+
+
+def _extrapolated(
     quotients: np.ndarray, orders: tuple[int, int], rounding: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Richardson's extrapolation twice, at the step where neighbours agree best; (value, error)."""
     rows = quotients
     for order in orders:
         rows = (order * rows[1:] - rows[:-1]) / (order - 1)

@@ -19,9 +19,7 @@ from jaxbp.verify.rules import Rule
 BATCHED = {"custom_vmap_call", "pure_callback", "io_callback", "ffi_call", "pallas_call"}
 
 
-def later_fault(
-    rule: Rule, at: Point, body: Point, own: Pullback, reference: Pullback | None, order: int
-) -> Fault | None:
+def later_fault(rule: Rule, at: Point, body: Point, own: Pullback, order: int) -> Fault | None:
     """The clauses that matter only for a rule whose values are right."""
     batched = bool(own.primitives & BATCHED)
     # A library's own rules are judged by their values; each further clause compiles them once more.
@@ -31,11 +29,7 @@ def later_fault(
         fault = fault or _under(eager_fault, at, native) or weak_fault(at, body)
         if fault:
             return fault
-    fault = second_order_fault(at, body) if order > 1 else None
-    if fault is None and rule.kind == "custom_vjp" and rule.symbolic_zeros and len(at.inputs) > 1:
-        # Last, because JAX does not go back to a choice of inputs once it has run the rule for another.
-        return _one_at_a_time(at, body, reference)
-    return fault
+    return second_order_fault(at, body) if order > 1 else None
 
 
 def _under(clause: Callable[..., Fault | None], at: Point, own: Pullback) -> Fault | None:
@@ -86,8 +80,11 @@ def batching_fault(at: Point, rule: Pullback, rng: np.random.Generator) -> Fault
     return Fault("vmap", a, f"under vmap, element {index[0]} of the batch differs", index[1:], got, want)
 
 
-def _one_at_a_time(at: Point, body: Point, reference: Pullback | None) -> Fault | None:
-    """A rule that is told which inputs are perturbed must be right for each one alone."""
+def one_at_a_time(at: Point, body: Point, reference: Pullback | None) -> Fault | None:
+    """A rule that is told which inputs are perturbed must be right for each one alone.
+
+    To be asked last: JAX does not go back to a choice of inputs once it has run the rule for another.
+    """
     for a in range(len(at.inputs)):
 
         def only(p: Point, a: int = a) -> Point:

@@ -1,6 +1,7 @@
 """Judge one rule at the inputs that reached it, at the precision of these inputs."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax.numpy as jnp
@@ -12,8 +13,9 @@ from jaxbp.verify.blame import is_own, raise_own, refusal, told
 from jaxbp.verify.compare import DRAWS, Comparison, compare
 from jaxbp.verify.declared import Intent, verify_intent
 from jaxbp.verify.diagnosis import diagnose
+from jaxbp.verify.doubt import misled
 from jaxbp.verify.evidence import Diagnosis, constant
-from jaxbp.verify.further import later_fault
+from jaxbp.verify.further import later_fault, one_at_a_time
 from jaxbp.verify.noise import relative_tolerance
 from jaxbp.verify.paths import Term, odd_terms
 from jaxbp.verify.references import (
@@ -33,7 +35,8 @@ class Judgement(NamedTuple):
     """The findings on one rule at one site, and the maps they rest on (for the look at another precision).
 
     ``replaceable`` says that autodiff of the primal, in reverse mode, gives the rule's result everywhere;
-    ``refused`` are the inputs that the rule does not differentiate.
+    ``refused`` are the inputs that the rule does not differentiate; ``last`` is what may be asked of the rule
+    only when all else has been, if anything.
     """
 
     findings: list[Finding]
@@ -42,6 +45,7 @@ class Judgement(NamedTuple):
     point: Point | None = None
     replaceable: bool = False
     refused: frozenset[int] = frozenset()
+    last: Callable[[], contract.Fault | None] | None = None
 
     @property
     def verdict(self) -> str:
@@ -79,6 +83,8 @@ def _judged(site: Site, intent: Intent | None, order: int) -> Judgement:
         return failed(error, site)
     at, body = site.ruled, site.plain
     reference = autodiff(body)
+    if reference and misled(rule.eqn.params["call_jaxpr"], site.moving, body, reference):
+        reference = None
 
     def judged(findings: list[Finding], alike: bool = False) -> Judgement:
         return Judgement(findings, own, reference, at, alike, site.refused)
@@ -95,12 +101,14 @@ def _judged(site: Site, intent: Intent | None, order: int) -> Judgement:
         return judged([finding(rule, site.context, verdict, sentence, cause=cause, compared=seen.compared)])
     if seen.wrong:
         return judged(_wrong(rule, site, seen, body, at, own, reference))
-    fault = later_fault(rule, at, body, own, reference, order)
+    fault = later_fault(rule, at, body, own, order)
     if fault:
         return judged([fault_finding(site, fault, own)])
     alike = reference is not None and reference.reverse
     alike = alike and not (seen.kinks or seen.cleared or seen.unknown)
-    return judged([_passed(rule, site, seen, reference)], alike)
+    perturbed = rule.kind == "custom_vjp" and rule.symbolic_zeros and len(at.inputs) > 1
+    last = partial(one_at_a_time, at, body, reference) if perturbed else None
+    return judged([_passed(rule, site, seen, reference)], alike)._replace(last=last)
 
 
 def started(site: Site) -> tuple[Site, Pullback]:

@@ -156,7 +156,8 @@ def _explain(
     two[np.abs(power) >= (1 - 1e-9) * np.sqrt(np.outer(own, own))] = np.inf
     # Terms left out come first: half of x * x with the other sign looks the same as all of it left out.
     for distances in (one, two):
-        for k in sorted(np.argsort(distances, axis=None)[:NEAREST]):
+        nearest = np.argsort(distances, axis=None)[:NEAREST]
+        for k in sorted(nearest[np.isfinite(distances.flat[nearest])]):
             chosen = np.unravel_index(k, distances.shape)
             if _near(rest, -parts[list(chosen)].sum(0), tolerance):
                 return Term(0.0, *_place(edges[min(chosen)].eqn))

@@ -8,7 +8,8 @@ from typing import Any
 import jax
 
 from jaxbp.verify.arguments import fitting, flatten_call
-from jaxbp.verify.check import Intents, judge_call
+from jaxbp.verify.check import judge_call
+from jaxbp.verify.declared import Intents
 from jaxbp.verify.report import Report
 
 

@@ -44,6 +44,11 @@ class Point(NamedTuple):
         closed = jax.make_jaxpr(fn)(*args)
         return widened(closed) if self.wide else closed
 
+    def compiled(self, fn: Callable[..., Any], *args: Any) -> Callable[..., list[Any]]:
+        """The same, compiled, with no loop that goes on for ever."""
+        closed = capped(self.traced(fn, *args))
+        return compiled(closed, fingerprint(closed), self.inputs)
+
 
 class Pullback(NamedTuple):
     """A traced VJP: ``call(inputs, cotangents)`` gives the primal outputs and the input cotangents.
@@ -269,13 +274,6 @@ def wide(x: Any) -> np.ndarray:
     """The array on the host in float64 or complex128; not to be written to, it may be JAX's own."""
     host = np.asarray(x)
     return host.astype(np.complex128 if np.iscomplexobj(host) else np.float64, copy=False)
-
-
-def agree(a: np.ndarray, b: np.ndarray, rtol: float) -> bool:
-    """Whether two arrays agree in every entry, to a part of it alone: most do, and need no closer look."""
-    with np.errstate(all="ignore"):
-        gap = np.abs(a - b)
-        return bool((gap <= rtol * np.abs(b)).all() and np.isfinite(gap).all())
 
 
 def basis(outputs: Sequence[Any], limit: int) -> list[list[Any]]:

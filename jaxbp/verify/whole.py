@@ -1,22 +1,41 @@
 """The gradient of f as a whole against f with its rules taken out."""
 
-from collections.abc import Set
+from collections.abc import Mapping, Set
 from dataclasses import replace
 from typing import Any
 
+import jax
 import numpy as np
 from jax.extend import core
 
+from jaxbp.errors import message
 from jaxbp.verify.arguments import Call
-from jaxbp.verify.blame import told
+from jaxbp.verify.axes import bound
+from jaxbp.verify.blame import raise_own, told
 from jaxbp.verify.compare import Comparison, compare
 from jaxbp.verify.diagnosis import diagnose
 from jaxbp.verify.references import Point, Pullback, draw, is_float, point, reverse
-from jaxbp.verify.report import Finding
+from jaxbp.verify.report import Finding, brief
 from jaxbp.verify.rules import CALLS, is_rule, subjaxprs, without_rules
 
 WHOLE_LIMIT = 5_000_000
 DRAWS = 2
+
+
+def assert_differentiable(where: str, call: Call, closed: Any, inputs: list[Any]) -> None:
+    """Tell whoever gives a function without rules that has no derivative, in forward mode either.
+
+    Raises:
+        TypeError: when that is so.
+    """
+    at = point(core.jaxpr_as_fun(closed), inputs)
+    try:
+        jax.eval_shape(lambda *x: jax.jvp(at.fn, x, x), *at.inputs)
+    except Exception as error:
+        raise_own(error)
+        hint = "give what has no derivative a custom_vjp or a custom_jvp"
+        expected = f"{call.name} to be differentiable"
+        raise TypeError(message(where, expected, brief(error), hint)) from error
 
 
 def obstacle(closed: Any, inputs: list[Any]) -> str:
@@ -37,7 +56,13 @@ def _is_one_rule(jaxpr: Any) -> bool:
 
 
 def judge_whole(
-    call: Call, closed: Any, inputs: list[Any], kept: Set[int], live: bool, numeric: bool
+    call: Call,
+    closed: Any,
+    inputs: list[Any],
+    axes: Mapping[str, int],
+    kept: Set[int],
+    live: bool,
+    numeric: bool,
 ) -> Finding:
     """One finding for f: its gradient with rules against its gradient without, but for those ``kept``.
 
@@ -48,11 +73,11 @@ def judge_whole(
     traced values. Those run only while f itself is traced, and only for arguments that they do not close
     over, so f is then differentiated by one argument at a time.
     """
-    plain = core.jaxpr_as_fun(without_rules(closed, kept))
+    ruled, plain = (bound(core.jaxpr_as_fun(c), axes) for c in (closed, without_rules(closed, kept)))
     if not live:
         try:
             moving = [p for p, x in zip(call.paths, inputs, strict=True) if is_float(x)]
-            return _finding(call, moving, *_compared(core.jaxpr_as_fun(closed), plain, inputs, numeric))
+            return _finding(call, moving, *_compared(ruled, plain, inputs, numeric))
         except Exception as error:
             return _open(call, told("its gradient as a whole cannot be taken", error))
     judged, refused, names = [], [], []

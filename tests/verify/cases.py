@@ -9,10 +9,11 @@ from . import (
     cases_models,
     cases_more,
     cases_terms,
+    cases_traps,
 )
 
 MODULES = (
     cases_elementwise, cases_arrays, cases_models, cases_hard, cases_more, cases_contract, cases_apart,
-    cases_terms,
+    cases_terms, cases_traps,
 )  # fmt: skip
 CASES = [c for module in MODULES for c in module.CASES]

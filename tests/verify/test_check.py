@@ -254,6 +254,9 @@ def host(x):
         (lambda: check(lambda t: t["w"], {"w": jnp.array([jnp.nan])}), ValueError, "a NaN in t['w']"),
         (lambda: check(jnp.sin, jnp.ones(3), order=3), ValueError, "order 1 or 2"),
         (lambda: check(jnp.sin, jnp.ones(3), declare="stop"), ValueError, "its rules are none"),
+        (lambda: check(jnp.sin, jnp.ones(3), declare={"name": 1}), ValueError, "got 'name': 1"),
+        (lambda: check(jnp.sin, jnp.ones(3), declare=["stop"]), ValueError, "a word holds for every rule"),
+        (lambda: check(jnp.sin, jnp.ones(3), declare=("clipped", 1)), ValueError, "take one number"),
         (lambda: check(lambda x: x, jnp.ones(3, bool)), TypeError, "a floating argument"),
         (lambda: check(lambda x: None, jnp.ones(3)), TypeError, "got nothing"),
         (lambda: check(host, jnp.ones(3)), TypeError, "host to be differentiable"),
@@ -307,3 +310,14 @@ def test_memory_is_a_number_of_arrays_whatever_their_size(kept):
             tracemalloc.stop()
 
     assert peak(100_000) < 60
+
+
+@pytest.mark.parametrize(("sign", "verdict"), [(1.0, "right"), (-1.0, "wrong")])
+def test_host_arrays_keep_their_dtypes(sign, verdict):
+    """Arrays that only the backward rule reads are first met in float32, and after check they still are."""
+    order, twice = np.arange(3, -1, -1), np.full(4, 2 * sign)
+    f = rule(lambda x: 2 * x[::-1], lambda a, y, c: (jnp.zeros_like(c).at[order].add(c) * twice,))
+    report = check(f, jnp.arange(4.0))
+    assert report.verdict == verdict
+    assert "does not run in float64, so its own precision decides" in str(report)
+    np.testing.assert_array_equal(jax.jit(jax.grad(lambda x: f(x)[0]))(jnp.arange(4.0)), [0, 0, 0, 2 * sign])
