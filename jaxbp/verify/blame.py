@@ -64,6 +64,8 @@ def refusal(error: Exception) -> str:
     """Who refuses, where it was raised on purpose: the rule, or JAX before it comes to the rule."""
     frames = traceback.extract_tb(error.__traceback__)
     outside = [f for f in frames if not f.filename.startswith(LIBRARY)]
+    if isinstance(error, NameError) and frames[-1].filename.startswith(LIBRARY):
+        return "asks for an axis that is not there where the rule runs alone"
     if not outside or outside[-1].filename.startswith(HERE):
         return "" if MISCALLED.search(str(error)) else "JAX does not run it"
     raised = frames[-1] is outside[-1] and (frames[-1].line or "").startswith("raise")

@@ -81,6 +81,18 @@ def test_what_jax_refuses_is_said():
     assert found.sentence.startswith("JAX does not run it")
 
 
+def test_an_axis_of_two_sizes_is_no_verdict():
+    """Which of them a rule is under is not known when it runs alone."""
+    f = jax.custom_vjp(lambda x: x * x + 0 * jax.lax.pmean(x, "b"))
+    f.defvjp(lambda x: (x * x, x + 0 * jax.lax.pmean(x, "b")), lambda x, c: (2 * x * c,))
+    total = lambda x: jax.vmap(f, axis_name="b")(x).sum()  # noqa: E731
+    report = check(lambda x, y: total(x) + total(y), jnp.ones((2, 3)), jnp.ones((4, 3)))
+    assert [found.verdict for found in report.findings] == ["inconclusive"] * 2
+    assert "asks for an axis that is not there" in report.findings[0].sentence
+    alone = check(total, jnp.ones((2, 3)))
+    assert {found.verdict for found in alone.findings} == {"right"}
+
+
 def test_exceptions_show_as_usual_afterwards():
     before = jax.config.jax_traceback_filtering
     check(rule(jnp.sin, lambda a, y, c: (c * a[3],)), X)
