@@ -164,7 +164,11 @@ class ValueAndGrad:
 
     def num_classes(self, params: Params, x: Array) -> int | None:
         """C, the size of the network's output, if the loss is one of classes: y must fit it."""
-        return jax.eval_shape(self.net.apply, params, x).shape[-1] if self.loss.of_classes else None
+        return jax.eval_shape(self.net.apply, params, x).shape[-1] if self.loss.targets == "classes" else None
+
+    def assert_targets(self, y: Targets, *, where: str = "") -> None:
+        """Raise for targets that the loss does not take, while they have values: `Loss.assert_targets`."""
+        self.loss.assert_targets(y, where=where)
 
 
 def value_and_grad(net: Layer, loss: Loss) -> ValueAndGrad:
