@@ -88,15 +88,10 @@ def backward(net: Layer, params: Params, trace: Trace, delta_f: Rows) -> Deltas:
         hint = "was the trace made by another network?"
         expected = f"delta_f of the output's shape {trace.out.shape}"
         raise ValueError(errors.message("backward", expected, f"{delta_f.shape}", hint))
-    return _backward(net, params, trace, delta_f)
-
-
-def _backward(net: Layer, params: Params, trace: Trace, delta_f: Rows) -> Deltas:
-    """`backward` of what was let in."""
     parts, params = _parts(net, params)
     if len(parts) != len(trace.saved):
-        expected, got = f"a trace of {len(parts)} parts, as the network has", f"one of {len(trace.saved)}"
-        raise ValueError(errors.message("backward", expected, got, "was it made by another network?"))
+        got, hint = f"one of {len(trace.saved)}", "was it made by another network?"
+        raise ValueError(errors.message("backward", f"a trace of {len(parts)} parts", got, hint))
     delta, deltas = delta_f, Deltas(f={max(trace.f): delta_f}, a={}, params={}, x=delta_f, blocks={})
     for (l, part), s in reversed(list(zip(numbered(parts), trace.saved, strict=True))):
         if part.has_params:
@@ -116,8 +111,7 @@ def backprop(
 ) -> Backprop:
     """The four steps of back-propagation: loss, mu, trace and deltas.
 
-    Works under `jax.jit` and `jax.vmap`, for a batch or one example. Training needs less: see
-    `value_and_grad`.
+    Works under `jax.jit` and `jax.vmap`, for a batch or one example. To train, use `value_and_grad`.
 
     Args:
         net: any layer.
@@ -128,6 +122,7 @@ def backprop(
         key: for dropout; without it dropout is the identity.
 
     Raises:
+        TypeError: for what is no Layer, Loss, array or key, or parameters that are no floats.
         ValueError: for a loss on logits after a network that ends in its own softmax or sigmoid.
 
     Returns:
@@ -160,7 +155,7 @@ def backprop(
     f = trace.out
     with errors.within("backprop"):
         value, delta_f = loss(f, y), loss.delta(f, y)
-    return Backprop(value, loss.mu(f), trace, _backward(net, params, trace, delta_f))
+    return Backprop(value, loss.mu(f), trace, backward(net, params, trace, delta_f))
 
 
 @dataclass(frozen=True)
@@ -191,6 +186,7 @@ class ValueAndGrad:
 
     def num_classes(self, params: Params, x: Array) -> int | None:
         """C, the size of the network's output, if the loss is one of classes: y must fit it."""
+        params = arguments.params("value_and_grad", params)
         return jax.eval_shape(self.net.apply, params, x).shape[-1] if self.loss.targets == "classes" else None
 
     def assert_targets(self, y: Targets, *, where: str = "") -> None:
@@ -201,8 +197,8 @@ class ValueAndGrad:
 def value_and_grad(net: Layer, loss: Loss) -> ValueAndGrad:
     """A function (params, x, y) -> (loss, delta_params), by the hand-written backward pass.
 
-    It has the shape of ``jax.value_and_grad`` of the same loss, keeps only what the layers save, and has
-    no delta_x in its result, so that under `jax.jit` the compiler drops the first layer's product for it.
+    It is called as ``jax.value_and_grad`` of the same loss and keeps only what the layers save. Without
+    delta_x in its result, the compiler drops the first layer's product for it under `jax.jit`.
 
     Args:
         net: any layer.
@@ -231,8 +227,7 @@ def value_and_grad(net: Layer, loss: Loss) -> ValueAndGrad:
 def with_hand_vjp(net: Layer) -> Callable[..., Array]:
     """``net.apply`` as a `jax.custom_vjp`, so that `jax.grad` around it runs the hand-written rule.
 
-    Reverse mode only, as with every `jax.custom_vjp`; ``net.apply`` itself stays plain and has forward
-    mode.
+    Reverse mode only, as with every `jax.custom_vjp`; ``net.apply`` stays plain and has forward mode.
 
     Returns:
         ``apply(params, f, *, key=None) -> out``.
@@ -281,12 +276,14 @@ def _assert_logits(where: str, net: Layer, loss: Loss) -> None:
     """A loss on logits has its own mu; a network that ends in the same function would apply it twice."""
     arguments.instance(where, "net", net, Layer, _NO_LAYER)
     arguments.instance(where, "loss", loss, Loss, "e.g. jaxbp.squared_error, or a Loss of your own")
+    # identity and dropout, whose Jacobian is its, pass on what is before them
     parts = [part for part in net.parts or (net,) if part.jacobian is not identity.jacobian]
     if parts and parts[-1].function is loss.mu:
-        got = f"a network that ends in {parts[-1].name}"
-        hint = "leave it out, the network's output is the logits"
         expected = f"logits, for it applies {getattr(loss.mu, '__name__', 'it')} itself"
-        raise ValueError(errors.message(loss.name, expected, got, hint))
+        hint = "leave it out, the network's output is the logits"
+        raise ValueError(
+            errors.message(loss.name, expected, f"a network that ends in {parts[-1].name}", hint)
+        )
 
 
 def _parts(net: Layer, params: Params) -> tuple[tuple[Layer, ...], Params]:
@@ -317,7 +314,7 @@ def _open(part: Layer) -> Layer:
         return trace.out, trace
 
     def deltas_of(params: Params, trace: Saved, delta_out: Array) -> tuple[Params, Array]:
-        deltas = _backward(branch, params, trace, delta_out)
+        deltas = backward(branch, params, trace, delta_out)
         return deltas, deltas.x
 
     return residual(replace(branch, forward=traced, backward=deltas_of), skip)

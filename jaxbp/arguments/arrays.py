@@ -5,6 +5,7 @@ holds, the byte order that JAX misreads. Data frames, sparse matrices and tensor
 do, so that none of their libraries is imported.
 """
 
+from numbers import Number
 from typing import Any, Literal, overload
 
 import jax
@@ -227,7 +228,7 @@ def _of_objects(where: str, name: str, values: np.ndarray, value: Any) -> np.nda
         raise TypeError(message(where, f"{name} as an array of numbers", described(value), hint))
     for position, entry in zip(np.ndindex(values.shape), values.flat, strict=True):
         at = f"{name}[{_index(position)}]"
-        if entry is None or type(entry).__name__ in ("NAType", "NaTType"):
+        if _is_missing(entry):
             hint = "drop or fill these rows"
             raise ValueError(message(where, f"{name} without missing values", f"{at} is missing", hint))
         if isinstance(entry, str | bytes):
@@ -250,6 +251,18 @@ def _of_objects(where: str, name: str, values: np.ndarray, value: Any) -> np.nda
             got = f"{name}[0] is {described(opened.flat[0])}"
             raise TypeError(message(where, f"numbers in {name}", got)) from error
     return opened
+
+
+def _is_missing(entry: Any) -> bool:
+    """Whether an object stands for a value that is not there: None, pandas' NA and NaT; NaN is a number."""
+    if entry is None:
+        return True
+    if isinstance(entry, Number | str | bytes) or hasattr(entry, "__len__") or hasattr(entry, "__array__"):
+        return False
+    try:
+        return bool(entry != entry)
+    except TypeError:  # NA != NA is NA, which is neither true nor false
+        return True
 
 
 def _opened(where: str, name: str, value: Any) -> Any:
