@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from jaxbp.data import Dataset, assert_batch_size, assert_data
+from tests.test_arguments import MEANT, TAKEN, TAKEN_WHOLE, WHOLE
 
 X = np.zeros((12, 3), np.float32)
 Y = np.arange(12) % 10
@@ -67,7 +68,7 @@ BAD = {
     "int64 label wraps": (
         (X, changed(Y, 8, 2**40 + 5), 10),
         ValueError,
-        r"labels to fit in int32, which JAX holds int64 in, got labels\[8\] = 1099511627781 becomes 5",
+        r"y to fit in int32, which JAX holds int64 in, got y\[8\] = 1099511627781 becomes 5",
     ),
     "int64 input wraps": (
         (changed(X, (1, 1), 2**40 + 5, np.int64), Y, 10),
@@ -88,7 +89,7 @@ BAD = {
     "scalar": ((1.0, Y, 10), ValueError, "x with a leading axis N, one row for each example, got a scalar"),
     "lengths": ((X, Y[:11], 10), ValueError, "as many labels or targets as examples, got 12 x and 11 y"),
     "empty": ((X[:0], Y[:0], 10), ValueError, r"at least 1 example, got an empty set: x of shape \(0, 3\)"),
-    "no classes": ((X, Y, 0), ValueError, r"labels\[0\] is 0"),
+    "no classes": ((X, Y, 0), ValueError, "num_classes a whole number of at least 1, got 0"),
     "probabilities": (
         (X, changed(np.full((12, 2), 0.5), 3, [0.9, 0.9]), 2),
         ValueError,
@@ -173,3 +174,27 @@ def test_batch_sizes_without_a_step_are_refused(batch_size, said):
 def test_batch_sizes_from_one_to_all_pass():
     for batch_size in (1, 3, 10, np.int64(10)):
         assert_batch_size(batch_size, 10)
+
+
+@pytest.mark.parametrize("kind", TAKEN)
+def test_what_holds_numbers_is_data(kind):
+    values, labels = TAKEN[kind](), [0, 1, 1]
+    data = assert_data(values, labels)
+    assert type(data.x) is np.ndarray
+    np.testing.assert_array_equal(data.x, MEANT)
+    np.testing.assert_array_equal(assert_data(MEANT, values).y, MEANT)
+
+
+@pytest.mark.parametrize("kind", TAKEN_WHOLE)
+def test_what_holds_whole_numbers_is_labels(kind):
+    data = assert_data(MEANT, TAKEN_WHOLE[kind](), num_classes=4)
+    assert data.y.dtype == np.int32
+    np.testing.assert_array_equal(data.y, WHOLE)
+
+
+def test_a_memory_map_in_the_other_byte_order_is_not_copied(tmp_path):
+    file = tmp_path / "x.npy"
+    np.save(file, np.ones((4, 3), ">f4"))
+    mapped = np.load(file, mmap_mode="r")
+    assert np.shares_memory(assert_data(mapped, np.zeros(4, int), narrow=False).x, mapped)
+    assert assert_data(mapped, np.zeros(4, int)).x.dtype.isnative
