@@ -10,7 +10,7 @@ from jaxbp.data.checks import assert_data
 from jaxbp.data.csv import read_csv
 from jaxbp.data.dataset import Dataset, split
 from jaxbp.data.readers import read_idx, read_npz
-from jaxbp.errors import message
+from jaxbp.errors import message, needs
 
 CACHE = Path.home() / ".cache" / "jaxbp"
 
@@ -78,10 +78,8 @@ def digits(*, test_fraction: float = 0.2, seed: int = 0) -> tuple[Dataset, Datas
         (digits: 1438 examples, x (1438, 64) float32, y (1438,) int32, 10 classes,
          digits: 359 examples, x (359, 64) float32, y (359,) int32, 10 classes)
     """
-    try:
+    with needs("scikit-learn", "data", "digits"):
         from sklearn.datasets import load_digits
-    except ImportError as error:
-        raise ImportError(_need("scikit-learn", "digits")) from error
     pixels, labels = load_digits(return_X_y=True)
     x, y = (pixels / 16).astype(np.float32), labels.astype(np.int32)
     train, test = split(Dataset(x, y, 10, "digits"), test_fraction, seed=seed, stratify=True)
@@ -246,20 +244,13 @@ def _image_set(images: np.ndarray, labels: np.ndarray, name: str) -> Dataset:
 
 def _download(url: str, sha256: str, folder: Path, name: str) -> Path:
     """Fetch one file into the folder and verify it; pooch is imported for this alone."""
-    try:
+    with needs("pooch", "data", f"{name}(download=True)"):
         import pooch
-    except ImportError as error:
-        raise ImportError(_need("pooch", f"{name}(download=True)")) from error
     try:
         return Path(pooch.retrieve(url, f"sha256:{sha256}", fname=url.rsplit("/", 1)[1], path=folder))
     except OSError as error:
         hint = "check the network, or put the file there and give data_dir="
         raise OSError(message(name, f"to download {url}", f"{error}", hint)) from error
-
-
-def _need(package: str, where: str) -> str:
-    """What to install."""
-    return message(where, f"{package} to be installed", "no such package", "pip install 'jaxbp[data]'")
 
 
 _IDX_SOURCES: dict[str, Callable[..., tuple[Dataset, Dataset]]] = {
