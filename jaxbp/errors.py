@@ -56,7 +56,8 @@ def needs(package: str, extra: str, where: str) -> Iterator[None]:
         ...     import turtles
         Traceback (most recent call last):
         ...
-        ImportError: draw: expected turtles to be installed, got No module named 'turtles'; pip install 'jaxbp[zoo]'
+        ImportError: draw: expected turtles to be installed, got No module named 'turtles';
+        pip install 'jaxbp[zoo]'
     """
     try:
         yield

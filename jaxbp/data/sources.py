@@ -1,14 +1,18 @@
 """Data sets by name: digits (no download), MNIST and Fashion-MNIST (verified files), or a file."""
 
+import inspect
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from jaxbp.data.checks import assert_data
 from jaxbp.data.csv import read_csv
 from jaxbp.data.dataset import Dataset, split
+from jaxbp.data.examples import as_examples
+from jaxbp.data.files import ZIP, kind
 from jaxbp.data.readers import read_idx, read_npz
 from jaxbp.errors import message, needs
 
@@ -142,12 +146,15 @@ def load(
     download: bool = False,
     test_fraction: float = 0.2,
     seed: int = 0,
+    raw: bool = False,
+    **reading: Any,
 ) -> tuple[Dataset, Dataset]:
     """(train, test) of "digits", "mnist", "fashion_mnist", an .npz file or a CSV file.
 
-    A CSV file has its class label in the last column. An .npz file holds x and y, or its own split as
-    x_train, y_train, x_test and y_test. A file without a split of its own is split by
-    ``test_fraction`` and ``seed``. Values of a file are taken as they are: scale them afterwards.
+    What a file is, its first bytes say. A CSV file has its class label in the last column, or where
+    ``label`` says. An .npz file holds x and y, or its own split as x_train, y_train, x_test and y_test. A
+    file without a split of its own is split by ``test_fraction`` and ``seed``. Values of a file are taken
+    as they are: scale them afterwards.
 
     Args:
         name_or_path: a name above, or the path of a file.
@@ -155,13 +162,17 @@ def load(
         download: fetch missing files of a named set.
         test_fraction: the part held out, where the set has no split of its own.
         seed: of that split.
+        raw: x may be of any type of number, such as uint8 pixels, for ``fit(..., preprocess=)``.
+        reading: keyword arguments of `read_csv` or `read_npz` for a file, such as ``label="species"``.
 
     Returns:
         (train, test).
 
     Raises:
         FileNotFoundError: neither a known name nor a file, or a named set's files are missing.
-        ValueError: the file is malformed, or its data fail the checks of ``assert_data``.
+        TypeError: ``reading`` beside a name, or arguments that the file's reader does not have.
+        ValueError: the file is malformed, its data fail the checks of `assert_data`, all labels are the same,
+            whole-numbered labels are no classes, or a column's values become equal in float32.
 
     Example:
         >>> train, test = load("digits")
@@ -169,35 +180,42 @@ def load(
         (1438, 359)
     """
     name = os.fspath(name_or_path)
-    if name == "digits":
-        return digits(test_fraction=test_fraction, seed=seed)
-    if name in _IDX_SOURCES:
+    if name == "digits" or name in _IDX_SOURCES:
+        if reading or raw:
+            got = ", ".join([*reading, *["raw"] * raw])
+            raise TypeError(message(f"load({name!r})", "no arguments for reading a file", got))
+        if name == "digits":
+            return digits(test_fraction=test_fraction, seed=seed)
         return _IDX_SOURCES[name](data_dir, download=download)
     path = Path(name)
     if not path.is_file():
         known = ", ".join(["digits", *_IDX_SOURCES])
+        hint = "of other sets in MNIST's form (EMNIST, KMNIST), jaxbp.data.read_idx reads the files"
         raise FileNotFoundError(
-            message("load", f"one of {known}, or the path of an .npz or CSV file", f"{name!r}")
+            message("load", f"one of {known}, or the path of an .npz or CSV file", f"{name!r}", hint)
         )
-    if path.suffix == ".npz":
-        arrays = read_npz(path)
-        if {"x_train", "y_train", "x_test", "y_test"} <= arrays.keys():
-            train = assert_data(arrays["x_train"], arrays["y_train"], where=f"{path.name} train")
-            test = assert_data(
-                arrays["x_test"], arrays["y_test"], num_classes=train.num_classes, where=f"{path.name} test"
-            )
-            return train, test
-        if not {"x", "y"} <= arrays.keys():
-            raise ValueError(
-                message(
-                    f"load({path.name})",
-                    "arrays x and y, or x_train, y_train, x_test and y_test",
-                    ", ".join(sorted(arrays)) or "no arrays",
-                )
-            )
-        data = assert_data(arrays["x"], arrays["y"], where=path.name)
-    else:
-        data = assert_data(*read_csv(path), where=path.name)
+    where = f"load({path.name})"
+    reader = read_npz if kind(path) == ZIP else read_csv
+    known_arguments = list(inspect.signature(reader).parameters)[1:]
+    if unknown := [argument for argument in reading if argument not in known_arguments]:
+        expected = f"arguments of {reader.__name__}: {', '.join(known_arguments)}"
+        raise TypeError(message(where, expected, ", ".join(unknown)))
+    read = reader(path, **reading)
+    if isinstance(read, tuple):
+        return _split(as_examples(*read, raw=raw, where=path.name), test_fraction, seed)
+    if {"x_train", "y_train", "x_test", "y_test"} <= read.keys():
+        train = as_examples(read["x_train"], read["y_train"], raw=raw, where=f"{path.name} train")
+        test = assert_data(
+            read["x_test"], read["y_test"], num_classes=train.num_classes, raw=raw, where=f"{path.name} test"
+        )
+        return train, test
+    if not {"x", "y"} <= read.keys():
+        expected = "arrays x and y, or x_train, y_train, x_test and y_test"
+        raise ValueError(message(where, expected, ", ".join(sorted(read)) or "no arrays"))
+    return _split(as_examples(read["x"], read["y"], raw=raw, where=path.name), test_fraction, seed)
+
+
+def _split(data: Dataset, test_fraction: float, seed: int) -> tuple[Dataset, Dataset]:
     train, test = split(data, test_fraction, seed=seed)
     return train, test
 
