@@ -6,11 +6,11 @@ import re
 from array import array
 from collections.abc import Iterator, Sequence
 from itertools import chain, islice
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
+from jaxbp import arguments
 from jaxbp.data.faults import Faults, column_name
 from jaxbp.data.files import MAX_BYTES
 from jaxbp.data.rows import is_number, rows
@@ -75,12 +75,20 @@ def read_csv(
         ValueError: read_csv(toy.csv): expected numbers in 3 columns, got column 2 with 'oops' in line 2;
         line 3 with 2 columns (2 bad lines of 3)
     """
-    path = Path(path)
+    path = arguments.path("read_csv", "path", path)
     where = f"read_csv({path.name})"
+    arguments.flag(where, "regression", regression)
+    arguments.whole(where, "max_bytes", max_bytes, low=1)
+    if header is not None:
+        arguments.flag(where, "header", header)
+    for name, text in (("delimiter", delimiter), ("encoding", encoding)):
+        if text is not None:
+            arguments.instance(where, name, text, str)
     if delimiter is not None and (len(delimiter) != 1 or delimiter in '"\r\n'):
         raise ValueError(message(where, "one character as delimiter", repr(delimiter)))
     lines = rows(path, where, delimiter=delimiter, encoding=encoding, max_bytes=max_bytes)
-    table = _layout(lines, where, label, header, [drop] if isinstance(drop, int | str) else drop)
+    dropped = list(drop) if isinstance(drop, Sequence) and not isinstance(drop, str) else [drop]
+    table = _layout(lines, where, label, header, dropped)
 
     x, y, faults = array("d"), array("d"), Faults(table.columns, table.names)
     read = [*table.inputs, table.label]
@@ -212,7 +220,4 @@ def _column(column: int | str, columns: int, names: list[str] | None, where: str
             got = f"{option}={column!r}, which {names.count(column)} columns have"
             raise ValueError(message(where, f"one of the names {shown}", got))
         return names.index(column)
-    if not -columns <= column < columns:
-        got = f"{option}={column} of {columns} columns"
-        raise ValueError(message(where, f"a column in {-columns}..{columns - 1}", got))
-    return column % columns
+    return arguments.whole(where, option, column, low=-columns, high=columns - 1) % columns

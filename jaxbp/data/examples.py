@@ -1,4 +1,4 @@
-"""What a file is suspected of before training: labels that are none, one class, a column that float32 blurs."""
+"""What a file is suspected of before training: labels that are none, one class, a column that blurs."""
 
 import numpy as np
 

@@ -1,5 +1,6 @@
 """A file before it is read: that it is there, what its first bytes say it is, how large it may be."""
 
+import os
 import struct
 import tokenize
 import zipfile
@@ -58,9 +59,11 @@ def kind_of(first: bytes) -> str:
 
 def assert_file(path: Path, where: str, max_bytes: int | None = None) -> None:
     """Raises unless the path is a file, not larger than max_bytes."""
-    if not path.is_file():
-        got = f"{path}, a folder" if path.is_dir() else f"{path}"
+    if not os.path.isfile(path):  # also where the name is none that the system takes
+        got = f"{path}, a folder" if os.path.isdir(path) else f"{path}"
         raise FileNotFoundError(message(where, "an existing file", got))
+    if not os.access(path, os.R_OK):
+        raise PermissionError(message(where, "a file that may be read", f"{path}, which may not"))
     if max_bytes is not None and (size := path.stat().st_size) > max_bytes + 36:  # the longest header
         raise ValueError(message(where, f"at most {max_bytes} bytes", f"a file of {size} bytes", MORE))
 

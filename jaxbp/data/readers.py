@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
+from jaxbp import arguments
 from jaxbp.data.files import GZIP, MAX_BYTES, MORE, assert_file, decoding, kind, kind_of
 from jaxbp.errors import message
 
@@ -49,8 +50,11 @@ def read_idx(
         >>> read_idx(file).tolist()
         [7, 2, 1]
     """
-    path = Path(path)
+    path = arguments.path("read_idx", "path", path)
     where = f"read_idx({path.name})"
+    arguments.whole(where, "max_bytes", max_bytes, low=1)
+    if sha256 is not None:
+        sha256 = arguments.instance(where, "sha256", sha256, str).lower()
     assert_file(path, where, max_bytes)
     stored = path.read_bytes()
     if sha256 is not None and (digest := hashlib.sha256(stored).hexdigest()) != sha256:
@@ -101,7 +105,7 @@ def open_idx(path: str | os.PathLike[str]) -> np.ndarray:
         >>> open_idx(file)
         memmap([7, 2, 1], dtype=uint8)
     """
-    path = Path(path)
+    path = arguments.path("open_idx", "path", path)
     where = f"open_idx({path.name})"
     assert_file(path, where)
     if kind(path) == GZIP:
@@ -152,8 +156,11 @@ def read_npz(
         >>> {name: array.tolist() for name, array in read_npz(file).items()}
         {'x': [[1.0, 0.0], [0.0, 1.0]], 'y': [0, 1]}
     """
-    path = Path(path)
+    path = arguments.path("read_npz", "path", path)
     where = f"read_npz({path.name})"
+    arguments.whole(where, "max_bytes", max_bytes, low=1)
+    if names is not None and (isinstance(names, str) or not isinstance(names, Collection)):
+        raise TypeError(message(where, "a list of names", f"names={names!r}"))
     assert_file(path, where)
     arrays: dict[str, np.ndarray] = {}
     with decoding(where), zipfile.ZipFile(path) as archive:

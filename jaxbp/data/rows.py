@@ -74,7 +74,8 @@ def rows(
         line = 1
         try:
             for cells in reader:
-                if cells and (len(cells) > 1 or cells[0].strip(" \t")):
+                empty = not cells or (len(cells) == 1 and cells[0] and not cells[0].strip(" \t"))
+                if not empty:  # "" is a cell, an empty one
                     yield line, cells
                 line = reader.line_num + 1
         except csv.Error as error:

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from jaxbp import arguments
 from jaxbp.data.checks import assert_data
 from jaxbp.data.csv import read_csv
 from jaxbp.data.dataset import Dataset, split
@@ -82,6 +83,7 @@ def digits(*, test_fraction: float = 0.2, seed: int = 0) -> tuple[Dataset, Datas
         (digits: 1438 examples, x (1438, 64) float32, y (1438,) int32, 10 classes,
          digits: 359 examples, x (359, 64) float32, y (359,) int32, 10 classes)
     """
+    _assert_split("digits", test_fraction, seed)
     with needs("scikit-learn", "data", "digits"):
         from sklearn.datasets import load_digits
     pixels, labels = load_digits(return_X_y=True)
@@ -179,7 +181,10 @@ def load(
         >>> len(train), len(test)
         (1438, 359)
     """
-    name = os.fspath(name_or_path)
+    path = arguments.path("load", "name_or_path", name_or_path)
+    _assert_split("load", test_fraction, seed)
+    arguments.flag("load", "raw", raw)
+    name = str(path)
     if name == "digits" or name in _IDX_SOURCES:
         if reading or raw:
             got = ", ".join([*reading, *["raw"] * raw])
@@ -187,8 +192,7 @@ def load(
         if name == "digits":
             return digits(test_fraction=test_fraction, seed=seed)
         return _IDX_SOURCES[name](data_dir, download=download)
-    path = Path(name)
-    if not path.is_file():
+    if not os.path.isfile(path):
         known = ", ".join(["digits", *_IDX_SOURCES])
         hint = "of other sets in MNIST's form (EMNIST, KMNIST), jaxbp.data.read_idx reads the files"
         raise FileNotFoundError(
@@ -220,6 +224,11 @@ def _split(data: Dataset, test_fraction: float, seed: int) -> tuple[Dataset, Dat
     return train, test
 
 
+def _assert_split(where: str, test_fraction: float, seed: int) -> None:
+    arguments.number(where, "test_fraction", test_fraction, low=0, high=1, open_low=True, open_high=True)
+    arguments.whole(where, "seed", seed, low=0)
+
+
 def _idx_source(
     name: str,
     digests: dict[str, tuple[str, str]],
@@ -228,7 +237,8 @@ def _idx_source(
     download: bool,
 ) -> tuple[Dataset, Dataset]:
     """Both sets of an MNIST-like source, from verified files."""
-    root = CACHE if data_dir is None else Path(data_dir)
+    root = CACHE if data_dir is None else arguments.path(name, "data_dir", data_dir)
+    arguments.flag(name, "download", download)
     arrays = {}
     for file, (packed, raw) in digests.items():
         found = [
