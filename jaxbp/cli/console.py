@@ -6,7 +6,19 @@ import unicodedata
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-_MARKS = {"✓": "yes", "✗": "NO", "→": "->", "…": "...", "·": ".", "−": "-", "×": "x", "≤": "<=", "≥": ">="}
+# Those of a verdict keep their width: they stand in columns.
+_MARKS = {
+    "✓": "+",
+    "✗": "X",
+    "≈": "~",
+    "∠": "<",
+    "·": ".",
+    "…": "...",
+    "→": "->",
+    "−": "-",
+    "≤": "<=",
+    "≥": ">=",
+}
 _HANDLER = "jaxbp_in_ascii"
 
 
@@ -22,7 +34,7 @@ def in_ascii(character: str) -> str:
 
     Example:
         >>> "".join(map(in_ascii, "✓ δ_1 ö ─│┏ 你"))
-        'yes delta_1 o -|+ ?'
+        '+ delta_1 o -|+ ?'
     """
     name = unicodedata.name(character, "")
     if character.isascii() or character in _MARKS:

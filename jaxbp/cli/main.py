@@ -26,7 +26,7 @@ def main(args: Sequence[str] | None = None) -> int:
             print(f"jaxbp {jaxbp.__version__}, jax {jax.__version__}")
             return 0
         try:
-            config = _parsed(given)
+            config = parsed(given)
             return next(execute(config) for kind, execute in _COMMANDS.values() if isinstance(config, kind))
         except KeyboardInterrupt:
             print("interrupted", file=sys.stderr)
@@ -50,7 +50,7 @@ def _check(config: Check) -> int:
 _COMMANDS: dict[str, tuple[type, Callable[[Any], int]]] = {"train": (Train, _train), "check": (Check, _check)}
 
 
-def _parsed(args: list[str]) -> Any:
+def parsed(args: list[str]) -> Any:
     """The settings that the arguments ask for; those of a run that is resumed are its own."""
     with errors.needs("tyro and rich", "cli", "jaxbp"):
         import rich as rich
