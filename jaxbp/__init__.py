@@ -1,60 +1,185 @@
 """jaxbp: back-propagation you can see, prove and train with."""
 
-from jaxbp.backprop import backprop as backprop
-from jaxbp.backprop import backward as backward
-from jaxbp.backprop import forward as forward
-from jaxbp.backprop import value_and_grad as value_and_grad
-from jaxbp.backprop import with_hand_vjp as with_hand_vjp
-from jaxbp.data import Dataset as Dataset
-from jaxbp.data import load as load
-from jaxbp.data import split as split
-from jaxbp.jacobians import jacobian_chain as jacobian_chain
-from jaxbp.jacobians import parameter_jacobian as parameter_jacobian
-from jaxbp.jacobians import per_example as per_example
-from jaxbp.layers import Layer as Layer
-from jaxbp.layers import chain as chain
-from jaxbp.layers import count_parameters as count_parameters
-from jaxbp.layers import dense as dense
-from jaxbp.layers import dropout as dropout
-from jaxbp.layers import elementwise as elementwise
-from jaxbp.layers import flatten as flatten
-from jaxbp.layers import gelu as gelu
-from jaxbp.layers import gelu_exact as gelu_exact
-from jaxbp.layers import identity as identity
-from jaxbp.layers import initializers as initializers
-from jaxbp.layers import leaky_relu as leaky_relu
-from jaxbp.layers import make_leaky_relu as make_leaky_relu
-from jaxbp.layers import mixed_precision as mixed_precision
-from jaxbp.layers import mlp as mlp
-from jaxbp.layers import relu as relu
-from jaxbp.layers import residual as residual
-from jaxbp.layers import sigmoid as sigmoid
-from jaxbp.layers import silu as silu
-from jaxbp.layers import softmax as softmax
-from jaxbp.layers import softplus as softplus
-from jaxbp.layers import tanh as tanh
-from jaxbp.losses import Loss as Loss
-from jaxbp.losses import binary_cross_entropy as binary_cross_entropy
-from jaxbp.losses import binary_cross_entropy_on_probabilities as binary_cross_entropy_on_probabilities
-from jaxbp.losses import make_softmax_cross_entropy as make_softmax_cross_entropy
-from jaxbp.losses import softmax_cross_entropy as softmax_cross_entropy
-from jaxbp.losses import squared_error as squared_error
-from jaxbp.trace import Backprop as Backprop
-from jaxbp.trace import Deltas as Deltas
-from jaxbp.trace import Trace as Trace
-from jaxbp.train import Checkpoints as Checkpoints
-from jaxbp.train import DivergenceError as DivergenceError
-from jaxbp.train import EarlyStopping as EarlyStopping
-from jaxbp.train import connect as connect
-from jaxbp.train import fit as fit
-from jaxbp.train import make_evaluate as make_evaluate
-from jaxbp.train import sweep as sweep
-from jaxbp.units import fit_linear_unit as fit_linear_unit
-from jaxbp.units import fit_perceptron as fit_perceptron
-from jaxbp.verify import assert_rules as assert_rules
-from jaxbp.verify import check as check
-from jaxbp.verify import check_jvp as check_jvp
-from jaxbp.verify import check_network as check_network
-from jaxbp.verify import check_vjp as check_vjp
+from jaxbp import (
+    data,
+    jacobians,
+    layers,
+    operators,
+    report,
+    train,
+    units,
+    verify,
+)
+from jaxbp.backprop import (
+    ValueAndGrad,
+    backprop,
+    backward,
+    forward,
+    value_and_grad,
+    with_hand_vjp,
+)
+from jaxbp.data import (
+    Dataset,
+    load,
+    split,
+)
+from jaxbp.jacobians import (
+    JacobianChain,
+    ParameterJacobian,
+    PerExample,
+    jacobian_chain,
+    parameter_jacobian,
+    per_example,
+)
+from jaxbp.layers import (
+    Layer,
+    chain,
+    count_parameters,
+    dense,
+    dropout,
+    elementwise,
+    flatten,
+    gelu,
+    gelu_exact,
+    identity,
+    initializers,
+    leaky_relu,
+    make_leaky_relu,
+    mixed_precision,
+    mlp,
+    relu,
+    residual,
+    sigmoid,
+    silu,
+    softmax,
+    softplus,
+    tanh,
+)
+from jaxbp.losses import (
+    Loss,
+    binary_cross_entropy,
+    binary_cross_entropy_on_probabilities,
+    make_softmax_cross_entropy,
+    softmax_cross_entropy,
+    squared_error,
+)
+from jaxbp.trace import (
+    Backprop,
+    Deltas,
+    Trace,
+)
+from jaxbp.train import (
+    Checkpoints,
+    DivergenceError,
+    EarlyStopping,
+    Result,
+    Sweep,
+    connect,
+    fit,
+    make_evaluate,
+    sweep,
+)
+from jaxbp.units import (
+    LinearUnitFit,
+    PerceptronFit,
+    fit_linear_unit,
+    fit_perceptron,
+)
+from jaxbp.verify import (
+    Finding,
+    NetworkReport,
+    Report,
+    assert_rules,
+    check,
+    check_jvp,
+    check_network,
+    check_vjp,
+)
 
 __version__ = "0.1.0"
+
+__all__ = [  # noqa: RUF022, in the order in which one meets them
+    # networks
+    "Layer",
+    "chain",
+    "count_parameters",
+    "dense",
+    "dropout",
+    "elementwise",
+    "flatten",
+    "gelu",
+    "gelu_exact",
+    "identity",
+    "initializers",
+    "leaky_relu",
+    "make_leaky_relu",
+    "mixed_precision",
+    "mlp",
+    "relu",
+    "residual",
+    "sigmoid",
+    "silu",
+    "softmax",
+    "softplus",
+    "tanh",
+    # losses
+    "Loss",
+    "binary_cross_entropy",
+    "binary_cross_entropy_on_probabilities",
+    "make_softmax_cross_entropy",
+    "softmax_cross_entropy",
+    "squared_error",
+    # back-propagation
+    "Backprop",
+    "Deltas",
+    "Trace",
+    "ValueAndGrad",
+    "backprop",
+    "backward",
+    "forward",
+    "value_and_grad",
+    "with_hand_vjp",
+    # data and training
+    "Checkpoints",
+    "Dataset",
+    "DivergenceError",
+    "EarlyStopping",
+    "Result",
+    "Sweep",
+    "connect",
+    "fit",
+    "load",
+    "make_evaluate",
+    "split",
+    "sweep",
+    # the units of the lecture
+    "LinearUnitFit",
+    "PerceptronFit",
+    "fit_linear_unit",
+    "fit_perceptron",
+    # Jacobians
+    "JacobianChain",
+    "ParameterJacobian",
+    "PerExample",
+    "jacobian_chain",
+    "parameter_jacobian",
+    "per_example",
+    # verification
+    "Finding",
+    "NetworkReport",
+    "Report",
+    "assert_rules",
+    "check",
+    "check_jvp",
+    "check_network",
+    "check_vjp",
+    # rooms
+    "data",
+    "jacobians",
+    "layers",
+    "operators",
+    "report",
+    "train",
+    "units",
+    "verify",
+]

@@ -6,8 +6,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxbp import arguments
-from jaxbp.arguments.arrays import blocks, find
 from jaxbp.arguments.arrays import held_dtype as held_dtype
+from jaxbp.arguments.search import blocks, find
 from jaxbp.data.dataset import Dataset
 from jaxbp.errors import message
 
@@ -60,7 +60,9 @@ def assert_data(
         ...
         ValueError: data: expected labels 0-9 (10 classes), got labels[1] is 10; 1 bad label; first rows 1;...
     """
-    x, y = _as_array(x, "x", where), _as_array(y, "y", where)
+    if num_classes is not None:
+        num_classes = arguments.whole(where, "num_classes", num_classes, low=1)
+    x, y = _as_array(x, "x", narrow, where), _as_array(y, "y", narrow, where)
     if len(x) != len(y):
         raise ValueError(
             message(where, "as many labels or targets as examples", f"{len(x)} x and {len(y)} y")
@@ -114,9 +116,13 @@ def assert_batch_size(batch_size: int, n: int, *, where: str = "fit") -> None:
     )
 
 
-def _as_array(values: Any, name: str, where: str) -> np.ndarray:
+def _as_array(values: Any, name: str, narrow: bool, where: str) -> np.ndarray:
     """Values on the host with a leading axis N, zero-copy where NumPy can."""
-    array = arguments.array(where, name, values, host=True)
+    foreign = type(values) in (np.ndarray, np.memmap) and not values.dtype.isnative
+    if foreign and not narrow and values.dtype.kind in "iufc":
+        array = np.asarray(values)  # a memory map in the other byte order stays one; its rows are converted
+    else:
+        array = arguments.array(where, name, values, host=True)
     if array.ndim == 0:
         raise ValueError(
             message(where, f"{name} with a leading axis N, one row for each example", "a scalar")

@@ -6,6 +6,7 @@ from typing import NamedTuple, overload
 
 import numpy as np
 
+from jaxbp import arguments
 from jaxbp.errors import message
 
 
@@ -23,6 +24,11 @@ class Dataset:
         num_classes: C, or None for regression.
         name: what messages call this data set.
 
+    Raises:
+        TypeError: for x or y that hold no numbers, a num_classes that is no whole number, a name
+            that is no text.
+        ValueError: for x and y of two lengths, or a num_classes below 1.
+
     Example:
         >>> import numpy as np
         >>> data = Dataset(np.zeros((4, 3), np.float32), np.array([0, 1, 1, 0], np.int32), 2, "toy")
@@ -37,6 +43,19 @@ class Dataset:
     num_classes: int | None = None
     name: str = "data"
 
+    def __post_init__(self) -> None:
+        where = arguments.instance("Dataset", "name", self.name, str)
+        for field in ("x", "y"):
+            values = getattr(self, field)
+            if type(values) is not np.ndarray or not _holds_numbers(values):
+                object.__setattr__(self, field, arguments.array(where, field, values, host=True))
+        if self.num_classes is not None:
+            C = arguments.whole(where, "num_classes", self.num_classes, low=1)
+            object.__setattr__(self, "num_classes", C)
+        if self.x.ndim == 0 or self.y.ndim == 0 or len(self.x) != len(self.y):
+            got = f"x of shape {self.x.shape} and y of shape {self.y.shape}"
+            raise ValueError(message(where, "as many labels or targets as examples", got))
+
     def __len__(self) -> int:
         """N, the number of examples."""
         return len(self.x)
@@ -47,6 +66,10 @@ class Dataset:
             f"{self.name}: {len(self)} examples, x {self.x.shape} {self.x.dtype}, "
             f"y {self.y.shape} {self.y.dtype}, {kind}"
         )
+
+
+def _holds_numbers(values: np.ndarray) -> bool:
+    return values.dtype.kind in "biufc"
 
 
 def split(
@@ -81,6 +104,9 @@ def split(
         >>> [len(part) for part in split(data, (5, 3, 2))]
         [5, 3, 2]
     """
+    arguments.instance("split", "data", data, Dataset, "load(...) or assert_data(x, y) makes one")
+    seed = arguments.whole("split", "seed", seed, low=0)
+    stratify = arguments.flag("split", "stratify", stratify)
     n = len(data)
     counts = _part_sizes(n, sizes, data.name)
     rng = np.random.default_rng(seed)
@@ -109,8 +135,11 @@ def split(
 
 def _part_sizes(n: int, sizes: float | Sequence[float] | Sequence[int], name: str) -> np.ndarray:
     """Whole numbers of examples for each part; the rounding of fractions sums to n."""
-    wanted = np.asarray([1 - sizes, sizes] if isinstance(sizes, float) else sizes)
-    where, got = f"split of {name}", f"{wanted.tolist()}"
+    where = f"split of {name}"
+    if isinstance(sizes, float | np.floating):
+        sizes = [1 - float(sizes), float(sizes)]
+    wanted = arguments.array(where, "sizes", sizes, host=True)
+    got = f"{wanted.tolist()}"
     if wanted.ndim != 1 or wanted.size == 0 or wanted.dtype.kind not in "iuf" or not (wanted >= 0).all():
         raise ValueError(message(where, "a fraction, fractions or whole numbers, none below 0", got))
     if wanted.dtype.kind == "f":
@@ -149,7 +178,7 @@ class Scaling(NamedTuple):
         """(data - shift) / scale; the shape and the float dtype stay."""
         if isinstance(data, Dataset):
             return replace(data, x=self(data.x))
-        x = np.asarray(data)
+        x = arguments.array("scaling", "x", data, host=True)
         if x.shape[1:] != self.shift.shape:
             raise ValueError(
                 message(
@@ -220,7 +249,9 @@ def make_min_max_scaler(x: np.ndarray) -> Scaling:
 
 def _finite(x: np.ndarray, where: str) -> np.ndarray:
     """Return x as an array of at least one example and finite values only."""
-    x = np.asarray(x)
+    x = arguments.array(where, "x", x, host=True)
+    if x.dtype.kind not in "iuf":
+        raise TypeError(message(where, "real numbers in x", arguments.described(x)))
     if x.ndim == 0 or x.size == 0:
         raise ValueError(message(where, "at least one example", f"x of shape {x.shape}"))
     if not np.isfinite(x).all():

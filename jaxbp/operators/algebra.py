@@ -18,7 +18,7 @@ from functools import reduce
 
 import jax.numpy as jnp
 
-from jaxbp import errors
+from jaxbp import arguments, errors
 from jaxbp.operators import planning
 from jaxbp.operators.composites import Kronecker, Linear, Product, Sum
 from jaxbp.operators.records import (
@@ -45,6 +45,7 @@ def compose(A: Operator, B: Operator) -> Operator:
         >>> compose(Diagonal(jnp.ones(2)), Dense(jnp.ones((2, 3)))), compose(Identity(2), Identity(2))
         (Dense(2, 3), Identity(2, 2))
     """
+    _assert_operators("A @ B", A, B)
     planning.check_composes([repr(A), repr(B)], [A, B])
     if isinstance(A, Identity) or isinstance(B, Identity):
         return multiply(A, B)
@@ -52,6 +53,13 @@ def compose(A: Operator, B: Operator) -> Operator:
         both = (J.factors if isinstance(J, Product) else (J,) for J in (A, B))
         return Product(tuple(factor for factors in both for factor in factors))
     return multiply(A, B)
+
+
+def _assert_operators(where: str, *factors: Operator) -> None:
+    for i, J in enumerate(factors):
+        arguments.instance(where, f"factor {i}", J, Operator, "Dense(M) makes one of a matrix")
+    if not factors:
+        raise ValueError(errors.message(where, "at least one operator", "none"))
 
 
 def multiply(A: Operator, B: Operator) -> Operator:
@@ -98,6 +106,7 @@ def add(A: Operator, B: Operator) -> Operator:
         >>> add(Identity(2), Diagonal(jnp.ones(2))), add(Identity(2), Dense(jnp.ones((2, 2))))
         (Diagonal(2, 2), Dense(2, 2))
     """
+    _assert_operators("A + B", A, B)
     if A.shape != B.shape:
         raise ValueError(
             errors.message("A + B", f"two Jacobians of shape {A.shape}", f"B of shape {B.shape}")
@@ -171,6 +180,8 @@ def product(factors: tuple[Operator, ...], order: planning.Order = "optimal") ->
         >>> product((A, B, A, B)).matrix()[0]
         Array([16., 16., 16., 16.], dtype=float32)
     """
+    _assert_operators("product", *arguments.instance("product", "factors", factors, (tuple, list)))
+    arguments.option("product", "order", order, ("optimal", "reverse", "forward"))
     planning.check_composes([repr(J) for J in factors], list(factors))
     tree = planning.bracketing([planning.form(J) for J in factors], order)
 

@@ -21,13 +21,13 @@ in `planning`.
 # ruff: noqa: D102
 # What the methods do is said once, in Operator.
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any, TypeVar, dataclass_transform
 
 import jax
 import jax.numpy as jnp
 
-from jaxbp import errors
+from jaxbp import arguments, errors
 from jaxbp.typing import Array, Float, Tensor
 
 if TYPE_CHECKING:
@@ -79,14 +79,17 @@ class Operator:
     def __matmul__(self, other: Any) -> Any:
         if isinstance(other, Operator):
             return _algebra().compose(self, other)
-        _check(f"{self!r} @ v", "v", "first", jnp.shape(other), 0, self.shape[1])
-        return self.push(jnp.asarray(other))
+        v = arguments.array(f"{self!r} @ v", "v", other)
+        _check(f"{self!r} @ v", "v", "first", v.shape, 0, self.shape[1])
+        return self.push(v)
 
     def __rmatmul__(self, other: Any) -> Tensor:
-        _check(f"delta @ {self!r}", "delta", "last", jnp.shape(other), -1, self.shape[0])
-        return self.pull(jnp.asarray(other))
+        delta = arguments.array(f"delta @ {self!r}", "delta", other)
+        _check(f"delta @ {self!r}", "delta", "last", delta.shape, -1, self.shape[0])
+        return self.pull(delta)
 
     def __add__(self, other: "Operator") -> "Operator":
+        arguments.instance(f"{self!r} +", "what is added", other, Operator, "Dense(M) makes one of a matrix")
         result: Operator = _algebra().add(self, other)
         return result
 
@@ -112,8 +115,54 @@ def static() -> Any:
 
 @dataclass_transform(frozen_default=True, field_specifiers=(static,))
 def record(cls: type[T_]) -> type[T_]:
-    """A frozen dataclass that is a pytree of its fields."""
-    return jax.tree_util.register_dataclass(dataclass(frozen=True, repr=False, eq=False)(cls))
+    """A frozen dataclass, and a pytree: then nothing is checked, for JAX fills it with other things."""
+    rest = cls.__dict__.get("__post_init__")
+
+    def enter(self: Any) -> None:
+        for f in fields(self):
+            _enter(self, f.name, f.type)
+        if rest is not None:
+            rest(self)
+
+    cls.__post_init__ = enter  # type: ignore[attr-defined]
+    made = dataclass(frozen=True, repr=False, eq=False)(cls)
+    names = [f.name for f in fields(made) if not f.metadata.get("static")]  # type: ignore[arg-type]
+    kept = [f.name for f in fields(made) if f.metadata.get("static")]  # type: ignore[arg-type]
+
+    def flatten(J: T_) -> tuple[list[tuple[Any, Any]], tuple[Any, ...]]:
+        parts = [(jax.tree_util.GetAttrKey(name), getattr(J, name)) for name in names]
+        return parts, tuple(getattr(J, name) for name in kept)
+
+    def unflatten(static_values: tuple[Any, ...], values: Any) -> T_:
+        J = object.__new__(made)
+        for name, value in zip([*names, *kept], [*values, *static_values], strict=True):
+            object.__setattr__(J, name, value)
+        return J
+
+    jax.tree_util.register_pytree_with_keys(made, flatten, unflatten)
+    return made
+
+
+def _enter(J: Any, name: str, kind: Any) -> None:
+    """Check one field, by the type that it is declared with."""
+    where, value = type(J).__name__, getattr(J, name)
+    if kind is int:
+        value = arguments.whole(where, name, value, low=0)
+    elif kind is bool:
+        value = arguments.flag(where, name, value)
+    elif kind is Operator:
+        arguments.instance(where, name, value, Operator, "Dense(M) makes one of a matrix")
+    elif kind == tuple[Operator, ...]:
+        value = tuple(arguments.instance(where, name, value, (list, tuple)))
+        for i, part in enumerate(value):
+            arguments.instance(where, f"{name}[{i}]", part, Operator, "Dense(M) makes one of a matrix")
+        if not value:
+            raise ValueError(errors.message(where, f"at least one operator in {name}", "none"))
+    elif kind in (Array, Tensor):
+        value = arguments.array(where, name, value, floats=not hasattr(value, "dtype"))
+    else:
+        arguments.function(where, name, value, positional=1)
+    object.__setattr__(J, name, value)
 
 
 @record

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
+from jaxbp import arguments
 from jaxbp.backprop import backprop
 from jaxbp.jacobians import jacobian_chain
 from jaxbp.layers.composition import numbered
@@ -120,9 +121,13 @@ def check_network(net: Layer, loss: Loss, params: Params, x: ArrayLike, y: Array
 
     Source: the lecture, "the four steps" and the chain rule J_{f o g}(x) = J_f(g(x)) J_g(x).
     """
+    where = "check_network"
+    arguments.instance(where, "net", net, Layer, "check takes any function")
+    arguments.instance(where, "loss", loss, Loss, "check takes any function")
     with jax.enable_x64(True):
-        params = jax.tree.map(lambda p: jnp.asarray(p, jnp.float64), params)
-        rows_x, rows_y = jnp.asarray(x, jnp.float64), jnp.asarray(y)
+        params = jax.tree.map(lambda p: p.astype(jnp.float64), arguments.params(where, params))
+        rows_x = arguments.array(where, "x", x, floats=True).astype(jnp.float64)
+        rows_y = arguments.array(where, "y", y)
         n = jax.eval_shape(net.apply, params, rows_x).ndim - 1
         rows_x, rows_y = (v.reshape(-1, *v.shape[n:]) for v in (rows_x, rows_y))  # one axis of examples
 

@@ -88,7 +88,7 @@ BAD = {
     "scalar": ((1.0, Y, 10), ValueError, "x with a leading axis N, one row for each example, got a scalar"),
     "lengths": ((X, Y[:11], 10), ValueError, "as many labels or targets as examples, got 12 x and 11 y"),
     "empty": ((X[:0], Y[:0], 10), ValueError, r"at least 1 example, got an empty set: x of shape \(0, 3\)"),
-    "no classes": ((X, Y, 0), ValueError, r"labels\[0\] is 0"),
+    "no classes": ((X, Y, 0), ValueError, "num_classes a whole number of at least 1, got 0"),
     "probabilities": (
         (X, changed(np.full((12, 2), 0.5), 3, [0.9, 0.9]), 2),
         ValueError,
