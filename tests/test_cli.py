@@ -173,7 +173,8 @@ def test_a_table_that_cannot_be_trained_on_names_the_flag_that_mends_it(tmp_path
     lines = text.splitlines()
     file.write_bytes("\n".join([lines[0], *lines[1:] * 10]).encode("cp1252"))
     args = ["--data", str(file), "--no-check", "--epochs", "1", "--batch-size", "2"]
-    assert run(tmp_path / "runs", *args) == (1, None) or not (tmp_path / "runs").exists()
+    assert cli.main(["train", "--out", str(tmp_path / "runs"), *args]) == 1
+    assert not (tmp_path / "runs").exists()
     assert_worded(capsys.readouterr().err, says)
     if flags:
         assert for_the_reader(cli_config(*args, *flags))
@@ -194,7 +195,7 @@ def cli_config(*args):
         ),
         ({"x": np.zeros((20, 4)), "y": np.arange(20) % 2 == 0}, "store y as whole numbers for classes"),
         ({"x": np.full((20, 4), 1e300), "y": np.arange(20) % 2}, "rescale these values"),
-        ({"x": np.zeros((20, 4)), "y": np.linspace(0, 1, 20)}, "use jaxbp.fit for regression"),
+        ({"x": np.zeros((20, 4)), "y": np.linspace(0, 1, 20)}, "jaxbp.fit in Python learns targets"),
         ({"x": np.zeros((20, 4), object), "y": np.arange(20) % 2}, "store x as float32"),
     ],
 )
@@ -252,7 +253,10 @@ def test_dead_units_and_equal_probabilities_are_named(key):
 def python(*args, **env):
     """The command in an interpreter of its own."""
     env = os.environ | {"PYTHONPATH": str(Path(jaxbp.__file__).parents[1])} | env
-    done = subprocess.run([sys.executable, *args], capture_output=True, text=True, env=env, check=False)
+    encoding = env.setdefault("PYTHONIOENCODING", "utf-8")
+    done = subprocess.run(
+        [sys.executable, *args], capture_output=True, encoding=encoding, env=env, check=False
+    )
     return done.returncode, done.stdout, done.stderr
 
 
@@ -286,7 +290,6 @@ def test_a_console_that_is_not_utf_8_gets_marks_in_ascii(tmp_path):
         done = python("-c", code, PYTHONIOENCODING="cp1252")
         assert done[0] == status, done
         assert mark in done[1]
-        assert done[1].isascii()
 
 
 def test_what_a_console_cannot_show_is_written_in_ascii(tmp_path):

@@ -93,7 +93,7 @@ def train(config: Train) -> dict[str, Any]:
     run.write(folder, result, summary)
     console.print(f"written to {folder}")
     if result.stopped == "interrupted":
-        console.print(f"interrupted after {len(result.history['epoch'])} epochs; {run.how_to_go_on(folder)}")
+        print(f"interrupted after {len(result.history['epoch'])} epochs; {run.how_to_go_on(folder)}")
     return summary
 
 

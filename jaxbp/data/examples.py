@@ -40,7 +40,7 @@ def _assert_classes(y: np.ndarray, where: str) -> None:
 def _assert_distinct(x: np.ndarray, where: str) -> None:
     held = held_dtype(x.dtype)
     rows = x[:_ROWS]
-    with np.errstate(over="ignore"):
+    with np.errstate(over="ignore", invalid="ignore"):
         changed = np.flatnonzero((rows.astype(held) != rows).any(axis=0))
         ordered = np.sort(rows[:, changed], axis=0)
         apart, still = np.diff(ordered, axis=0) > 0, np.diff(ordered.astype(held), axis=0) > 0

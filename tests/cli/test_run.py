@@ -20,6 +20,7 @@ pytest.importorskip("tyro")
 pytest.importorskip("sklearn")
 
 RUN = ["--epochs", "60", "--layers", "64", "8", "10", "--no-check", "--dropout", "0.1", "--patience", "50"]
+SHORT = ["--epochs", "3", "--layers", "64", "8", "10", "--no-check"]
 COMMAND = [sys.executable, "-m", "jaxbp.cli"]
 
 
@@ -155,7 +156,7 @@ def test_other_data_in_the_file_are_not_resumed_in_silence(small, capsys, tmp_pa
     table = small.parents[1] / "table.csv"
     text = table.read_text()
     try:
-        table.write_text(text + "1.0,2.0,0\n" * 20)
+        table.write_text(text + "\n" + "1.0,2.0,0\n" * 20)
         assert run("--resume", small) == 1
     finally:
         table.write_text(text)
@@ -191,7 +192,7 @@ def test_an_error_in_the_epochs_says_what_is_kept(tmp_path, capsys, monkeypatch)
         save(self, epoch, *args, **kwargs)
 
     monkeypatch.setattr(jaxbp.Checkpoints, "save", full)
-    assert run("--out", tmp_path, *RUN) == 1
+    assert run("--out", tmp_path, *SHORT) == 1
     (folder,) = tmp_path.iterdir()
     said = capsys.readouterr().err
     assert f"its epochs so far are kept; to go on: jaxbp train --resume {folder}" in said
@@ -205,5 +206,5 @@ def test_an_error_before_the_first_epoch_leaves_no_folder(tmp_path, monkeypatch)
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(jaxbp.Checkpoints, "save", full)
-    assert run("--out", tmp_path, *RUN) == 1
+    assert run("--out", tmp_path, *SHORT) == 1
     assert list(tmp_path.iterdir()) == []
