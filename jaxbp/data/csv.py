@@ -90,14 +90,13 @@ def read_csv(
     dropped = list(drop) if isinstance(drop, Sequence) and not isinstance(drop, str) else [drop]
     table = _layout(lines, where, label, header, dropped)
 
-    x, y, faults = array("d"), array("d"), Faults(table.columns, table.names)
+    x, y, faults = array("d"), array("d"), Faults(table.columns, table.names, table.trailing)
     read = [*table.inputs, table.label]
     for line, cells in table.lines:
         faults.lines += 1
-        if table.trailing and cells[-1] == "":
-            cells.pop()
-        if len(cells) != table.columns:
-            faults.other_number(line, len(cells))
+        complete = not table.trailing or cells.pop() == ""
+        if not complete or len(cells) != table.columns:
+            faults.other_number(line, len(cells) + table.trailing)
         elif (numbers := _finite([cells[j] for j in read])) is None:
             faults.cells(line, {j: cells[j] for j in read})
         else:
