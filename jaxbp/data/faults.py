@@ -36,8 +36,8 @@ class _Column:
 class Faults:
     """Collects what is wrong while the lines of a table pass; true where anything is."""
 
-    def __init__(self, columns: int, names: list[str] | None):
-        self.columns, self.names, self.lines = columns, names, 0
+    def __init__(self, columns: int, names: list[str] | None, trailing: bool):
+        self.columns, self.names, self.trailing, self.lines = columns, names, trailing, 0
         self._columns: dict[int, _Column] = {}
         self._lengths: list[tuple[int, int]] = []
         self._not_whole: _Column | None = None
@@ -78,7 +78,7 @@ class Faults:
         more = f"; and {hidden} more" if hidden else ""
         lines = f"{self._bad_lines} bad line{'s' * (self._bad_lines > 1)} of {self.lines}"
         return (
-            f"numbers in {self.columns} columns",
+            f"numbers in {self.columns} columns" + " and an empty last one" * self.trailing,
             f"{'; '.join(said[:_SHOWN])}{more} ({lines})",
             self._hint(label),
         )

@@ -110,6 +110,8 @@ def test_an_example_that_looks_like_the_header_of_pandas_is_asked_about(csv):
 # What is refused, and what is said of it.
 REFUSED = {
     # quotes and line ends
+    "1,4,0,\n2,5,1\n": r"numbers in 3 columns and an empty last one, got line 2 with 3 columns",
+    "1,4,0,\n2,5,1,6\n": r"numbers in 3 columns and an empty last one, got line 2 with 4 columns",
     '1,"2\n3",0\n4,5,1\n': r"numbers in 3 columns, got column 2 with '2\\n3' in line 1 \(1 bad line of 2\)$",
     '"1"2,0\n3,1\n': "quotes around whole cells, closed before the next one, got in line 1: ',' expected",
     '"1" ,2,0\n': "quotes around whole cells",
