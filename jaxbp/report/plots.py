@@ -25,6 +25,8 @@ def plot_history(history: dict[str, np.ndarray], path: Path) -> None:
     def draw(axes: Any, names: list[str]) -> None:
         for name in names:
             axes.plot(history["epoch"], history[name], label=name)
+        axes.set_ylabel("loss" if names is losses else ", ".join(names))
+        axes.set_title("loss by epoch" if names is losses else "metrics by epoch")
 
     _save("plot_history", [losses, others], draw, path)
 

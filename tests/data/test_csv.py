@@ -190,7 +190,7 @@ def test_what_a_strict_parser_refuses_is_refused(csv, text, said):
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        ({"label": 3}, "label a whole number in [-3, 2], got the int 3"),
+        ({"label": 3}, "label a whole number in [-3, 2], got"),
         ({"label": -4}, "label a whole number in"),
         ({"label": 1.0}, "label a whole number in"),
         ({"label": True}, "label a whole number in"),
