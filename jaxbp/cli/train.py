@@ -58,9 +58,8 @@ def train(config: Train) -> dict[str, Any]:
 
     evaluate = jaxbp.make_evaluate(net.apply, loss)
     folder = config.resume or run.make(config)
-    diverged = False
-    try:
-        with run.kept(folder, new=config.resume is None):
+    with run.kept(folder, new=config.resume is None):
+        try:
             result = jaxbp.fit(
                 jaxbp.value_and_grad(net, loss),
                 params,
@@ -74,23 +73,23 @@ def train(config: Train) -> dict[str, Any]:
                 early_stopping=None if config.patience is None else EarlyStopping(config.patience),
                 checkpoints=run.checkpoints(folder, config.checkpoint_every),
             )
-    except DivergenceError as error:  # what was learned before it is tested and kept all the same
-        console.print(str(error), style="bold red")
-        result, diverged = error.result, True
-    console.print(result)
-    measure = jax.jit(evaluate)
-    measured = measure(result.params, test.x, test.y)
-    warning = nothing_learned(net, params, result.params, data, measure(params, test.x, test.y), measured)
-    if warning and not diverged:
+        except DivergenceError as error:  # what was learned before it is tested and kept all the same
+            console.print(str(error), style="bold red")
+            result = error.result
+        console.print(result)
+        measure = jax.jit(evaluate)
+        before, after = (measure(p, test.x, test.y) for p in (params, result.params))
+        summary = {f"test_{name}": value.item() for name, value in after.items()} | {
+            "stopped": result.stopped,
+            "best_epoch": result.best_epoch,
+            "seconds": float(result.history["seconds"].sum()),
+            "compile_seconds": result.compile_seconds,
+        }
+        run.write(folder, result, summary)
+    warning = nothing_learned(net, params, result.params, data, before, after)
+    if warning and result.stopped != "diverged":
         console.print(f"warning: {warning}", style="yellow")
-    summary = {f"test_{name}": value.item() for name, value in measured.items()} | {
-        "stopped": result.stopped,
-        "best_epoch": result.best_epoch,
-        "seconds": float(result.history["seconds"].sum()),
-        "compile_seconds": result.compile_seconds,
-    }
     console.print(f"test accuracy {summary['test_accuracy']:.2%} ({len(test)} examples never seen before)")
-    run.write(folder, result, summary)
     console.print(f"written to {folder}")
     if result.stopped == "interrupted":
         print(f"interrupted after {len(result.history['epoch'])} epochs; {run.how_to_go_on(folder)}")
