@@ -1,27 +1,50 @@
 """Ctrl-C and SIGTERM, between two epochs."""
 
+import os
 import signal
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 
-@contextmanager
-def asked_to_stop(terminate: bool) -> Iterator[Callable[[], bool]]:
-    """Whether Ctrl-C was pressed: the first is only noted, so that no state is lost; the second raises.
+def to_stderr(text: str) -> None:
+    """Write a line to standard error, even in the middle of another write to it."""
+    with suppress(OSError):
+        os.write(2, f"{text}\n".encode())
 
-    With ``terminate`` SIGTERM counts as well: a cluster sends it before it takes a machine away.
+
+@contextmanager
+def asked_to_stop(terminate: bool, say: Callable[[str], object] = to_stderr) -> Iterator[Callable[[], bool]]:
+    """Whether Ctrl-C was pressed: the first is noted and answered, so that no state is lost; the second raises.
+
+    Outside the main thread nothing is noted, since signals reach the main thread alone.
+
+    Args:
+        terminate: whether SIGTERM counts as well: a cluster sends it before it takes a machine away.
+        say: shows the answer at once. It is called between any two steps of the program.
+
+    Example:
+        >>> with asked_to_stop(False, say=print) as asked:
+        ...     signal.raise_signal(signal.SIGINT)
+        ...     print(asked())
+        stopping after this epoch; press Ctrl-C again to abort
+        True
     """
     asked = threading.Event()
     if threading.current_thread() is not threading.main_thread():
-        yield asked.is_set  # signals reach the main thread alone
+        yield asked.is_set
         return
 
     def note(number: int, frame: Any) -> None:
         if asked.is_set():
             raise KeyboardInterrupt
         asked.set()
+        text = _ANSWERS[number]
+        try:
+            say(text)
+        except RuntimeError:  # the signal came while the program itself was writing there
+            to_stderr(text)
 
     numbers = [signal.SIGINT, *[signal.SIGTERM] * terminate]
     before = {number: signal.signal(number, note) for number in numbers}
@@ -29,4 +52,11 @@ def asked_to_stop(terminate: bool) -> Iterator[Callable[[], bool]]:
         yield asked.is_set
     finally:
         for number, handler in before.items():
-            signal.signal(number, handler)
+            # None: a library in C had set it, and Python cannot set it again.
+            signal.signal(number, signal.SIG_DFL if handler is None else handler)
+
+
+_ANSWERS = {
+    signal.SIGINT: "stopping after this epoch; press Ctrl-C again to abort",
+    signal.SIGTERM: "stopping after this epoch, as SIGTERM asks",
+}

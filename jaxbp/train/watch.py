@@ -21,6 +21,7 @@ from jaxbp.train.wire import LIMIT, Lines, parsed, send, to_line
 _BEAT = 0.1
 _SILENT = 0.7  # without a sign of life: a process is taken for dead
 _END = 0.9  # after its last sign of life: the others end
+_LAST_WORD = 0.3  # seconds that a process which ends by an error waits to hear whose fault it was
 
 
 class Watch:
@@ -65,6 +66,9 @@ class Watch:
         ):
             self.stop()
             return
+        until = time.monotonic() + _LAST_WORD
+        while self._end is None and time.monotonic() < until:  # the error may come of another's end
+            time.sleep(0.01)
         if self._end is None:
             self.stop(failed=f"{type(error).__name__}: {error}"[:300])
         logging.shutdown()

@@ -65,7 +65,7 @@ def parsed(line: bytes) -> dict[str, Any]:
         ({'agreed': True}, {}, {})
     """
     try:
-        message = json.loads(line)
+        message = json.loads(line.decode())
     except (ValueError, RecursionError):
         return {}
     return message if isinstance(message, dict) else {}
