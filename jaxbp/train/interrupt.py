@@ -16,7 +16,7 @@ def to_stderr(text: str) -> None:
 
 @contextmanager
 def asked_to_stop(terminate: bool, say: Callable[[str], object] = to_stderr) -> Iterator[Callable[[], bool]]:
-    """Whether Ctrl-C was pressed: the first is noted and answered, so that no state is lost; the second raises.
+    """Whether Ctrl-C was pressed: the first is noted and answered, and nothing is lost; the second raises.
 
     Outside the main thread nothing is noted, since signals reach the main thread alone.
 
