@@ -40,7 +40,7 @@ def asked_to_stop(terminate: bool, say: Callable[[str], object] = to_stderr) -> 
         if asked.is_set():
             raise KeyboardInterrupt
         asked.set()
-        text = _ANSWERS[number]
+        text = _ANSWERS[signal.Signals(number)]
         try:
             say(text)
         except RuntimeError:  # the signal came while the program itself was writing there

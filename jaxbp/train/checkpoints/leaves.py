@@ -14,18 +14,30 @@ _SHOWN = 5  # leaves named in one message
 _WIDE = ("float64", "int64", "uint64", "complex128")
 
 
+class Member(NamedTuple):
+    """An array in a checkpoint.
+
+    Args:
+        kind: its dtype and shape.
+        crc: the CRC32 that the file has for it; None for what is spread over processes.
+    """
+
+    kind: str
+    crc: int | None
+
+
 class Leaf(NamedTuple):
     """What is stored of one leaf.
 
     Args:
         kind: see `kind`.
         extra: what no array holds: a scalar's value, the name of a key's generator.
-        member: the dtype and shape of the array in the file; None for a scalar.
+        member: its array in the file; None for a scalar.
     """
 
     kind: str
     extra: Any
-    member: str | None = None
+    member: Member | None = None
 
 
 def by_path(tree: Any) -> dict[str, Any]:

@@ -4,7 +4,6 @@ import errno
 import os
 import secrets
 import zipfile
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -16,16 +15,8 @@ from jaxbp import arguments
 from jaxbp.data import read_npz
 from jaxbp.errors import message
 from jaxbp.train.checkpoints.disk import worded
-from jaxbp.train.checkpoints.leaves import by_path, listed, match, pack, unpack
-from jaxbp.train.checkpoints.manifest import (
-    Manifest,
-    assert_holds,
-    digest,
-    parsed,
-    plain,
-    to_json,
-    with_members,
-)
+from jaxbp.train.checkpoints.leaves import Leaf, Member, by_path, kind, listed, match, pack, unpack
+from jaxbp.train.checkpoints.manifest import Manifest, assert_holds, parsed, plain, sealed, to_json
 
 _MANIFEST = "jaxbp"  # no path of a tree is a word alone
 
@@ -37,8 +28,8 @@ def save(path: str | os.PathLike[str], tree: Any, *, meta: dict[str, Any] | None
     whenever the machine stops, ``path`` is the old file or the new one. Each array is a member of its own
     with a CRC32, named by its path (`jax.tree_util.keystr`), so that ``numpy.load(path)["['W']"]`` reads it;
     types that NumPy's format does not know (bfloat16, float8, int4) are held as unsigned integers of their
-    bits. A manifest holds one sha256 over everything, so that no array is taken for another. Nothing is ever
-    pickled.
+    bits. A manifest holds the dtype, shape and checksum of each, and one sha256 over all of this, so that no
+    array is taken for another. Nothing is ever pickled.
 
     In a run of many processes all of them call this, and process 0 writes.
 
@@ -80,10 +71,9 @@ def write(path: Path, tree: Any, *, meta: dict[str, Any] | None = None) -> None:
             raise ValueError(message(f"save({path.name})", "arrays that this process can read", got, hint))
     meta = plain(meta)
     members = {name: _native(array) for name, array in jax.device_get(arrays).items()}
-    leaves = with_members(leaves, members)
     if jax.process_index() == 0:
         path.parent.mkdir(parents=True, exist_ok=True)
-        _write(path, Manifest(meta, leaves, "", complete=True), members)
+        _write(path, meta, leaves, members)
 
 
 def restore(path: str | os.PathLike[str], like: Any) -> Any:
@@ -154,12 +144,15 @@ def _members(path: Path, manifest: Manifest) -> dict[str, np.ndarray]:
     """The arrays of a file, which are those that its manifest names."""
     where = f"restore({path.name})"
     members = _read(path, None)
-    names = [f"{name}.npy" for name in members]
-    with zipfile.ZipFile(path) as archive:  # two members of one name would be one array
-        if sorted(names) != sorted(stored := archive.namelist()):
-            raise ValueError(message(where, f"each of {len(names)} arrays once", listed(stored)))
+    with zipfile.ZipFile(path) as archive:  # it has compared these checksums with the content
+        checksums = [(member.filename, member.CRC) for member in archive.infolist()]
+    if sorted(name for name, _ in checksums) != sorted(f"{name}.npy" for name in members):
+        got = listed(name for name, _ in checksums)  # two members of one name would be one array
+        raise ValueError(message(where, f"each of {len(members)} arrays once", got))
+    crcs = {name.removesuffix(".npy"): crc for name, crc in checksums}
     members.pop(_MANIFEST)
-    assert_holds(manifest, members, where)
+    found = {name: Member(kind(name, array), crcs[name]) for name, array in members.items()}
+    assert_holds(manifest, found, where)
     return members
 
 
@@ -168,16 +161,17 @@ def _read(path: Path, names: list[str] | None) -> dict[str, np.ndarray]:
     return read_npz(path, names=names, max_bytes=path.stat().st_size if path.is_file() else 0)
 
 
-def _write(path: Path, manifest: Manifest, members: dict[str, np.ndarray]) -> None:
-    """The manifest and the arrays as an .npz file that is there whole, on the disk, or not at all."""
+def _write(path: Path, meta: dict[str, Any], leaves: dict[str, Leaf], members: dict[str, np.ndarray]) -> None:
+    """The arrays, then the manifest, as an .npz file that is there whole, on the disk, or not at all."""
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
     try:
-        with temporary.open("xb") as file, ThreadPoolExecutor(1, "jaxbp-digest") as pool:
-            sha = pool.submit(digest, manifest.meta, manifest.leaves, members)
+        with temporary.open("xb") as file:
             with zipfile.ZipFile(file, "w") as archive:
-                for name, array in members.items():
-                    _append(archive, name, array)
-                text = to_json(manifest._replace(digest=sha.result()))
+                written = {
+                    name: Member(kind(name, array), _append(archive, name, array))
+                    for name, array in members.items()
+                }
+                text = to_json(sealed(meta, leaves, written))
                 _append(archive, _MANIFEST, np.frombuffer(text.encode(), np.uint8))
             file.flush()
             os.fsync(file.fileno())
@@ -197,9 +191,11 @@ def _write(path: Path, manifest: Manifest, members: dict[str, np.ndarray]) -> No
             os.close(folder)
 
 
-def _append(archive: zipfile.ZipFile, name: str, array: np.ndarray) -> None:
+def _append(archive: zipfile.ZipFile, name: str, array: np.ndarray) -> int:
+    """Add an array; its checksum comes back."""
     with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
         np.lib.format.write_array(member, array, allow_pickle=False)
+    return archive.getinfo(f"{name}.npy").CRC
 
 
 def _native(array: Any) -> np.ndarray:

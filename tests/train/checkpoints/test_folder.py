@@ -100,6 +100,43 @@ def test_another_config_is_refused_and_the_key_named(tmp_path):
         checkpoints.latest({"V": 0.0})
 
 
+def test_what_is_accepted_may_differ_and_is_said(tmp_path):
+    config = {"batch_size": 32, "optimizer": "sgd 0.1", "network": "a" * 200, "data": "3fa9"}
+    other = {"batch_size": 64, "optimizer": "sgd 0.2", "network": "b" * 200, "data": "3fa9"}
+    Checkpoints(tmp_path).save(1, tree(1), {"config": config})
+    with pytest.raises(
+        ValueError, match=r"batch_size was 32, is 64; network is another one; optimizer was"
+    ) as caught:
+        Checkpoints(tmp_path).latest(TREE, config=other)
+    hint = "or take what differs with Checkpoints(..., accept=('batch_size', 'network', 'optimizer'))"
+    assert str(caught.value).endswith(hint)
+    some = Checkpoints(tmp_path, accept=("optimizer", "network"))
+    with pytest.raises(ValueError, match=r"got batch_size was 32, is 64; go on"):
+        some.latest(TREE, config=other)
+    every = Checkpoints(tmp_path, accept=["optimizer", "network", "batch_size"])
+    said = "epoch_000001.npz is gone on from as accept= says, although batch_size was 32, is 64; network is"
+    with pytest.warns(UserWarning, match=said):
+        assert every.latest(TREE, config=other)[1]["epoch"] == 1
+    every.save(2, tree(2), {"config": other})
+    assert Checkpoints(tmp_path).latest(TREE, config=other)[1]["epoch"] == 2
+    with pytest.raises(
+        ValueError, match=r"expected each name in accept .*, got 'optimiser'; did you mean 'optimizer'"
+    ):
+        Checkpoints(tmp_path, accept=("optimiser",)).latest(TREE, config=other)
+
+
+def test_all_files_of_a_run_have_its_id(tmp_path):
+    for folder in ("a", "b"):
+        for epoch in (1, 2):
+            Checkpoints(tmp_path / folder).save(epoch, tree(epoch))
+    runs = [
+        {Checkpoints(tmp_path / folder, keep=epoch).latest(TREE)[1]["run"] for epoch in (1, 2)}
+        for folder in "ab"
+    ]
+    assert [len(run) for run in runs] == [1, 1]
+    assert runs[0] != runs[1]
+
+
 def test_another_environment_is_said(tmp_path, monkeypatch):
     checkpoints = Checkpoints(tmp_path)
     checkpoints.save(1, tree(1))
