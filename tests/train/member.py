@@ -59,12 +59,25 @@ def faulty(process, mesh, out, fault):
     print("digest", hashlib.sha256(b"".join(leaves)).hexdigest(), flush=True)
 
 
-def main(connect, devices=1, what="total", x64=False, out=None, late=False, memory_budget=None, fault=None):
+def main(
+    connect,
+    devices=1,
+    what="total",
+    x64=False,
+    out=None,
+    late=False,
+    memory_budget=None,
+    fault=None,
+    version=None,
+):
     jax.config.update("jax_platforms", "cpu")
     jax.config.update("jax_num_cpu_devices", devices)
     jax.config.update("jax_enable_x64", x64)
+    if version:
+        jax.__version__ = version
     if late:
         jax.devices()
+    print("begin", time.time(), flush=True)
     jaxbp.connect(**connect)
     jaxbp.connect(**connect)  # the same again is no fault
     process, mesh = jax.process_index(), jax.make_mesh((jax.device_count(),), ("data",))
