@@ -155,10 +155,14 @@ def test_a_peer_that_dies_while_it_waits_may_come_again(meet):
         (said,) = answer(other)
         assert "expected num_processes 2, jax" in said["message"]
         assert "got num_processes 3" in said["message"]
-    with guest() as peer:
+
+    def joined():
         peer.sendall(line())
+        return ended()
+
+    with guest() as peer:
         with pytest.warns(UserWarning, match="did not belong here was refused: .*num_processes 3"):
-            found = ended()
+            found = joined()
         assert list(found["peers"]) == [1]
 
 
