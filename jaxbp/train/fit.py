@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from typing import Any
 
 import jax
@@ -133,6 +134,7 @@ def fit(
         asked_to_stop(checkpoints is not None) as interrupted,
         ThreadPoolExecutor(1, "jaxbp-stream") as pool,
         layout.together(),
+        checkpoints.prepare() if checkpoints else nullcontext(),
     ):
         show("compiling")
         state = layout.state(_start(params, optimizer, opt_state, key), optimizer)
