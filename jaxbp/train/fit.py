@@ -13,15 +13,15 @@ from jax.sharding import Mesh
 from jaxbp import errors
 from jaxbp.data import Dataset
 from jaxbp.train.checkpoints import Checkpoints
-from jaxbp.train.inputs import arrays, assert_inputs
+from jaxbp.train.validate import arrays, assert_inputs
 from jaxbp.train.interrupt import asked_to_stop
-from jaxbp.train.layout import Layout
-from jaxbp.train.loop import Data, Evaluate, GradFn, Preprocess, State, mean_loss
-from jaxbp.train.plan import Plan
+from jaxbp.train.sharding import Layout
+from jaxbp.train.epoch_program import Data, Evaluate, GradFn, Preprocess, State, mean_loss
+from jaxbp.train.run import Plan
 from jaxbp.train.progress import Record, progress
-from jaxbp.train.resident import Resident
+from jaxbp.train.engine_resident import Resident
 from jaxbp.train.result import Best, DivergenceError, EarlyStopping, Result, Stopped
-from jaxbp.train.stream import Stream
+from jaxbp.train.engine_stream import Stream
 from jaxbp.typing import Params, Random
 
 

@@ -12,14 +12,14 @@ import numpy as np
 
 from jaxbp import errors
 from jaxbp.data import Dataset
-from jaxbp.train.groups import Groups, Make, Net
-from jaxbp.train.inputs import assert_inputs
+from jaxbp.train.engine_sweep import Groups, Make, Net
+from jaxbp.train.validate import assert_inputs
 from jaxbp.train.interrupt import asked_to_stop
-from jaxbp.train.layout import Layout
-from jaxbp.train.loop import Data, Evaluate, GradFn, Preprocess
-from jaxbp.train.plan import Pace, Plan
+from jaxbp.train.sharding import Layout
+from jaxbp.train.epoch_program import Data, Evaluate, GradFn, Preprocess
+from jaxbp.train.run import Pace, Plan
 from jaxbp.train.progress import progress
-from jaxbp.train.swept import Point, Sweep
+from jaxbp.train.sweep_result import Point, Sweep
 from jaxbp.typing import Params, Random
 
 

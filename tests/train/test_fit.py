@@ -12,8 +12,8 @@ import pytest
 
 import jaxbp
 from jaxbp.data import Dataset
-from jaxbp.train import compiled
-from jaxbp.train.loop import epoch_order
+from jaxbp.train import program_cache
+from jaxbp.train.epoch_program import epoch_order
 from tests.cases import draw, draw_params
 
 NET = jaxbp.mlp([4, 6, 3], jaxbp.tanh)
@@ -382,7 +382,7 @@ def test_the_next_run_with_the_same_functions_compiles_nothing():
 def test_a_compiler_option_that_is_gone_costs_only_speed(monkeypatch):
     """They are no part of XLA's stable interface."""
     expected = run()
-    monkeypatch.setattr(compiled, "_OPTIONS", {"xla_cpu_of_another_version": True})
+    monkeypatch.setattr(program_cache, "_OPTIONS", {"xla_cpu_of_another_version": True})
     again = run(lambda params, x, y: GRAD(params, x, y))
     np.testing.assert_allclose(again.history["loss"], expected.history["loss"], rtol=1e-6)
 

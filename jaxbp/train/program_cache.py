@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 import jax
 
 from jaxbp.train.checkpoints.leaves import sharding
-from jaxbp.train.plan import Plan
+from jaxbp.train.run import Plan
 
 Programs = TypeVar("Programs")
 

@@ -11,11 +11,11 @@ import numpy as np
 import optax
 
 from jaxbp import errors
-from jaxbp.train.compiled import compile_fast, compiled
-from jaxbp.train.loop import GATHERED, State, make_epochs, make_step, mean_loss
-from jaxbp.train.plan import Plan, stacked
-from jaxbp.train.swept import Point
-from jaxbp.train.threads import as_here
+from jaxbp.train.program_cache import compile_fast, compiled
+from jaxbp.train.epoch_program import GATHERED, State, make_epochs, make_step, mean_loss
+from jaxbp.train.run import Plan, stacked
+from jaxbp.train.sweep_result import Point
+from jaxbp.train.engine_stream import as_here
 from jaxbp.typing import Array, Params, Random
 
 Make = Callable[..., optax.GradientTransformation]

@@ -16,7 +16,7 @@ from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
 from jaxbp import errors
-from jaxbp.train.loop import State, epoch_order
+from jaxbp.train.epoch_program import State, epoch_order
 from jaxbp.typing import Array, Random
 
 DATA, MODEL = "data", "model"

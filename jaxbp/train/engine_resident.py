@@ -9,10 +9,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxbp.train.compiled import compile_fast, compiled
-from jaxbp.train.layout import own
-from jaxbp.train.loop import State, make_epochs, make_locate, make_step
-from jaxbp.train.plan import Pace, Plan, Ran, stacked
+from jaxbp.train.program_cache import compile_fast, compiled
+from jaxbp.train.sharding import own
+from jaxbp.train.epoch_program import State, make_epochs, make_locate, make_step
+from jaxbp.train.run import Pace, Plan, Ran, stacked
 
 
 class Resident:

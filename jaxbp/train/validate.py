@@ -9,7 +9,7 @@ import numpy as np
 from jaxbp import errors
 from jaxbp.data import Dataset, assert_batch_size, assert_data
 from jaxbp.data.checks import held_dtype
-from jaxbp.train.loop import Data, Evaluate, GradFn, Preprocess
+from jaxbp.train.epoch_program import Data, Evaluate, GradFn, Preprocess
 from jaxbp.typing import Params
 
 

@@ -13,9 +13,9 @@ import numpy as np
 
 from jaxbp import errors
 from jaxbp.data.checks import held_dtype
-from jaxbp.train.compiled import compile_fast, compiled
-from jaxbp.train.layout import aligned
-from jaxbp.train.loop import (
+from jaxbp.train.program_cache import compile_fast, compiled
+from jaxbp.train.sharding import aligned
+from jaxbp.train.epoch_program import (
     Data,
     State,
     all_finite,
@@ -24,8 +24,8 @@ from jaxbp.train.loop import (
     make_step,
     make_watched,
 )
-from jaxbp.train.plan import Plan, Ran
-from jaxbp.train.threads import as_here
+from jaxbp.train.run import Plan, Ran
+from jaxbp.train.engine_stream import as_here
 from jaxbp.typing import Array, Params
 
 _ENOUGH = 2**26  # bytes: larger chunks are no faster, and the first is waited for
