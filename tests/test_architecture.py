@@ -11,13 +11,13 @@ PACKAGE = ROOT / "jaxbp"
 MODULES = sorted(path for path in PACKAGE.rglob("*.py") if path != PACKAGE / "__init__.py")
 
 
-def rows() -> dict[str, int]:
-    """The row of each place: {"layers": 2, "losses": 2, ...}."""
+def rows() -> dict[str, tuple[int, int]]:
+    """The row of each place and its position there: {"layers": (2, 0), "losses": (2, 1), ...}."""
     table = re.findall(r"^\| (\d+) \| (.+?) \|", (ROOT / "README.md").read_text(), re.MULTILINE)
     return {
-        place.removesuffix("/").removesuffix(".py"): int(row)
+        place.removesuffix("/").removesuffix(".py"): (int(row), position)
         for row, places in table
-        for place in re.findall(r"`([^`]+)`", places)
+        for position, place in enumerate(re.findall(r"`([^`]+)`", places))
     }
 
 

@@ -1,17 +1,17 @@
 """The one validation pass on the host: what would fail silently on the device is refused here."""
 
-from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple
+from typing import Any
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxbp import arguments
+from jaxbp.arguments.arrays import blocks, find
+from jaxbp.arguments.arrays import held_dtype as held_dtype
 from jaxbp.data.dataset import Dataset
 from jaxbp.errors import message
 
 _SHOWN = 5  # rows or labels that a message lists before it says how many there are
-_BLOCK = 2**20  # bytes of rows looked at together, in the cache: a memory map is read, not copied
 
 
 def assert_data(
@@ -114,24 +114,9 @@ def assert_batch_size(batch_size: int, n: int, *, where: str = "fit") -> None:
     )
 
 
-def held_dtype(dtype: np.dtype) -> np.dtype:
-    """The dtype that JAX holds such values in: the machine's byte order, and 32 bits unless told otherwise.
-
-    Example:
-        >>> held_dtype(np.dtype(">f8"))
-        dtype('float32')
-    """
-    return np.dtype(jax.dtypes.canonicalize_dtype(dtype.newbyteorder("=")))
-
-
 def _as_array(values: Any, name: str, where: str) -> np.ndarray:
     """Values on the host with a leading axis N, zero-copy where NumPy can."""
-    try:
-        array = np.asarray(values)
-    except ValueError as error:  # ragged nested lists
-        raise TypeError(message(where, f"{name} as one rectangular array", f"{error}")) from error
-    if array.dtype.kind in "OSUMm":
-        raise TypeError(message(where, f"numbers in {name}", f"dtype {array.dtype}"))
+    array = arguments.array(where, name, values, host=True)
     if array.ndim == 0:
         raise ValueError(
             message(where, f"{name} with a leading axis N, one row for each example", "a scalar")
@@ -152,84 +137,36 @@ def _assert_input_dtype(x: np.ndarray, where: str) -> np.ndarray:
     raise TypeError(message(where, "float x", got, hint))
 
 
-class _Bad(NamedTuple):
-    """The position of the first bad value, how many there are, in how many rows, and the first of these."""
-
-    first: tuple[int, ...]
-    number: int
-    rows: int
-    listed: list[int]
-
-
-def _blocks(array: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
-    """The array's rows in blocks, each with the number of its first row."""
-    size = max(1, _BLOCK // max(1, array[0].nbytes))
-    return ((start, array[start : start + size]) for start in range(0, len(array), size))
-
-
-def _find(array: np.ndarray, is_bad: Callable[[np.ndarray], np.ndarray]) -> _Bad | None:
-    """What is bad in an array; ``is_bad(rows)`` says it for each value, or for each part of a row."""
-    first, count, rows, listed = None, 0, 0, list[int]()
-    for start, block in _blocks(array):
-        if (marked := is_bad(block)).any():  # before argwhere, which takes ten times as long
-            bad = np.argwhere(marked)
-            bad[:, 0] += start
-            here = np.unique(bad[:, 0])
-            first = first or tuple(bad[0].tolist())
-            count, rows = count + len(bad), rows + len(here)
-            listed += here[: _SHOWN - len(listed)].tolist()
-    return None if first is None else _Bad(first, count, rows, listed)
-
-
 def _held(array: np.ndarray, name: str, narrow: bool, where: str) -> np.ndarray:
     """The array in the dtype that JAX holds it in; finite before and after, and no integer wraps."""
-    held = held_dtype(array.dtype)
     inexact = jnp.issubdtype(array.dtype, jnp.inexact)
-    if inexact and (bad := _find(array, lambda rows: ~np.isfinite(rows))):
+    if inexact and (bad := find(array, lambda rows: ~np.isfinite(rows))):
         value = array[bad.first]
         raise ValueError(
             message(
                 where,
                 f"finite {name}",
-                f"{name}[{_index(bad.first)}] is {'NaN' if np.isnan(value) else value}; {bad.number} "
+                f"{name}[{bad.place}] is {'NaN' if np.isnan(value) else value}; {bad.number} "
                 f"non-finite value{'s' * (bad.number > 1)} in {bad.rows} row{'s' * (bad.rows > 1)}",
                 "drop or fill these rows",
             )
         )
-    if held == array.dtype:
-        return array
-
-    def changes(rows: np.ndarray) -> np.ndarray:
-        narrowed = rows.astype(held)
-        return ~np.isfinite(narrowed) if inexact else narrowed != rows
-
-    with np.errstate(over="ignore"):
-        if bad := _find(array, changes):
-            value = array[bad.first]
-            becomes = f"{value!s} becomes {value.astype(held)!s}"
-            raise ValueError(
-                message(
-                    where,
-                    f"{name} to fit in {held}, which JAX holds {array.dtype} in",
-                    f"{name}[{_index(bad.first)}] = {becomes}; {bad.number} such",
-                    "rescale, or jax.config.update('jax_enable_x64', True)",
-                )
-            )
-        return array.astype(held) if narrow else array
+    held = held_dtype(array.dtype)
+    return array if held == array.dtype or not narrow else array.astype(held)
 
 
 def _label_classes(labels: np.ndarray, num_classes: int | None, where: str) -> int:
     """C, given or inferred; every label is in 0..C-1, and with C inferred every class occurs."""
     top = int(labels.max()) + 1
     classes = top if num_classes is None else num_classes
-    if bad := _find(labels, lambda rows: (rows < 0) | (rows >= classes)):
+    if bad := find(labels, lambda rows: (rows < 0) | (rows >= classes)):
         listed = ", ".join(map(str, bad.listed)) + (", ..." if bad.rows > _SHOWN else "")
         expected = f"labels 0-{classes - 1} ({classes} classes)" if classes > 0 else "labels from 0"
         raise ValueError(
             message(
                 where,
                 expected,
-                f"labels[{_index(bad.first)}] is {labels[bad.first]}; "
+                f"labels[{bad.place}] is {labels[bad.first]}; "
                 f"{bad.number} bad label{'s' * (bad.number > 1)}; first rows {listed}",
                 "remap the labels to 0..C-1, or give the right num_classes; float y are targets",
             )
@@ -251,7 +188,7 @@ def _label_classes(labels: np.ndarray, num_classes: int | None, where: str) -> i
 
 def _present(labels: np.ndarray) -> list[int]:
     """The classes that occur."""
-    return sorted(set[int]().union(*(np.unique(block).tolist() for _, block in _blocks(labels))))
+    return sorted(set[int]().union(*(np.unique(block).tolist() for _, block in blocks(labels))))
 
 
 def _assert_probabilities(y: np.ndarray, num_classes: int, where: str) -> None:
@@ -271,18 +208,13 @@ def _assert_probabilities(y: np.ndarray, num_classes: int, where: str) -> None:
         # Wide enough for rows stored in half precision, far below the error of a wrong row.
         return (rows < 0).any(axis=-1) | (np.abs(total - 1) > 1e-2)
 
-    if bad := _find(y, is_bad):
+    if bad := find(y, is_bad):
         row = y[bad.first]
         raise ValueError(
             message(
                 where,
                 "class probabilities: none below 0, each row summing to 1",
-                f"y[{_index(bad.first)}] sums to {row.sum(dtype=np.float64):g} with smallest entry "
+                f"y[{bad.place}] sums to {row.sum(dtype=np.float64):g} with smallest entry "
                 f"{row.min():g}; {bad.number} bad row{'s' * (bad.number > 1)}",
             )
         )
-
-
-def _index(position: tuple[int, ...]) -> str:
-    """3,1 for the message x[3,1]."""
-    return ",".join(str(i) for i in position)

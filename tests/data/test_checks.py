@@ -67,7 +67,7 @@ BAD = {
     "int64 label wraps": (
         (X, changed(Y, 8, 2**40 + 5), 10),
         ValueError,
-        r"labels to fit in int32, which JAX holds int64 in, got labels\[8\] = 1099511627781 becomes 5",
+        r"y to fit in int32, which JAX holds int64 in, got y\[8\] = 1099511627781 becomes 5",
     ),
     "int64 input wraps": (
         (changed(X, (1, 1), 2**40 + 5, np.int64), Y, 10),

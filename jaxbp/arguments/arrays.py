@@ -1,0 +1,313 @@
+"""The door for arrays: whatever holds numbers becomes the array it means, and loses nothing on the way.
+
+What would be lost without a word is refused: a mask, missing values, digits beyond the 32 bits that JAX
+holds, the byte order that JAX misreads. Data frames, sparse matrices and tensors are known by what they can
+do, so that none of their libraries is imported.
+"""
+
+from collections.abc import Callable, Iterator
+from typing import Any, Literal, NamedTuple, overload
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxbp.arguments.words import described
+from jaxbp.errors import message
+from jaxbp.typing import Array
+
+_SHOWN = 5  # rows that are listed before a message says how many there are
+_BLOCK = 2**20  # bytes of rows looked at together, in the cache: a memory map is read, not copied
+
+
+@overload
+def array(
+    where: str, name: str, value: Any, *, floats: bool = False, host: Literal[False] = False
+) -> Array: ...
+
+
+@overload
+def array(where: str, name: str, value: Any, *, floats: bool = False, host: Literal[True]) -> np.ndarray: ...
+
+
+def array(
+    where: str, name: str, value: Any, *, floats: bool = False, host: bool = False
+) -> Array | np.ndarray:
+    """The array that a value means.
+
+    JAX arrays and tracers pass as they are. NumPy arrays (brought to the machine's byte order), lists,
+    numbers, object arrays of numbers, pandas and polars frames and series, tensors and sparse matrices
+    become arrays.
+
+    Args:
+        where: the function that asks.
+        name: of the argument.
+        value: anything that holds numbers in a rectangle.
+        floats: only floating-point numbers; whole numbers written as Python numbers or lists are taken so.
+        host: return a NumPy array, of the dtype it came in; else a JAX array.
+
+    Raises:
+        TypeError: for what holds no numbers, or no rectangle of them, or with ``floats`` other numbers.
+        ValueError: for a masked or missing value, or a number that JAX's 32 bits do not hold.
+
+    Example:
+        >>> array("forward", "x", [1, 2], floats=True)
+        Array([1., 2.], dtype=float32)
+        >>> array("forward", "x", np.array([1.0, 2.0], ">f8"), host=True).dtype
+        dtype('float64')
+        >>> array("forward", "x", jnp.array([1, 0]), floats=True)
+        Traceback (most recent call last):
+        ...
+        TypeError: forward: expected floating-point x, got int32 of shape (2,); ...
+    """
+    if isinstance(value, jax.Array):
+        _alive(where, name, value)
+        if not _holds_numbers(value.dtype):
+            raise TypeError(message(where, f"numbers in {name}", described(value)))
+        if floats:
+            _floating(where, name, value)
+        if not host:
+            return value
+        if isinstance(value, jax.core.Tracer):
+            raise TypeError(
+                message(where, f"{name} with values", "a traced array", "call it outside of jax.jit")
+            )
+        return np.asarray(value)
+    if isinstance(value, list | tuple) and _any_traced(value):
+        return array(where, name, jnp.asarray(value), floats=floats, host=host)  # type: ignore[call-overload]
+    found = _on_host(where, name, value)
+    if floats and found.dtype.kind in "iu" and isinstance(value, list | tuple | int | range | np.integer):
+        found = found.astype(float)
+    if floats:
+        _floating(where, name, found)
+    _fits(where, name, found)
+    return found if host else jnp.asarray(found)
+
+
+def held_dtype(dtype: np.dtype) -> np.dtype:
+    """The dtype that JAX holds such values in: the machine's byte order, and 32 bits unless told otherwise.
+
+    Example:
+        >>> held_dtype(np.dtype(">f8"))
+        dtype('float32')
+    """
+    return np.dtype(jax.dtypes.canonicalize_dtype(dtype.newbyteorder("=")))
+
+
+class Bad(NamedTuple):
+    """The position of the first bad value, how many there are, in how many rows, and the first of these."""
+
+    first: tuple[int, ...]
+    number: int
+    rows: int
+    listed: list[int]
+
+    @property
+    def place(self) -> str:
+        """3,1 for the message x[3,1]."""
+        return ",".join(map(str, self.first))
+
+
+def blocks(values: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
+    """The array's rows in blocks, each with the number of its first row."""
+    size = max(1, _BLOCK // max(1, values[:1].nbytes))
+    return ((start, values[start : start + size]) for start in range(0, len(values), size))
+
+
+def find(values: np.ndarray, is_bad: Callable[[np.ndarray], np.ndarray]) -> Bad | None:
+    """What is bad in an array; ``is_bad(rows)`` says it for each value, or for each part of a row."""
+    if values.ndim == 0:
+        return Bad((), 1, 1, []) if is_bad(values) else None
+    first, count, rows, listed = None, 0, 0, list[int]()
+    for start, block in blocks(values):
+        if (marked := is_bad(block)).any():  # before argwhere, which takes ten times as long
+            bad = np.argwhere(marked)
+            bad[:, 0] += start
+            here = np.unique(bad[:, 0])
+            first = first or tuple(bad[0].tolist())
+            count, rows = count + len(bad), rows + len(here)
+            listed += here[: _SHOWN - len(listed)].tolist()
+    return None if first is None else Bad(first, count, rows, listed)
+
+
+def _alive(where: str, name: str, value: jax.Array) -> None:
+    if not isinstance(value, jax.core.Tracer) and value.is_deleted():
+        got = "an array that was deleted, as those given to a donating function are"
+        raise ValueError(message(where, f"{name} with values", got, f"keep a copy, jnp.copy({name})"))
+
+
+def _holds_numbers(dtype: Any) -> bool:
+    number = jnp.issubdtype(dtype, jnp.number) and not jnp.issubdtype(dtype, np.timedelta64)
+    return number or jnp.issubdtype(dtype, jnp.bool_)
+
+
+def _any_traced(values: Any) -> bool:
+    """Whether a nested list holds arrays of JAX, which then put it together."""
+    if isinstance(values, list | tuple):
+        return any(map(_any_traced, values))
+    return isinstance(values, jax.Array)
+
+
+def _floating(where: str, name: str, value: Any) -> None:
+    if jnp.issubdtype(value.dtype, jnp.floating):
+        return
+    hint = f"{name}.astype(float)"
+    if value.dtype == np.uint8:
+        hint = f"for bytes {name} / 255, else {hint}"
+    elif jnp.issubdtype(value.dtype, jnp.complexfloating):
+        hint = f"{name}.real, or both parts as two numbers"
+    elif jnp.issubdtype(value.dtype, jnp.integer):
+        hint += ", or write 1.0 for 1"
+    raise TypeError(message(where, f"floating-point {name}", described(value), hint))
+
+
+def _fits(where: str, name: str, values: np.ndarray) -> None:
+    """Refuse what JAX would narrow to another number: 2**32 to 0, 1e300 to inf."""
+    held = held_dtype(values.dtype)
+    if held == values.dtype or values.size == 0:
+        return
+    inexact = jnp.issubdtype(values.dtype, jnp.inexact)
+
+    def changes(rows: np.ndarray) -> np.ndarray:
+        narrowed = rows.astype(held)
+        return np.isfinite(rows) & ~np.isfinite(narrowed) if inexact else narrowed != rows
+
+    with np.errstate(over="ignore"):
+        if bad := find(values, changes):
+            value = values[bad.first]
+            expected = f"{name} to fit in {held}, which JAX holds {values.dtype} in"
+            got = f"{name}[{bad.place}] = {value!s} becomes {value.astype(held)!s}; {bad.number} such"
+            hint = "rescale, or jax.config.update('jax_enable_x64', True)"
+            raise ValueError(message(where, expected, got, hint))
+
+
+def _on_host(where: str, name: str, value: Any) -> np.ndarray:
+    """The value as a NumPy array of numbers in the machine's byte order, without a copy where it is one."""
+    if isinstance(value, np.ma.MaskedArray):
+        if (mask := np.ma.getmaskarray(value)).any():
+            at, n = _index(np.argwhere(mask)[0]), int(mask.sum())
+            got = f"{name}[{at}] is masked; {n} masked value{'s' * (n > 1)}"
+            hint = f"{name}.filled(...), or drop these rows"
+            raise ValueError(message(where, f"{name} without masked values", got, hint))
+        value = value.data
+    if type(value) is not np.ndarray:
+        value = _opened(where, name, value)
+    try:
+        values = np.asarray(value)
+    except Exception as error:  # whatever a foreign object's __array__ raises; ragged lists are a ValueError
+        if isinstance(value, list | tuple):
+            raise TypeError(message(where, f"{name} as one rectangular array", f"{error}")) from error
+        first = str(error).partition("\n")[0]
+        raise TypeError(message(where, f"{name} as an array", f"{described(value)}: {first}")) from error
+    if values.dtype == object:
+        values = _of_objects(where, name, values, value)
+    if not _holds_numbers(values.dtype):
+        raise TypeError(message(where, f"numbers in {name}", *_no_numbers(values)))
+    if values.dtype in (np.longdouble, np.clongdouble):
+        values = _narrowed(where, name, values)
+    native = values.dtype.newbyteorder("=")
+    return values if values.dtype == native else values.astype(native)
+
+
+def _narrowed(where: str, name: str, values: np.ndarray) -> np.ndarray:
+    """The longest floats, which JAX does not have, in 64 bits for each part."""
+    narrow = np.dtype(np.float64 if values.dtype.kind == "f" else np.complex128)
+    with np.errstate(over="ignore"):
+        if bad := find(values, lambda rows: np.isfinite(rows) & ~np.isfinite(rows.astype(narrow))):
+            got = f"{name}[{bad.place}] = {values[bad.first]!s}"
+            raise ValueError(message(where, f"{name} to fit in {narrow}", got))
+        return values.astype(narrow)
+
+
+def _index(position: Any) -> str:
+    return ",".join(str(int(i)) for i in position)
+
+
+def _no_numbers(values: np.ndarray) -> tuple[str, str]:
+    """What an array of a dtype that is no number holds, and what to do."""
+    kind, got = values.dtype.kind, f"dtype {values.dtype}"
+    if kind in "USTO":
+        return f"{got}, text", "code the words as numbers first"
+    if kind in "Mm":
+        return f"{got}, dates", "take a difference in days or seconds as floats first"
+    if values.dtype.names:
+        return f"records with the fields {', '.join(values.dtype.names)}", "stack the fields as columns"
+    return got, ""
+
+
+def _of_objects(where: str, name: str, values: np.ndarray, value: Any) -> np.ndarray:
+    """The numbers in an array of Python objects."""
+    if values.ndim == 0 and not isinstance(value, int | np.ndarray):
+        hint = f"list({name})" if hasattr(value, "__iter__") and not isinstance(value, dict) else ""
+        raise TypeError(message(where, f"{name} as an array of numbers", described(value), hint))
+    for position, entry in zip(np.ndindex(values.shape), values.flat, strict=True):
+        at = f"{name}[{_index(position)}]"
+        if entry is None or type(entry).__name__ in ("NAType", "NaTType"):
+            hint = "drop or fill these rows"
+            raise ValueError(message(where, f"{name} without missing values", f"{at} is missing", hint))
+        if isinstance(entry, str | bytes):
+            hint = "code the words as numbers first"
+            raise TypeError(
+                message(where, f"numbers in {name}", f"{at} is the text {described(entry)}", hint)
+            )
+        if isinstance(entry, dict | set) or callable(entry):
+            raise TypeError(message(where, f"numbers in {name}", f"{at} is {described(entry)}"))
+        if isinstance(entry, int) and not -(2**63) <= entry < 2**64:
+            raise ValueError(message(where, f"{name} to fit in 64 bits", f"{at} is {described(entry)}"))
+    try:
+        opened = np.asarray(values.tolist())
+    except ValueError as error:  # entries that are arrays of several shapes
+        raise TypeError(message(where, f"{name} as one rectangular array", f"{error}")) from error
+    if opened.dtype == object:  # Fraction, Decimal
+        try:
+            return opened.astype(float)
+        except (TypeError, ValueError) as error:
+            got = f"{name}[0] is {described(opened.flat[0])}"
+            raise TypeError(message(where, f"numbers in {name}", got)) from error
+    return opened
+
+
+def _opened(where: str, name: str, value: Any) -> Any:
+    """A sparse matrix, a data frame or its column, which `numpy.asarray` would misread, as what it reads."""
+    if hasattr(value, "toarray") and hasattr(value, "nnz"):
+        return value.toarray()
+    if hasattr(value, "get_columns"):  # polars
+        columns = [(c.name, _column(where, name, c, c.name)) for c in value.get_columns()]
+    elif hasattr(value, "iloc") and getattr(value, "ndim", 0) == 2:  # pandas
+        if all(isinstance(d, np.dtype) and d.kind in "iuf" for d in value.dtypes):
+            return np.asarray(value)
+        columns = [(c, _column(where, name, value.iloc[:, i], c)) for i, c in enumerate(value.columns)]
+    elif hasattr(value, "isna") or hasattr(value, "null_count"):
+        return _column(where, name, value, None)
+    elif isinstance(value, list | tuple) and any(map(_needs_opening, value)):
+        return [_on_host(where, f"{name}[{i}]", item) for i, item in enumerate(value)]
+    else:
+        return value
+    if not columns:
+        raise ValueError(message(where, f"{name} with columns", "a frame without columns"))
+    return np.stack([column for _, column in columns], axis=1)
+
+
+def _needs_opening(value: Any) -> bool:
+    """Whether a list's item is one of those: a masked row, a column of a frame."""
+    return isinstance(value, np.ma.MaskedArray) or any(
+        hasattr(value, attribute) for attribute in ("toarray", "isna", "null_count", "get_columns")
+    )
+
+
+def _column(where: str, name: str, column: Any, label: Any) -> np.ndarray:
+    """A column of a data frame (pandas or polars) as numbers."""
+    at = name if label is None else f"column {label!r} of {name}"
+    if hasattr(column, "isna"):  # pandas
+        plain = isinstance(column.dtype, np.dtype) and column.dtype.kind in "biufc"  # NaN is a number there
+        missing = np.zeros(0) if plain else np.asarray(column.isna())
+    else:
+        missing = column.is_null().to_numpy()
+    if missing.any():
+        row, n = int(np.argmax(missing)), int(missing.sum())
+        got = f"{at}, row {row}, is missing; {n} missing value{'s' * (n > 1)}"
+        raise ValueError(message(where, f"{name} without missing values", got, "drop or fill these rows"))
+    categories: Any = getattr(column.dtype, "categories", None)
+    if hasattr(categories, "dtype") and hasattr(column, "astype"):
+        column = column.astype(categories.dtype)
+    return _on_host(where, at, column.to_numpy())
