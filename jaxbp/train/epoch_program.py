@@ -1,44 +1,21 @@
 """Epochs as one compiled program: a scan over mini-batches, then the evaluation, for several epochs."""
 
-import inspect
 from collections.abc import Callable
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, TypeVar
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 
-from jaxbp import errors
-from jaxbp.arguments import described
-from jaxbp.typing import Array, Params, Random, Scalar
+from jaxbp.train.step import Data, Evaluate, State, Step, make_metrics
+from jaxbp.train.watch import Watched, all_finite, make_watched, sound
+from jaxbp.typing import Array, Random, Scalar
 
-GradFn = Callable[..., tuple[Scalar, Params]]  # (params, x, y) -> (loss, grads), perhaps with key=
-Evaluate = Callable[[Params, Array, Array], dict[str, Scalar]]
-Data = tuple[Array, Array]
-Preprocess = Callable[[Array], Array]  # x as it is stored -> x as the network takes it
 Take = Callable[[Array, Array], Array]  # (rows, indices of batches (k, batch)) -> the batches
 
 GATHERED = 2**22  # bytes of batches at hand at a time, about what a cache holds
 
 
-class State(NamedTuple):
-    """What training changes.
-
-    Args:
-        params: the parameters.
-        opt_state: the optimiser's.
-        key: from which each iteration derives its own.
-        step: the number of iterations done.
-    """
-
-    params: Params
-    opt_state: Any
-    key: Random
-    step: Array
-
-
-Step = Callable[[State, Array, Array], tuple[State, Scalar]]
 Carry = TypeVar("Carry")
 
 
@@ -53,139 +30,6 @@ def epoch_order(key: Random, epoch: int, N: int, process: int = 0) -> np.ndarray
     """
     seed = [*np.asarray(jax.random.key_data(key)).ravel().tolist(), process, epoch]
     return np.random.default_rng(seed).permutation(N).astype(np.int32)
-
-
-def make_step(
-    grad_fn: GradFn, optimizer: optax.GradientTransformation, preprocess: Preprocess | None = None
-) -> Step:
-    """One iteration: a gradient on one mini-batch, and the update of the parameters.
-
-    What grad_fn and the optimizer return is looked at while the step is traced, before the first epoch.
-    """
-    wants_key = takes_key(grad_fn)
-
-    def step(state: State, x: Array, y: Array) -> tuple[State, Scalar]:
-        extra = {"key": jax.random.fold_in(state.key, state.step)} if wants_key else {}
-        returned = grad_fn(state.params, preprocess(x) if preprocess else x, y, **extra)
-        loss, grads = loss_and_grads(returned, state.params)
-        with jax.named_scope("update"):
-            try:
-                updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
-            except TypeError as error:
-                expected = "an optimizer that updates from gradients, state and parameters alone"
-                hint = "e.g. optax.adam(1e-3); fit gives update no value, no value_fn and no other argument"
-                raise TypeError(errors.message("fit", expected, f"{error}", hint)) from error
-            params = optax.apply_updates(state.params, updates)
-        return State(params, opt_state, state.key, state.step + 1), loss
-
-    return step
-
-
-def takes_key(grad_fn: GradFn) -> bool:
-    """Whether grad_fn has an argument ``key``."""
-    try:
-        return "key" in inspect.signature(grad_fn).parameters
-    except (TypeError, ValueError):  # a function that tells nothing of its arguments
-        return False
-
-
-def loss_and_grads(returned: Any, params: Params) -> tuple[Scalar, Params]:
-    """What grad_fn returned.
-
-    Raises:
-        TypeError: unless it is a scalar loss and a tree like params.
-    """
-    where, expected = "grad_fn", "(params, x, y) to return a scalar loss and a tree like params"
-    hint = "e.g. jaxbp.value_and_grad(net, loss) or jax.value_and_grad(loss_fn)"
-    if not isinstance(returned, tuple | list) or len(returned) != 2:
-        got = described(returned) + " alone" * isinstance(returned, jax.Array)
-        raise TypeError(errors.message(where, expected, got, hint))
-    loss, grads = returned
-    if isinstance(loss, tuple | list):
-        where, expected = "grad_fn returned ((loss, aux), grads)", "(loss, grads)"
-        hint = "leave has_aux=True out; what changes beside the parameters has no place in fit"
-        raise TypeError(errors.message(where, expected, described(loss) + " for the loss", hint))
-    if not isinstance(loss, jax.Array | np.ndarray | np.generic | float) or jnp.shape(loss) != ():
-        raise TypeError(errors.message(where, expected, f"a loss that is {described(loss)}", hint))
-    if not jnp.issubdtype(jnp.result_type(loss), jnp.floating):
-        raise TypeError(errors.message(where, expected, f"a loss of dtype {jnp.result_type(loss)}", hint))
-    trees = [jax.tree.structure(tree) for tree in (grads, params)]
-    if trees[0] != trees[1]:
-        raise TypeError(errors.message(where, expected, f"{trees[0]} for params {trees[1]}", hint))
-    for (path, leaf), grad in zip(
-        jax.tree_util.tree_leaves_with_path(params), jax.tree.leaves(grads), strict=True
-    ):
-        if jnp.shape(grad) != leaf.shape:
-            got = f"{described(grad)} for {jax.tree_util.keystr(path)} of shape {leaf.shape}"
-            raise TypeError(errors.message(where, expected, got, hint))
-    return loss, grads
-
-
-def make_metrics(evaluate: Evaluate) -> Evaluate:
-    """``evaluate``, whose metrics are looked at while it is traced, before the first epoch.
-
-    Raises:
-        TypeError: on tracing, unless it returns a dict of names and real scalars.
-    """
-
-    def metrics(params: Params, x: Array, y: Array) -> dict[str, Scalar]:
-        returned = evaluate(params, x, y)
-        expected = "evaluate(params, x, y) to return {name: scalar}"
-        hint = "e.g. evaluate=jaxbp.make_evaluate(net.apply, loss)"
-        if not isinstance(returned, dict):
-            raise TypeError(errors.message("fit", expected, described(returned), hint))
-        for name, value in returned.items():
-            number = isinstance(value, jax.Array | np.ndarray | np.generic | bool | int | float)
-            if not isinstance(name, str) or not number or jnp.shape(value) != ():
-                hint = "a metric is one number; return the entries of an array under names of their own"
-                raise TypeError(errors.message("fit", expected, f"{name!r}: {described(value)}", hint))
-            if jnp.issubdtype(jnp.result_type(value), jnp.complexfloating):
-                raise TypeError(errors.message("fit", expected, f"{name!r}: {described(value)}", hint))
-        return returned
-
-    return metrics
-
-
-def all_finite(tree: Any) -> Array:
-    """Whether no entry of the tree is NaN or infinite."""
-    return jnp.stack([jnp.isfinite(leaf).all() for leaf in jax.tree.leaves(tree)]).all()
-
-
-def watched_leaves(opt_state: Any) -> list[tuple[str, Any]]:
-    """The float leaves of an optimizer's state, which must not overflow, and the names of their paths.
-
-    The norm of a gradient that `optax.MultiSteps` skips may overflow: that is why it was skipped.
-
-    Example:
-        >>> [name for name, _ in watched_leaves(optax.adam(0.1).init({"w": jnp.zeros(2)}))]
-        ["[0].mu['w']", "[0].nu['w']"]
-    """
-    return [
-        (jax.tree_util.keystr(path), leaf)
-        for path, leaf in jax.tree_util.tree_leaves_with_path(opt_state)
-        if jnp.issubdtype(jnp.result_type(leaf), jnp.inexact)
-        and not any(getattr(key, "name", "") == "skip_state" for key in path)
-    ]
-
-
-def broke(before: Any, after: Any) -> Array:
-    """What each of the `watched_leaves` of the optimizer's state became: NaN or infinity, or 0 while sound.
-
-    An entry that was not finite before has broken nothing: some states begin with infinity.
-    """
-    found = [jnp.zeros(0)]
-    for (_, old), (_, new) in zip(watched_leaves(before), watched_leaves(after), strict=True):
-        lost = jnp.isfinite(old) & ~jnp.isfinite(new)
-        worst = jnp.max(jnp.where(lost, jnp.real(new), -jnp.inf), initial=-jnp.inf)
-        found.append(jnp.where(lost.any(), worst, 0).astype(float)[None])
-    return jnp.concatenate(found)
-
-
-def sound(before: Any, after: Any) -> Array:
-    """Whether no entry of the optimizer's state stopped being finite."""
-    pairs = zip(watched_leaves(before), watched_leaves(after), strict=True)
-    kept = [(jnp.isfinite(new) | ~jnp.isfinite(old)).all() for (_, old), (_, new) in pairs]
-    return jnp.stack([jnp.bool_(True), *kept]).all()
 
 
 def cut(q: int, most: int) -> tuple[int, list[int], list[int]]:
@@ -306,46 +150,6 @@ def make_chunk(
         return jax.lax.fori_loop(first, len(x), body, (state, jnp.zeros(len(x), loss.dtype)))
 
     return chunk
-
-
-class Watched(NamedTuple):
-    """What a watched step carries.
-
-    Args:
-        state: that before the first bad iteration.
-        bad: the number of that iteration, or -1.
-        broken: what `broke` says of it.
-    """
-
-    state: State
-    bad: Array
-    broken: Array
-
-    @classmethod
-    def begun(cls, state: State) -> "Watched":
-        """Before the first step."""
-        return cls(state, jnp.full_like(state.step, -1), jnp.zeros_like(broke(state.opt_state, state.opt_state)))
-
-
-def make_watched(step: Step) -> Callable[[Watched, Array, Array], tuple[Watched, Scalar]]:
-    """The step that looks at what it did.
-
-    An iteration is bad if its loss or the parameters it leaves are not finite, or if the optimizer's state
-    stopped being so. From there on nothing is updated any more, so that the state is the one before it.
-    """
-
-    def watched(carry: Watched, x: Array, y: Array) -> tuple[Watched, Scalar]:
-        before, bad, broken = carry
-        after, loss = step(before, x, y)
-        finite = all_finite((loss, after.params))
-        lost = broke(before.opt_state, after.opt_state)
-        good = finite & jnp.isfinite(lost).all()
-        go, first = good & (bad < 0), ~good & (bad < 0)
-        state = jax.tree.map(lambda new, old: jnp.where(go, new, old), after, before)
-        bad = jnp.where(first, before.step, bad)
-        return Watched(state, bad, jnp.where(first & finite, lost, broken)), loss
-
-    return watched
 
 
 def make_locate(

@@ -2,26 +2,34 @@
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 import optax
 from jax.sharding import Mesh
 
-from jaxbp import errors
+from jaxbp import arguments
 from jaxbp.data import Dataset
 from jaxbp.train.checkpoints import Checkpoints
-from jaxbp.train.validate import arrays, assert_inputs
-from jaxbp.train.interrupt import asked_to_stop
-from jaxbp.train.sharding import Layout
-from jaxbp.train.epoch_program import Data, Evaluate, GradFn, Preprocess, State, mean_loss
-from jaxbp.train.run import Plan
-from jaxbp.train.progress import Record, progress
+from jaxbp.train.description import describe
 from jaxbp.train.engine_resident import Resident
-from jaxbp.train.result import Best, DivergenceError, EarlyStopping, Result, Stopped
 from jaxbp.train.engine_stream import Stream
+from jaxbp.train.interrupt import asked_to_stop
+from jaxbp.train.progress import Record, progress
+from jaxbp.train.result import EarlyStopping, Result
+from jaxbp.train.run import Engine, Plan, Run, keep, warn_never_finite
+from jaxbp.train.sharding import Layout
+from jaxbp.train.step import Data, Evaluate, GradFn, Preprocess
+from jaxbp.train.validate import (
+    assert_callbacks,
+    assert_inputs,
+    assert_monitors,
+    assert_optimizer,
+    assert_options,
+    assert_start,
+)
 from jaxbp.typing import Params, Random
 
 
@@ -118,142 +126,64 @@ def fit(
 
     Source: the lecture, "batch, mini-batch, iterative training" and "iteration, epoch".
     """
-    engine: Stream | Resident
-    streams = memory_budget is not None and _bytes(data) > memory_budget
+    memory_budget, progress_bar = assert_options(early_stopping, checkpoints, memory_budget, progress_bar)
+    callbacks, optimizer = assert_callbacks(callbacks), assert_optimizer("fit", optimizer)
+    start, key = assert_start(params, opt_state, optimizer, arguments.key("fit", key))
     layout = Layout.over(mesh)
-    train, held_out = assert_inputs(
-        "fit", grad_fn, params, data, validation, evaluate, batch_size, epochs,
-        preprocess=preprocess, processes=layout.processes, narrow=not streams,
+    train, held_out, batch_size, epochs, streams = assert_inputs(
+        "fit", grad_fn, start.params, data, validation, evaluate, batch_size, epochs,
+        preprocess=preprocess, processes=layout.processes, memory_budget=memory_budget,
     )  # fmt: skip
-    N = len(train) * layout.processes
     layout.assert_batches(batch_size, len(train))
+    plan = Plan(grad_fn, optimizer, evaluate, batch_size, key, train, held_out, layout, preprocess)
+    one_by_one = bool(callbacks) or early_stopping is not None
 
-    with (
-        progress(epochs, progress_bar) as show,
-        asked_to_stop(checkpoints is not None) as interrupted,
-        ThreadPoolExecutor(1, "jaxbp-stream") as pool,
-        layout.together(),
-    ):
-        show("compiling")
-        state = layout.state(_start(params, optimizer, opt_state, key), optimizer)
-        best = Best(early_stopping)
-        rows: list[Record] = []
-        config = _config(batch_size, N, key, early_stopping)
-        if checkpoints and (found := checkpoints.latest(_kept(state, best), config=config)):
-            (state, best.params), meta = found
-            best.value, best.epoch = meta["best_value"], meta["best_epoch"]
-            rows = meta["rows"]
-            show(f"going on after epoch {len(rows)}")
-        plan = Plan(grad_fn, optimizer, evaluate, batch_size, key, train, held_out, layout, preprocess)
-        for name, asking in (("early_stopping", early_stopping), ("checkpoints", checkpoints)):
-            if asking and asking.monitor is not None:
-                _assert_monitor(name, asking.monitor, plan, state.params, streams)
-        if memory_budget is not None and streams:
-            engine = Stream(plan, range(len(rows) + 1, epochs + 1), memory_budget, state, pool)
-        else:
-            engine = Resident(plan, epochs, state)
-        show(f"compiled in {engine.compile_seconds:.1f} s, training")
-
-        saved = len(rows)
-
-        def save() -> None:
-            nonlocal saved
-            if checkpoints and len(rows) > saved:
-                meta = {"config": config, "rows": rows, "best_value": best.value, "best_epoch": best.epoch}
-                value = rows[-1][checkpoints.monitor] if checkpoints.monitor else None
-                checkpoints.save(len(rows), _kept(state, best), meta, value)
-                saved = len(rows)
-
-        stopped: Stopped = "early" if rows and best.gave_up(len(rows)) else "finished"
-        bad = None
-        one_by_one = bool(callbacks) or early_stopping is not None
-        while len(rows) < epochs and stopped == "finished":
-            if layout.any(interrupted()):
-                stopped = "interrupted"
-                break
-            left = epochs - len(rows)
-            if checkpoints:
-                left = min(left, checkpoints.every - len(rows) % checkpoints.every)
-            ran = engine.run(state, len(rows) + 1, 1 if one_by_one else left)
-            state, bad = ran.state, ran.bad
-            for e, losses in enumerate(ran.losses):
-                loss = mean_loss(losses, batch_size, N).item()
-                row = {"epoch": len(rows) + 1, "seconds": ran.seconds, "loss": loss}
-                row |= {} if ran.waited is None else {"waited": ran.waited}
-                rows.append(row | {f"val_{name}": values[e].item() for name, values in ran.metrics.items()})
-                show(rows[-1])
-            if bad is not None:
-                stopped = "diverged"
-                break
-            best.see(rows[-1], state.params)
-            for callback in callbacks:  # a copy: what a state lies in is used again
-                callback(rows[-1] | {"params": jax.tree.map(jnp.copy, state.params)})
-            if best.gave_up(len(rows)):
-                stopped = "early"
-            if checkpoints and checkpoints.due(len(rows)):
-                save()
-        if bad is None:
-            save()  # the last epoch, wherever the run was ended
-
-    columns = rows[-1] if rows else ("epoch", "seconds", "loss")
-    history = {  # the part of the run before a checkpoint may have streamed or not
-        name: np.array([row[name] for row in rows]) for name in columns if all(name in row for row in rows)
-    }
-    kept = best.params if early_stopping and rows else state.params
-    best_epoch = best.epoch if early_stopping else len(rows)
-    result = Result(kept, state.opt_state, history, stopped, best_epoch, engine.compile_seconds)
-    if bad is not None:
-        raise _divergence(*bad, result)
+    with checkpoints.prepare() if checkpoints else nullcontext():
+        run = Run.started(*start, plan, early_stopping)
+        epochs += run.epoch
+        config: dict[str, Any] = {}
+        try:
+            with (
+                progress(epochs, progress_bar) as show,
+                asked_to_stop(checkpoints is not None, show) as interrupted,
+                ThreadPoolExecutor(1, "jaxbp-stream") as pool,
+                layout.together(),
+            ):
+                show("compiling")
+                config = describe(plan, run.state.params, early_stopping) if checkpoints else {}
+                run = run.resumed(checkpoints, config)
+                if run.kept:
+                    show(f"going on after epoch {run.kept}")
+                monitors = {"early_stopping": early_stopping, "checkpoints": checkpoints}
+                assert_monitors(monitors, plan, run.state.params, streams)
+                engine = make_engine(plan, run, epochs, memory_budget if streams else None, pool)
+                run = run._replace(compile_seconds=engine.compile_seconds)
+                show(f"compiled in {engine.compile_seconds:.1f} s, training")
+                while most := run.left(epochs, checkpoints):
+                    if layout.any(interrupted()):
+                        run = run._replace(stopped="interrupted")
+                        break
+                    before = run.epoch
+                    run = run.after(engine.run(run.state, before + 1, 1 if one_by_one else most), plan)
+                    for row in run.rows[before:]:
+                        show(row)
+                    for callback in callbacks:  # copy: the next call donates the state's buffers
+                        callback(run.rows[-1] | {"params": jax.tree.map(jnp.copy, run.state.params)})
+                    if checkpoints and checkpoints.due(run.epoch):
+                        run = run.saved(checkpoints, config)
+                run = run.saved(checkpoints, config)  # the last epoch, wherever the run was ended
+        except BaseException as error:
+            keep(error, run, checkpoints, config, alone=layout.processes == 1)
+            raise
+    result = run.result()
+    warn_never_finite(result, early_stopping)
     return result
 
 
-def _divergence(losses: np.ndarray, iteration: int, result: Result) -> DivergenceError:
-    """The error that names where the epoch with these losses stopped being finite."""
-    bad_loss = not np.isfinite(losses[iteration])
-    where = f"fit, epoch {len(result.history['epoch']) + 1}, iteration {iteration + 1} of {len(losses)}"
-    expected = f"a finite {'loss' if bad_loss else 'gradient'}"
-    got = str(losses[iteration]) if bad_loss else "one with NaN or infinity"
-    hint = "the parameters from before it are in this error's .result; try a lower learning rate"
-    return DivergenceError(errors.message(where, expected, got, hint), result)
-
-
-def _start(params: Params, optimizer: optax.GradientTransformation, opt_state: Any, key: Random) -> State:
-    """The first state, in buffers of its own: the caller may donate the given ones before it is used."""
-
-    def own(tree: Any) -> Any:
-        return jax.tree.map(lambda leaf: jnp.array(leaf, copy=True), tree)
-
-    params = own(params)
-    opt_state = optimizer.init(params) if opt_state is None else opt_state
-    return State(params, own(opt_state), own(key), jnp.int32(0))
-
-
-def _assert_monitor(name: str, monitor: str, plan: Plan, params: Params, streams: bool) -> None:
-    """Raises a ValueError if the monitor will be no column of the history."""
-    metrics: dict[str, Any] = {}
-    if plan.evaluate is not None:
-        evaluate = plan.evaluate
-        metrics = jax.eval_shape(lambda params: evaluate(params, *plan.held_out()), params)
-    columns = ["epoch", "seconds", "loss", *["waited"] * streams, *(f"val_{metric}" for metric in metrics)]
-    if monitor not in columns:
-        expected = f"monitor to be one of {', '.join(columns)}"
-        raise ValueError(errors.message(name, expected, repr(monitor)))
-
-
-def _kept(state: State, best: Best) -> tuple[State, Params]:
-    """The arrays of a checkpoint."""
-    if best.stopping is None:
-        return state, None
-    return state, state.params if best.params is None else best.params
-
-
-def _config(batch_size: int, N: int, key: Random, early_stopping: EarlyStopping | None) -> dict[str, Any]:
-    """What must not change between the parts of one run; more epochs may be asked for."""
-    numbers = np.asarray(jax.random.key_data(key)).tolist()
-    stopping = None if early_stopping is None else early_stopping._asdict()
-    return {"batch_size": batch_size, "examples": N, "key": numbers, "early_stopping": stopping}
-
-
-def _bytes(data: Data | Dataset) -> int:
-    x, y = arrays(data)
-    return np.asarray(x).nbytes + (0 if y is x else np.asarray(y).nbytes)
+def make_engine(
+    plan: Plan, run: Run, epochs: int, memory_budget: int | None, pool: ThreadPoolExecutor
+) -> Engine:
+    """What runs the epochs that are left: on a stream where there is a budget, else on the device."""
+    if memory_budget is None:
+        return Resident(plan, epochs, run.state)
+    return Stream(plan, range(run.epoch + 1, epochs + 1), memory_budget, run.state, pool)

@@ -1,7 +1,6 @@
 """The records of a run: what stays as it is, what changes from epoch to epoch, what runs an epoch."""
 
 import warnings
-from collections.abc import Callable
 from typing import Any, NamedTuple, Protocol
 
 import jax
@@ -12,10 +11,11 @@ import optax
 from jaxbp import errors
 from jaxbp.data import Dataset
 from jaxbp.train.checkpoints import Checkpoints
-from jaxbp.train.epoch_program import Evaluate, GradFn, Preprocess, State, watched_leaves
 from jaxbp.train.progress import Record
 from jaxbp.train.result import Best, DivergenceError, EarlyStopping, Result, Stopped
 from jaxbp.train.sharding import Layout
+from jaxbp.train.step import Evaluate, GradFn, Preprocess, State
+from jaxbp.train.watch import watched_leaves
 from jaxbp.typing import Params, Random
 
 
@@ -67,8 +67,8 @@ class Bad(NamedTuple):
     Args:
         losses: of its epoch, (iterations,).
         iteration: its number in the epoch, from 0.
-        broken: what each of the `watched_leaves` of the optimizer's state became there: NaN or infinity; 0 where
-            it stayed sound, and everywhere if it was the loss or the parameters that did not.
+        broken: what each of the `watched_leaves` of the optimizer's state became there: NaN or infinity; 0
+            where it stayed sound, and everywhere if it was the loss or the parameters that did not.
     """
 
     losses: np.ndarray
@@ -140,16 +140,21 @@ class Run(NamedTuple):
         return len(self.rows)
 
     @classmethod
-    def started(cls, params: Params | Result, opt_state: Any, plan: Plan, stopping: EarlyStopping | None) -> "Run":
+    def started(
+        cls,
+        params: Params,
+        opt_state: Any,
+        learned: Result | None,
+        plan: Plan,
+        stopping: EarlyStopping | None,
+    ) -> "Run":
         """The first, in buffers of its own: the caller may donate the given ones before they are used."""
-        begun, rows, best = params, (), Best(stopping)
-        step = jnp.int32(0)
-        if isinstance(begun, Result):
-            params, opt_state, step = begun.last_params, begun.opt_state, jnp.int32(begun.step)
-            rows = begun.rows()
-            best = best.of(rows, begun.params)
+        best, rows = Best(stopping), learned.rows() if learned else ()
+        if learned and rows and (stopping is None or stopping.monitor in rows[-1]):
+            best = best.after(rows[learned.best_epoch - 1], learned.params)
         params = _own(params)
         opt_state = plan.optimizer.init(params) if opt_state is None else opt_state
+        step = jnp.int32(learned.step if learned else 0)
         state = State(params, _own(opt_state), _own(plan.key), step)
         return cls(plan.layout.state(state, plan.optimizer), best, rows)
 
@@ -168,7 +173,7 @@ class Run(NamedTuple):
         """How many epochs may be run before someone has to look: 0 where the run is at its end."""
         if self.stopped or self.best.gave_up(self.epoch):
             return 0
-        left = epochs - self.epoch
+        left = max(0, epochs - self.epoch)
         return min(left, checkpoints.every - self.epoch % checkpoints.every) if checkpoints else left
 
     def after(self, ran: EpochsRan, plan: Plan) -> "Run":
@@ -191,7 +196,12 @@ class Run(NamedTuple):
         """This run with a checkpoint of its last epoch."""
         if checkpoints is None or self.epoch == self.kept:
             return self
-        meta = {"config": config, "rows": self.rows, "best_value": self.best.value, "best_epoch": self.best.epoch}
+        meta = {
+            "config": config,
+            "rows": self.rows,
+            "best_value": self.best.value,
+            "best_epoch": self.best.epoch,
+        }
         value = self.rows[-1][checkpoints.monitor] if checkpoints.monitor else None
         checkpoints.save(self.epoch, self._arrays(), meta, value)
         return self._replace(kept=self.epoch)
@@ -244,13 +254,13 @@ def keep(
             run = run.saved(checkpoints, config)
         except Exception as again:  # the disk may still be full
             failed = again
-    words = f"epoch{'s' * (run.epoch > 1)} of this run {'are' if run.epoch > 1 else 'is'} in this exception's .result"
+    epochs, are = ("epochs", "are") if run.epoch > 1 else ("epoch", "is")
+    words = f"{run.epoch} {epochs} of this run {are} in this exception's .result"
     if checkpoints and run.kept:
-        hint = "the same command goes on from there"
-        words += f"; epoch {run.kept} is kept in {checkpoints.folder}, {hint}"
+        words += f"; epoch {run.kept} is kept in {checkpoints.folder}, the same command goes on from it"
     if failed is not None and str(failed) != str(error):
         words += f"; epoch {run.epoch} could not be kept: {failed}"
-    error.add_note(f"fit: {run.epoch} {words}")
+    error.add_note(f"fit: {words}")
     if not hasattr(error, "result"):
         error.result = run._replace(stopped="interrupted").result()  # type: ignore[attr-defined]
 
