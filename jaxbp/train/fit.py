@@ -138,7 +138,7 @@ def fit(
     plan = Plan(grad_fn, optimizer, evaluate, batch_size, key, train, held_out, layout, preprocess)
     one_by_one = bool(callbacks) or early_stopping is not None
 
-    with checkpoints.prepare() if checkpoints else nullcontext():
+    with layout.together(), checkpoints.prepare() if checkpoints else nullcontext():
         run = Run.started(*start, plan, early_stopping)
         epochs += run.epoch
         config: dict[str, Any] = {}
