@@ -205,7 +205,11 @@ def _points(hyperparameters: Any) -> list[Point]:
 
 def _is_list(value: Any) -> bool:
     """Whether it is something like a list; an array of shape () and text are not."""
-    return isinstance(value, Iterable) and not isinstance(value, str | bytes) and getattr(value, "shape", 1) != ()
+    return (
+        isinstance(value, Iterable)
+        and not isinstance(value, str | bytes)
+        and getattr(value, "shape", 1) != ()
+    )
 
 
 def _number(name: str, value: Any) -> Any:

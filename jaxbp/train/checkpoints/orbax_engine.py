@@ -15,7 +15,6 @@ import numpy as np
 
 from jaxbp.errors import message
 from jaxbp.train.checkpoints.leaves import by_path, is_key, pack, unpack
-from jaxbp.train.sharding import place_of
 from jaxbp.train.checkpoints.manifest import (
     Manifest,
     assert_holds,
@@ -25,6 +24,7 @@ from jaxbp.train.checkpoints.manifest import (
     to_json,
     with_members,
 )
+from jaxbp.train.sharding import place_of
 
 
 def write(path: Path, tree: Any, *, meta: dict[str, Any] | None = None) -> None:
@@ -36,7 +36,7 @@ def write(path: Path, tree: Any, *, meta: dict[str, Any] | None = None) -> None:
     sha = digest(meta, leaves, jax.device_get(arrays) if complete else {})
     # Numbers for names: Orbax splits paths at characters of its own choice.
     items = {
-        str(i): array if sharding(array) else np.asarray(array) for i, array in enumerate(arrays.values())
+        str(i): array if place_of(array) else np.asarray(array) for i, array in enumerate(arrays.values())
     }
     manifest = json.loads(to_json(Manifest(meta, leaves, sha, complete)))
     both = ocp.args.Composite(tree=ocp.args.StandardSave(items), manifest=ocp.args.JsonSave(manifest))
