@@ -56,8 +56,8 @@ class Groups:
 
     Args:
         nets: all of them.
-        plan: of the run, with the optimiser of the first net.
-        make: the optimiser of a point.
+        plan: of the run, with the optimizer of the first net.
+        make: the optimizer of a point.
         epochs: of the run, at most.
         memory_budget: as in `sweep`.
     """

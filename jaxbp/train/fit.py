@@ -67,10 +67,13 @@ def fit(
         grad_fn: ``(params, x, y) -> (loss, grads)``: `jaxbp.value_and_grad` of a network, or
             `jax.value_and_grad` of any loss function. If it has an argument ``key``, each iteration gives
             it its own (dropout).
-        params: where to start; any pytree of arrays. It is left as it is.
+        params: where to start; any pytree of floating-point arrays. It is left as it is. Or the `Result` of
+            an earlier run, to go on from its end: ``epochs`` more with its parameters and optimizer state, and
+            with the epoch numbers, orders and keys that come next. 5 epochs and 5 more are then the same
+            bits as 10. (After a DivergenceError the epoch that broke off begins anew.)
         data: (x, y), two arrays of N examples along their first axis, or a `jaxbp.data.Dataset`. Integer
             y are class labels. They are checked once, on the host: see `jaxbp.data.assert_data`.
-        optimizer: any optax optimiser, with its schedule.
+        optimizer: any optax optimizer, with its schedule.
         key: for the order of the data, and for grad_fn's key.
         batch_size: examples an iteration, 1 to N.
         epochs: passes over the data, at most.
@@ -80,14 +83,19 @@ def fit(
         early_stopping: see `EarlyStopping`.
         callbacks: called after each epoch with a dict: the epoch's row of the history, and a copy of the
             parameters under ``"params"``.
-        opt_state: the state to continue with, from an earlier `Result`; by default a fresh one.
+        opt_state: an optimizer state to begin with; by default a fresh one. It does not tell how many epochs
+            lie behind: the run begins at epoch 1, and so as to repeat no order and no key it takes others
+            than ``key`` alone would give. To go on where an earlier run ended, give its `Result` as params.
         mesh: devices to train on together, from `jax.make_mesh`: its axis "data" divides each batch, an
             axis "model" the parameters (see `Layout`). With one process the batches are those of one
             device; with many, each gives its own examples, the same number, and everything else alike, and
             ``batch_size`` is that of all together.
         checkpoints: where to keep the run, see `Checkpoints`. A run that finds one in the folder goes on from
-            it, bit for bit on the same devices: after an interruption, give the same command again. SIGTERM
-            then ends a run as Ctrl-C does, and the last epoch is always kept.
+            it, bit for bit on the same devices: after an interruption, give the same command again; it may
+            ask for more epochs. Other data (compared by a digest; of arrays above 256 MiB by 4,096 of their
+            rows), another network, optimizer, schedule or start are named and refused, unless
+            ``Checkpoints(accept=...)`` takes them. SIGTERM then ends a run as Ctrl-C does, and the last
+            epoch is always kept, whatever ends the run.
         memory_budget: the bytes that x and y may take, on the host as on each device. Data that are larger,
             such as `jaxbp.data.open_idx` and ``np.load(file, mmap_mode="r")`` give, stream through in chunks,
             the next one gathered while the device trains on this one; the batches are the same. On top come,
@@ -100,19 +108,24 @@ def fit(
 
     Returns:
         A `Result`. Ctrl-C ends the run after the epoch it is in and returns what was learned so far; a
-        second Ctrl-C aborts at once. Of many processes it is enough that one is asked to stop.
+        second Ctrl-C aborts. Of many processes it is enough that one is asked to stop. A warning names each
+        metric that was NaN in every epoch; NaN is never the best of a monitor.
 
     Raises:
-        ValueError, TypeError: for data that cannot be trained on (see `jaxbp.data.assert_data`).
-        ValueError: for checkpoints of a run with another batch_size, key, number of examples or parameters.
-        ValueError: for a batch_size or epochs out of range, ``validation`` without ``evaluate`` or the
-            reverse, or a monitor that is no column of the history.
-        ValueError: for a memory_budget that not even single batches fit in.
-        TypeError: for a grad_fn that does not return a scalar loss and a tree like params, or a preprocess
-            that gives no row of floats for each example.
+        TypeError, ValueError: before the first epoch, for any argument that is not as said above: data that
+            cannot be trained on (see `jaxbp.data.assert_data`), parameters that are no finite floats, an
+            optimizer that was not made, a grad_fn that does not return (scalar loss, tree like params), an
+            evaluate that does not return {name: scalar}, a preprocess that gives no row of floats for each
+            example, ``validation`` without ``evaluate`` or the reverse, a monitor that is no column of the
+            history, a state of another optimizer, numbers out of range, a memory_budget below one batch.
+        ValueError: for checkpoints of another run.
+        OSError: where the checkpoints' folder cannot be written, or another run is using it.
         RuntimeError: where another process ended.
-        DivergenceError: a FloatingPointError, when the loss or the updated parameters stop being finite. It
-            names the epoch and the iteration, and its ``result`` has the parameters from before it.
+        DivergenceError: a FloatingPointError, when the loss, the updated parameters or the optimizer's state
+            stop being finite. It names the epoch and the iteration (and the leaf of the state), and its
+            ``result`` has the parameters from before it.
+        Any exception that ends the run after an epoch, a callback's or a second Ctrl-C, has what was learned
+            in an attribute ``result`` too, and a note that says what is kept where.
 
     Example: a line through (0, 1), (1, 3), (2, 5).
         >>> import jaxbp

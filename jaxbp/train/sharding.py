@@ -197,7 +197,7 @@ class Layout:
         return jax.tree.map(_put, state, self.shardings(state, optimizer))
 
     def shardings(self, state: State, optimizer: optax.GradientTransformation) -> Any:
-        """A State of the shardings of its arrays, the optimiser's as their parameters', or None."""
+        """A State of the shardings of its arrays, the optimizer's as their parameters', or None."""
         if self.mesh is None:
             return None
         whole = _sharding(self.mesh)

@@ -24,7 +24,7 @@ class State(NamedTuple):
 
     Args:
         params: the parameters.
-        opt_state: the optimiser's.
+        opt_state: the optimizer's.
         key: from which each iteration derives its own.
         step: the number of iterations done.
     """

@@ -66,7 +66,7 @@ def sweep(
         evaluate: as in `fit`.
         preprocess: as in `fit`.
         order: whether the nets share one order of the data or each seed has its own.
-        memory_budget: bytes for the parameters and optimiser states on the device, by default a quarter of
+        memory_budget: bytes for the parameters and optimizer states on the device, by default a quarter of
             its memory where it tells. Nets that need more take turns, epoch by epoch, and wait on the host.
         progress_bar: show the epochs as they pass, with the median loss.
 

@@ -120,7 +120,7 @@ def arrays(where: str, name: str, data: Any) -> tuple[Any, Any]:
         hint = "part the data first, train, validation = jaxbp.split(data, 0.2)"
     elif isinstance(data, Mapping):
         hint = "give its arrays, (data['x'], data['y'])"
-    elif isinstance(data, Iterator) or (not hasattr(data, "shape") and hasattr(data, "__iter__")):
+    elif hasattr(data, "__iter__") and not hasattr(data, "shape") and not isinstance(data, tuple | list):
         hint = (
             "give whole arrays, or memory maps with memory_budget=; preprocess= changes batches on the device"
         )
