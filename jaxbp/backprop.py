@@ -13,10 +13,12 @@ with the update W += eta delta x^T, is its negative: error_l = -delta_{a_l}.
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import Any
 
 import jax
 
-from jaxbp import errors
+from jaxbp import arguments, errors
+from jaxbp.layers.activations import identity
 from jaxbp.layers.composition import numbered, residual, split
 from jaxbp.layers.layer import Layer, assert_params
 from jaxbp.losses import Loss
@@ -43,6 +45,12 @@ def forward(net: Layer, params: Params, x: Array, *, key: Random | None = None) 
 
     Source: the lecture, forward propagation.
     """
+    params, x, key = _taken("forward", net, params, x, key)
+    return _forward(net, params, x, key)
+
+
+def _forward(net: Layer, params: Params, x: Array, key: Random | None) -> Trace:
+    """`forward` of what was let in."""
     parts, params = _parts(net, params)
     f, a, blocks, saved = {0: x}, {}, {}, []
     for (l, part), k in zip(numbered(parts), split(key, len(parts)), strict=True):
@@ -72,11 +80,23 @@ def backward(net: Layer, params: Params, trace: Trace, delta_f: Rows) -> Deltas:
 
     Source: the lecture, back-propagation step 4.
     """
+    arguments.instance("backward", "net", net, Layer, _NO_LAYER)
+    arguments.instance("backward", "trace", trace, Trace, "forward(net, params, x) makes it")
+    params = arguments.params("backward", params)
+    delta_f = arguments.array("backward", "delta_f", delta_f, floats=True)
     if delta_f.shape != trace.out.shape:
         hint = "was the trace made by another network?"
         expected = f"delta_f of the output's shape {trace.out.shape}"
         raise ValueError(errors.message("backward", expected, f"{delta_f.shape}", hint))
+    return _backward(net, params, trace, delta_f)
+
+
+def _backward(net: Layer, params: Params, trace: Trace, delta_f: Rows) -> Deltas:
+    """`backward` of what was let in."""
     parts, params = _parts(net, params)
+    if len(parts) != len(trace.saved):
+        expected, got = f"a trace of {len(parts)} parts, as the network has", f"one of {len(trace.saved)}"
+        raise ValueError(errors.message("backward", expected, got, "was it made by another network?"))
     delta, deltas = delta_f, Deltas(f={max(trace.f): delta_f}, a={}, params={}, x=delta_f, blocks={})
     for (l, part), s in reversed(list(zip(numbered(parts), trace.saved, strict=True))):
         if part.has_params:
@@ -134,10 +154,13 @@ def backprop(
 
     Source: the lecture, "the four steps".
     """
-    _assert_logits(net, loss)
-    trace = forward(net, params, x, key=key)
+    _assert_logits("backprop", net, loss)
+    params, x, key = _taken("backprop", net, params, x, key)
+    trace = _forward(net, params, x, key)
     f = trace.out
-    return Backprop(loss(f, y), loss.mu(f), trace, backward(net, params, trace, loss.delta(f, y)))
+    with errors.within("backprop"):
+        value, delta_f = loss(f, y), loss.delta(f, y)
+    return Backprop(value, loss.mu(f), trace, _backward(net, params, trace, delta_f))
 
 
 @dataclass(frozen=True)
@@ -152,19 +175,27 @@ class ValueAndGrad:
     net: Layer
     loss: Loss
 
+    def __post_init__(self) -> None:
+        _assert_logits("value_and_grad", self.net, self.loss)
+
     def __call__(
         self, params: Params, x: Array, y: Targets, *, key: Random | None = None
     ) -> tuple[Scalar, Params]:
         """The loss and its gradient; a key turns dropout on."""
+        params, x, key = _taken("value_and_grad", self.net, params, x, key)
         f, saved = self.net.forward(params, x, key=key)
-        with jax.named_scope("loss"):
+        with jax.named_scope("loss"), errors.within("value_and_grad"):
             value, delta = self.loss(f, y), self.loss.delta(f, y)
         delta_params, _ = self.net.backward(params, saved, delta)
         return value, delta_params
 
     def num_classes(self, params: Params, x: Array) -> int | None:
         """C, the size of the network's output, if the loss is one of classes: y must fit it."""
-        return jax.eval_shape(self.net.apply, params, x).shape[-1] if self.loss.of_classes else None
+        return jax.eval_shape(self.net.apply, params, x).shape[-1] if self.loss.targets == "classes" else None
+
+    def assert_targets(self, y: Targets, *, where: str = "") -> None:
+        """Raise for targets that the loss does not take, while they have values: `Loss.assert_targets`."""
+        self.loss.assert_targets(y, where=where)
 
 
 def value_and_grad(net: Layer, loss: Loss) -> ValueAndGrad:
@@ -194,7 +225,6 @@ def value_and_grad(net: Layer, loss: Loss) -> ValueAndGrad:
 
     Source: the lecture, "delta_W: used for training".
     """
-    _assert_logits(net, loss)
     return ValueAndGrad(net, loss)
 
 
@@ -213,6 +243,7 @@ def with_hand_vjp(net: Layer) -> Callable[..., Array]:
         >>> jax.grad(lambda f: apply({}, f).sum())(jnp.zeros(2))
         Array([0.25, 0.25], dtype=float32)
     """
+    arguments.instance("with_hand_vjp", "net", net, Layer, _NO_LAYER)
 
     @jax.custom_vjp
     def apply(params: Params, f: Array, key: Random | None) -> Array:
@@ -227,16 +258,35 @@ def with_hand_vjp(net: Layer) -> Callable[..., Array]:
         return *net.backward(params, saved, delta_out), None
 
     apply.defvjp(fwd, bwd)
-    return lambda params, f, *, key=None: apply(params, f, key)
+
+    def checked(params: Params, f: Array, *, key: Random | None = None) -> Array:
+        return apply(*_taken("with_hand_vjp", net, params, f, key))
+
+    return checked
 
 
-def _assert_logits(net: Layer, loss: Loss) -> None:
+_NO_LAYER = (
+    "make one, e.g. jaxbp.mlp([d_0, d_1]); a network of another library goes to fit, check, per_example"
+)
+
+
+def _taken(where: str, net: Layer, params: Params, x: Any, key: Any) -> tuple[Params, Array, Random | None]:
+    """Parameters, inputs and key as the layers take them."""
+    arguments.instance(where, "net", net, Layer, _NO_LAYER)
+    x = arguments.array(where, "x", x, floats=not hasattr(x, "dtype"))
+    return arguments.params(where, params), x, None if key is None else arguments.key(where, key)
+
+
+def _assert_logits(where: str, net: Layer, loss: Loss) -> None:
     """A loss on logits has its own mu; a network that ends in the same function would apply it twice."""
-    last, mu = (net.parts or (net,))[-1].name, getattr(loss.mu, "__name__", "")
-    if last == mu:
-        got = f"a network that ends in {last}"
+    arguments.instance(where, "net", net, Layer, _NO_LAYER)
+    arguments.instance(where, "loss", loss, Loss, "e.g. jaxbp.squared_error, or a Loss of your own")
+    parts = [part for part in net.parts or (net,) if part.jacobian is not identity.jacobian]
+    if parts and parts[-1].function is loss.mu:
+        got = f"a network that ends in {parts[-1].name}"
         hint = "leave it out, the network's output is the logits"
-        raise ValueError(errors.message(loss.name, f"logits, for it applies {mu} itself", got, hint))
+        expected = f"logits, for it applies {getattr(loss.mu, '__name__', 'it')} itself"
+        raise ValueError(errors.message(loss.name, expected, got, hint))
 
 
 def _parts(net: Layer, params: Params) -> tuple[tuple[Layer, ...], Params]:
@@ -257,17 +307,17 @@ def _is_block(part: Layer) -> bool:
 
 
 def _open(part: Layer) -> Layer:
-    """A residual block whose branch saves its own Trace and returns its own Deltas; others as they are."""
+    """A residual block whose branch saves its Trace and returns its Deltas; others as they are."""
     if not _is_block(part):
         return part
     branch, skip = part.parts
 
     def traced(params: Params, f: Array, *, key: Random | None = None) -> tuple[Array, Trace]:
-        trace = forward(branch, params, f, key=key)
+        trace = _forward(branch, params, f, key)
         return trace.out, trace
 
     def deltas_of(params: Params, trace: Saved, delta_out: Array) -> tuple[Params, Array]:
-        deltas = backward(branch, params, trace, delta_out)
+        deltas = _backward(branch, params, trace, delta_out)
         return deltas, deltas.x
 
     return residual(replace(branch, forward=traced, backward=deltas_of), skip)

@@ -6,13 +6,14 @@ A loss is given per example; the mean (or the sum) over the batch is taken in on
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
 from jax.scipy.special import xlog1py, xlogy
 
-from jaxbp import errors
+from jaxbp import arguments, errors
+from jaxbp.arguments.search import find
 from jaxbp.typing import Array, Losses, Rows, Scalar, Targets
 
 
@@ -28,8 +29,14 @@ class Loss:
         values: ``(f, y) -> (*n,)``, the loss of each example. Plain JAX, the truth that `jax.grad` sees.
         deltas: ``(f, y) -> (*n, C)``, the derivative of each example's loss by its own f.
         mu: ``f -> (*n, C)``, what the network predicts: probabilities, or f itself.
-        of_classes: whether y names one of the C classes, by its label or as a row of probabilities.
+        targets: what y may be: ``"any"`` number, a number in the ``"unit interval"`` [0, 1], or one of the C
+            ``"classes"``, by its label or as a row of probabilities.
         reduction: ``"mean"`` or ``"sum"`` over the examples.
+
+    Raises:
+        TypeError: for functions that cannot be called so.
+        ValueError: for another word; when called with concrete targets outside [0, 1] where they are
+            probabilities. Inside of `jax.jit` nobody can look: there `assert_targets` is called before.
 
     Example:
         >>> f, y = jnp.array([[1.0, 2.0], [3.0, 3.0]]), jnp.array([[0.0, 2.0], [3.0, 1.0]])
@@ -46,17 +53,71 @@ class Loss:
     values: Callable[[Rows, Targets], Losses]
     deltas: Callable[[Rows, Targets], Rows]
     mu: Callable[[Rows], Rows]
-    of_classes: bool = False
+    targets: Literal["any", "unit interval", "classes"] = "any"
     reduction: Literal["mean", "sum"] = "mean"
+
+    def __post_init__(self) -> None:
+        where = f"Loss {arguments.instance('Loss', 'name', self.name, str)}"
+        arguments.function(where, "values", self.values, positional=2)
+        arguments.function(where, "deltas", self.deltas, positional=2)
+        arguments.function(where, "mu", self.mu, positional=1)
+        arguments.option(where, "targets", self.targets, ("any", "unit interval", "classes"))
+        arguments.option(where, "reduction", self.reduction, ("mean", "sum"))
 
     def __call__(self, f: Rows, y: Targets) -> Scalar:
         """The loss of the batch."""
-        values = self.values(f, y)
-        return values.sum() / self._divisor(f)
+        f, y = self._taken(f, y)
+        return self.values(f, y).sum() / self._divisor(f)
 
     def delta(self, f: Rows, y: Targets) -> Rows:
         """delta_f = d loss / d f, (*n, C)."""
+        f, y = self._taken(f, y)
         return self.deltas(f, y) / self._divisor(f)
+
+    def assert_targets(self, y: Targets, *, where: str = "") -> None:
+        """Raise for targets outside [0, 1] where the loss takes probabilities: -1 and 1, or 0 and 255.
+
+        Looks at concrete values; of a traced y there are none.
+
+        Args:
+            y: targets; integers are labels where the loss is one of classes, and are not looked at.
+            where: what the message calls the place, by default the loss.
+
+        Raises:
+            ValueError: for a target below 0 or above 1.
+
+        Example:
+            >>> import numpy as np
+            >>> binary_cross_entropy.assert_targets(np.array([[-1.0], [1.0]]))
+            Traceback (most recent call last):
+            ...
+            ValueError: binary_cross_entropy: expected targets in [0, 1], got y[0,0] is -1.0; try (y + 1) / 2
+        """
+        if self.targets == "any" or isinstance(y, jax.core.Tracer | tuple | dict):
+            return
+        if isinstance(y, jax.Array) and not y.is_fully_addressable:
+            return
+        values = arguments.array(where or self.name, "y", y, host=True, fill=-1)
+        if self.targets == "classes" and jnp.issubdtype(values.dtype, jnp.integer):
+            return
+        if values.size and (bad := find(values, lambda rows: (rows < 0) | (rows > 1))):
+            low, high = values.min(), values.max()
+            got = f"y[{bad.place}] is {values[bad.first]!s}"
+            hint = "squared_error takes any targets"
+            for least, most, remedy in ((-1, 1, "(y + 1) / 2"), (1, 2, "y - 1"), (0, 255, "y / 255")):
+                if least <= low and high <= most:
+                    hint = f"try {remedy}"
+                    break
+            raise ValueError(errors.message(where or self.name, "targets in [0, 1]", got, hint))
+
+    def _taken(self, f: Any, y: Any) -> tuple[Rows, Targets]:
+        """F and y as arrays; a tuple or dict of targets is a matter of ``values`` and ``deltas``."""
+        f = arguments.array(self.name, "f", f, floats=True)
+        if not isinstance(y, tuple | dict):
+            # A label that 32 bits do not hold is out of range as any other is, and no class.
+            y = arguments.array(self.name, "y", y, fill=-1 if self.targets == "classes" else None)
+        self.assert_targets(y)
+        return f, y
 
     def _divisor(self, f: Rows) -> int:
         return math.prod(f.shape[:-1]) if self.reduction == "mean" else 1
@@ -70,19 +131,26 @@ class Loss:
         return self.name if self.reduction == "mean" else f"{self.name}.sum"
 
 
-def _same_shape(name: str, f: Rows, y: Targets) -> None:
-    if jnp.shape(y) != f.shape:
-        hint = "add the axis, y[..., None]" if jnp.shape(y) == f.shape[:-1] else "one target for each output"
-        raise ValueError(errors.message(name, f"y of f's shape {f.shape}", f"shape {jnp.shape(y)}", hint))
+def _pair(name: str, f: Any, y: Any) -> tuple[Rows, Targets]:
+    """F and y as arrays of one shape."""
+    f, y = arguments.array(name, "f", f, floats=True), arguments.array(name, "y", y)
+    if jnp.issubdtype(y.dtype, jnp.complexfloating):
+        raise TypeError(errors.message(name, "real y", arguments.described(y), "y.real"))
+    if y.shape != f.shape:
+        hint = "one target for each output"
+        if y.shape == f.shape[:-1]:
+            hint = "add the axis, y[..., None]" if y.shape else "write the row of one target, [y]"
+        raise ValueError(errors.message(name, f"y of f's shape {f.shape}", f"shape {y.shape}", hint))
+    return f, y
 
 
 def _squared_error_values(f: Rows, y: Targets) -> Losses:
-    _same_shape("squared_error", f, y)
+    f, y = _pair("squared_error", f, y)
     return ((f - y) ** 2).sum(-1) / 2
 
 
 def _squared_error_deltas(f: Rows, y: Targets) -> Rows:
-    _same_shape("squared_error", f, y)
+    f, y = _pair("squared_error", f, y)
     return f - y
 
 
@@ -91,27 +159,32 @@ squared_error = Loss("squared_error", _squared_error_values, _squared_error_delt
 
 
 def _bce_values(f: Rows, y: Targets) -> Losses:
-    _same_shape("binary_cross_entropy", f, y)
+    f, y = _pair("binary_cross_entropy", f, y)
     # -y log sigmoid(f) - (1 - y) log(1 - sigmoid(f)), without ever forming the sigmoid.
     return (jax.nn.softplus(f) - y * f).sum(-1)
 
 
 def _bce_deltas(f: Rows, y: Targets) -> Rows:
-    _same_shape("binary_cross_entropy", f, y)
+    f, y = _pair("binary_cross_entropy", f, y)
     return jax.nn.sigmoid(f) - y
 
 
-binary_cross_entropy = Loss("binary_cross_entropy", _bce_values, _bce_deltas, mu=jax.nn.sigmoid)
+binary_cross_entropy = Loss(
+    "binary_cross_entropy", _bce_values, _bce_deltas, mu=jax.nn.sigmoid, targets="unit interval"
+)
 """-sum_i y_i log mu_i + (1 - y_i) log(1 - mu_i) on logits f, mu = sigmoid(f); delta_f = mu - y."""
 
 
 def _bce_on_probabilities_values(f: Rows, y: Targets) -> Losses:
-    _same_shape("binary_cross_entropy_on_probabilities", f, y)
-    return -(xlogy(y, f) + xlog1py(1 - y, -f)).sum(-1)
+    f, y = _pair("binary_cross_entropy_on_probabilities", f, y)
+    # At 0 log 0 the slope is 0, and not the 0 / 0 of the logarithm.
+    on = xlogy(y, jnp.where((y == 0) & (f == 0), 1, f))
+    off = xlog1py(1 - y, jnp.where((y == 1) & (f == 1), 0, -f))
+    return -(on + off).sum(-1)
 
 
 def _bce_on_probabilities_deltas(f: Rows, y: Targets) -> Rows:
-    _same_shape("binary_cross_entropy_on_probabilities", f, y)
+    f, y = _pair("binary_cross_entropy_on_probabilities", f, y)
 
     def ratio(p: Array, q: Array) -> Array:
         return jnp.where(p == 0, 0, p / jnp.where(p == 0, 1, q))
@@ -124,6 +197,7 @@ binary_cross_entropy_on_probabilities = Loss(
     _bce_on_probabilities_values,
     _bce_on_probabilities_deltas,
     mu=lambda f: f,
+    targets="unit interval",
 )
 """-sum_i y_i log f_i + (1 - y_i) log(1 - f_i) where f already is a probability, the output of a sigmoid;
 delta_f = (1 - y) / (1 - f) - y / f. For the exercise on the board; it saturates, so train on logits."""
@@ -155,12 +229,14 @@ def make_softmax_cross_entropy(label_smoothing: float = 0.0) -> Loss:
     al. 2016.
     """
     name = "softmax_cross_entropy"
-    if not 0 <= label_smoothing <= 1:
-        raise ValueError(errors.message(name, "label_smoothing in [0, 1]", f"{label_smoothing}"))
+    label_smoothing = arguments.number(name, "label_smoothing", label_smoothing, low=0, high=1)
 
-    def rows(f: Rows, y: Targets) -> Rows:
-        """y as rows: one-hot (a row of NaN where a label is out of range), smoothed."""
-        y, C = jnp.asarray(y), f.shape[-1]
+    def rows(f: Rows, y: Targets) -> tuple[Rows, Rows]:
+        """F, and y as rows: one-hot (a row of NaN where a label is out of range), smoothed."""
+        f = arguments.array(name, "f", f, floats=True)
+        if f.ndim == 0:
+            raise ValueError(errors.message(name, "f of shape (*n, C)", "shape ()"))
+        y, C = arguments.array(name, "y", y, fill=-1), f.shape[-1]
         if y.shape == f.shape[:-1]:
             if not jnp.issubdtype(y.dtype, jnp.integer):
                 raise TypeError(
@@ -173,20 +249,22 @@ def make_softmax_cross_entropy(label_smoothing: float = 0.0) -> Loss:
         elif y.shape != f.shape:
             expected = f"labels of shape {f.shape[:-1]} or rows of shape {f.shape}"
             raise ValueError(errors.message(name, expected, f"shape {y.shape}"))
+        elif jnp.issubdtype(y.dtype, jnp.complexfloating):
+            raise TypeError(errors.message(name, "rows of probabilities", arguments.described(y)))
         y = y.astype(f.dtype)
-        return (1 - label_smoothing) * y + label_smoothing / C if label_smoothing else y
+        return f, (1 - label_smoothing) * y + label_smoothing / C if label_smoothing else y
 
     def values(f: Rows, y: Targets) -> Losses:
-        y = rows(f, y)
+        f, y = rows(f, y)
         log_mu = jax.nn.log_softmax(f, axis=-1)
         return -jnp.where(y == 0, 0, y * log_mu).sum(-1)  # 0 log 0 = 0, for masked logits of -inf
 
     def deltas(f: Rows, y: Targets) -> Rows:
-        y = rows(f, y)
+        f, y = rows(f, y)
         return jax.nn.softmax(f, axis=-1) * y.sum(-1, keepdims=True) - y  # y adds to 1, or nearly in float32
 
     suffix = f"(label_smoothing={label_smoothing})" if label_smoothing else ""
-    return Loss(name + suffix, values, deltas, mu=jax.nn.softmax, of_classes=True)
+    return Loss(name + suffix, values, deltas, mu=jax.nn.softmax, targets="classes")
 
 
 softmax_cross_entropy = make_softmax_cross_entropy()

@@ -5,33 +5,50 @@ holds, the byte order that JAX misreads. Data frames, sparse matrices and tensor
 do, so that none of their libraries is imported.
 """
 
-from collections.abc import Callable, Iterator
-from typing import Any, Literal, NamedTuple, overload
+from typing import Any, Literal, overload
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxbp.arguments.search import find
 from jaxbp.arguments.words import described
 from jaxbp.errors import message
 from jaxbp.typing import Array
 
-_SHOWN = 5  # rows that are listed before a message says how many there are
-_BLOCK = 2**20  # bytes of rows looked at together, in the cache: a memory map is read, not copied
-
 
 @overload
 def array(
-    where: str, name: str, value: Any, *, floats: bool = False, host: Literal[False] = False
+    where: str,
+    name: str,
+    value: Any,
+    *,
+    floats: bool = False,
+    host: Literal[False] = False,
+    fill: int | None = None,
 ) -> Array: ...
 
 
 @overload
-def array(where: str, name: str, value: Any, *, floats: bool = False, host: Literal[True]) -> np.ndarray: ...
+def array(
+    where: str,
+    name: str,
+    value: Any,
+    *,
+    floats: bool = False,
+    host: Literal[True],
+    fill: int | None = None,
+) -> np.ndarray: ...
 
 
 def array(
-    where: str, name: str, value: Any, *, floats: bool = False, host: bool = False
+    where: str,
+    name: str,
+    value: Any,
+    *,
+    floats: bool = False,
+    host: bool = False,
+    fill: int | None = None,
 ) -> Array | np.ndarray:
     """The array that a value means.
 
@@ -45,6 +62,7 @@ def array(
         value: anything that holds numbers in a rectangle.
         floats: only floating-point numbers; whole numbers written as Python numbers or lists are taken so.
         host: return a NumPy array, of the dtype it came in; else a JAX array.
+        fill: what takes the place of integers that JAX's 32 bits do not hold, which else are refused.
 
     Raises:
         TypeError: for what holds no numbers, or no rectangle of them, or with ``floats`` other numbers.
@@ -80,6 +98,9 @@ def array(
         found = found.astype(float)
     if floats:
         _floating(where, name, found)
+    if fill is not None and found.dtype.kind in "iu":
+        held = found.astype(held_dtype(found.dtype))
+        found = np.where(held == found, held, np.array(fill, np.int32))
     _fits(where, name, found)
     return found if host else jnp.asarray(found)
 
@@ -92,42 +113,6 @@ def held_dtype(dtype: np.dtype) -> np.dtype:
         dtype('float32')
     """
     return np.dtype(jax.dtypes.canonicalize_dtype(dtype.newbyteorder("=")))
-
-
-class Bad(NamedTuple):
-    """The position of the first bad value, how many there are, in how many rows, and the first of these."""
-
-    first: tuple[int, ...]
-    number: int
-    rows: int
-    listed: list[int]
-
-    @property
-    def place(self) -> str:
-        """3,1 for the message x[3,1]."""
-        return ",".join(map(str, self.first))
-
-
-def blocks(values: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
-    """The array's rows in blocks, each with the number of its first row."""
-    size = max(1, _BLOCK // max(1, values[:1].nbytes))
-    return ((start, values[start : start + size]) for start in range(0, len(values), size))
-
-
-def find(values: np.ndarray, is_bad: Callable[[np.ndarray], np.ndarray]) -> Bad | None:
-    """What is bad in an array; ``is_bad(rows)`` says it for each value, or for each part of a row."""
-    if values.ndim == 0:
-        return Bad((), 1, 1, []) if is_bad(values) else None
-    first, count, rows, listed = None, 0, 0, list[int]()
-    for start, block in blocks(values):
-        if (marked := is_bad(block)).any():  # before argwhere, which takes ten times as long
-            bad = np.argwhere(marked)
-            bad[:, 0] += start
-            here = np.unique(bad[:, 0])
-            first = first or tuple(bad[0].tolist())
-            count, rows = count + len(bad), rows + len(here)
-            listed += here[: _SHOWN - len(listed)].tolist()
-    return None if first is None else Bad(first, count, rows, listed)
 
 
 def _alive(where: str, name: str, value: jax.Array) -> None:

@@ -44,7 +44,7 @@ def number(
         >>> number("dropout", "rate", 1, low=0, high=1, open_high=True)
         Traceback (most recent call last):
         ...
-        ValueError: dropout: expected rate in [0, 1), got the int 1
+        ValueError: dropout: expected rate in [0, 1), got 1
     """
     bounds = _bounds(low, high, open_low, open_high)
     scalar = _scalar(where, name, value, bounds or "a number")
@@ -58,7 +58,7 @@ def number(
         high is None or (result < high if open_high else result <= high)
     )
     if not (math.isfinite(result) and inside):
-        raise ValueError(message(where, f"{name} {bounds or 'a finite number'}", described(value)))
+        raise ValueError(message(where, f"{name} {bounds or 'a finite number'}", _outside(scalar)))
     return result
 
 
@@ -93,7 +93,7 @@ def whole(where: str, name: str, value: Any, *, low: int | None = None, high: in
         raise TypeError(message(where, expected, described(value), hint))
     result = int(scalar)
     if (low is not None and result < low) or (high is not None and result > high):
-        raise ValueError(message(where, expected, described(value)))
+        raise ValueError(message(where, expected, _outside(result)))
     return result
 
 
@@ -129,6 +129,11 @@ def _scalar(where: str, name: str, value: Any, expected: str) -> Any:
     if isinstance(value, np.generic) and jnp.issubdtype(value.dtype, jnp.floating):
         return float(value)  # bfloat16 is no floating to NumPy
     return value
+
+
+def _outside(value: Any) -> str:
+    """A number that is of the right type, without its type."""
+    return described(value).removeprefix(f"the {type(value).__name__} ").removeprefix("of ")
 
 
 def _masked(value: Any) -> bool:

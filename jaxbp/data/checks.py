@@ -6,8 +6,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxbp import arguments
-from jaxbp.arguments.arrays import blocks, find
 from jaxbp.arguments.arrays import held_dtype as held_dtype
+from jaxbp.arguments.search import blocks, find
 from jaxbp.data.dataset import Dataset
 from jaxbp.errors import message
 

@@ -14,7 +14,7 @@ from typing import Any, Literal, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from jaxbp import errors, operators
+from jaxbp import arguments, errors, operators
 from jaxbp.jacobians import show
 from jaxbp.jacobians.order import Plan, make_plan, prefix_products
 from jaxbp.operators import Operator, Product, planning
@@ -128,6 +128,7 @@ class JacobianChain:
         Raises:
             ValueError: for another order.
         """
+        arguments.option("matrix", "order", order, ("optimal", "reverse", "forward", "scan"))
         if order == "scan":
             m, n = _shape(self.factors)
             return prefix_products([factor.J.matrix() for factor in self.factors])[-1][:m, :n]
@@ -148,8 +149,11 @@ class JacobianChain:
         Raises:
             ValueError: for a delta of another shape.
         """
+        arguments.option("pull", "order", order, ("reverse", "scan"))
         if delta is None and self.out_shape == ():
             delta = jnp.ones(())
+        if delta is not None:
+            delta = arguments.array(f"pull through {self.symbol}", "delta", delta, floats=True)
         if delta is None or jnp.shape(delta) != self.out_shape:
             got = "none" if delta is None else f"shape {jnp.shape(delta)}"
             hint = "for rows, jax.vmap(chain.pull)(rows)"
@@ -184,9 +188,10 @@ class JacobianChain:
         Raises:
             ValueError: for a v of another shape.
         """
-        if jnp.shape(v) != self.in_shape:
+        v = arguments.array(f"push through {self.symbol}", "v", v, floats=True)
+        if v.shape != self.in_shape:
             expected = f"a v of the input's shape {self.in_shape}"
-            raise ValueError(errors.message(f"push through {self.symbol}", expected, f"shape {jnp.shape(v)}"))
+            raise ValueError(errors.message(f"push through {self.symbol}", expected, f"shape {v.shape}"))
         return self.operator.push(jnp.reshape(v, -1)).reshape(self.out_shape)
 
     def plan(self) -> Plan:

@@ -4,12 +4,11 @@ from collections.abc import Callable, Sequence
 from typing import Any, Literal, overload
 
 import jax
-import jax.numpy as jnp
 
-from jaxbp import errors
+from jaxbp import arguments, errors
 from jaxbp.jacobians.chain import LOSS, Factor, JacobianChain, Variable, X
 from jaxbp.layers.composition import numbered
-from jaxbp.layers.layer import Layer
+from jaxbp.layers.layer import Layer, assert_params
 from jaxbp.losses import Loss
 from jaxbp.operators import Dense, Linear, Operator, Sum
 from jaxbp.typing import Array, Params, Targets
@@ -80,18 +79,42 @@ def jacobian_chain(
 
     Source: the lecture, chain rule and step 4.
     """
-    if isinstance(net, Layer):
-        params, x = args
-        return _network_chain(net, params, _one_example(net, params, x), factors or "rule", loss, y)
-    (x,) = args
-    _floating(x)
-    return _function_chain(list(net), jnp.asarray(x), factors or "jacrev")
+    where = "jacobian_chain"
+    if factors is not None:
+        arguments.option(where, "factors", factors, ("rule", "jacrev"))
+    wanted = ("params", "x") if isinstance(net, Layer) else ("x",)
+    if not isinstance(net, Layer | list | tuple):
+        expected = "a Layer, or a list of functions of one array"
+        hint = "[f] for a single one" if callable(net) else ""
+        raise TypeError(errors.message(where, expected, arguments.described(net), hint))
+    if len(args) != len(wanted):
+        expected = (
+            f"{' and '.join(wanted)} after {'the network' if isinstance(net, Layer) else 'the functions'}"
+        )
+        raise TypeError(errors.message(where, expected, f"{len(args)} arguments"))
+    x = arguments.array(where, "x", args[-1], floats=True)
+    if not isinstance(net, Layer):
+        if loss is not None or y is not None:
+            hint = "append the loss as a function, lambda f: loss(f, y)"
+            raise TypeError(errors.message(where, "loss and y after a network only", "functions", hint))
+        return _function_chain(list(net), x, factors or "jacrev")
+    if (loss is None) != (y is None):
+        given = "only y" if loss is None else "only loss"
+        raise TypeError(errors.message(where, "loss and y together", given))
+    if loss is not None:
+        arguments.instance(where, "loss", loss, Loss, "e.g. jaxbp.squared_error")
+    params = arguments.params(where, args[0])
+    return _network_chain(net, params, _one_example(net, params, x), factors or "rule", loss, y)
 
 
 def _network_chain(
     net: Layer, params: Params, x: Array, kind: Factors, loss: Loss | None = None, y: Any = None
 ) -> JacobianChain:
     parts, params = (net.parts, params) if net.form == "product" else ((net,), {1: params})
+    if not parts:
+        raise ValueError(errors.message("jacobian_chain", "at least one layer", "a chain without parts"))
+    if net.form == "product":
+        assert_params(net.name, params, range(1, sum(part.has_params for part in parts) + 1))
     ls = [l for l, _ in numbered(parts)]
     made: list[Factor] = []
     f, at = x, X
@@ -133,6 +156,8 @@ def _dense_by_autodiff(fn: Callable[[Array], Array], x: Array) -> Dense:
 
 
 def _function_chain(functions: list[Any], x: Array, kind: Factors) -> JacobianChain:
+    if not functions:
+        raise ValueError(errors.message("jacobian_chain", "at least one function", "an empty list"))
     made: list[Factor] = []
     f, at = x, X
     for l, fn in enumerate(functions, 1):
@@ -153,30 +178,11 @@ def _function_chain(functions: list[Any], x: Array, kind: Factors) -> JacobianCh
 
 def _meaning(part: Layer, l: int) -> str:
     """How the factor is written: W_l, diag(sigmoid'), I + J_branch."""
-    name = part.name.partition("(")[0]
-    return {
-        "dense": f"W_{l}",
-        "flatten": "I",
-        "identity": "I",
-        "dropout": "I",
-        "softmax": "diag(mu) - mu mu^T",
-        "residual": "I + J_branch"
-        if part.parts and part.parts[1].name == "identity"
-        else "J_skip + J_branch",
-    }.get(name, f"J_{name}" if part.has_params else f"diag({name}'(a_{l}))")
+    return part.means.replace("{l}", str(l)) or f"J_{part.name.partition('(')[0]}"
 
 
-def _floating(x: Any) -> None:
-    dtype = jnp.result_type(x)
-    if not jnp.issubdtype(dtype, jnp.floating):
-        hint = "derivatives are by real numbers, x.astype(float)"
-        raise TypeError(errors.message("jacobian_chain", "floating-point x", str(dtype), hint))
-
-
-def _one_example(net: Layer, params: Params, x: Any) -> Array:
+def _one_example(net: Layer, params: Params, x: Array) -> Array:
     """X, if it is one example: no network that takes x also takes x[0], unless x is a batch."""
-    _floating(x)
-    x = jnp.asarray(x)
     if x.ndim > 1:
         try:
             jax.eval_shape(net.apply, params, x[0])

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxbp.operators import Operator, planning
+from jaxbp.tables import as_html
 from jaxbp.typing import Array, Float
 
 
@@ -50,12 +51,8 @@ class Plan(NamedTuple):
         )
 
     def _repr_html_(self) -> str:
-        rows = "".join(
-            f"<tr><td>{order}</td><td>{flops:,}</td></tr>"
-            for order, flops in zip(("reverse", "forward", "optimal"), self[:3], strict=True)
-        )
-        head = "<tr><th>order</th><th>FLOPs</th></tr>"
-        return f"<table>{head}{rows}</table><p><code>{self.bracketing}</code>: {self.order}</p>"
+        rows = zip(("reverse", "forward", "optimal"), (f"{flops:,}" for flops in self[:3]), strict=True)
+        return as_html(("order", "FLOPs"), list(rows), f"{self.bracketing}: {self.order}")
 
     def to_dict(self) -> dict[str, Any]:
         """The fields, ready for JSON."""

@@ -4,23 +4,30 @@ All of it comes from the deltas and the activations of one backward pass: see `j
 where they are found in any function, and `jaxbp.jacobians.outer` for the formulas.
 """
 
+import html
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
-from jaxbp import errors
+from jaxbp import arguments, errors
 from jaxbp.jacobians import outer
+from jaxbp.jacobians.given import (
+    ExampleLoss,
+    Network,
+    examples,
+    loss_gradient,
+    network,
+    of_one_length,
+    targets,
+)
 from jaxbp.jacobians.outer import Block, Entrywise, Outer
 from jaxbp.jacobians.taps import Taps, find_taps, run_tapped
-from jaxbp.layers.layer import Layer
 from jaxbp.losses import Loss
 from jaxbp.typing import Array, Float, Params, Scalar, Targets
-
-Network = Layer | Callable[[Params, Any], Array]
-ExampleLoss = Loss | Callable[[Array, Any], Scalar]
 
 
 @jax.tree_util.register_dataclass
@@ -92,13 +99,18 @@ class ParameterJacobian:
 
         Source: Schraudolph 2002; Martens 2014, arXiv 1412.1193.
         """
+        gradient = loss_gradient("ggn_diagonal", loss)
         if y is None:
             if not isinstance(loss, Loss):
                 expected = "y for a loss that is not a Loss"
                 raise ValueError(errors.message("ggn_diagonal", expected, "none", "ggn_diagonal(loss, y)"))
             y = loss.mu(self.out)
+        else:
+            y = targets("ggn_diagonal", loss, y)
+        if not of_one_length(self.out, y):
+            expected = f"a target for each of {len(self.out)} examples"
+            raise ValueError(errors.message("ggn_diagonal", expected, f"y of shape {jnp.shape(y)}"))
         divisor = len(self.out) if isinstance(loss, Loss) and loss.reduction == "mean" else 1
-        gradient = loss_gradient(loss)
 
         def curved(f: Array, y: Any, J: Array) -> Array:
             """H J for one example, J (C, ...): forward over the hand-written delta, column by column."""
@@ -127,12 +139,22 @@ class ParameterJacobian:
 
         Source: MacKay 1992; Immer et al. 2021, arXiv 2008.08400.
         """
+        where = "predictive_variance"
         leaves, tree = jax.tree.flatten(self.params)
-        if isinstance(sigma, int | float | jax.Array) and jnp.ndim(sigma) == 0:
+        if isinstance(sigma, int | float | np.ndarray | np.generic | jax.Array) and jnp.ndim(sigma) == 0:
+            traced = isinstance(sigma, jax.core.Tracer)
+            sigma = sigma if traced else arguments.number(where, "sigma", sigma, low=0)
             sigma = jax.tree.unflatten(tree, [jnp.full(leaf.shape, sigma, leaf.dtype) for leaf in leaves])
+        sigma = arguments.params(where, sigma)
         got: Any = jax.tree.structure(sigma)
         if got != tree:
-            raise ValueError(errors.message("predictive_variance", f"sigma as the tree {tree}", f"{got}"))
+            raise ValueError(errors.message(where, f"sigma as the tree {tree}", f"{got}"))
+        for (path, leaf), s in zip(
+            jax.tree_util.tree_leaves_with_path(self.params), jax.tree.leaves(sigma), strict=True
+        ):
+            if s.shape != leaf.shape:
+                expected = f"sigma{jax.tree_util.keystr(path)} of the parameter's shape {leaf.shape}"
+                raise ValueError(errors.message(where, expected, f"{s.shape}"))
         variances = map(outer.weighted_squares, self.blocks(), jax.tree.leaves(sigma))
         return sum(variances, jnp.zeros(()))
 
@@ -145,6 +167,7 @@ class ParameterJacobian:
         Raises:
             ValueError: before anything is formed, where it would take more.
         """
+        limit = arguments.whole("ParameterJacobian.matrix", "limit", limit, low=0)
         N, C, P = self.shape
         size = N * C * P * self.out.dtype.itemsize
         if size > limit:
@@ -182,7 +205,7 @@ class ParameterJacobian:
         return "\n".join([*lines, f"  {_human(self.nbytes)}, for {_human(formed)} as a matrix"])
 
     def _repr_html_(self) -> str:
-        return f"<pre>{self!r}</pre>"
+        return f"<pre>{html.escape(repr(self))}</pre>"
 
     def to_dict(self) -> dict[str, Any]:
         """Shape and sizes, ready for JSON."""
@@ -227,17 +250,9 @@ def parameter_jacobian(net: Network, params: Params, x: Array) -> ParameterJacob
     def backward(f: Array, _: Any) -> tuple[Array, Array]:
         return f, jnp.eye(f.size, dtype=f.dtype).reshape(f.size, *f.shape)
 
-    return by_taps("parameter_jacobian", network(net), params, x, x, backward)
-
-
-def network(net: Network) -> Callable[[Params, Any], Array]:
-    """The function (params, x) -> f of one example."""
-    return net.apply if isinstance(net, Layer) else net
-
-
-def loss_gradient(loss: ExampleLoss) -> Callable[[Array, Any], Array]:
-    """The function (f, y) -> delta_f of one example: by hand for a `Loss`."""
-    return loss.deltas if isinstance(loss, Loss) else jax.grad(loss)
+    where = "parameter_jacobian"
+    x = examples(where, "x", x)
+    return by_taps(where, network(where, net), arguments.params(where, params), x, x, backward)
 
 
 def by_taps(
@@ -250,10 +265,12 @@ def by_taps(
 ) -> ParameterJacobian:
     """The Jacobian of ``backward``'s first result, whose second gives the rows delta_f (C, *f) to pull."""
     leaves, tree = jax.tree.flatten(params)
-    for path, leaf in jax.tree_util.tree_leaves_with_path(params):
-        if not jnp.issubdtype(jnp.result_type(leaf), jnp.floating):
-            got = f"params{jax.tree_util.keystr(path)} of {jnp.result_type(leaf)}"
-            raise TypeError(errors.message(where, "floating-point parameters", got))
+    if not of_one_length(x, y):
+        shapes = [jax.tree.map(jnp.shape, tree) for tree in (x, y)]
+        expected = "N examples and N targets"
+        raise ValueError(
+            errors.message(where, expected, f"x of shape {shapes[0]} and y of shape {shapes[1]}")
+        )
     one = jax.eval_shape(lambda x: jax.tree.map(lambda leaf: leaf[0], x), x)
     with errors.within(where):
         taps = find_taps(apply, params, one)

@@ -1,21 +1,16 @@
 """The gradient of every example's loss, and what is made of them: norms, clipped means, moments, noise."""
 
+import html
 from dataclasses import dataclass
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 
-from jaxbp import errors
+from jaxbp import arguments, errors
 from jaxbp.jacobians import outer
-from jaxbp.jacobians.parameters import (
-    ExampleLoss,
-    Network,
-    ParameterJacobian,
-    by_taps,
-    loss_gradient,
-    network,
-)
+from jaxbp.jacobians.given import ExampleLoss, Network, examples, loss_gradient, network, targets
+from jaxbp.jacobians.parameters import ParameterJacobian, by_taps
 from jaxbp.losses import Loss
 from jaxbp.typing import Array, Float, Params, Scalar, Targets
 
@@ -58,8 +53,13 @@ class PerExample:
         Args:
             c: the largest norm, over all parameters together; positive.
 
+        Raises:
+            ValueError: for a c that is not above 0: below, it would turn the gradients round.
+
         Source: Abadi et al. 2016, arXiv 1607.00133; in one backward pass, Bu et al. 2023, arXiv 2210.00038.
         """
+        if not isinstance(c, jax.core.Tracer):
+            c = arguments.number("clipped_mean", "c", c, low=0, open_low=True)
         norms = jnp.sqrt(self.squared_norms())
         # A gradient of zero has nothing to clip, and c / 0 would be infinite: the minimum is 1.
         return self._weighted_mean(jnp.minimum(1, c / norms))
@@ -104,7 +104,7 @@ class PerExample:
         return f"gradients of {len(self.losses)} losses\n" + repr(self.jacobian)
 
     def _repr_html_(self) -> str:
-        return f"<pre>{self!r}</pre>"
+        return f"<pre>{html.escape(repr(self))}</pre>"
 
     def to_dict(self) -> dict[str, Any]:
         """Shape and sizes, ready for JSON."""
@@ -146,13 +146,12 @@ def per_example(net: Network, loss: ExampleLoss, params: Params, x: Array, y: Ta
 
     Source: the lecture, step 4, delta_{W_l} = delta_{a_l}^T f_{l-1}^T, one example at a time.
     """
-    if jnp.ndim(y) == 0 or len(y) != len(x):
-        got = f"x of shape {jnp.shape(x)} and y of shape {jnp.shape(y)}"
-        raise ValueError(errors.message("per_example", "N examples and N targets", got))
-    apply, gradient = network(net), loss_gradient(loss)
+    where = "per_example"
+    apply, gradient = network(where, net), loss_gradient(where, loss)
+    params, x, y = arguments.params(where, params), examples(where, "x", x), targets(where, loss, y)
     value = (lambda f, y: loss.values(f, y).sum()) if isinstance(loss, Loss) else loss
 
     def backward(f: Array, y: Any) -> tuple[Scalar, Array]:
         return value(f, y), gradient(f, y)[None]
 
-    return PerExample(by_taps("per_example", apply, params, x, y, backward))
+    return PerExample(by_taps(where, apply, params, x, y, backward))

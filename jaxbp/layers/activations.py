@@ -24,8 +24,8 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from jaxbp import errors
-from jaxbp.layers.layer import Layer
+from jaxbp import arguments, errors
+from jaxbp.layers.layer import Layer, delta_of, rows
 from jaxbp.layers.memory import apart, is_large
 from jaxbp.operators import Diagonal, DiagonalPlusLowRank, Identity, Operator
 from jaxbp.typing import Array, Params, Random, Rows, Saved, Tensor
@@ -72,11 +72,20 @@ def elementwise(
         >>> softsign.backward({}, saved, jnp.ones(2))[1]
         Array([1.  , 0.25], dtype=float32)
 
+    Raises:
+        TypeError: for what is no function.
+        ValueError: for another word as ``saves``.
+
     Source: the lecture, step 4: delta_{a_l} = delta_{f_l} J_{f_l}(a_l), J diagonal.
     """
+    where = f"elementwise {arguments.instance('elementwise', 'name', name, str)}"
+    arguments.function(where, "phi", phi, positional=1)
+    arguments.function(where, "slope", slope, positional=1)
+    if not callable(saves):
+        arguments.option(where, "saves", saves, ("input", "output", "either"))
 
     def apply(params: Params, f: Tensor, *, key: Random | None = None) -> Tensor:
-        return phi(f)
+        return phi(rows(name, f))
 
     @apart
     def phi_and_saved(a: Tensor) -> tuple[Tensor, Saved]:
@@ -84,20 +93,33 @@ def elementwise(
         return out, saves(a) if callable(saves) else ()
 
     def forward(params: Params, f: Tensor, *, key: Random | None = None) -> tuple[Tensor, Saved]:
+        f = rows(name, f)
         out, saved = phi_and_saved(f)
         if callable(saves):
             return out, saved
         return out, out if saves == "output" or (saves == "either" and is_large(f)) else f
 
     def backward(params: Params, saved: Saved, delta_out: Tensor) -> tuple[Params, Tensor]:
-        phi_prime = slope(saved)
+        phi_prime = jnp.asarray(slope(saved))
+        constant = phi_prime.ndim == 0
+        delta_out = rows(name, delta_out) if constant else delta_of(name, delta_out, phi_prime.shape)
         mask = phi_prime.dtype == jnp.bool
         return {}, jnp.where(phi_prime, delta_out, 0) if mask else delta_out * phi_prime
 
     def jacobian(params: Params, f: Tensor) -> Operator:
+        f = rows(name, f)
         return Diagonal(backward(params, forward(params, f)[1], jnp.ones_like(f))[1].reshape(-1))
 
-    return Layer(name, apply, forward, backward, jacobian=jacobian, saves_input=saves == "input")
+    return Layer(
+        name,
+        apply,
+        forward,
+        backward,
+        jacobian=jacobian,
+        saves_input=saves == "input",
+        function=phi,
+        means=f"diag({name}'(a_{{l}}))",
+    )
 
 
 # What the slopes share with the activation is written as in jax.nn, for the compiler to compute it once.
@@ -142,6 +164,7 @@ def make_leaky_relu(negative_slope: float) -> Layer:
 
     Source: Maas et al. 2013.
     """
+    negative_slope = arguments.number("make_leaky_relu", "negative_slope", negative_slope)
     return elementwise(
         f"leaky_relu({negative_slope})",
         lambda a: jax.nn.leaky_relu(a, negative_slope),
@@ -153,43 +176,63 @@ def make_leaky_relu(negative_slope: float) -> Layer:
 leaky_relu = make_leaky_relu(0.01)
 
 
+def _identity_apply(params: Params, f: Tensor, *, key: Random | None = None) -> Tensor:
+    return rows("identity", f)
+
+
 def _identity_backward(params: Params, saved: Saved, delta_out: Tensor) -> tuple[Params, Tensor]:
-    return {}, delta_out
+    return {}, rows("identity", delta_out, "delta_out")
+
+
+def _identity_jacobian(params: Params, f: Tensor) -> Operator:
+    return Identity(rows("identity", f).size)
 
 
 identity = Layer(
     "identity",
-    apply=lambda params, f, *, key=None: f,
-    forward=lambda params, f, *, key=None: (f, ()),
+    apply=_identity_apply,
+    forward=lambda params, f, *, key=None: (_identity_apply(params, f), ()),
     backward=_identity_backward,
-    jacobian=lambda params, f: Identity(f.size),
+    jacobian=_identity_jacobian,
+    means="I",
 )
 
 
+def _softmax_apply(params: Params, f: Rows, *, key: Random | None = None) -> Rows:
+    f = rows("softmax", f)
+    if f.ndim == 0:
+        raise ValueError(errors.message("softmax", "f of shape (*n, C)", "shape ()"))
+    return jax.nn.softmax(f, axis=-1)
+
+
 def _softmax_forward(params: Params, f: Rows, *, key: Random | None = None) -> tuple[Rows, Saved]:
-    mu = jax.nn.softmax(f, axis=-1)
+    mu = _softmax_apply(params, f)
     return mu, mu
 
 
 def _softmax_backward(params: Params, saved: Saved, delta_mu: Rows) -> tuple[Params, Rows]:
     # delta_mu (diag(mu) - mu mu^T), without the matrix.
     mu = saved
+    delta_mu = delta_of("softmax", delta_mu, mu.shape)
     return {}, mu * (delta_mu - (delta_mu * mu).sum(-1, keepdims=True))
 
 
 def _softmax_jacobian(params: Params, f: Rows) -> Operator:
     # diag(mu) - mu mu^T; for rows of one example a block for each, (-mu as columns of their row) mu^T.
-    mu = jax.nn.softmax(f, axis=-1).reshape(-1, f.shape[-1])
-    columns = jnp.einsum("tc,ts->tcs", mu, jnp.eye(len(mu), dtype=mu.dtype)).reshape(f.size, len(mu))
+    mu = _softmax_apply(params, f)
+    mu = mu.reshape(-1, mu.shape[-1])
+    columns = jnp.einsum("tc,ts->tcs", mu, jnp.eye(len(mu), dtype=mu.dtype)).reshape(mu.size, len(mu))
     return DiagonalPlusLowRank(mu.reshape(-1), -columns, columns)
 
 
 softmax = Layer(
     "softmax",
-    apply=lambda params, f, *, key=None: jax.nn.softmax(f, axis=-1),
+    apply=_softmax_apply,
     forward=_softmax_forward,
     backward=_softmax_backward,
     jacobian=_softmax_jacobian,
+    function=jax.nn.softmax,
+    means="diag(mu) - mu mu^T",
 )
 
 
@@ -202,6 +245,7 @@ def dropout(rate: float) -> Layer:
         rate: the probability of zeroing, 0 <= rate < 1.
 
     Raises:
+        TypeError: for a rate that is no number.
         ValueError: for a rate outside [0, 1).
 
     Example:
@@ -212,13 +256,15 @@ def dropout(rate: float) -> Layer:
 
     Source: Srivastava et al. 2014, in its inverted form.
     """
-    if not 0 <= rate < 1:
-        raise ValueError(errors.message("dropout", "a rate in [0, 1), the share zeroed", f"{rate}"))
+    rate = arguments.number("dropout", "rate", rate, low=0, high=1, open_high=True)
+    name = f"dropout({rate:g})"
 
     def masked(keep: Saved, f: Tensor) -> Tensor:
         return f if keep is None else jnp.where(keep, f / (1 - rate), 0)
 
     def forward(params: Params, f: Tensor, *, key: Random | None = None) -> tuple[Tensor, Saved]:
+        f = rows(name, f)
+        key = None if key is None else arguments.key(name, key)
         keep = None if key is None else jax.random.bernoulli(key, 1 - rate, f.shape)
         return masked(keep, f), keep
 
@@ -226,7 +272,10 @@ def dropout(rate: float) -> Layer:
         return forward(params, f, key=key)[0]
 
     def backward(params: Params, saved: Saved, delta_out: Tensor) -> tuple[Params, Tensor]:
+        delta_out = rows(name, delta_out, "delta_out")
+        if saved is not None:
+            delta_out = delta_of(name, delta_out, saved.shape)
         return {}, masked(saved, delta_out)
 
     # The chain is that of the network without a key, where dropout is the identity.
-    return Layer(f"dropout({rate})", apply, forward, backward, jacobian=identity.jacobian)
+    return Layer(name, apply, forward, backward, jacobian=identity.jacobian, means="I")

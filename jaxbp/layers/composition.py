@@ -5,8 +5,10 @@ from contextlib import contextmanager
 from itertools import pairwise
 
 import jax
+import jax.numpy as jnp
+import numpy as np
 
-from jaxbp import errors
+from jaxbp import arguments, errors
 from jaxbp.layers import initializers
 from jaxbp.layers.activations import identity, sigmoid
 from jaxbp.layers.dense import dense
@@ -19,7 +21,7 @@ from jaxbp.typing import Array, Params, Random, Saved
 
 def split(key: Random | None, count: int) -> list[Random | None]:
     """A key for each part; without a key, none for each part."""
-    return [None] * count if key is None else list(jax.random.split(key, count))
+    return [None] * count if key is None else list(jax.random.split(arguments.key("network", key), count))
 
 
 def numbered(parts: Sequence[Layer]) -> Iterator[tuple[int, Layer]]:
@@ -63,9 +65,7 @@ def chain(*parts: Layer) -> Layer:
     Source: the lecture, chain rule: J_{f o g}(x) = J_f(g(x)) J_g(x).
     """
     for i, part in enumerate(parts):
-        if not isinstance(part, Layer):
-            hint = "call it to make the layer" if callable(part) else ""
-            raise TypeError(errors.message("chain", f"layers, part {i} to be one", repr(part), hint))
+        arguments.instance("chain", f"part {i}", part, Layer, _no_layer(part))
     parts = tuple(inner for part in parts for inner in (part.parts if part.form == "product" else (part,)))
     name = f"chain({', '.join(part.name for part in parts)})"
     L = sum(part.has_params for part in parts)
@@ -75,7 +75,7 @@ def chain(*parts: Layer) -> Layer:
             steps[i : i + 2] = identity, _joined(first, then)
 
     def init(key: Random) -> Params:
-        keys = iter(jax.random.split(key, L))
+        keys = iter(jax.random.split(arguments.key("init", key), L))
         return {l: part.init(next(keys)) for l, part in numbered(parts) if part.has_params}
 
     def parts_of(params: Params, parts: Sequence[Layer] = parts) -> Iterator[tuple[int, Layer, Params]]:
@@ -171,6 +171,8 @@ def residual(branch: Layer, skip: Layer = identity) -> Layer:
 
     Source: the lecture, residual block; He et al. 2016.
     """
+    for role, part in (("branch", branch), ("skip", skip)):
+        arguments.instance("residual", role, part, Layer, _no_layer(part))
     name = f"residual({branch.name}" + (f", skip={skip.name})" if skip is not identity else ")")
     parts = {"branch": branch, "skip": skip}
 
@@ -191,7 +193,7 @@ def residual(branch: Layer, skip: Layer = identity) -> Layer:
         return skip_out + branch_out
 
     def init(key: Random) -> Params:
-        keys = jax.random.split(key)
+        keys = jax.random.split(arguments.key("init", key))
         return {
             role: part.init(k) for (role, part), k in zip(parts.items(), keys, strict=True) if part.has_params
         }
@@ -233,12 +235,26 @@ def residual(branch: Layer, skip: Layer = identity) -> Layer:
         jacobian,
         form="sum",
         parts=(branch, skip),
+        means="I + J_branch" if skip is identity else "J_skip + J_branch",
     )
 
 
-_SUITED: dict[str, Initializer] = dict.fromkeys(
-    ("relu", "leaky_relu", "softplus", "gelu", "gelu_exact", "silu"), initializers.he_uniform
-)
+def _no_layer(value: object) -> str:
+    """What to do about something that is given for a layer."""
+    if isinstance(value, list | tuple):
+        return "chain(*layers) makes one layer of several"
+    return "call it to make the layer, or write one: jaxbp.sigmoid, jaxbp.elementwise(...)"
+
+
+def _suited(activation: Layer) -> Initializer:
+    """`he_uniform` where phi lets positive numbers through and holds negative ones back, as relu does."""
+    first = activation.parts[0] if activation.form == "product" and activation.parts else activation
+    if first.function is None:
+        return initializers.glorot_uniform
+    with jax.ensure_compile_time_eval():
+        down, up = first.function(jnp.array([-10.0, 10.0], jnp.float32))
+        one_sided = bool((up > 5) & (abs(down) < up / 2))
+    return initializers.he_uniform if one_sided else initializers.glorot_uniform
 
 
 def mlp(
@@ -257,14 +273,14 @@ def mlp(
         activation: phi of the layers before the last.
         output: phi_L. The default leaves the last layer's a_L as logits, which is what
             `softmax_cross_entropy` and `binary_cross_entropy` take.
-        init: of every W. By default what suits the activation: `he_uniform` for relu and its relatives,
-            `glorot_uniform` for the others.
+        init: of every W. By default what suits the activation: `he_uniform` where it lets positive numbers
+            through and holds negative ones back, as relu and its relatives do, else `glorot_uniform`.
         bias: whether the layers have b.
         bias_init: of every b.
 
     Raises:
-        ValueError: for fewer than two sizes.
-        TypeError: for an activation that is no Layer.
+        ValueError: for fewer than two sizes, or a size below 1.
+        TypeError: for sizes that are no whole numbers, or an activation that is no Layer.
 
     Example: the 3-5-5-4 net of the lecture.
         >>> mlp([3, 5, 5, 4], sigmoid)
@@ -272,12 +288,14 @@ def mlp(
 
     Source: the lecture, forward propagation.
     """
-    if len(sizes) < 2:
-        raise ValueError(errors.message("mlp", "at least two sizes, [d_0, ..., d_L]", f"{list(sizes)}"))
+    if not isinstance(sizes, list | tuple | np.ndarray) or len(sizes) < 2:
+        hint = "write mlp([d_0, d_1])" if isinstance(sizes, int) else ""
+        got = f"{list(sizes)}" if isinstance(sizes, list | tuple) else arguments.described(sizes)
+        raise ValueError(errors.message("mlp", "at least two sizes, [d_0, ..., d_L]", got, hint))
+    sizes = [arguments.whole("mlp", f"sizes[{i}]", d, low=1) for i, d in enumerate(sizes)]
     for role, part in (("activation", activation), ("output", output)):
-        if not isinstance(part, Layer):
-            raise TypeError(errors.message("mlp", f"{role} to be a layer", repr(part), "e.g. jaxbp.sigmoid"))
-    init = init or _SUITED.get(activation.name.partition("(")[0], initializers.glorot_uniform)
+        arguments.instance("mlp", role, part, Layer, "e.g. jaxbp.sigmoid")
+    init = _suited(activation) if init is None else init
     parts: list[Layer] = []
     for d_in, d_out in pairwise(sizes):
         parts += [dense(d_in, d_out, bias=bias, init=init, bias_init=bias_init), activation]

@@ -1,14 +1,15 @@
 """The dense layer, a = W f + b, and flatten, which shapes images for it."""
 
 import math
+import os
 
 import jax
 import jax.numpy as jnp
 from jax.typing import DTypeLike
 
-from jaxbp import errors
+from jaxbp import arguments, errors
 from jaxbp.layers.initializers import Initializer, glorot_uniform, zeros
-from jaxbp.layers.layer import Layer, assert_params
+from jaxbp.layers.layer import Layer, assert_params, rows
 from jaxbp.operators import Dense, Identity, Kronecker, Operator
 from jaxbp.typing import Array, Params, Random, Rows, Saved, Tensor
 
@@ -31,16 +32,16 @@ def dense(
         d_in: the size of f.
         d_out: the size of a.
         bias: without it there is no b.
-        init: the initialiser of W, see `jaxbp.layers.initializers`. The default suits sigmoid and tanh;
+        init: the initializer of W, see `jaxbp.layers.initializers`. The default suits sigmoid and tanh;
             `mlp` chooses by its activation.
-        bias_init: the initialiser of b.
+        bias_init: the initializer of b.
 
     Returns:
         A layer from (*n, d_in) to (*n, d_out).
 
     Raises:
-        ValueError: when applied to f or W of another size.
-        TypeError: when applied to integers.
+        ValueError: for sizes that no machine holds; when applied to f, W or b of another shape.
+        TypeError: for sizes that are no whole numbers; when applied to integers.
 
     Example:
         >>> layer = dense(2, 3)
@@ -60,56 +61,103 @@ def dense(
     delta_{f_{l-1}} = delta_{a_l} W_l.
     """
     name = f"dense({d_in}, {d_out})"
-    if d_in < 1 or d_out < 1:
-        raise ValueError(errors.message(name, "sizes of at least 1", f"d_in = {d_in}, d_out = {d_out}"))
+    d_in, d_out = (arguments.whole(name, n, d, low=1) for n, d in (("d_in", d_in), ("d_out", d_out)))
+    bias = arguments.flag(name, "bias", bias)
+    for role, initializer in (("init", init), ("bias_init", bias_init)):
+        arguments.function(name, role, initializer, positional=2)
+    assert_size(name, "W", (d_out, d_in))
+    shapes = {"W": (d_out, d_in), "b": (d_out,)} if bias else {"W": (d_out, d_in)}
 
-    def initialise(key: Random) -> Params:
+    def initialize(key: Random) -> Params:
+        key = arguments.key(f"{name}.init", key)
+        if not isinstance(key, jax.core.Tracer):  # else only shapes are asked for, or many devices share W
+            assert_size(name, "W", (d_out, d_in), _memory())
         key_W, key_b = jax.random.split(key)
         params = {"W": init(key_W, (d_out, d_in))}
         return params | {"b": bias_init(key_b, (d_out,))} if bias else params
 
+    def taken(params: Params) -> dict[str, Array]:
+        """W and b as arrays of their shapes."""
+        assert_params(name, params, shapes.keys())
+        arrays = {}
+        for symbol, shape in shapes.items():
+            arrays[symbol] = arguments.array(name, symbol, params[symbol], floats=True)
+            if arrays[symbol].shape != shape:
+                got = arrays[symbol].shape
+                transposed = symbol == "W" and got == shape[::-1]
+                hint = (
+                    "W is (out, in): transpose it" if transposed else "was it made by another network's init?"
+                )
+                raise ValueError(errors.message(name, f"{symbol} of shape {shape}", f"{got}", hint))
+        return arrays
+
+    def sized(f: Rows, symbol: str, size: int) -> Rows:
+        f = arguments.array(name, symbol, f, floats=True)
+        if f.shape[-1:] != (size,):
+            many = math.prod(f.shape[1:]) == size
+            hint = "put flatten before it, or reshape" if many else "check the sizes of the layer before"
+            raise ValueError(
+                errors.message(name, f"{symbol} with last axis {size}", f"shape {f.shape}", hint)
+            )
+        return f
+
     def apply(params: Params, f: Rows, *, key: Random | None = None) -> Rows:
-        assert_params(name, params, ("W", "b") if bias else ("W",))
-        if jnp.shape(params["W"]) != (d_out, d_in):
-            raise ValueError(
-                errors.message(
-                    name,
-                    f"W of shape ({d_out}, {d_in})",
-                    f"{jnp.shape(params['W'])}",
-                    "was it made by another network's init?",
-                )
-            )
-        if not jnp.issubdtype(f.dtype, jnp.floating):
-            raise TypeError(
-                errors.message(name, "floating-point f", f"{f.dtype}", "scale the data, x / 255 for bytes")
-            )
-        if f.shape[-1:] != (d_in,):
-            raise ValueError(
-                errors.message(
-                    name,
-                    f"f with last axis {d_in}",
-                    f"shape {f.shape}",
-                    "check the sizes of the layer before",
-                )
-            )
+        params, f = taken(params), sized(f, "f", d_in)
         a = _product(f, params["W"].astype(f.dtype))
         return a + jnp.broadcast_to(params["b"].astype(f.dtype), a.shape) if bias else a
 
     def forward(params: Params, f: Rows, *, key: Random | None = None) -> tuple[Rows, Saved]:
+        f = sized(f, "f", d_in)
         return apply(params, f), f
 
     def backward(params: Params, saved: Saved, delta_a: Rows) -> tuple[Params, Rows]:
-        f, W = saved, params["W"]
+        params, f, delta_a = taken(params), sized(saved, "f", d_in), sized(delta_a, "delta_a", d_out)
+        if delta_a.shape[:-1] != f.shape[:-1]:
+            expected = f"delta_a of shape {(*f.shape[:-1], d_out)}, for f is {f.shape}"
+            raise ValueError(errors.message(name, expected, f"{delta_a.shape}"))
+        W = params["W"]
         delta_params = {"W": _outer(delta_a.reshape(-1, d_out), f.reshape(-1, d_in), W.dtype)}
         if bias:
             delta_params["b"] = delta_a.sum(range(f.ndim - 1), dtype=params["b"].dtype)
         return delta_params, delta_a @ W.astype(delta_a.dtype)
 
     def jacobian(params: Params, f: Rows) -> Operator:
-        W = Dense(params["W"])
+        W, f = Dense(taken(params)["W"]), sized(f, "f", d_in)
         return W if f.ndim == 1 else Kronecker(Identity(f.size // d_in), W)  # one W for every row
 
-    return Layer(name, apply, forward, backward, initialise, jacobian, saves_input=True)
+    return Layer(name, apply, forward, backward, initialize, jacobian, saves_input=True, means="W_{l}")
+
+
+def assert_size(where: str, name: str, shape: tuple[int, ...], most: int = 2**42) -> None:
+    """Refuse an array that no machine holds, before XLA, which ends the process at some of them.
+
+    Args:
+        where: the layer.
+        name: of the array.
+        shape: its shape.
+        most: the bytes that there are, by default more than any machine has.
+
+    Raises:
+        ValueError: for an array that takes more in float32.
+
+    Example:
+        >>> assert_size("dense", "W", (3, 10**18))
+        Traceback (most recent call last):
+        ...
+        ValueError: dense: expected W in at most 4,096 GiB, got 3 x 1000000000000000000, which takes ...
+    """
+    if (size := 4 * math.prod(shape)) > most:
+        got = f"{' x '.join(map(str, shape))}, which takes {size / 2**30:.4g} GiB"
+        raise ValueError(errors.message(where, f"{name} in at most {most / 2**30:,.4g} GiB", got))
+
+
+def _memory() -> int:
+    """The bytes that the first device has for arrays."""
+    stats = jax.local_devices()[0].memory_stats()
+    if stats and "bytes_limit" in stats:
+        return int(stats["bytes_limit"])
+    known = hasattr(os, "sysconf") and {"SC_PAGE_SIZE", "SC_PHYS_PAGES"} <= os.sysconf_names.keys()
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") if known else 2**42
 
 
 _FEW = 16  # rows: so few that W is what is moved
@@ -148,16 +196,23 @@ def flatten(*shape: int) -> Layer:
         shape: the axes of one example, so that the leading axes stay free.
 
     Raises:
-        ValueError: when applied to f whose last axes are not ``shape``.
+        TypeError: for sizes that are no whole numbers.
+        ValueError: for sizes below 1, or when applied to f whose last axes are not ``shape``.
 
     Example:
         >>> flatten(8, 8).apply({}, jnp.ones((32, 8, 8))).shape
         (32, 64)
     """
+    if len(shape) == 1 and isinstance(shape[0], tuple | list):
+        hint = f"flatten({', '.join(map(str, shape[0]))})"
+        raise TypeError(errors.message("flatten", "sizes", arguments.described(shape[0]), hint))
+    shape = tuple(arguments.whole("flatten", f"size {i}", d, low=1) for i, d in enumerate(shape))
     name = f"flatten({', '.join(map(str, shape))})"
+    assert_size(name, "an example", shape)
     d = math.prod(shape)
 
     def apply(params: Params, f: Tensor, *, key: Random | None = None) -> Rows:
+        f = rows(name, f)
         n = f.ndim - len(shape)
         if n < 0 or f.shape[n:] != shape:
             raise ValueError(errors.message(name, f"f with last axes {shape}", f"shape {f.shape}"))
@@ -167,6 +222,13 @@ def flatten(*shape: int) -> Layer:
         return apply(params, f), ()
 
     def backward(params: Params, saved: Saved, delta_out: Rows) -> tuple[Params, Array]:
+        delta_out = rows(name, delta_out, "delta_out")
+        if delta_out.shape[-1:] != (d,):
+            expected = f"delta_out with last axis {d}"
+            raise ValueError(errors.message(name, expected, f"shape {delta_out.shape}"))
         return {}, delta_out.reshape(*delta_out.shape[:-1], *shape)
 
-    return Layer(name, apply, forward, backward, jacobian=lambda params, f: Identity(f.size))
+    def jacobian(params: Params, f: Tensor) -> Operator:
+        return Identity(apply(params, f).size)
+
+    return Layer(name, apply, forward, backward, jacobian=jacobian, means="I")

@@ -4,12 +4,12 @@ import math
 from collections.abc import Callable, Collection, Hashable
 from dataclasses import dataclass
 from functools import partial
-from typing import Literal
+from typing import Any, Literal
 
 import jax
 from jax.tree_util import Partial
 
-from jaxbp import errors
+from jaxbp import arguments, errors
 from jaxbp.operators import Linear, Operator
 from jaxbp.typing import Array, Params, Random, Saved
 
@@ -46,6 +46,13 @@ class Layer:
         form: how the parts compose, and hence their Jacobians: ``"product"`` (`chain`), ``"sum"``
             (`residual`), ``"atom"`` without parts.
         parts: the composed layers.
+        function: phi itself, where the layer is a function of f alone: a loss on logits is compared with
+            it, and `mlp` sees by it what W to begin with. None where there is no such function.
+        means: what the Jacobian is in a chain, ``"W_{l}"``; by default ``J_`` and the name.
+
+    Raises:
+        TypeError: for fields of another type.
+        ValueError: for another word as ``form``.
 
     Example: a layer of your own is one record.
         >>> import jax, jax.numpy as jnp
@@ -74,8 +81,18 @@ class Layer:
     saves_input: bool = False
     form: Literal["atom", "product", "sum"] = "atom"
     parts: tuple["Layer", ...] = ()
+    function: Callable[[Array], Array] | None = None
+    means: str = ""
 
     def __post_init__(self) -> None:
+        where = f"Layer {arguments.instance('Layer', 'name', self.name, str)}"
+        for field in ("apply", "forward", "backward", "init", "jacobian"):
+            arguments.function(where, field, getattr(self, field))
+        if self.function is not None:
+            arguments.function(where, "function", self.function)
+        arguments.option(where, "form", self.form, ("atom", "product", "sum"))
+        for i, part in enumerate(arguments.instance(where, "parts", self.parts, tuple)):
+            arguments.instance(where, f"part {i}", part, Layer)
         if self.jacobian is _matrix_free:
             object.__setattr__(self, "jacobian", partial(_matrix_free, apply=self.apply))
 
@@ -88,6 +105,20 @@ class Layer:
         return self.name
 
 
+def rows(name: str, f: Any, symbol: str = "f") -> Array:
+    """What comes in as f or delta: an array as it is, numbers that are written out as floats."""
+    return arguments.array(name, symbol, f, floats=not hasattr(f, "dtype"))
+
+
+def delta_of(name: str, delta_out: Any, shape: tuple[int, ...]) -> Array:
+    """delta_out as an array of the output's shape: of another it would be broadcast."""
+    delta_out = rows(name, delta_out, "delta_out")
+    if delta_out.shape != shape:
+        expected = f"delta_out of the output's shape {shape}"
+        raise ValueError(errors.message(name, expected, f"{delta_out.shape}"))
+    return delta_out
+
+
 def assert_params(name: str, params: Params, keys: Collection[Hashable]) -> None:
     """Raises a ValueError unless ``params`` is a dict with just these keys.
 
@@ -97,12 +128,15 @@ def assert_params(name: str, params: Params, keys: Collection[Hashable]) -> None
         ...
         ValueError: dense: expected parameters {W, b}, got {W}; were they made by another network's init?
     """
-    if not isinstance(params, dict) or params.keys() != set(keys):
-        got = (
-            f"{{{', '.join(map(str, params))}}}" if isinstance(params, dict) else f"a {type(params).__name__}"
-        )
-        expected = f"parameters {{{', '.join(map(str, keys))}}}"
-        raise ValueError(errors.message(name, expected, got, "were they made by another network's init?"))
+    if isinstance(params, dict) and params.keys() == set(keys):
+        return
+    got = f"{{{', '.join(map(str, params))}}}" if isinstance(params, dict) else arguments.described(params)
+    hint = "were they made by another network's init?"
+    from_zero = isinstance(params, dict) and set(params) == set(range(len(keys)))
+    if 1 in keys and (from_zero or isinstance(params, list | tuple)):
+        hint = "layers count from 1: {1: ..., 2: ...}"
+    expected = f"parameters {{{', '.join(map(str, keys))}}}"
+    raise ValueError(errors.message(name, expected, got, hint))
 
 
 def count_parameters(params: Params) -> int:

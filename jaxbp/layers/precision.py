@@ -1,9 +1,10 @@
 """Mixed precision: a layer that computes in fewer bits than its parameters have."""
 
 import jax.numpy as jnp
+import numpy as np
 from jax.typing import DTypeLike
 
-from jaxbp import errors
+from jaxbp import arguments, errors
 from jaxbp.layers.composition import chain, residual
 from jaxbp.layers.layer import Layer
 from jaxbp.typing import Array, Params, Random, Saved
@@ -42,21 +43,42 @@ def mixed_precision(layer: Layer, dtype: DTypeLike = jnp.bfloat16) -> Layer:
 
     Source: Micikevicius et al. 2018, mixed precision training; Kalamkar et al. 2019 for bfloat16.
     """
-    if not jnp.issubdtype(dtype, jnp.floating):
-        raise TypeError(errors.message("mixed_precision", "a floating dtype", f"{jnp.dtype(dtype)}"))
+    hint = (
+        "a module of another library has its own way" if not callable(layer) else "call it to make the layer"
+    )
+    arguments.instance("mixed_precision", "layer", layer, Layer, hint)
+    dtype = _floating(dtype)
     if layer.parts:
         parts = [mixed_precision(part, dtype) for part in layer.parts]
         return chain(*parts) if layer.form == "product" else residual(*parts)
 
+    name = f"{layer.name} in {dtype}"
+
     def apply(params: Params, f: Array, *, key: Random | None = None) -> Array:
+        f = arguments.array(name, "f", f, floats=True)
         return layer.apply(params, f.astype(dtype), key=key).astype(f.dtype)
 
     def forward(params: Params, f: Array, *, key: Random | None = None) -> tuple[Array, Saved]:
+        f = arguments.array(name, "f", f, floats=True)
         out, saved = layer.forward(params, f.astype(dtype), key=key)
         return out.astype(f.dtype), saved
 
     def backward(params: Params, saved: Saved, delta_out: Array) -> tuple[Params, Array]:
+        delta_out = arguments.array(name, "delta_out", delta_out, floats=True)
         delta_params, delta_f = layer.backward(params, saved, delta_out.astype(dtype))
         return delta_params, delta_f.astype(delta_out.dtype)
 
-    return Layer(f"{layer.name} in {jnp.dtype(dtype)}", apply, forward, backward, layer.init)
+    return Layer(name, apply, forward, backward, layer.init, function=layer.function, means=layer.means)
+
+
+def _floating(dtype: DTypeLike) -> np.dtype:
+    """A floating dtype that JAX has, from a dtype or its name."""
+    where, hint = "mixed_precision", "e.g. jnp.bfloat16"
+    try:
+        found = jnp.dtype(dtype) if dtype is not None else None
+    except TypeError:
+        found = None
+    if found is None or not jnp.issubdtype(found, jnp.floating) or found == np.longdouble:
+        got = arguments.described(dtype) if found is None else f"{found}"
+        raise TypeError(errors.message(where, "a floating dtype", got, hint))
+    return found

@@ -11,6 +11,7 @@ import numpy as np
 from jax import Array, lax
 from jaxtyping import Float, PRNGKeyArray
 
+from jaxbp import arguments
 from jaxbp.errors import message
 
 
@@ -45,10 +46,30 @@ def linear_unit(unit: Unit, x: Float[Array, "*n d"]) -> Float[Array, "*n"]:
 
     Source: lecture, the linear unit.
     """
-    x = jnp.asarray(x, unit.w.dtype)
+    unit = parameters("unit", unit)
+    x = numbers("unit", "x", x, unit.w.dtype)
     if x.ndim == 0 or x.shape[-1:] != unit.w.shape:
         raise ValueError(message("unit", f"x with last axis {unit.w.shape[0]}", f"shape {x.shape}"))
     return x @ unit.w + unit.w_0
+
+
+def parameters(where: str, unit: Any, dtype: Any = None) -> Unit:
+    """The unit with w (d,) and w_0 () as arrays of floats, of one dtype if it is given."""
+    arguments.instance(where, "unit", unit, Unit, "Unit(w, w_0) makes one")
+    w, w_0 = (
+        arguments.array(where, name, v, floats=True) for name, v in zip(Unit._fields, unit, strict=True)
+    )
+    if w.ndim != 1 or w_0.ndim != 0:
+        raise ValueError(message(where, "w of shape (d,) and w_0 of shape ()", f"{w.shape} and {w_0.shape}"))
+    return Unit(w, w_0) if dtype is None else Unit(w.astype(dtype), w_0.astype(dtype))
+
+
+def numbers(where: str, name: str, values: Any, dtype: Any) -> Array:
+    """X or t as floats of a dtype; whole numbers are taken, as on the board."""
+    array = arguments.array(where, name, values)
+    if jnp.issubdtype(array.dtype, jnp.complexfloating):
+        raise TypeError(message(where, f"real {name}", arguments.described(array), f"{name}.real"))
+    return array.astype(dtype)
 
 
 Output = Callable[[Unit, Array], Array]
@@ -57,7 +78,7 @@ Output = Callable[[Unit, Array], Array]
 def missed(output: Output, unit: Unit, x: Any, t: Any) -> Array:
     """Return t - o for every row; t must have the rows of o, or (N, 1) would broadcast to (N, N)."""
     o = output(unit, x)
-    t = jnp.asarray(t, o.dtype)
+    t = numbers("unit", "t", t, o.dtype)
     if t.shape != o.shape:
         raise ValueError(
             message("unit", f"t of shape {o.shape}, one target for each row", f"shape {t.shape}")
@@ -67,7 +88,10 @@ def missed(output: Output, unit: Unit, x: Any, t: Any) -> Array:
 
 def step(output: Output, unit: Unit, x: Any, t: Any, eta: float | Array) -> Unit:
     """The delta rule on rows."""
-    return move(unit, missed(output, unit, x, t), jnp.asarray(x, unit.w.dtype), eta)
+    unit = parameters("unit", unit)
+    if not isinstance(eta, jax.core.Tracer):
+        eta = arguments.number("unit", "eta", eta)
+    return move(unit, missed(output, unit, x, t), numbers("unit", "x", x, unit.w.dtype), eta)
 
 
 def move(unit: Unit, miss: Array, x: Array, eta: float | Array) -> Unit:
@@ -106,37 +130,57 @@ def train(
     return lax.scan(epoch, unit, None if key is None else jax.random.split(key, epochs), length=epochs)
 
 
+class Given(NamedTuple):
+    """What a fit was given, checked: x (N, d) and t (N,) as finite floats, and the unit to start from."""
+
+    x: Array
+    t: Array
+    eta: float
+    epochs: int
+    batch_size: int
+    key: PRNGKeyArray | None
+    unit: Unit
+
+
 def checked(
-    where: str, x: Any, t: Any, eta: float, epochs: int, batch_size: int | None, unit: Unit | None
-) -> tuple[Array, Array, Unit]:
-    """Return x (N, d) and t (N,) as finite floats, and the unit to start from."""
-    x = jnp.asarray(x)
-    x = x if jnp.issubdtype(x.dtype, jnp.floating) else x.astype(float)
-    t = jnp.asarray(t, x.dtype)
+    where: str, x: Any, t: Any, eta: Any, epochs: Any, batch_size: Any, key: Any, unit: Unit | None
+) -> Given:
+    """The arguments of a fit; a batch_size of None is N."""
+    x = arguments.array(where, "x", x)
+    dtype = x.dtype if jnp.issubdtype(x.dtype, jnp.floating) else jnp.zeros(()).dtype
+    x, t = numbers(where, "x", x, dtype), numbers(where, "t", t, dtype)
     if x.ndim != 2 or x.size == 0 or t.shape != x.shape[:1]:
         raise ValueError(
             message(where, "x (N, d) and t (N,), N and d at least 1", f"x {x.shape} and t {t.shape}")
         )
     if not bool(jnp.isfinite(x).all() & jnp.isfinite(t).all()):
         raise ValueError(message(where, f"finite {x.dtype} values", "NaN or inf in x or t"))
-    if not (
-        0 < eta < math.inf and epochs >= 1 and 1 <= (len(x) if batch_size is None else batch_size) <= len(x)
-    ):
-        raise ValueError(
-            message(
-                where,
-                f"eta above 0, epochs at least 1, batch_size in 1..{len(x)}",
-                f"eta {eta}, epochs {epochs}, batch_size {batch_size}",
-            )
-        )
-    if unit is None:
-        unit = Unit(jnp.zeros(x.shape[1], x.dtype), jnp.zeros((), x.dtype))
-    return x, t, Unit(jnp.asarray(unit.w, x.dtype), jnp.asarray(unit.w_0, x.dtype))
+    eta = arguments.number(where, "eta", eta, low=0, open_low=True)
+    epochs = arguments.whole(where, "epochs", epochs, low=1)
+    if batch_size is not None:
+        batch_size = arguments.whole(where, "batch_size", batch_size, low=1, high=len(x))
+    key = None if key is None else arguments.key(where, key)
+    start = Unit(jnp.zeros(x.shape[1], dtype), jnp.zeros((), dtype))
+    unit = start if unit is None else parameters(where, unit, dtype)
+    if unit.w.shape != start.w.shape:
+        raise ValueError(message(where, f"a unit with w of shape {start.w.shape}", f"{unit.w.shape}"))
+    return Given(x, t, eta, epochs, len(x) if batch_size is None else batch_size, key, unit)
+
+
+def plain(value: Any) -> Any:
+    """Numbers and arrays as JSON has them: lists, and None for what is not finite."""
+    if isinstance(value, np.ndarray | jax.Array):
+        return plain(np.asarray(value).tolist())
+    if isinstance(value, list):
+        return [plain(v) for v in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def augmented(x: Any) -> np.ndarray:
     """Rows (1, x_i), float64 on the host: the bias as a weight of a constant input."""
-    x = np.asarray(x, np.float64)
+    x = arguments.array("unit", "x", x, host=True).astype(np.float64)
+    if x.ndim != 2:
+        raise ValueError(message("unit", "x (N, d)", f"shape {x.shape}"))
     return np.column_stack([np.ones(len(x)), x])
 
 

@@ -8,7 +8,7 @@ import numpy as np
 from jax import Array
 from jaxtyping import Float, PRNGKeyArray, Shaped
 
-from jaxbp.units.delta_rule import Unit, augmented, checked, linear_unit, missed, step, train
+from jaxbp.units.delta_rule import Unit, augmented, checked, linear_unit, missed, plain, step, train
 
 
 def linear_unit_step(
@@ -87,8 +87,9 @@ class LinearUnitFit(NamedTuple):
         return f"<p>{html.escape(self.verdict)}</p>"
 
     def to_dict(self) -> dict[str, Any]:
-        """The fields as a dict, the unit's among them."""
-        return self._asdict() | self.unit._asdict()
+        """The fields, with w and w_0 for the unit, ready for JSON: None stands for what is not finite."""
+        fields = self.unit._asdict() | self._asdict()
+        return {name: plain(value) for name, value in fields.items() if name != "unit"}
 
 
 def fit_linear_unit(
@@ -121,6 +122,7 @@ def fit_linear_unit(
         A LinearUnitFit.
 
     Raises:
+        TypeError: for what is no array of real numbers, no number, no key, no Unit.
         ValueError: x is not (N, d), t not (N,), values that are not finite, eta not above 0, epochs
             below 1, or batch_size not in 1..N.
 
@@ -134,8 +136,9 @@ def fit_linear_unit(
 
     Source: lecture, gradient descent; batch, mini-batch and iterative training.
     """
-    x, t, unit = checked("fit_linear_unit", x, t, eta, epochs, batch_size, unit)
-    batch_size = batch_size or len(x)
+    x, t, eta, epochs, batch_size, key, unit = checked(
+        "fit_linear_unit", x, t, eta, epochs, batch_size, key, unit
+    )
     last, (units, after) = train(linear_unit, _record_error, unit, x, t, eta, key, batch_size, epochs)
     errors = np.concatenate([[linear_unit_error(unit, x, t)], after])
     rows = augmented(x)

@@ -9,8 +9,19 @@ import numpy as np
 from jax import Array
 from jaxtyping import Float, PRNGKeyArray, Shaped
 
+from jaxbp import arguments
 from jaxbp.errors import message
-from jaxbp.units.delta_rule import Unit, augmented, checked, linear_unit, step, train, weights_row
+from jaxbp.units.delta_rule import (
+    Unit,
+    augmented,
+    checked,
+    linear_unit,
+    parameters,
+    plain,
+    step,
+    train,
+    weights_row,
+)
 
 
 def perceptron(unit: Unit, x: Float[Array, "*n d"]) -> Float[Array, "*n"]:
@@ -33,7 +44,8 @@ def perceptron(unit: Unit, x: Float[Array, "*n d"]) -> Float[Array, "*n"]:
 
     Source: lecture, the perceptron.
     """
-    return jnp.where(linear_unit(unit, x) > 0, 1, -1).astype(unit.w.dtype)
+    a = linear_unit(unit, x)
+    return jnp.where(a > 0, 1, -1).astype(a.dtype)
 
 
 def perceptron_step(
@@ -93,8 +105,9 @@ class PerceptronFit(NamedTuple):
         return f"<p>{html.escape(self.verdict)}</p>"
 
     def to_dict(self) -> dict[str, Any]:
-        """The fields as a dict, the unit's among them."""
-        return self._asdict() | self.unit._asdict()
+        """The fields, with w and w_0 for the unit, ready for JSON: None stands for what is not finite."""
+        fields = self.unit._asdict() | self._asdict()
+        return {name: plain(value) for name, value in fields.items() if name != "unit"}
 
 
 def fit_perceptron(
@@ -129,6 +142,7 @@ def fit_perceptron(
         A PerceptronFit.
 
     Raises:
+        TypeError: for what is no array of real numbers, no number, no key, no Unit.
         ValueError: x is not (N, d), t not (N,), a t that is not 1 or -1, values that are not finite,
             eta not above 0, epochs below 1, batch_size not in 1..N, or weights that overflow.
 
@@ -144,7 +158,9 @@ def fit_perceptron(
 
     Source: lecture, the perceptron training rule; Novikoff 1962; Gordan's theorem for the proof.
     """
-    x, t, unit = checked("fit_perceptron", x, t, eta, epochs, batch_size, unit)
+    x, t, eta, epochs, batch_size, key, unit = checked(
+        "fit_perceptron", x, t, eta, epochs, batch_size, key, unit
+    )
     if not bool(jnp.all(jnp.abs(t) == 1)):
         raise ValueError(
             message(
@@ -200,14 +216,19 @@ def margin(unit: Unit, x: Any, t: Any) -> float:
         gamma, in the units of x; 0 or below when an example is wrong or on the plane.
 
     Raises:
-        ValueError: the unit is all zeros, or t is not of shape (N,).
+        ValueError: the unit is all zeros, or t is not of shape (N,), or not of 1 and -1.
 
     Example:
         >>> round(margin(Unit(jnp.array([0.6]), jnp.array(0.8)), [[2.0], [-3.0]], [1, -1]), 4)
         1.0
     """
-    weights, t = weights_row(unit), np.asarray(t)
-    activations = augmented(x) @ weights
+    weights, t = weights_row(parameters("margin", unit)), arguments.array("margin", "t", t, host=True)
+    rows = augmented(x)
+    if rows.shape[1] != len(weights):
+        raise ValueError(message("margin", f"x (N, {len(weights) - 1})", f"shape {rows[:, 1:].shape}"))
+    activations = rows @ weights
+    if not (np.abs(t) == 1).all():
+        raise ValueError(message("margin", "every t -1 or 1", f"t with values {np.unique(t)[:5].tolist()}"))
     if not weights.any() or t.shape != activations.shape:
         raise ValueError(
             message(

@@ -1,0 +1,60 @@
+"""What the instruments for N examples are given: a network or function, a loss, examples and targets."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+
+from jaxbp import arguments, errors
+from jaxbp.layers.layer import Layer
+from jaxbp.losses import Loss
+from jaxbp.typing import Array, Params, Scalar
+
+Network = Layer | Callable[[Params, Any], Array]
+ExampleLoss = Loss | Callable[[Array, Any], Scalar]
+
+
+def network(where: str, net: Network) -> Callable[[Params, Any], Array]:
+    """The function (params, x) -> f of one example."""
+    if isinstance(net, Layer):
+        return net.apply
+    if not callable(net):
+        expected = "net to be a Layer or a function (params, x) -> f"
+        raise TypeError(errors.message(where, expected, arguments.described(net)))
+    return arguments.function(where, "net", net, positional=2)
+
+
+def loss_gradient(where: str, loss: ExampleLoss) -> Callable[[Array, Any], Array]:
+    """The function (f, y) -> delta_f of one example: by hand for a `Loss`."""
+    if isinstance(loss, Loss):
+        return loss.deltas
+    if not callable(loss):
+        expected = "loss to be a Loss or a function (f, y) -> number"
+        raise TypeError(
+            errors.message(where, expected, arguments.described(loss), "e.g. jaxbp.squared_error")
+        )
+    return jax.grad(arguments.function(where, "loss", loss, positional=2))
+
+
+def examples(where: str, name: str, x: Any) -> Any:
+    """N examples: one array (N, ...), or a pytree of such arrays."""
+    if isinstance(x, dict) or (isinstance(x, tuple) and all(hasattr(leaf, "dtype") for leaf in x)):
+        x = jax.tree.map(lambda leaf: arguments.array(where, name, leaf), x)
+    else:
+        x = arguments.array(where, name, x, floats=not hasattr(x, "dtype"))
+    if any(leaf.ndim == 0 for leaf in jax.tree.leaves(x)):
+        raise ValueError(errors.message(where, f"{name} of N examples, (N, ...)", "one of shape ()"))
+    return x
+
+
+def targets(where: str, loss: ExampleLoss, y: Any) -> Any:
+    """N targets as arrays, and such as a `Loss` takes."""
+    if isinstance(loss, Loss) and not isinstance(y, tuple | dict):
+        loss.assert_targets(y, where=where)
+        y = arguments.array(where, "y", y, fill=-1 if loss.targets == "classes" else None)
+    return examples(where, "y", y)
+
+
+def of_one_length(*trees: Any) -> bool:
+    """Whether all arrays have as many examples."""
+    return len({leaf.shape[:1] for leaf in jax.tree.leaves(trees)}) == 1
