@@ -92,6 +92,10 @@ def assert_inputs(
     if validation is not None:
         C = train.num_classes
         held_out = assert_data(held_x, held_y, num_classes=C, raw=raw, where="validation")
+    if hasattr(grad_fn, "assert_targets"):
+        for name, part in (("data", train), ("validation", held_out)):
+            if part is not None:
+                grad_fn.assert_targets(part.y, where=name)
     batch_size = arguments.whole(where, "batch_size", batch_size)
     assert_batch_size(batch_size, len(train) * processes, where=where)
     return Inputs(train, held_out, batch_size, epochs, streams)

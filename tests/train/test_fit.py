@@ -284,13 +284,13 @@ def test_targets_that_would_broadcast():
     [
         ({"batch_size": 64}, ValueError, "batch_size 64 > 26 examples"),
         ({"batch_size": 0}, ValueError, "batch_size 0"),
-        ({"epochs": 0}, ValueError, "epochs of at least 1, got 0"),
+        ({"epochs": 0}, ValueError, "epochs a whole number of at least 1, got the int 0"),
         ({"evaluate": EVALUATE}, ValueError, "validation and evaluate together, got only evaluate"),
         ({"validation": data()}, ValueError, "got only validation; e.g. evaluate=jaxbp.make_evaluate"),
         ({"early_stopping": jaxbp.EarlyStopping(3)}, ValueError, "monitor to be one of .* got 'val_loss'"),
         ({"checkpoints": jaxbp.Checkpoints("none", monitor="val_loss")}, ValueError,
          "checkpoints: expected monitor to be one of epoch, seconds, loss, got 'val_loss'"),
-        ({"grad_fn": lambda p, x, y: (x.sum(0), p)}, TypeError, r"a scalar loss .* got shape \(4,\)"),
+        ({"grad_fn": lambda p, x, y: (x.sum(0), p)}, TypeError, r"a scalar loss .* got a loss that is float32 of shape \(4,\)"),
         ({"grad_fn": lambda p, x, y: (x.sum(), p[1])}, TypeError, "a tree like params"),
     ],
 )  # fmt: skip
