@@ -17,7 +17,7 @@ from jaxbp.train.program_cache import compile_fast, compiled
 from jaxbp.train.run import Bad, EpochsRan, Plan
 from jaxbp.train.sharding import aligned
 from jaxbp.train.step import Data, State, make_metrics, make_step
-from jaxbp.train.watch import Watched, all_finite, make_watched, sound
+from jaxbp.train.finite import Watched, all_finite, make_watched, sound
 from jaxbp.typing import Array
 
 P = ParamSpec("P")
