@@ -116,8 +116,8 @@ def arrays(where: str, name: str, data: Any) -> tuple[Any, Any]:
                 hint = f"join its arrays, {joined}, and part them in grad_fn"
                 raise TypeError(errors.message(where, f"{part} as one array", described(value), hint))
         x, y = data
-        rows = _on_host(name, "x", x)
-        return rows, rows if y is x else _on_host(name, "y", y)
+        rows = arguments.array(name, "x", x, host=True)
+        return rows, rows if y is x else arguments.array(name, "y", y, host=True)
     hint = "give both arrays, or a jaxbp.data.Dataset"
     got = f"{len(data)} arrays" if isinstance(data, tuple | list) else described(data)
     if isinstance(data, int | float) and name == "validation":
@@ -307,11 +307,6 @@ def assert_monitors(askers: Mapping[str, Any], plan: Plan, params: Params, strea
         if monitor not in columns:
             expected = f"monitor to be one of {', '.join(columns)}"
             raise ValueError(errors.message(name, expected, repr(monitor)))
-
-
-def _on_host(where: str, name: str, value: Any) -> np.ndarray:
-    """The values as NumPy holds them; a memory map stays one."""
-    return value if isinstance(value, np.memmap) else arguments.array(where, name, value, host=True)
 
 
 def _num_classes(

@@ -12,7 +12,7 @@ import optax
 import pytest
 
 import jaxbp
-from jaxbp.train.interrupt import SAID, asked_to_stop
+from jaxbp.train.interrupt import asked_to_stop
 from tests.train.test_fit import EVALUATE, GRAD, NET, data, press_ctrl_c, run
 
 
@@ -34,6 +34,7 @@ def mesh():
             "train": data(26 * jax.device_count())}  # fmt: skip
 
 
+SAID = "stopping after this epoch; press Ctrl-C again to abort"
 HELD = {"validation": data(10, seed=2), "evaluate": EVALUATE}
 ENGINES = {
     "resident": dict,

@@ -142,7 +142,7 @@ def _as(leaf: Any, array: np.ndarray | jax.Array | None, stored: Leaf) -> Any:
         return complex(*extra) if isinstance(leaf, complex) else extra
     place = place_of(leaf)
     if is_key(leaf):  # its numbers go first: keys do not go to devices of other processes
-        return jax.random.wrap_key_data(_laid(array, place), impl=extra)
+        return jax.random.wrap_key_data(_laid(array, place), impl=str(extra))
     if isinstance(leaf, np.generic):
         return array[()]
     if isinstance(leaf, np.ndarray):

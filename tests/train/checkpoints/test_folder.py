@@ -76,9 +76,7 @@ def test_a_folder_without_a_whole_one_is_not_taken_for_a_new_one(tmp_path):
     damage(tmp_path / "epoch_000001.npz")
     with (
         pytest.warns(UserWarning, match="is passed over"),
-        pytest.raises(
-            ValueError, match=r"expected a whole checkpoint, got none among epoch_000001\.npz"
-        ),
+        pytest.raises(ValueError, match=r"expected a whole checkpoint, got none among epoch_000001\.npz"),
     ):
         checkpoints.latest(TREE)
 
@@ -117,8 +115,9 @@ def test_another_environment_is_said(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize(
     "fault",
-    [{"every": 0}, {"every": 2.0}, {"every": True}, {"keep": 0}, {"keep": None}, {"mode": "MIN"}, {"mode": None},
-     {"engine": "pickle"}, {"monitor": 3}, {"accept": "optimizer"}, {"accept": [1]}, {"accept": None},
+    [{"every": 0}, {"every": 2.0}, {"every": True}, {"keep": 0}, {"keep": None}, {"mode": "MIN"},
+     {"mode": None}, {"engine": "pickle"}, {"monitor": 3}, {"accept": "optimizer"}, {"accept": [1]},
+     {"accept": None},
      {"folder": b"runs"}, {"folder": None}, {"folder": "a\0b"}, {"folder": ""}, {"folder": 3}],
     ids=str,
 )  # fmt: skip

@@ -1,0 +1,48 @@
+"""Many processes on loopback, for the tests of what they compute together and how they fail."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+
+import pytest
+
+from tests.train.processes import FOREIGN, LIMIT, ROOT
+
+
+@pytest.fixture
+def together():
+    """Runs members at once, each given what member.main takes; gives exit status and output of each.
+
+    Those that ``hang`` are killed when the others have ended, which was at ``ended``.
+    """
+    running = []
+
+    def run(*members, envs=({},) * 4, hang=()):
+        inherited = {k: v for k, v in os.environ.items() if not k.startswith(FOREIGN)}
+        for options, env in zip(members, envs, strict=False):
+            running.append(
+                subprocess.Popen(
+                    [sys.executable, "-u", "-m", "tests.train.member", json.dumps(options)],
+                    cwd=ROOT,
+                    env=inherited | {"PYTHONPATH": str(ROOT)} | env,
+                    stdout=subprocess.PIPE,
+                    stderr=subprocess.STDOUT,
+                    text=True,
+                )
+            )
+        end = time.monotonic() + LIMIT
+        for process in (p for i, p in enumerate(running) if i not in hang):
+            process.wait(max(end - time.monotonic(), 1))
+        run.ended = time.time()
+        for i in hang:
+            running[i].kill()
+        outputs = [process.communicate(timeout=max(end - time.monotonic(), 1))[0] for process in running]
+        return [(process.returncode, text) for process, text in zip(running, outputs, strict=True)]
+
+    yield run
+    for process in running:
+        process.kill()
+        process.wait()
+        process.stdout.close()
