@@ -68,9 +68,9 @@ def fit(
             `jax.value_and_grad` of any loss function. If it has an argument ``key``, each iteration gives
             it its own (dropout).
         params: where to start; any pytree of floating-point arrays. It is left as it is. Or the `Result` of
-            an earlier run, to go on from its end: ``epochs`` more with its parameters and optimizer state, and
-            with the epoch numbers, orders and keys that come next. 5 epochs and 5 more are then the same
-            bits as 10. (After a DivergenceError the epoch that broke off begins anew.)
+            an earlier run, to go on from its end: ``epochs`` more with its parameters and optimizer state,
+            and with the epoch numbers, orders and keys that come next. 5 epochs and 5 more are then the
+            same bits as 10. (After a DivergenceError the epoch that broke off begins anew.)
         data: (x, y), two arrays of N examples along their first axis, or a `jaxbp.data.Dataset`. Integer
             y are class labels. They are checked once, on the host: see `jaxbp.data.assert_data`.
         optimizer: any optax optimizer, with its schedule.
@@ -149,6 +149,8 @@ def fit(
     )  # fmt: skip
     layout.assert_batches(batch_size, len(train))
     plan = Plan(grad_fn, optimizer, evaluate, batch_size, key, train, held_out, layout, preprocess)
+    monitors = {"early_stopping": early_stopping, "checkpoints": checkpoints}
+    assert_monitors(monitors, plan, start.params, streams)
     one_by_one = bool(callbacks) or early_stopping is not None
 
     with layout.together(), checkpoints.prepare() if checkpoints else nullcontext():
@@ -167,8 +169,6 @@ def fit(
                 run = run.resumed(checkpoints, config)
                 if run.kept:
                     show(f"going on after epoch {run.kept}")
-                monitors = {"early_stopping": early_stopping, "checkpoints": checkpoints}
-                assert_monitors(monitors, plan, run.state.params, streams)
                 engine = make_engine(plan, run, epochs, memory_budget if streams else None, pool)
                 run = run._replace(compile_seconds=engine.compile_seconds)
                 show(f"compiled in {engine.compile_seconds:.1f} s, training")

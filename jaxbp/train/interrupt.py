@@ -81,7 +81,7 @@ def asked_to_stop(terminate: bool, say: Callable[[str], object] = to_stderr) -> 
         ours.close()
 
 
-_ANSWERS = {
+_ANSWERS: dict[int, str] = {
     signal.SIGINT: "stopping after this epoch; press Ctrl-C again to abort",
     signal.SIGTERM: "stopping after this epoch, as SIGTERM asks",
 }

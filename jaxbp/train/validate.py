@@ -299,9 +299,12 @@ def assert_monitors(askers: Mapping[str, Any], plan: Plan, params: Params, strea
     if not monitors:
         return
     metrics: dict[str, Any] = {}
-    if plan.evaluate is not None:
+    held_out = plan.validation
+    if plan.evaluate is not None and held_out is not None:
         evaluate = make_metrics(plan.evaluate)
-        metrics = jax.eval_shape(lambda params: evaluate(params, *plan.held_out()), params)
+        x, y = (jax.ShapeDtypeStruct(v.shape, held_dtype(v.dtype)) for v in (held_out.x, held_out.y))
+        x = jax.eval_shape(plan.preprocess, x) if plan.preprocess else x
+        metrics = jax.eval_shape(evaluate, params, x, y)
     columns = ["epoch", "seconds", "loss", *["waited"] * streams, *(f"val_{metric}" for metric in metrics)]
     for name, monitor in monitors.items():
         if monitor not in columns:

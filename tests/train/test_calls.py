@@ -1,4 +1,4 @@
-"""What `fit` and `sweep` are given is taken as what it means, or refused before the first epoch, in a sentence."""
+"""What `fit` and `sweep` are given is taken as what it means, or refused before the first epoch."""
 
 import jax
 import jax.numpy as jnp
@@ -49,26 +49,44 @@ def batches():
 
 
 BAD = {
-    "optimizer not made": ({"optimizer": optax.adam}, "got the function adam; make it, e.g. optax.adam(1e-3)"),
+    "optimizer not made": (
+        {"optimizer": optax.adam},
+        "got the function adam; make it, e.g. optax.adam(1e-3)",
+    ),
     "optimizer by name": ({"optimizer": "sgd"}, "got 'sgd'; make it, e.g. optax.sgd(0.1)"),
     "a rate": ({"optimizer": 0.1}, "expected an optax optimizer, got the float 0.1; e.g. optax.sgd(0.1)"),
     "no optimizer": ({"optimizer": None}, "got None; e.g. optax.adam(1e-3)"),
-    "an optimizer that wants the loss": ({"optimizer": optax.polyak_sgd()}, "missing 1 required keyword-only"),
+    "an optimizer that wants the loss": (
+        {"optimizer": optax.polyak_sgd()},
+        "missing 1 required keyword-only",
+    ),
     "key 0": ({"key": 0}, "expected a key, got the int 0; try jax.random.key(0)"),
     "two keys": ({"key": jax.random.split(jax.random.key(0))}, "one key, got 2 keys"),
     "a triple": ({"data": (x, y, y)}, "expected data (x, y) or a Dataset, got 3 arrays; give both"),
     "x alone": ({"data": x}, "got float32 of shape (26, 4); give (x, y)"),
     "two rows alone": ({"data": x[:2]}, "got float32 of shape (2, 4); give (x, y)"),
     "a dict": ({"data": {"x": x, "y": y}}, "got a dict of 2; give its arrays"),
-    "a generator": ({"data": batches()}, "a generator; give whole arrays, or memory maps with memory_budget="),
+    "a generator": (
+        {"data": batches()},
+        "a generator; give whole arrays, or memory maps with memory_budget=",
+    ),
     "x by name": ({"data": ({"a": x[:, :2], "b": x[:, 2:]}, y)}, "x as one array, got a dict of 2; join"),
     "images": ({"data": (x.reshape(-1, 2, 2), y)}, "reshape"),
     "a fraction": ({"validation": 0.2, "evaluate": EVALUATE}, "got the float 0.2; part the data first"),
     "other targets": ({**HELD, "validation": (x, x)}, "3 class"),
-    "callbacks alone": ({"callbacks": print}, "a list of functions of an epoch's record, got the function print"),
+    "callbacks alone": (
+        {"callbacks": print},
+        "a list of functions of an epoch's record, got the function print",
+    ),
     "callbacks that are none": ({"callbacks": [1]}, "callback 0 to be a function, got the int 1"),
-    "a callback of nothing": ({"callbacks": [lambda: None]}, "callback 0 to take 1 argument, got a lambda ()"),
-    "checkpoints True": ({"checkpoints": True}, "checkpoints to be a Checkpoints, got True; e.g. jaxbp.Check"),
+    "a callback of nothing": (
+        {"callbacks": [lambda: None]},
+        "callback 0 to take 1 argument, got a lambda ()",
+    ),
+    "checkpoints True": (
+        {"checkpoints": True},
+        "checkpoints to be a Checkpoints, got True; e.g. jaxbp.Check",
+    ),
     "early_stopping 5": ({"early_stopping": 5}, "got the int 5; e.g. jaxbp.EarlyStopping(5)"),
     "mesh 2": ({"mesh": 2}, "mesh to be a Mesh, got the int 2; e.g. jax.make_mesh"),
     "progress_bar 'no'": ({"progress_bar": "no"}, "progress_bar True or False"),
@@ -81,8 +99,14 @@ BAD = {
     "batch_size '8'": ({"batch_size": "8"}, "write it without quotes"),
     "evaluate None": ({**HELD, "evaluate": lambda p, x, y: None}, "to return {name: scalar}, got None"),
     "evaluate a scalar": ({**HELD, "evaluate": loss}, "to return {name: scalar}, got float32 of shape ()"),
-    "a matrix": ({**HELD, "evaluate": lambda p, x, y: {"confusion": jnp.eye(3)}}, "got 'confusion': float32 of"),
-    "evaluate of two": ({**HELD, "evaluate": lambda p, x: {}}, "evaluate to take 3 arguments, got a lambda (p, x)"),
+    "a matrix": (
+        {**HELD, "evaluate": lambda p, x, y: {"confusion": jnp.eye(3)}},
+        "got 'confusion': float32 of",
+    ),
+    "evaluate of two": (
+        {**HELD, "evaluate": lambda p, x: {}},
+        "evaluate to take 3 arguments, got a lambda (p, x)",
+    ),
     "a loss": ({"grad_fn": loss}, "float32 of shape () alone; e.g. jaxbp.value_and_grad(net, loss)"),
     "has_aux": (
         {"grad_fn": jax.value_and_grad(with_aux, has_aux=True)},
@@ -113,10 +137,13 @@ BAD = {
         "an opt_state of this optimizer and these parameters",
     ),
     "a state of other shapes": (
-        {"optimizer": optax.adam(0.1), "opt_state": optax.adam(0.1).init(jax.tree.map(lambda p: p[:1], draw_params(NET, "float32")))},
+        {
+            "optimizer": optax.adam(0.1),
+            "opt_state": optax.adam(0.1).init(jax.tree.map(lambda p: p[:1], draw_params(NET, "float32"))),
+        },
         "float32 of shape (1, 4) for float32 of shape (6, 4) in [0].mu[1]['W']",
     ),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("case", BAD)
@@ -125,7 +152,9 @@ def test_fit_refuses_before_the_first_epoch(case):
     assert says in refusal(fit, **options)
 
 
-@pytest.mark.parametrize(("low", "high", "remedy"), [(-1, 1, "(y + 1) / 2"), (0, 255, "y / 255"), (1, 2, "y - 1")])
+@pytest.mark.parametrize(
+    ("low", "high", "remedy"), [(-1, 1, "(y + 1) / 2"), (0, 255, "y / 255"), (1, 2, "y - 1")]
+)
 @pytest.mark.parametrize("held", [False, True], ids=["data", "validation"])
 def test_targets_that_are_no_probabilities(low, high, remedy, held):
     net = jaxbp.mlp([4, 3, 1], jaxbp.tanh)
@@ -211,16 +240,32 @@ def test_patience_is_checked_when_it_is_given(patience):
 def test_a_mode_is_one_of_two_words(mode):
     with pytest.raises((TypeError, ValueError), match="EarlyStopping: expected mode 'min' or 'max', got"):
         jaxbp.EarlyStopping(3, mode=mode)
-    result = jaxbp.sweep(GRAD, NET.init, (x, y), optimizer=optax.sgd, seeds=1, epochs=1, batch_size=8, progress_bar=False,
-                         hyperparameters={"learning_rate": [0.1]}, key=jax.random.key(0))  # fmt: skip
+    result = jaxbp.sweep(
+        GRAD,
+        NET.init,
+        (x, y),
+        optimizer=optax.sgd,
+        seeds=1,
+        epochs=1,
+        batch_size=8,
+        progress_bar=False,
+        hyperparameters={"learning_rate": [0.1]},
+        key=jax.random.key(0),
+    )
     with pytest.raises((TypeError, ValueError), match="best: expected mode 'min' or 'max', got"):
         result.best(mode=mode)
 
 
 SWEPT = {
     "an optimizer that is made": ({"optimizer": optax.sgd(0.1)}, "a function that makes the optimizer, got"),
-    "another name": ({"hyperparameters": {"eta": [0.1]}}, "that takes the hyperparameters eta, got the function sgd"),
-    "no optimizer comes of it": ({"optimizer": lambda learning_rate: 3}, "expected an optax optimizer, got the int 3"),
+    "another name": (
+        {"hyperparameters": {"eta": [0.1]}},
+        "that takes the hyperparameters eta, got the function sgd",
+    ),
+    "no optimizer comes of it": (
+        {"optimizer": lambda learning_rate: 3},
+        "expected an optax optimizer, got the int 3",
+    ),
     "a list": ({"hyperparameters": [0.1]}, "hyperparameters, a dict of lists of numbers, got a list of 1"),
     "NaN": ({"hyperparameters": {"learning_rate": [0.1, float("nan")]}}, "learning_rate, value 1"),
     "a word": ({"hyperparameters": {"learning_rate": "0.1"}}, "numbers for learning_rate"),
@@ -242,7 +287,12 @@ SWEPT = {
 @pytest.mark.parametrize("case", SWEPT)
 def test_sweep_refuses_before_the_first_epoch(case):
     options, says = SWEPT[case]
-    swept = {"init": NET.init, "optimizer": optax.sgd, "hyperparameters": {"learning_rate": [0.1]}, "seeds": 2}
+    swept = {
+        "init": NET.init,
+        "optimizer": optax.sgd,
+        "hyperparameters": {"learning_rate": [0.1]},
+        "seeds": 2,
+    }
 
     def call(params, **given):
         return jaxbp.sweep(**given)

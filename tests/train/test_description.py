@@ -129,7 +129,8 @@ def test_another_process_describes_the_run_alike():
 import json, jax
 from tests.train.test_description import entries, loss_of
 import jaxbp
-print(json.dumps([entries(), entries(grad_fn=jax.value_and_grad(loss_of(jaxbp.tanh)), preprocess=lambda x: 2 * x)]))
+other = {"grad_fn": jax.value_and_grad(loss_of(jaxbp.tanh)), "preprocess": lambda x: 2 * x}
+print(json.dumps([entries(), entries(**other)]))
 """
     root = Path(__file__).parents[2]
     done = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True, timeout=200)

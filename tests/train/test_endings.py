@@ -55,8 +55,8 @@ def test_an_overflow_of_the_optimizer_is_located(engine, at):
     with pytest.raises(jaxbp.DivergenceError) as caught:
         run(optimizer=spiked(at), epochs=20, **options)
     said, result = str(caught.value), caught.value.result
-    assert f"epoch {at // q + 1}, iteration {at % q + 1} of {q}: expected a finite optimizer state, got inf" in said
-    assert "in [1][0].nu[1]['W']" in said
+    assert f"epoch {at // q + 1}, iteration {at % q + 1} of {q}: expected a finite optimizer state" in said
+    assert "got inf in [1][0].nu[1]['W']" in said
     assert result.step == at == result.opt_state[0]
     assert len(result.history["epoch"]) == at // q
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves((result.params, result.opt_state)))
@@ -119,7 +119,7 @@ def test_one_entry_that_breaks_beside_one_that_was_infinite():
         run(optimizer=holding(first, then))
 
 
-def raising(epoch, error=KeyError("mine")):
+def raising(epoch, error):
     def callback(record):
         if record["epoch"] == epoch:
             raise error
@@ -159,7 +159,8 @@ def test_an_exception_before_the_first_epoch_says_nothing_of_a_result():
 
 def test_a_second_ctrl_c_has_what_was_learned(tmp_path):
     with pytest.raises(KeyboardInterrupt) as caught:
-        run(epochs=50, callbacks=[press_ctrl_c, press_ctrl_c], checkpoints=jaxbp.Checkpoints(tmp_path, every=9))
+        presses = [press_ctrl_c, press_ctrl_c]
+        run(epochs=50, callbacks=presses, checkpoints=jaxbp.Checkpoints(tmp_path, every=9))
     assert len(caught.value.result.history["epoch"]) == 2
     assert [file.name for file in tmp_path.glob("*.npz")] == ["epoch_000002.npz"]
 

@@ -290,7 +290,8 @@ def test_targets_that_would_broadcast():
         ({"early_stopping": jaxbp.EarlyStopping(3)}, ValueError, "monitor to be one of .* got 'val_loss'"),
         ({"checkpoints": jaxbp.Checkpoints("none", monitor="val_loss")}, ValueError,
          "checkpoints: expected monitor to be one of epoch, seconds, loss, got 'val_loss'"),
-        ({"grad_fn": lambda p, x, y: (x.sum(0), p)}, TypeError, r"a scalar loss .* got a loss that is float32 of shape \(4,\)"),
+        ({"grad_fn": lambda p, x, y: (x.sum(0), p)}, TypeError,
+         r"a scalar loss .* got a loss that is float32 of shape \(4,\)"),
         ({"grad_fn": lambda p, x, y: (x.sum(), p[1])}, TypeError, "a tree like params"),
     ],
 )  # fmt: skip
