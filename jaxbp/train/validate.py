@@ -302,7 +302,7 @@ def assert_monitors(askers: Mapping[str, Any], plan: Plan, params: Params, strea
     held_out = plan.validation
     if plan.evaluate is not None and held_out is not None:
         evaluate = make_metrics(plan.evaluate)
-        x, y = (jax.ShapeDtypeStruct(v.shape, held_dtype(v.dtype)) for v in (held_out.x, held_out.y))
+        x, y = _held(held_out.x), _held(held_out.y)
         x = jax.eval_shape(plan.preprocess, x) if plan.preprocess else x
         metrics = jax.eval_shape(evaluate, params, x, y)
     columns = ["epoch", "seconds", "loss", *["waited"] * streams, *(f"val_{metric}" for metric in metrics)]
@@ -312,11 +312,16 @@ def assert_monitors(askers: Mapping[str, Any], plan: Plan, params: Params, strea
             raise ValueError(errors.message(name, expected, repr(monitor)))
 
 
+def _held(array: np.ndarray) -> jax.ShapeDtypeStruct:
+    """An array of examples as the device will hold it."""
+    return jax.ShapeDtypeStruct(array.shape, held_dtype(array.dtype))  # type: ignore[no-untyped-call]
+
+
 def _num_classes(
     where: str, grad_fn: GradFn, params: Params, x: np.ndarray, preprocess: Preprocess | None
 ) -> int | None:
     """C where the network tells it, through `jaxbp.value_and_grad`."""
-    held = jax.ShapeDtypeStruct(x.shape, held_dtype(x.dtype))  # type: ignore[no-untyped-call]
+    held = _held(x)
     if preprocess is not None:
         held = jax.eval_shape(preprocess, held)
         if not jnp.issubdtype(held.dtype, jnp.inexact) or held.shape[:1] != x.shape[:1]:

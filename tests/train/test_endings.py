@@ -158,8 +158,8 @@ def test_an_exception_before_the_first_epoch_says_nothing_of_a_result():
 
 
 def test_a_second_ctrl_c_has_what_was_learned(tmp_path):
+    presses = [press_ctrl_c, press_ctrl_c]
     with pytest.raises(KeyboardInterrupt) as caught:
-        presses = [press_ctrl_c, press_ctrl_c]
         run(epochs=50, callbacks=presses, checkpoints=jaxbp.Checkpoints(tmp_path, every=9))
     assert len(caught.value.result.history["epoch"]) == 2
     assert [file.name for file in tmp_path.glob("*.npz")] == ["epoch_000002.npz"]
