@@ -191,10 +191,10 @@ def _on_host(where: str, name: str, value: Any) -> np.ndarray:
         raise TypeError(message(where, f"numbers in {name}", *_no_numbers(values)))
     if values.dtype in (np.longdouble, np.clongdouble):
         values = _narrowed(where, name, values)
+    if isinstance(value, np.memmap):  # a file that nobody wants to copy
+        return value
     native = values.dtype.newbyteorder("=")
-    if values.dtype == native or isinstance(value, np.memmap):  # a file that nobody wants to copy
-        return values
-    return values.astype(native)
+    return values if values.dtype == native else values.astype(native)
 
 
 def _narrowed(where: str, name: str, values: np.ndarray) -> np.ndarray:
