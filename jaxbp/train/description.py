@@ -62,7 +62,8 @@ def describe(plan: Plan, params: Params, early_stopping: EarlyStopping | None) -
         "network": network,
         "preprocess": preprocessed,
         "optimizer": [_rounded(size) for size in (*updates[:2], largest)],
-        "schedule": [_rounded(size / largest) if largest else 0.0 for size in updates[2:]],
+        # In decimal places: what is left at the end of a schedule is the rounding of a cosine.
+        "schedule": [round(size / largest, _DIGITS) if largest else 0.0 for size in updates[2:]],
     }
 
 
