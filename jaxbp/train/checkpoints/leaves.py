@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxbp.errors import message
+from jaxbp.train.sharding import place_of
 
 _SCALARS = (bool, int, float, complex, str, type(None))
 _SHOWN = 5  # leaves named in one message
@@ -146,19 +147,12 @@ def unpack(arrays: dict[str, np.ndarray | jax.Array], leaves: dict[str, Leaf], l
     return jax.tree.unflatten(jax.tree.structure(like, is_leaf=_is_none), back)
 
 
-def sharding(leaf: Any) -> jax.sharding.Sharding | None:
-    """Where a leaf must lie; None for those of NumPy and those that JAX may move as it needs."""
-    if isinstance(leaf, jax.ShapeDtypeStruct) or (isinstance(leaf, jax.Array) and leaf.committed):
-        return leaf.sharding
-    return None
-
-
 def _as(leaf: Any, array: np.ndarray | jax.Array | None, stored: Leaf) -> Any:
     """One leaf like ``leaf`` from what was stored."""
     extra = stored.extra
     if array is None:
         return complex(*extra) if isinstance(leaf, complex) else extra
-    place = sharding(leaf)
+    place = place_of(leaf)
     if is_key(leaf):  # its numbers go first: keys do not go to devices of other processes
         return jax.random.wrap_key_data(_laid(array, place), impl=str(extra))
     if isinstance(leaf, np.generic):

@@ -15,8 +15,9 @@ import jax
 import numpy as np
 
 from jaxbp.errors import message
-from jaxbp.train.checkpoints.leaves import Member, by_path, is_key, kind, pack, sharding, unpack
+from jaxbp.train.checkpoints.leaves import Member, by_path, is_key, kind, pack, unpack
 from jaxbp.train.checkpoints.manifest import Manifest, assert_holds, parsed, plain, sealed, to_json
+from jaxbp.train.sharding import place_of
 
 
 def write(path: Path, tree: Any, *, meta: dict[str, Any] | None = None) -> None:
@@ -25,7 +26,7 @@ def write(path: Path, tree: Any, *, meta: dict[str, Any] | None = None) -> None:
     arrays, leaves = pack(tree)
     # Numbers for names: Orbax splits paths at characters of its own choice.
     items = {
-        str(i): array if sharding(array) else np.asarray(array) for i, array in enumerate(arrays.values())
+        str(i): array if place_of(array) else np.asarray(array) for i, array in enumerate(arrays.values())
     }
     members = {name: _member(name, array) for name, array in arrays.items()}
     manifest = json.loads(to_json(sealed(plain(meta), leaves, members)))
@@ -66,7 +67,7 @@ def _member(name: str, array: Any) -> Member:
 def _target(leaf: Any) -> Any:
     """What to ask of Orbax for a leaf: an array of NumPy, or one of JAX and where it must lie."""
     array = jax.eval_shape(jax.random.key_data, leaf) if is_key(leaf) else leaf
-    if place := sharding(leaf):
+    if place := place_of(leaf):
         return jax.ShapeDtypeStruct(array.shape, array.dtype, sharding=place)  # type: ignore[no-untyped-call]
     return np.broadcast_to(np.zeros((), array.dtype), array.shape)
 

@@ -1,8 +1,10 @@
 """The networks of a sweep in groups: the program of `fit` under vmap, and a thread for each core."""
 
 import os
+import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import jax
@@ -11,11 +13,13 @@ import numpy as np
 import optax
 
 from jaxbp import errors
-from jaxbp.train.compiled import compile_fast, compiled
-from jaxbp.train.loop import GATHERED, State, make_epochs, make_step, mean_loss
-from jaxbp.train.plan import Plan, stacked
-from jaxbp.train.swept import Point
-from jaxbp.train.threads import as_here
+from jaxbp.train.engine_resident import Pace, stacked
+from jaxbp.train.engine_stream import as_here
+from jaxbp.train.epoch_program import GATHERED, make_epochs, mean_loss
+from jaxbp.train.program_cache import compile_fast, compiled
+from jaxbp.train.run import EpochsRan, Plan
+from jaxbp.train.step import State, make_step
+from jaxbp.train.sweep_result import Point
 from jaxbp.typing import Array, Params, Random
 
 Make = Callable[..., optax.GradientTransformation]
@@ -28,25 +32,33 @@ class Net(NamedTuple):
 
     Args:
         params: its first.
-        key: as in `fit`.
-        order: the order of each epoch.
+        key: as in `fit`; nets with the same key follow the same order.
         point: its hyperparameters.
     """
 
     params: Params
     key: Random
-    order: Callable[[int], np.ndarray]
     point: Point
+
+    @property
+    def number(self) -> bytes:
+        """The key as what can be compared."""
+        return np.asarray(jax.random.key_data(self.key)).tobytes()
+
+
+Group = tuple[State, dict[str, Array]]  # the states of its networks and their points, stacked
 
 
 class Groups:
-    """The networks of a sweep on the device, and the program that runs epochs of a group of them.
+    """An `Engine` of the networks of a sweep, and the program that runs epochs of a group of them.
+
+    Its state is a tuple of a `Group` each.
 
     Args:
         nets: all of them.
-        plan: of the run, with the optimiser of the first net.
-        make: the optimiser of a point.
-        most: how many epochs are run at a time, at most.
+        plan: of the run, with the optimizer of the first net.
+        make: the optimizer of a point.
+        epochs: of the run, at most.
         memory_budget: as in `sweep`.
     """
 
@@ -55,51 +67,61 @@ class Groups:
         nets: Sequence[Net],
         plan: Plan,
         make: Make,
-        most: int,
+        epochs: int,
         memory_budget: int | None,
     ):
-        self._plan, self._most, self._N = plan, most, len(nets)
-        self._shared = len({net.order for net in nets}) == 1
+        self._plan, self._pace, self._N = plan, Pace(epochs, len(plan.train)), len(nets)
+        room = 2 * self._pace.most
+        self._order = {net.number: lru_cache(room)(plan._replace(key=net.key).order) for net in nets}
         self._lanes, size, self._waits = _shares(len(nets), nets[0].params, plan.optimizer, memory_budget)
         # The last net fills the last group up: all are of one shape.
         numbers = np.minimum(np.arange(-(-len(nets) // size) * size), len(nets) - 1)
         self._nets = [[nets[i] for i in group] for group in numbers.reshape(-1, size)]
-        self._begun = [_start(group, make) for group in self._nets]
         self._held = plan.layout.data(plan.train.x, plan.train.y), plan.held_out()
+        self.begun = tuple(_start(group, make) for group in self._nets)
 
-        arguments = (*self._begun[0], self._orders(self._nets[0], 1, 1), np.int32(1), *self._held)
-        made = plan._replace(optimizer=make)
-        self._program = compiled(_compile, made, arguments)
+        arguments = (*self.begun[0], self._orders(self._nets[0], 1, 1), np.int32(1), *self._held)
+        started = time.perf_counter()
+        self._program = compiled(_compile, plan._replace(optimizer=make), arguments)
+        self.compile_seconds = time.perf_counter() - started
 
-    def run(self, epoch: int, count: int) -> tuple[dict[str, np.ndarray], np.ndarray]:
-        """``count`` epochs from this one on: each metric (N, count), and whether a net is finite, (N,)."""
+    def run(self, state: tuple[Group, ...], epoch: int, most: int) -> EpochsRan:
+        """As `Engine` says, but the given state is gone."""
+        count = min(self._pace.count, most)
+        started = time.perf_counter()
         with ThreadPoolExecutor(self._lanes) as pool:
-            run = as_here(lambda g: self._run(g, epoch, count))
-            ran = list(pool.map(run, range(len(self._nets))))
-        return jax.tree.map(lambda *parts: np.concatenate(parts)[: self._N], *ran)
+            run = as_here(lambda g: self._run(g, state[g], epoch, count))
+            groups, *ran = zip(*pool.map(run, range(len(state))), strict=True)
+        seconds = (time.perf_counter() - started) / count
+        self._pace.took(seconds)
+        losses, metrics, finite = (
+            jax.tree.map(lambda *parts: np.concatenate(parts)[: self._N], *part) for part in ran
+        )
+        return EpochsRan(groups, losses, metrics, seconds, finite=finite)
 
-    def _run(self, g: int, epoch: int, count: int) -> tuple[dict[str, np.ndarray], np.ndarray]:
-        state, point = self._begun[g]
+    def _run(self, g: int, group: Group, epoch: int, count: int) -> tuple[Group, Any, Any, Any]:
+        state, point = group
         orders = self._orders(self._nets[g], epoch, count)
         state, *out = self._program(state, point, orders, np.int32(count), *self._held)
         losses, metrics, finite = jax.device_get(out)
         if self._waits:
             params, opt_state = jax.device_get((state.params, state.opt_state))
             state = state._replace(params=params, opt_state=opt_state)
-        self._begun[g] = state, point
-        rows = {"loss": mean_loss(losses, self._plan.batch_size, len(self._plan.train))}
-        rows |= {f"val_{name}": column for name, column in metrics.items()}
-        return {name: column[:, :count] for name, column in rows.items()}, finite
+        losses = mean_loss(losses, self._plan.batch_size, len(self._plan.train))[:, :count]
+        return (state, point), losses, {name: column[:, :count] for name, column in metrics.items()}, finite
 
     def _orders(self, nets: Sequence[Net], epoch: int, count: int) -> np.ndarray:
         """What `stacked` gives, once for all nets or for each."""
-        if self._shared:
-            return stacked(nets[0].order, epoch, count, self._most)
-        return np.stack([stacked(net.order, epoch, count, self._most) for net in nets])
+        shared = len(self._order) == 1
+        orders = [
+            stacked(self._order[net.number], epoch, count, self._pace.most)
+            for net in (nets[:1] if shared else nets)
+        ]
+        return orders[0] if shared else np.stack(orders)
 
-    def params(self) -> Params:
+    def params(self, state: tuple[Group, ...]) -> Params:
         """Of all nets, stacked, on the host."""
-        stacked = [jax.device_get(state.params) for state, _ in self._begun]
+        stacked = [jax.device_get(states.params) for states, _ in state]
         return jax.tree.map(lambda *leaves: np.concatenate(leaves)[: self._N], *stacked)
 
 

@@ -2,31 +2,26 @@
 
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, ParamSpec, TypeVar
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from jaxbp import errors
 from jaxbp.data.checks import held_dtype
-from jaxbp.train.compiled import compile_fast, compiled
-from jaxbp.train.layout import aligned
-from jaxbp.train.loop import (
-    Data,
-    State,
-    all_finite,
-    cut,
-    make_chunk,
-    make_step,
-    make_watched,
-)
-from jaxbp.train.plan import Plan, Ran
-from jaxbp.train.threads import as_here
-from jaxbp.typing import Array, Params
+from jaxbp.train.epoch_program import cut, make_chunk, mean_loss
+from jaxbp.train.finite import Watched, all_finite, make_watched, sound
+from jaxbp.train.program_cache import compile_fast, compiled
+from jaxbp.train.run import Bad, EpochsRan, Plan
+from jaxbp.train.sharding import aligned
+from jaxbp.train.step import Data, State, make_metrics, make_step
+from jaxbp.typing import Array
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 _ENOUGH = 2**26  # bytes: larger chunks are no faster, and the first is waited for
 
@@ -53,7 +48,7 @@ def chunks(order: np.ndarray, batch_size: int, most: int) -> list[Chunk]:
 
 
 class Stream:
-    """A training set on the host, perhaps in a file, and the programs that run its epochs chunk by chunk.
+    """An `Engine` whose training set lies on the host, perhaps in a file, and goes to the device in chunks.
 
     While the device trains on one chunk, a thread gathers the next and puts it there; the first of an epoch
     comes during the last of the epoch before.
@@ -85,8 +80,8 @@ class Stream:
         self._programs, self._watched, self._finish = compiled(_compile, plan, arguments)
         self.compile_seconds = time.perf_counter() - started
 
-    def run(self, state: State, epoch: int, most: int) -> Ran:
-        """Epoch number ``epoch``, the one after that of the last call."""
+    def run(self, state: State, epoch: int, most: int) -> EpochsRan:
+        """One epoch, as `Engine` says: the one after that of the last call."""
         started, waited, before, parts = time.perf_counter(), 0.0, state, []
         for _ in range(self._length):
             chunk, data, seconds = self._next()
@@ -95,27 +90,30 @@ class Stream:
             parts.append(np.asarray(losses)[chunk.first :])  # waits for the device
             waited += seconds
         losses = np.concatenate(parts)
-        metrics, finite = jax.device_get(self._finish(state.params, self._validation))
+        finished = self._finish(before.opt_state, state.params, state.opt_state, self._validation)
+        metrics, finite = jax.device_get(finished)
         seconds = time.perf_counter() - started
         if not (finite and np.isfinite(losses).all()):
             return self._located(before, epoch, seconds)
         metrics = {name: np.asarray(v)[None] for name, v in metrics.items()}
-        return Ran(state, losses[None], metrics, seconds, None, waited / seconds)
+        mean = mean_loss(losses[None], self._plan.batch_size, self._plan.N)
+        return EpochsRan(state, mean, metrics, seconds, None, waited / seconds)
 
-    def _located(self, state: State, epoch: int, seconds: float) -> Ran:
+    def _located(self, state: State, epoch: int, seconds: float) -> EpochsRan:
         """The epoch once more from ``state``, looked at after each iteration, up to the bad one."""
         first, parts = int(state.step), []
-        watched = state, jnp.full_like(state.step, -1)
+        watched = Watched.begun(state)
         self._begin(epoch)
         for _ in range(self._length):
             chunk, data, _ = self._next()
             watched, losses = self._watched(watched, np.int32(chunk.first), *data)
             del data
             parts.append(np.asarray(losses)[chunk.first :])
-        losses, bad = np.concatenate(parts), int(watched[1])
+        losses, bad = np.concatenate(parts), int(watched.bad)
         # Where none is bad, this program rounded to the other side of an overflow.
         iteration = losses.size - 1 if bad < 0 else bad - first
-        return Ran(watched[0], losses[None][:0], {}, seconds, (losses, iteration))
+        found = Bad(losses, iteration, np.asarray(watched.broken))
+        return EpochsRan(watched.state, losses[:0], {}, seconds, found)
 
     def _begin(self, epoch: int) -> None:
         """Gather the first chunk of an epoch; `_next` goes on from there."""
@@ -132,7 +130,8 @@ class Stream:
         return chunk, data, seconds
 
     def _gather(self, parts: Iterator[Chunk]) -> tuple[Chunk, list[Array]]:
-        chunk = next(parts)  # after the last it is a StopIteration that nobody asks for
+        # Raises StopIteration in the worker after the last chunk; that future is never read.
+        chunk = next(parts)
         self._room.reverse()
         data = [
             self._plan.layout.gather(array, chunk.rows, _part(room, chunk.rows.shape))
@@ -162,8 +161,13 @@ def _compile(plan: Plan, arguments: Any) -> tuple[dict[tuple[int, ...], Any], An
     layout, evaluate = plan.layout, plan.evaluate
     step = make_step(plan.grad_fn, plan.optimizer, plan.preprocess)
 
-    def finish(params: Params, validation: Data | None) -> tuple[dict[str, Array], Array]:
-        return evaluate(params, *validation) if evaluate and validation else {}, all_finite(params)
+    metrics_of = evaluate and make_metrics(evaluate)
+
+    def finish(
+        before: Any, params: Any, opt_state: Any, validation: Data | None
+    ) -> tuple[dict[str, Array], Array]:
+        metrics = metrics_of(params, *validation) if metrics_of and validation else {}
+        return metrics, all_finite(params) & sound(before, opt_state)
 
     where = layout.shardings(state, plan.optimizer)
     run = jax.jit(make_chunk(step), out_shardings=where and (where, layout.everywhere))
@@ -171,7 +175,9 @@ def _compile(plan: Plan, arguments: Any) -> tuple[dict[tuple[int, ...], Any], An
         x.shape[:2]: compile_fast(run.lower(state, np.int32(0), x, y))
         for x, y in {x.shape: (x, y) for x, y in data}.values()
     }
-    finished = jax.jit(finish, out_shardings=layout.everywhere).lower(state.params, validation)
+    finished = jax.jit(finish, out_shardings=layout.everywhere).lower(
+        state.opt_state, state.params, state.opt_state, validation
+    )
     return programs, jax.jit(make_chunk(make_watched(step))), compile_fast(finished)
 
 
@@ -192,3 +198,15 @@ def _most(arrays: list[tuple[np.ndarray, np.dtype]], batch_size: int, memory_bud
             )
         )
     return max(1, (min(memory_budget, _ENOUGH) - spare) // batch)
+
+
+def as_here(fn: Callable[P, T]) -> Callable[P, T]:
+    """``fn`` for another thread, with the settings that JAX has in this one: they belong to a thread."""
+    x64 = bool(jax.config.jax_enable_x64)  # type: ignore[attr-defined]
+    device = jax.config.jax_default_device  # type: ignore[attr-defined]
+
+    def run(*args: P.args, **kwargs: P.kwargs) -> T:
+        with jax.enable_x64(x64), jax.default_device(device):
+            return fn(*args, **kwargs)
+
+    return run

@@ -1,43 +1,21 @@
 """Epochs as one compiled program: a scan over mini-batches, then the evaluation, for several epochs."""
 
-import inspect
 from collections.abc import Callable
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, TypeVar
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 
-from jaxbp import errors
-from jaxbp.typing import Array, Params, Random, Scalar
+from jaxbp.train.finite import Watched, all_finite, make_watched, sound
+from jaxbp.train.step import Data, Evaluate, State, Step, make_metrics
+from jaxbp.typing import Array, Random, Scalar
 
-GradFn = Callable[..., tuple[Scalar, Params]]  # (params, x, y) -> (loss, grads), perhaps with key=
-Evaluate = Callable[[Params, Array, Array], dict[str, Scalar]]
-Data = tuple[Array, Array]
-Preprocess = Callable[[Array], Array]  # x as it is stored -> x as the network takes it
 Take = Callable[[Array, Array], Array]  # (rows, indices of batches (k, batch)) -> the batches
 
 GATHERED = 2**22  # bytes of batches at hand at a time, about what a cache holds
 
 
-class State(NamedTuple):
-    """What training changes.
-
-    Args:
-        params: the parameters.
-        opt_state: the optimiser's.
-        key: from which each iteration derives its own.
-        step: the number of iterations done.
-    """
-
-    params: Params
-    opt_state: Any
-    key: Random
-    step: Array
-
-
-Step = Callable[[State, Array, Array], tuple[State, Scalar]]
 Carry = TypeVar("Carry")
 
 
@@ -52,38 +30,6 @@ def epoch_order(key: Random, epoch: int, N: int, process: int = 0) -> np.ndarray
     """
     seed = [*np.asarray(jax.random.key_data(key)).ravel().tolist(), process, epoch]
     return np.random.default_rng(seed).permutation(N).astype(np.int32)
-
-
-def make_step(
-    grad_fn: GradFn, optimizer: optax.GradientTransformation, preprocess: Preprocess | None = None
-) -> Step:
-    """One iteration: a gradient on one mini-batch, and the update of the parameters."""
-    wants_key = "key" in inspect.signature(grad_fn).parameters
-
-    def step(state: State, x: Array, y: Array) -> tuple[State, Scalar]:
-        extra = {"key": jax.random.fold_in(state.key, state.step)} if wants_key else {}
-        loss, grads = grad_fn(state.params, preprocess(x) if preprocess else x, y, **extra)
-        trees = {jax.tree.structure(grads), jax.tree.structure(state.params)}
-        if jnp.shape(loss) != () or len(trees) > 1:
-            raise TypeError(
-                errors.message(
-                    "grad_fn",
-                    "(params, x, y) to return a scalar loss and a tree like params",
-                    f"shape {jnp.shape(loss)} and {jax.tree.structure(grads)}",
-                    "e.g. jaxbp.value_and_grad(net, loss) or jax.value_and_grad(loss_fn)",
-                )
-            )
-        with jax.named_scope("update"):
-            updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
-            params = optax.apply_updates(state.params, updates)
-        return State(params, opt_state, state.key, state.step + 1), loss
-
-    return step
-
-
-def all_finite(tree: Any) -> Array:
-    """Whether no entry of the tree is NaN or infinite."""
-    return jnp.stack([jnp.isfinite(leaf).all() for leaf in jax.tree.leaves(tree)]).all()
 
 
 def cut(q: int, most: int) -> tuple[int, list[int], list[int]]:
@@ -147,17 +93,18 @@ def make_epochs(
     Short epochs would wait for the host between them. The first ``count`` of the orders (G, N) are run;
     as it is no part of the shapes, one program serves every count. losses is (G, iterations), each of the
     metrics (G,); of them the first ``count`` rows mean something. ``finite`` says that these losses
-    and the last parameters are: looked at once at the end, it costs an iteration nothing, and `locate`
-    finds the iteration when it is False.
+    and the last parameters are, and that no entry of the optimizer's state stopped being so: looked at once
+    at the end, it costs an iteration nothing, and `locate` finds the iteration when it is False.
     """
     epoch = make_epoch(step, batch_size, take, gathered)
+    metrics_of = evaluate and make_metrics(evaluate)
 
     @jax.jit  # traced once, for its shapes and for the loop
     def evaluated(
         state: State, order: Array, data: Data, validation: Data | None
     ) -> tuple[State, Array, dict[str, Scalar]]:
         state, losses = epoch(state, order, data)
-        return state, losses, evaluate(state.params, *validation) if evaluate and validation else {}
+        return state, losses, metrics_of(state.params, *validation) if metrics_of and validation else {}
 
     def epochs(
         state: State, orders: Array, count: Array, data: Data, validation: Data | None
@@ -169,8 +116,10 @@ def make_epochs(
 
         _, *row = jax.eval_shape(evaluated, state, orders[0], data, validation)
         rows = jax.tree.map(lambda v: jnp.zeros((len(orders), *v.shape), v.dtype), row)
+        before = state.opt_state
         state, (losses, metrics) = jax.lax.fori_loop(0, count, body, (state, rows))
-        return state, losses, metrics, all_finite((losses, state.params))
+        finite = all_finite((losses, state.params)) & sound(before, state.opt_state)
+        return state, losses, metrics, finite
 
     return epochs
 
@@ -203,36 +152,15 @@ def make_chunk(
     return chunk
 
 
-Watched = tuple[State, Array]  # and the number of the first bad iteration, or -1
-
-
-def make_watched(step: Step) -> Callable[[Watched, Array, Array], tuple[Watched, Scalar]]:
-    """The step that looks at what it did.
-
-    An iteration is bad if its loss or the parameters it leaves are not finite. From there on nothing is
-    updated any more, so that the state is the one before it.
-    """
-
-    def watched(carry: Watched, x: Array, y: Array) -> tuple[Watched, Scalar]:
-        before, bad = carry
-        after, loss = step(before, x, y)
-        finite = all_finite((loss, after.params))
-        go = finite & (bad < 0)
-        state = jax.tree.map(lambda new, old: jnp.where(go, new, old), after, before)
-        return (state, jnp.where(finite | (bad >= 0), bad, before.step)), loss
-
-    return watched
-
-
 def make_locate(
     step: Step, batch_size: int, take: Take
-) -> Callable[[State, Array, Data], tuple[State, Array, Array]]:
-    """(state, order, data) -> (state, losses, first bad iteration or -1): a watched epoch."""
+) -> Callable[[State, Array, Data], tuple[State, Array, Array, Array]]:
+    """(state, order, data) -> (state, losses, first bad iteration or -1, what broke): a watched epoch."""
     epoch = make_epoch(make_watched(step), batch_size, take)
 
-    def locate(state: State, order: Array, data: Data) -> tuple[State, Array, Array]:
+    def locate(state: State, order: Array, data: Data) -> tuple[State, Array, Array, Array]:
         first = state.step
-        (state, bad), losses = epoch((state, jnp.full_like(first, -1)), order, data)
-        return state, losses, jnp.where(bad < 0, bad, bad - first)
+        (state, bad, broken), losses = epoch(Watched.begun(state), order, data)
+        return state, losses, jnp.where(bad < 0, bad, bad - first), broken
 
     return locate

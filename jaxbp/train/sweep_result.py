@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxbp import errors
+from jaxbp.arguments import option
 from jaxbp.tables import as_html, as_text
 from jaxbp.typing import Params
 
@@ -50,8 +51,10 @@ class Sweep:
             mode: whether less (``"min"``) or more (``"max"``) of it is better.
 
         Raises:
-            ValueError: for a monitor that is no column, or if all nets diverged.
+            ValueError: for a monitor that is no column, another mode, or if all nets diverged or all values
+                are NaN.
         """
+        option("best", "mode", mode, ("min", "max"))
         monitor = monitor or ("val_loss" if "val_loss" in self.history else "loss")
         if monitor not in self.history:
             columns = ", ".join(self.history)
@@ -61,6 +64,9 @@ class Sweep:
             hint = "try lower learning rates"
             raise ValueError(errors.message("best", f"a net with a {monitor}", got, hint))
         last = np.where(self.diverged, np.nan, self.history[monitor][:, -1])
+        if np.isnan(last).all():
+            got = "NaN in all that did not diverge"
+            raise ValueError(errors.message("best", f"a net with a {monitor}", got))
         return int(np.nanargmin(last) if mode == "min" else np.nanargmax(last))
 
     def params_of(self, i: int) -> Params:

@@ -6,8 +6,8 @@ from typing import Any, TypeVar
 
 import jax
 
-from jaxbp.train.checkpoints.leaves import sharding
-from jaxbp.train.plan import Plan
+from jaxbp.train.run import Plan
+from jaxbp.train.sharding import place_of
 
 Programs = TypeVar("Programs")
 
@@ -55,4 +55,4 @@ def _kept(make: Any, plan: Any, tree: Any, leaves: Any, settings: Any) -> Any:
 
 
 def _shape(leaf: Any) -> jax.ShapeDtypeStruct:
-    return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding(leaf))  # type: ignore[no-untyped-call]
+    return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=place_of(leaf))  # type: ignore[no-untyped-call]

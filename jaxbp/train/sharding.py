@@ -16,7 +16,9 @@ from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
 from jaxbp import errors
-from jaxbp.train.loop import State, epoch_order
+from jaxbp.arguments import instance
+from jaxbp.train.epoch_program import epoch_order
+from jaxbp.train.step import State
 from jaxbp.typing import Array, Random
 
 DATA, MODEL = "data", "model"
@@ -48,6 +50,7 @@ class Layout:
         """
         if mesh is None:
             return cls()
+        instance("fit", "mesh", mesh, Mesh, 'e.g. jax.make_mesh((jax.device_count(),), ("data",))')
         if DATA not in mesh.axis_names or not {DATA, MODEL}.issuperset(mesh.axis_names):
             expected = 'a mesh with axes "data" and perhaps "model"'
             hint = 'e.g. jax.make_mesh((jax.device_count(),), ("data",))'
@@ -61,7 +64,8 @@ class Layout:
             expected = 'an equal run of parts of "data" for each process'
             hint = "order the devices by process_index"
             raise ValueError(errors.message("fit", expected, f"processes {owners}", hint))
-        return cls(Mesh(mesh.devices, mesh.axis_names))  # axes of type Auto: XLA places what is between
+        # Use Auto axes: XLA chooses the sharding of intermediates.
+        return cls(Mesh(mesh.devices, mesh.axis_names))
 
     @property
     def shards(self) -> int:
@@ -193,7 +197,7 @@ class Layout:
         return jax.tree.map(_put, state, self.shardings(state, optimizer))
 
     def shardings(self, state: State, optimizer: optax.GradientTransformation) -> Any:
-        """A State of the shardings of its arrays, the optimiser's as their parameters', or None."""
+        """A State of the shardings of its arrays, the optimizer's as their parameters', or None."""
         if self.mesh is None:
             return None
         whole = _sharding(self.mesh)
@@ -206,6 +210,13 @@ class Layout:
             transform_non_params=lambda _: whole,
         )
         return State(of_params, of_optimizer, whole, whole)  # type: ignore[arg-type]
+
+
+def place_of(leaf: Any) -> jax.sharding.Sharding | None:
+    """Where a leaf must lie; None for those of NumPy and those that JAX may move as it needs."""
+    if isinstance(leaf, jax.ShapeDtypeStruct) or (isinstance(leaf, jax.Array) and leaf.committed):
+        return leaf.sharding
+    return None
 
 
 def aligned(shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
