@@ -9,7 +9,7 @@ from jax.extend import core
 from jax.extend.core import primitives
 
 from jaxbp.verify.interpret import single
-from jaxbp.verify.loops import taken_apart
+from jaxbp.verify.loops import scan_parts, taken_apart
 from jaxbp.verify.mesh import Mesh
 from jaxbp.verify.rules import (
     CALLS,
@@ -129,13 +129,13 @@ def _enter(
     if is_rule(eqn):
         rule = describe(eqn)
         visit(Site(rule, inputs, context))
-        for inner in rules_in(eqn.params["call_jaxpr"].jaxpr):
+        for inner in rules_in(rule.body.jaxpr):
             passed.append(
                 Passed(
                     describe(inner), f"runs only inside {rule.name}, whose own rule replaces it under grad"
                 )
             )
-        return core.jaxpr_as_fun(eqn.params["call_jaxpr"])(*inputs) if wanted else []
+        return core.jaxpr_as_fun(rule.body)(*inputs) if wanted else []
     if eqn.primitive is primitives.scan_p:
         return _scan(eqn, inputs, context, visit, passed, wanted)
     if eqn.primitive is primitives.while_p:
@@ -187,7 +187,7 @@ def _scan(
 ) -> list[Any]:
     p = eqn.params
     body, length, backwards = p["jaxpr"], p["length"], p["reverse"]
-    n, m = p["num_consts"], p["num_consts"] + p["num_carry"]
+    n, m = scan_parts(eqn)
     consts, carry, xs = inputs[:n], inputs[n:m], inputs[m:]
     run = core.jaxpr_as_fun(body)
     order = range(length - 1, -1, -1) if backwards else range(length)

@@ -83,7 +83,7 @@ def _judged(site: Site, intent: Intent | None, order: int) -> Judgement:
         return failed(error, site)
     at, body = site.ruled, site.plain
     reference = autodiff(body)
-    if reference and misled(rule.eqn.params["call_jaxpr"], site.moving, body, reference):
+    if reference and misled(rule.body, site.moving, body, reference):
         reference = None
 
     def judged(findings: list[Finding], alike: bool = False) -> Judgement:
@@ -238,7 +238,7 @@ def _terms(site: Site, arguments: Sequence[int], seen: Comparison, body: Point) 
     """The diagnoses where one term of the chain rule explains the difference."""
     tolerance = max(1e-5, 10 * seen.loose)
     try:
-        terms = odd_terms(site.rule.eqn, site.inputs, site.moving, arguments, seen.samples, tolerance)
+        terms = odd_terms(site.rule.body, site.inputs, site.moving, arguments, seen.samples, tolerance)
     except Exception as error:
         raise_own(error)
         return {}  # Some bodies cannot be taken apart (callbacks); then the plain diagnosis stands.

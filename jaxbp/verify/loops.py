@@ -108,10 +108,25 @@ def taken_apart(
     return lambda s: jnp.any(test(*asked, *s)[0]), step, list(state)
 
 
+def scan_parts(eqn: Any) -> tuple[int, int]:
+    """The numbers of the first carried and of the first sliced input of a scan; its constants come first.
+
+    Read from the shapes, because releases of JAX say it in different parameters: what a scan slices or
+    stacks has one axis more outside of the body than inside.
+    """
+    body = eqn.params["jaxpr"]
+
+    def carried(outer: Sequence[Any], inner: Sequence[Any]) -> int:
+        return sum(len(v.aval.shape) == len(a.shape) for v, a in zip(outer, inner, strict=True))
+
+    first_sliced = carried(eqn.invars, body.in_avals)
+    return first_sliced - carried(eqn.outvars, body.out_avals), first_sliced
+
+
 def scanned(eqn: Any, inputs: list[Any], body: Callable[..., list[Any]]) -> list[Any]:
     """The outputs of a scan with ``body`` in the place of its own."""
     p = eqn.params
-    n, m = p["num_consts"], p["num_consts"] + p["num_carry"]
+    n, m = scan_parts(eqn)
 
     def step(carry: list[Any], x: list[Any]) -> tuple[list[Any], list[Any]]:
         outs = body(*inputs[:n], *carry, *x)

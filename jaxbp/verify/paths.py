@@ -13,7 +13,7 @@ from jax.extend.core import primitives
 from jaxbp.verify.blame import HERE, LIBRARY
 from jaxbp.verify.compiling import jitted
 from jaxbp.verify.interpret import interpret, single
-from jaxbp.verify.loops import scanned, unrolled
+from jaxbp.verify.loops import scan_parts, scanned, unrolled
 from jaxbp.verify.references import is_float, wide
 from jaxbp.verify.rules import as_closed, flattened
 from jaxbp.verify.widened import raised, widened
@@ -45,7 +45,7 @@ class Term(NamedTuple):
 
 
 def odd_terms(
-    eqn: Any,
+    primal: Any,
     inputs: Sequence[Any],
     moving: Sequence[int],
     arguments: Sequence[int],
@@ -61,7 +61,7 @@ def odd_terms(
     """
     inputs = [raised(x) for x in inputs]
     xs = [inputs[moving[a]] for a in arguments]
-    body = unrolled(flattened(widened(eqn.params["call_jaxpr"])), inputs)
+    body = unrolled(flattened(widened(primal)), inputs)
     edges = _edges(body)
     square = [k for k, e in enumerate(edges) if is_square(e.value.aval.shape)]
     samples, rows = samples[:SAMPLES], 1 + len(edges) + len(square)
@@ -135,8 +135,8 @@ def _scans(closed: Any) -> list[Any]:
     found = []
     for eqn in closed.jaxpr.eqns:
         if eqn.primitive is primitives.scan_p:
-            n, m = eqn.params["num_consts"], eqn.params["num_consts"] + eqn.params["num_carry"]
-            found += [eqn] * any(is_float(v.aval) for v in eqn.invars[n:m]) + _scans(eqn.params["jaxpr"])
+            state = eqn.invars[slice(*scan_parts(eqn))]
+            found += [eqn] * any(is_float(v.aval) for v in state) + _scans(eqn.params["jaxpr"])
     return found
 
 
@@ -217,8 +217,7 @@ def _changed(closed: Any, changes: dict[Any, Any], inputs: Sequence[Any]) -> lis
             return _changed(eqn.params["jaxpr"], changes, args)
 
         if (id(eqn), None) in changes:
-            n = eqn.params["num_consts"]
-            step = _turned(step, range(n, n + eqn.params["num_carry"]))
+            step = _turned(step, range(*scan_parts(eqn)))
         return scanned(eqn, values, step)
 
     return interpret(as_closed(closed), inputs, each)

@@ -121,5 +121,5 @@ def _lost(site: Site, own: Pullback, got: Any, want: Any) -> tuple[str, str]:
 
 def _coarsest(site: Site) -> Any:
     """The dtype of the primal and its inputs that has the fewest digits."""
-    plain = without_rules(site.rule.eqn.params["call_jaxpr"])
+    plain = without_rules(site.rule.body)
     return max(dtypes_in(plain.jaxpr) | {jnp.dtype(site.inputs[i].dtype) for i in site.moving}, key=epsilon)

@@ -1,5 +1,6 @@
 """Find the derivative rules in a jaxpr, say what and where they are, set one alone, take them out."""
 
+import inspect
 from collections.abc import Callable, Sequence, Set
 from typing import Any, NamedTuple
 
@@ -12,6 +13,8 @@ from jaxbp.verify.interpret import single
 
 KINDS = {primitives.custom_vjp_call_p: "custom_vjp", primitives.custom_jvp_call_p: "custom_jvp"}
 LINEAR = ("linear_call", "custom_linear_solve")
+# A primitive that is a Python object with its derivative as methods (`jax.experimental.hijax`).
+OBJECT = "call_hi_primitive"
 CALLS = (primitives.jit_p, primitives.closed_call_p, primitives.remat_p)
 
 
@@ -35,21 +38,61 @@ class Rule(NamedTuple):
     @property
     def consts(self) -> int:
         """How many of the first inputs are values that the rule closes over."""
-        return int(self.eqn.params["num_consts"])
+        return consts_of(self.eqn)
 
     @property
     def symbolic_zeros(self) -> bool:
         """Whether the rule asked to be told which inputs are perturbed."""
-        return bool(self.eqn.params["symbolic_zeros"])
+        return bool(self.eqn.params.get("symbolic_zeros", False))
+
+    @property
+    def body(self) -> Any:
+        """The primal, whose derivative the rule replaces, as a closed jaxpr."""
+        return body(self.eqn)
 
 
 def is_rule(eqn: Any) -> bool:
-    """Whether the equation calls a custom_vjp or a custom_jvp."""
-    return eqn.primitive in KINDS
+    """Whether the equation calls a custom_vjp, a custom_jvp, or a primitive of the user's with a rule.
+
+    Of JAX's own primitives that are objects only the implicit function has a rule to judge; the others
+    (einsum, checkpoint) are operations like any other.
+    """
+    if eqn.primitive.name != OBJECT:
+        return eqn.primitive in KINDS
+    return _is_root(eqn) or not _method_at(eqn.params["_prim"]).startswith(LIBRARY)
+
+
+def _is_root(eqn: Any) -> bool:
+    return type(eqn.params["_prim"]).__name__ == "CustomRoot"
+
+
+def consts_of(eqn: Any) -> int:
+    """How many of the first inputs of a rule are values that it closes over."""
+    return int(eqn.params.get("num_consts", 0))
+
+
+def body(eqn: Any) -> Any:
+    """The computation that a rule or a call holds, as a closed jaxpr."""
+    if eqn.primitive.name != OBJECT:
+        return as_closed(eqn.params["call_jaxpr"] if "call_jaxpr" in eqn.params else eqn.params["jaxpr"])
+    held = eqn.params["_prim"]
+
+    def expanded(*leaves: Any) -> list[Any]:
+        return jax.tree.leaves(held.expand(*jax.tree.unflatten(held.in_tree, leaves)))
+
+    return jax.make_jaxpr(expanded)(*(v.aval for v in eqn.invars))
+
+
+def _method_at(held: Any) -> str:
+    """file:line of the method that computes the primal of a primitive that is an object."""
+    code = inspect.unwrap(type(held).expand).__code__
+    return f"{code.co_filename}:{code.co_firstlineno}"
 
 
 def describe(eqn: Any) -> Rule:
     """Name, place and module path of the rule that ``eqn`` calls."""
+    if eqn.primitive.name == OBJECT:
+        return _described_object(eqn)
     info = eqn.params["call_jaxpr"].jaxpr.debug_info
     name, _, where = info.func_src_info.partition(" at ")
     caller, called = _caller(eqn.source_info.traceback)
@@ -61,6 +104,19 @@ def describe(eqn: Any) -> Rule:
     kind = KINDS[eqn.primitive]
     builtin = derivative.startswith(LIBRARY) and not name.startswith("custom_gradient")
     return Rule(kind, name, where, called, str(eqn.source_info.name_stack), _names(eqn, info), builtin, eqn)
+
+
+def _described_object(eqn: Any) -> Rule:
+    """The same for a primitive that is an object: its class is its name."""
+    held = eqn.params["_prim"]
+    where, kind = _method_at(held), "custom_jvp" if _is_root(eqn) else "hi_primitive"
+    names: list[str] = []
+    for name, tree in zip(inspect.signature(held.expand).parameters, held.in_tree.children(), strict=False):
+        count = tree.num_leaves
+        names += [name] if count == 1 else [f"{name}[{i}]" for i in range(count)]
+    names += [f"argument {i}" for i in range(len(names), len(eqn.invars))]
+    called, path = _caller(eqn.source_info.traceback)[1], str(eqn.source_info.name_stack)
+    return Rule(kind, type(held).__name__, where, called, path, tuple(names), where.startswith(LIBRARY), eqn)
 
 
 def _derivative_at(eqn: Any) -> str:
@@ -80,7 +136,7 @@ def _caller(traceback: Any) -> tuple[str, str]:
 
 def _names(eqn: Any, info: Any) -> tuple[str, ...]:
     """The names of the arguments; a custom_vjp keeps them only with its forward rule."""
-    count = len(eqn.invars) - int(eqn.params["num_consts"])
+    count = len(eqn.invars) - consts_of(eqn)
     forward = getattr(eqn.params.get("fwd_jaxpr_thunk"), "debug_info", None)
     for source in (info, forward):
         names = tuple(getattr(source, "arg_names", None) or ())
@@ -92,7 +148,9 @@ def _names(eqn: Any, info: Any) -> tuple[str, ...]:
 
 
 def subjaxprs(eqn: Any) -> list[Any]:
-    """Every jaxpr among the parameters of one equation."""
+    """Every jaxpr among the parameters of one equation, and the primal of a rule that is an object."""
+    if eqn.primitive.name == OBJECT and is_rule(eqn):
+        return [body(eqn).jaxpr]
     return list(core.jaxprs_in_params(eqn.params))
 
 
@@ -127,7 +185,7 @@ def transposes_in(jaxpr: Any) -> list[str]:
 
 def alone(eqn: Any) -> Callable[..., list[Any]]:
     """A function of the equation's inputs that calls its rule and nothing else."""
-    return single(eqn, eqn.params["call_jaxpr"].jaxpr.debug_info)
+    return single(eqn, body(eqn).jaxpr.debug_info)
 
 
 def without_rules(closed: Any, kept: Set[int] = frozenset()) -> Any:
@@ -160,14 +218,12 @@ def _inlined(closed: Any, dissolve: Callable[[Any], bool], touch: Callable[[Any]
         for eqn in jaxpr.eqns:
             inputs = [read(a) for a in eqn.invars]
             if dissolve(eqn):
-                body = as_closed(
-                    eqn.params["call_jaxpr"] if "call_jaxpr" in eqn.params else eqn.params["jaxpr"]
-                )
-                held = [core.Var(v.aval) for v in body.jaxpr.constvars]
+                made = body(eqn)
+                held = [core.Var(v.aval) for v in made.jaxpr.constvars]
                 constvars.extend(held)
-                constants.extend(body.consts)
-                inner = dict(zip([*body.jaxpr.constvars, *body.jaxpr.invars], [*held, *inputs], strict=True))
-                env.update(zip(eqn.outvars, write(body.jaxpr, inner), strict=True))
+                constants.extend(made.consts)
+                inner = dict(zip([*made.jaxpr.constvars, *made.jaxpr.invars], [*held, *inputs], strict=True))
+                env.update(zip(eqn.outvars, write(made.jaxpr, inner), strict=True))
             else:
                 outputs = [core.Var(v.aval) for v in eqn.outvars]
                 env.update(zip(eqn.outvars, outputs, strict=True))
@@ -209,7 +265,7 @@ def as_closed(jaxpr: Any) -> Any:
 
 def body_of(eqn: Any) -> Callable[..., list[Any]]:
     """The primal of a rule as plain JAX: a function of the equation's inputs, with nested rules removed."""
-    return core.jaxpr_as_fun(without_rules(eqn.params["call_jaxpr"]))
+    return core.jaxpr_as_fun(without_rules(body(eqn)))
 
 
 def dtypes_in(jaxpr: Any) -> set[Any]:
