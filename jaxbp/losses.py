@@ -182,8 +182,9 @@ def make_softmax_cross_entropy(label_smoothing: float = 0.0) -> Loss:
         return -jnp.where(y == 0, 0, y * log_mu).sum(-1)  # 0 log 0 = 0, for masked logits of -inf
 
     def deltas(f: Rows, y: Targets) -> Rows:
-        y = rows(f, y)
-        return jax.nn.softmax(f, axis=-1) * y.sum(-1, keepdims=True) - y  # y adds to 1, or nearly in float32
+        labels, y, mu = jnp.ndim(y) < f.ndim, rows(f, y), jax.nn.softmax(f, axis=-1)
+        # The one-hot row of a label adds to 1; probabilities do so only nearly in float32.
+        return mu - y if labels else mu * y.sum(-1, keepdims=True) - y
 
     suffix = f"(label_smoothing={label_smoothing})" if label_smoothing else ""
     return Loss(name + suffix, values, deltas, mu=jax.nn.softmax, of_classes=True)
