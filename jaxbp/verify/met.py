@@ -5,10 +5,11 @@ from typing import Any
 
 import jax
 
+from jaxbp.jaxprs.exception_origin import raise_own
+from jaxbp.jaxprs.internals import consts_of
+from jaxbp.jaxprs.rules import alone, describe, rules_in
 from jaxbp.verify.axes import bound
-from jaxbp.verify.blame import raise_own
 from jaxbp.verify.references import is_float
-from jaxbp.verify.rules import alone, consts_of, describe, rules_in
 
 
 def met(closed: Any, axes: Mapping[str, int]) -> list[Any]:
