@@ -122,11 +122,23 @@ def elementwise(
     )
 
 
-# What the slopes share with the activation is written as in jax.nn, for the compiler to compute it once.
+# What the slopes share with the activation is written in the same way, for the compiler to compute it once.
+# The approximation by tanh of jax.nn.gelu, with a (c + d a^2) for c (a + k a^3): one operation less.
+GELU_C = math.sqrt(2 / math.pi)
+GELU_D = GELU_C * 0.044715
+
+
+def _gelu(a: Array) -> Array:
+    return a * _gelu_share(a)
+
+
+def _gelu_share(a: Array) -> Array:
+    return 0.5 * (1 + jnp.tanh(a * (GELU_C + GELU_D * a**2)))
+
+
 def _gelu_slope(a: Array) -> Array:
-    c, k = math.sqrt(2 / math.pi), 0.044715
-    s = 0.5 * (1 + jnp.tanh(c * (a + k * a**3)))
-    return s + a * s * (1 - s) * (2 * c + 6 * c * k * a**2)
+    s = _gelu_share(a)
+    return s + a * s * (1 - s) * (2 * GELU_C + 6 * GELU_D * a**2)
 
 
 def _gelu_exact_slope(a: Array) -> Array:
@@ -145,7 +157,7 @@ sigmoid = elementwise("sigmoid", jax.nn.sigmoid, lambda f: f * (1 - f), saves="o
 tanh = elementwise("tanh", jnp.tanh, lambda f: (1 - f) * (1 + f), saves="output")
 relu = elementwise("relu", jax.nn.relu, lambda a_or_f: a_or_f > 0, saves="either")
 softplus = elementwise("softplus", jax.nn.softplus, lambda f: -jnp.expm1(-f), saves="output")
-gelu = elementwise("gelu", jax.nn.gelu, _gelu_slope, saves="input")
+gelu = elementwise("gelu", _gelu, _gelu_slope, saves="input")
 gelu_exact = elementwise(
     "gelu_exact",
     lambda a: jax.nn.gelu(a, approximate=False),

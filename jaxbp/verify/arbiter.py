@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from jaxbp.verify.compiling import is_small
+from jaxbp.jaxprs.compile_once import is_small
 from jaxbp.verify.differences import COVER, Differences, Slope, step_at, unit
 from jaxbp.verify.references import Point, Pullback, basis_row, wide
 

@@ -1,15 +1,12 @@
 """Named axes of vmap: known while f is traced, and bound again where a rule of it runs alone."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
-from jax.extend import core
 
+from jaxbp.jaxprs.internals import axis_names
 from jaxbp.verify.consumed import watched
-
-# JAX may take it away, as its name says; then a rule that asks for an axis is not judged alone.
-_names: Callable[[], Iterable[str]] = getattr(core, "unsafe_get_axis_names_DO_NOT_USE", tuple)
 
 
 def with_axes(trace: Callable[..., Any], *args: Any) -> tuple[Any, dict[str, int]]:
@@ -22,7 +19,7 @@ def with_axes(trace: Callable[..., Any], *args: Any) -> tuple[Any, dict[str, int
 
     def note(*_: Any) -> None:
         on_mesh = jax.sharding.get_abstract_mesh().manual_axes
-        for name in _names():
+        for name in axis_names():
             if name not in on_mesh:
                 met.setdefault(name, set()).add(int(jax.lax.axis_size(name)))
 

@@ -8,19 +8,11 @@ import jax.numpy as jnp
 from jax.extend import core
 from jax.extend.core import primitives
 
-from jaxbp.verify.interpret import single
-from jaxbp.verify.loops import taken_apart
-from jaxbp.verify.mesh import Mesh
-from jaxbp.verify.rules import (
-    CALLS,
-    Rule,
-    as_closed,
-    describe,
-    has_rules,
-    is_rule,
-    rules_in,
-    subjaxprs,
-)
+from jaxbp.jaxprs.internals import CALLS, SHARD_MAP, branches_of, only_body, scan_of, scan_parts, while_of
+from jaxbp.jaxprs.loops import taken_apart
+from jaxbp.jaxprs.rules import Rule, describe, has_rules, is_rule, rules_in
+from jaxbp.jaxprs.shard_map import Mesh
+from jaxbp.jaxprs.walk import single, subjaxprs
 from jaxbp.verify.site import Site
 
 
@@ -129,26 +121,24 @@ def _enter(
     if is_rule(eqn):
         rule = describe(eqn)
         visit(Site(rule, inputs, context))
-        for inner in rules_in(eqn.params["call_jaxpr"].jaxpr):
+        for inner in rules_in(rule.body.jaxpr):
             passed.append(
                 Passed(
                     describe(inner), f"runs only inside {rule.name}, whose own rule replaces it under grad"
                 )
             )
-        return core.jaxpr_as_fun(eqn.params["call_jaxpr"])(*inputs) if wanted else []
+        return core.jaxpr_as_fun(rule.body)(*inputs) if wanted else []
     if eqn.primitive is primitives.scan_p:
         return _scan(eqn, inputs, context, visit, passed, wanted)
     if eqn.primitive is primitives.while_p:
         return _while(eqn, inputs, context, visit, passed, wanted)
     if eqn.primitive is primitives.cond_p:
         return _cond(eqn, inputs, context, visit, passed, wanted)
-    if eqn.primitive.name == "shard_map":
+    if eqn.primitive.name == SHARD_MAP:
         return _on_mesh(eqn, inputs, context, visit, passed, wanted)
     if eqn.primitive in CALLS or _is_plain_call(eqn):
-        body = as_closed(
-            next(p for p in eqn.params.values() if isinstance(p, (core.Jaxpr, core.ClosedJaxpr)))
-        )
-        return _walk(body.jaxpr, body.consts, inputs, context, visit, passed, wanted)
+        called = only_body(eqn)
+        return _walk(called.jaxpr, called.consts, inputs, context, visit, passed, wanted)
     for inner in subjaxprs(eqn):
         for found in rules_in(inner):
             passed.append(Passed(describe(found), f"is inside {eqn.primitive.name}, which is not entered"))
@@ -185,9 +175,8 @@ def _same(a: Any, b: Any) -> bool:
 def _scan(
     eqn: Any, inputs: list[Any], context: tuple[str, ...], visit: Callable, passed: list[Passed], wanted: bool
 ) -> list[Any]:
-    p = eqn.params
-    body, length, backwards = p["jaxpr"], p["length"], p["reverse"]
-    n, m = p["num_consts"], p["num_consts"] + p["num_carry"]
+    body, length, backwards = scan_of(eqn)
+    n, m = scan_parts(eqn)
     consts, carry, xs = inputs[:n], inputs[n:m], inputs[m:]
     run = core.jaxpr_as_fun(body)
     order = range(length - 1, -1, -1) if backwards else range(length)
@@ -214,21 +203,20 @@ def _scan(
 def _while(
     eqn: Any, inputs: list[Any], context: tuple[str, ...], visit: Callable, passed: list[Passed], wanted: bool
 ) -> list[Any]:
-    p = eqn.params
-    n, m = p["cond_nconsts"], p["cond_nconsts"] + p["body_nconsts"]
-    asked, held = inputs[:n], inputs[n:m]
-    test, body = core.jaxpr_as_fun(p["cond_jaxpr"]), core.jaxpr_as_fun(p["body_jaxpr"])
+    loop = while_of(eqn)
+    asked, held = inputs[: loop.asked], inputs[loop.asked : loop.asked + loop.held]
+    test, body = core.jaxpr_as_fun(loop.test), core.jaxpr_as_fun(loop.body)
     going, step, state = taken_apart(eqn, inputs, test, body)
     count = jax.lax.while_loop(lambda s: going(s[1]), lambda s: (s[0] + 1, step(s[1])), (0, state))[0]
     _walk(
-        p["cond_jaxpr"].jaxpr,
-        p["cond_jaxpr"].consts,
+        loop.test.jaxpr,
+        loop.test.consts,
         [*asked, *state],
         (*context, "while test"),
         visit,
         passed,
     )
-    inner = p["body_jaxpr"]
+    inner = loop.body
     if count == 0:
         passed.extend(
             Passed(describe(e), "is in a while loop that made no step") for e in rules_in(inner.jaxpr)
@@ -243,7 +231,7 @@ def _while(
 def _cond(
     eqn: Any, inputs: list[Any], context: tuple[str, ...], visit: Callable, passed: list[Passed], wanted: bool
 ) -> list[Any]:
-    branches = eqn.params["branches"]
+    branches = branches_of(eqn)
     taken = min(max(int(inputs[0]), 0), len(branches) - 1)
     for k, branch in enumerate(branches):
         if k != taken:

@@ -6,8 +6,8 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
+from jaxbp.jaxprs.compile_once import is_small
 from jaxbp.verify.arbiter import Entry, Sample, arbitrate, joint_kinks
-from jaxbp.verify.compiling import is_small
 from jaxbp.verify.differences import COVER, Differences, step_at, unit
 from jaxbp.verify.noise import NOISE_FACTOR, agree, jiggled, relative_tolerance, unexplained, unsettled
 from jaxbp.verify.references import (

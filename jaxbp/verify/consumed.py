@@ -7,8 +7,9 @@ from typing import Any, NamedTuple
 
 import jax
 
+from jaxbp.jaxprs.internals import is_differentiated
+from jaxbp.jaxprs.walk import subjaxprs
 from jaxbp.verify.arguments import Call, is_array
-from jaxbp.verify.rules import subjaxprs
 
 KINDS = (jax.custom_vjp, jax.custom_jvp)
 # Loops run step by step here: a whole training is not waited for.
@@ -30,9 +31,7 @@ class Use(NamedTuple):
 
 def differentiates(jaxpr: Any) -> bool:
     """Whether some of the equations come from a derivative that was taken while they were traced."""
-    return any(
-        "jvp(" in str(e.source_info.name_stack) or any(map(differentiates, subjaxprs(e))) for e in jaxpr.eqns
-    )
+    return any(is_differentiated(e) or any(map(differentiates, subjaxprs(e))) for e in jaxpr.eqns)
 
 
 def uses(call: Call) -> tuple[list[Use], bool]:

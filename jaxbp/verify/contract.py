@@ -9,7 +9,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxbp.verify.blame import refusal
+from jaxbp.jaxprs.exception_origin import refusal
+from jaxbp.jaxprs.internals import (
+    named_argument,
+    refuses_rule,
+    says_mesh,
+    says_primal,
+    says_produced_first,
+)
 from jaxbp.verify.noise import agree, jiggled, relative_tolerance, settling
 from jaxbp.verify.references import Point, Pullback, draw, wide
 
@@ -216,8 +223,8 @@ def raised(error: Exception, name: str) -> Fault | None:
     """What an exception from a rule means: a broken clause, or None when somebody refuses."""
     text = " ".join(str(error).split())
     brief = text if len(text) < 300 else text[:300] + "..."
-    if "Custom VJP" in text or "Custom JVP" in text:
-        return Fault(_kind(text), _argument(text), f"JAX refuses the rule: {brief}")
+    if refuses_rule(text):
+        return Fault(_kind(text), named_argument(text), f"JAX refuses the rule: {brief}")
     if refusal(error):
         return None
     cause = (
@@ -228,14 +235,14 @@ def raised(error: Exception, name: str) -> Fault | None:
 
 def _kind(text: str) -> str:
     """Shape, missing sum, dtype or primal, from JAX's own words."""
-    if "fwd rule" in text or "primal output" in text:
+    if says_primal(text):
         return "primal"
-    if "manual axis types" in text:
+    if says_mesh(text):
         return "missing_sum"  # over an axis of the mesh
     shapes = [tuple(int(n) for n in dims.split(",") if n) for _, dims in TYPED.findall(text)]
     if len(shapes) < 2:
         return "shape"
-    got, want = (shapes[0], shapes[1]) if "bwd rule produced" in text else (shapes[-1], shapes[0])
+    got, want = (shapes[0], shapes[1]) if says_produced_first(text) else (shapes[-1], shapes[0])
     if got == want:
         return "dtype"
     return "missing_sum" if _unsummed(got, want) else "shape"
@@ -249,12 +256,6 @@ def _unsummed(got: tuple[int, ...], want: tuple[int, ...]) -> bool:
     return all(w in (1, g) for g, w in zip(tail, want, strict=True)) or (
         set(want) <= set(got) and len(got) > len(want)
     )
-
-
-def _argument(text: str) -> int | None:
-    """The number of the argument that JAX names as ``output[k]``."""
-    number = text.partition("output[")[2].partition("]")[0]
-    return int(number) if number.isdigit() else None
 
 
 def _about_shape(text: str) -> bool:

@@ -7,12 +7,13 @@ import numpy as np
 from jax.extend import core
 from jax.extend.core import primitives
 
-from jaxbp.verify.compiling import is_small
+from jaxbp.jaxprs.compile_once import is_small
+from jaxbp.jaxprs.inline import flattened
+from jaxbp.jaxprs.internals import COMPARISONS
+from jaxbp.jaxprs.walk import primitives_in, subjaxprs
 from jaxbp.verify.differences import COVER, Differences
 from jaxbp.verify.references import Point, Pullback, draw, is_float, wide
-from jaxbp.verify.rules import flattened, primitives_in, subjaxprs
 
-COMPARISONS = {"lt", "le", "gt", "ge", "eq", "ne"}
 LOOPS = (primitives.scan_p, primitives.while_p)
 # A slope that autodiff has differs by less: rounding, and what is left of Richardson's error.
 ALIKE = 1e-3

@@ -7,16 +7,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxbp.verify.blame import raise_own
+from jaxbp.jaxprs.compile_once import is_small, jitted
+from jaxbp.jaxprs.exception_origin import raise_own
+from jaxbp.jaxprs.internals import BATCHED
+from jaxbp.jaxprs.rules import Rule
 from jaxbp.verify.compare import compare
-from jaxbp.verify.compiling import is_small, jitted
 from jaxbp.verify.contract import Fault, raised, unequal
 from jaxbp.verify.noise import jiggled, settling
 from jaxbp.verify.references import Point, Pullback, draw, reverse, rule_pullback, wide
-from jaxbp.verify.rules import Rule
-
-# What has a batching rule of its user's; that of every other operation is JAX's.
-BATCHED = {"custom_vmap_call", "pure_callback", "io_callback", "ffi_call", "pallas_call"}
 
 
 def later_fault(rule: Rule, at: Point, body: Point, own: Pullback, order: int) -> Fault | None:

@@ -5,10 +5,11 @@ from typing import Any
 
 import jax
 
+from jaxbp.jaxprs.exception_origin import raise_own
+from jaxbp.jaxprs.internals import consts_of
+from jaxbp.jaxprs.rules import alone, describe, rules_in
 from jaxbp.verify.axes import bound
-from jaxbp.verify.blame import raise_own
 from jaxbp.verify.references import is_float
-from jaxbp.verify.rules import alone, describe, rules_in
 
 
 def met(closed: Any, axes: Mapping[str, int]) -> list[Any]:
@@ -33,8 +34,7 @@ def met(closed: Any, axes: Mapping[str, int]) -> list[Any]:
 
 def _pulled(eqn: Any, fn: Callable[..., Any]) -> Any:
     """The VJP of a rule, by all of its inputs that it may differentiate, as a function of its inputs."""
-    consts = int(eqn.params["num_consts"])
-    moving = [i for i, v in enumerate(eqn.invars) if i >= consts and is_float(v.aval)]
+    moving = [i for i, v in enumerate(eqn.invars) if i >= consts_of(eqn) and is_float(v.aval)]
     kept = [k for k, v in enumerate(eqn.outvars) if is_float(v.aval)]
 
     def pulled(*inputs: Any) -> list[Any]:

@@ -6,8 +6,8 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
+from jaxbp.jaxprs.exception_origin import raise_own
 from jaxbp.verify.arbiter import Sample
-from jaxbp.verify.blame import raise_own
 from jaxbp.verify.differences import COVER
 from jaxbp.verify.references import Pullback, wide
 

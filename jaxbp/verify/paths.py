@@ -10,13 +10,14 @@ import numpy as np
 from jax.extend import core
 from jax.extend.core import primitives
 
-from jaxbp.verify.blame import HERE, LIBRARY
-from jaxbp.verify.compiling import jitted
-from jaxbp.verify.interpret import interpret, single
-from jaxbp.verify.loops import scanned, unrolled
+from jaxbp.jaxprs.compile_once import jitted
+from jaxbp.jaxprs.inline import flattened
+from jaxbp.jaxprs.internals import as_closed, scan_of, scan_parts
+from jaxbp.jaxprs.loops import scanned, unrolled
+from jaxbp.jaxprs.rules import written_at
+from jaxbp.jaxprs.walk import evaluate, single
+from jaxbp.jaxprs.widest_dtype import raised, widened
 from jaxbp.verify.references import is_float, wide
-from jaxbp.verify.rules import as_closed, flattened
-from jaxbp.verify.widened import raised, widened
 
 EDGE_LIMIT = 200
 # Entries of all the derivatives together.
@@ -45,7 +46,7 @@ class Term(NamedTuple):
 
 
 def odd_terms(
-    eqn: Any,
+    primal: Any,
     inputs: Sequence[Any],
     moving: Sequence[int],
     arguments: Sequence[int],
@@ -61,7 +62,7 @@ def odd_terms(
     """
     inputs = [raised(x) for x in inputs]
     xs = [inputs[moving[a]] for a in arguments]
-    body = unrolled(flattened(widened(eqn.params["call_jaxpr"])), inputs)
+    body = unrolled(flattened(widened(primal)), inputs)
     edges = _edges(body)
     square = [k for k, e in enumerate(edges) if is_square(e.value.aval.shape)]
     samples, rows = samples[:SAMPLES], 1 + len(edges) + len(square)
@@ -126,7 +127,7 @@ def _edges(closed: Any) -> list[Edge]:
         used = dict.fromkeys(v for v in eqn.invars if isinstance(v, core.Var) and is_float(v.aval))
         found += [Edge(eqn, v) for v in used]
         if eqn.primitive is primitives.scan_p:
-            found += _edges(eqn.params["jaxpr"])
+            found += _edges(scan_of(eqn).body)
     return found
 
 
@@ -135,8 +136,8 @@ def _scans(closed: Any) -> list[Any]:
     found = []
     for eqn in closed.jaxpr.eqns:
         if eqn.primitive is primitives.scan_p:
-            n, m = eqn.params["num_consts"], eqn.params["num_consts"] + eqn.params["num_carry"]
-            found += [eqn] * any(is_float(v.aval) for v in eqn.invars[n:m]) + _scans(eqn.params["jaxpr"])
+            state = eqn.invars[slice(*scan_parts(eqn))]
+            found += [eqn] * any(is_float(v.aval) for v in state) + _scans(scan_of(eqn).body)
     return found
 
 
@@ -183,11 +184,7 @@ def is_square(shape: Sequence[int]) -> bool:
 
 
 def _place(eqn: Any) -> tuple[str, str]:
-    frames = eqn.source_info.traceback.frames if eqn.source_info.traceback is not None else ()
-    own = next((f for f in frames if not f.file_name.startswith(LIBRARY)), None)
-    if own is None or own.file_name.startswith(HERE):
-        return eqn.primitive.name, ""
-    return eqn.primitive.name, f"{own.file_name}:{own.line_num}"
+    return eqn.primitive.name, written_at(eqn)
 
 
 def _changed(closed: Any, changes: dict[Any, Any], inputs: Sequence[Any]) -> list[Any]:
@@ -214,14 +211,13 @@ def _changed(closed: Any, changes: dict[Any, Any], inputs: Sequence[Any]) -> lis
             return single(eqn, closed.jaxpr.debug_info)(*values)
 
         def step(*args: Any) -> list[Any]:
-            return _changed(eqn.params["jaxpr"], changes, args)
+            return _changed(scan_of(eqn).body, changes, args)
 
         if (id(eqn), None) in changes:
-            n = eqn.params["num_consts"]
-            step = _turned(step, range(n, n + eqn.params["num_carry"]))
+            step = _turned(step, range(*scan_parts(eqn)))
         return scanned(eqn, values, step)
 
-    return interpret(as_closed(closed), inputs, each)
+    return evaluate(as_closed(closed), inputs, each)
 
 
 def _turned(step: Callable[..., list[Any]], places: range) -> Callable[..., list[Any]]:

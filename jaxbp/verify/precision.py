@@ -6,10 +6,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxbp.jaxprs.compile_once import is_small
+from jaxbp.jaxprs.exception_origin import told
+from jaxbp.jaxprs.inline import without_rules
+from jaxbp.jaxprs.walk import dtypes_in
 from jaxbp.verify import contract
-from jaxbp.verify.blame import told
 from jaxbp.verify.compare import DRAWS
-from jaxbp.verify.compiling import is_small
 from jaxbp.verify.differences import COVER
 from jaxbp.verify.judge import Judgement, failed, fault_finding, finding, started
 from jaxbp.verify.noise import NOISE_FACTOR, agree, jiggled, reach, relative_tolerance
@@ -23,7 +25,6 @@ from jaxbp.verify.references import (
     smallest,
     wide,
 )
-from jaxbp.verify.rules import dtypes_in, without_rules
 from jaxbp.verify.site import Site
 
 
@@ -121,5 +122,5 @@ def _lost(site: Site, own: Pullback, got: Any, want: Any) -> tuple[str, str]:
 
 def _coarsest(site: Site) -> Any:
     """The dtype of the primal and its inputs that has the fewest digits."""
-    plain = without_rules(site.rule.eqn.params["call_jaxpr"])
+    plain = without_rules(site.rule.body)
     return max(dtypes_in(plain.jaxpr) | {jnp.dtype(site.inputs[i].dtype) for i in site.moving}, key=epsilon)

@@ -8,14 +8,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxbp.verify.blame import Refusal, raise_own
-from jaxbp.verify.compiling import compiled, fingerprint, jitted
-from jaxbp.verify.loops import capped, run_on, stops_by_test
-from jaxbp.verify.rounding import shaken
-from jaxbp.verify.rules import dtypes_in, primitives_in
-from jaxbp.verify.widened import raised, widened
+from jaxbp.jaxprs.compile_once import compiled, fingerprint, jitted
+from jaxbp.jaxprs.exception_origin import Refusal, raise_own
+from jaxbp.jaxprs.internals import HOST
+from jaxbp.jaxprs.last_digits import shaken
+from jaxbp.jaxprs.loops import capped, run_on, stops_by_test
+from jaxbp.jaxprs.walk import dtypes_in, primitives_in
+from jaxbp.jaxprs.widest_dtype import raised, widened
 
-HOST = {"pure_callback", "io_callback", "debug_callback", "ffi_call"}
 FORWARD_LIMIT = 512
 
 Call = Callable[[Sequence[Any], Sequence[Any]], tuple[list[Any], list[Any]]]

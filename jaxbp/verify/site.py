@@ -3,8 +3,9 @@
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+from jaxbp.jaxprs.inline import body_of
+from jaxbp.jaxprs.rules import Rule, alone
 from jaxbp.verify.references import Point, is_float, point
-from jaxbp.verify.rules import Rule, alone, body_of
 
 
 class Site(NamedTuple):

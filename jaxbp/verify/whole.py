@@ -9,14 +9,17 @@ import numpy as np
 from jax.extend import core
 
 from jaxbp.errors import message
+from jaxbp.jaxprs.exception_origin import brief, raise_own, told
+from jaxbp.jaxprs.inline import without_rules
+from jaxbp.jaxprs.internals import CALLS
+from jaxbp.jaxprs.rules import is_rule
+from jaxbp.jaxprs.walk import subjaxprs
 from jaxbp.verify.arguments import Call
 from jaxbp.verify.axes import bound
-from jaxbp.verify.blame import raise_own, told
 from jaxbp.verify.compare import Comparison, compare
 from jaxbp.verify.diagnosis import diagnose
 from jaxbp.verify.references import Point, Pullback, draw, is_float, point, reverse
-from jaxbp.verify.report import Finding, brief
-from jaxbp.verify.rules import CALLS, is_rule, subjaxprs, without_rules
+from jaxbp.verify.report import Finding
 
 WHOLE_LIMIT = 5_000_000
 DRAWS = 2

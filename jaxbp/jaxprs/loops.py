@@ -9,9 +9,10 @@ import jax.numpy as jnp
 from jax.extend import core
 from jax.extend.core import primitives
 
-from jaxbp.verify.compiling import jitted
-from jaxbp.verify.interpret import interpret, single
-from jaxbp.verify.rules import as_closed, flattened, subjaxprs
+from jaxbp.jaxprs.compile_once import jitted
+from jaxbp.jaxprs.inline import flattened
+from jaxbp.jaxprs.internals import as_closed, scan_of, scan_parts, while_of
+from jaxbp.jaxprs.walk import evaluate, single, subjaxprs
 
 # A loop that met its test at once says nothing of how far it is; so many steps are made in any case.
 AT_LEAST = 16
@@ -52,7 +53,7 @@ def _with_loops(closed: Any, run: Run) -> Callable[..., list[Any]]:
             eqn = eqn.replace(params={k: _mapped(v, run) for k, v in eqn.params.items()})
         return single(eqn, flat.jaxpr.debug_info)(*inputs)
 
-    return lambda *args: interpret(flat, args, each)
+    return lambda *args: evaluate(flat, args, each)
 
 
 def _mapped(param: Any, run: Run) -> Any:
@@ -65,21 +66,21 @@ def _mapped(param: Any, run: Run) -> Any:
 
 
 def _twice(eqn: Any, inputs: list[Any]) -> list[Any]:
-    p = eqn.params
-    body = _with_loops(p["body_jaxpr"], _twice)
+    loop = while_of(eqn)
+    body = _with_loops(loop.body, _twice)
     count, state = _counted(eqn, inputs, body)
-    held = inputs[p["cond_nconsts"] : p["cond_nconsts"] + p["body_nconsts"]]
+    held = inputs[loop.asked : loop.asked + loop.held]
     return list(jax.lax.fori_loop(0, count + AT_LEAST, lambda _, s: body(*held, *s), state))
 
 
 def _limited(eqn: Any, inputs: list[Any]) -> list[Any]:
-    count, state = _counted(eqn, inputs, _with_loops(eqn.params["body_jaxpr"], _limited))
+    count, state = _counted(eqn, inputs, _with_loops(while_of(eqn).body, _limited))
     return [jnp.where(count < AT_MOST, y, jnp.nan).astype(y.dtype) if _inexact(y) else y for y in state]
 
 
 def _counted(eqn: Any, inputs: list[Any], body: Callable[..., list[Any]]) -> tuple[Any, list[Any]]:
     """How many steps the loop makes until its test (or the limit), and its state then."""
-    going, step, state = taken_apart(eqn, inputs, core.jaxpr_as_fun(eqn.params["cond_jaxpr"]), body)
+    going, step, state = taken_apart(eqn, inputs, core.jaxpr_as_fun(while_of(eqn).test), body)
     counted: tuple[Any, list[Any]] = jax.lax.while_loop(
         lambda s: (s[0] < AT_MOST) & going(s[1]), lambda s: (s[0] + 1, step(s[1])), (0, state)
     )
@@ -94,12 +95,13 @@ def taken_apart(
     Under vmap the test has an entry for each example: the loop goes on while any of them does, and examples
     whose test has failed stay as they are.
     """
-    n, m = eqn.params["cond_nconsts"], eqn.params["cond_nconsts"] + eqn.params["body_nconsts"]
+    loop = while_of(eqn)
+    n, m = loop.asked, loop.asked + loop.held
     asked, held, state = inputs[:n], inputs[n:m], inputs[m:]
 
     def step(s: list[Any]) -> list[Any]:
         there = body(*held, *s)
-        if not eqn.params["cond_jaxpr"].out_avals[0].shape:
+        if not loop.test.out_avals[0].shape:
             return there
         on = test(*asked, *s)[0]
         return [jnp.where(jnp.expand_dims(on, range(on.ndim, y.ndim)), y, x)
@@ -110,14 +112,13 @@ def taken_apart(
 
 def scanned(eqn: Any, inputs: list[Any], body: Callable[..., list[Any]]) -> list[Any]:
     """The outputs of a scan with ``body`` in the place of its own."""
-    p = eqn.params
-    n, m = p["num_consts"], p["num_consts"] + p["num_carry"]
+    scan, (n, m) = scan_of(eqn), scan_parts(eqn)
 
     def step(carry: list[Any], x: list[Any]) -> tuple[list[Any], list[Any]]:
         outs = body(*inputs[:n], *carry, *x)
         return outs[: m - n], outs[m - n :]
 
-    carry, ys = jax.lax.scan(step, inputs[n:m], inputs[m:], length=p["length"], reverse=p["reverse"])
+    carry, ys = jax.lax.scan(step, inputs[n:m], inputs[m:], length=scan.length, reverse=scan.backwards)
     return [*carry, *ys]
 
 
@@ -134,7 +135,8 @@ def unrolled(closed: Any, args: Sequence[Any]) -> Any:
         def each(_: int, eqn: Any, inputs: list[Any]) -> Sequence[Any]:
             if eqn.primitive is not primitives.while_p:
                 return single(eqn, closed.jaxpr.debug_info)(*inputs)
-            test, body = (core.jaxpr_as_fun(eqn.params[k]) for k in ("cond_jaxpr", "body_jaxpr"))
+            loop = while_of(eqn)
+            test, body = core.jaxpr_as_fun(loop.test), core.jaxpr_as_fun(loop.body)
             if not steps:
                 count, state = _counted(eqn, inputs, body)
                 counts.append(count)
@@ -142,7 +144,7 @@ def unrolled(closed: Any, args: Sequence[Any]) -> Any:
             step, state = taken_apart(eqn, inputs, test, body)[1:]
             return jax.lax.scan(lambda s, _: (step(s), None), state, None, length=next(left))[0]
 
-        outs = interpret(closed, args, each)
+        outs = evaluate(closed, args, each)
         return outs if steps else counts
 
     steps = [int(n) for n in jitted(run, args)(*args)]
@@ -153,13 +155,12 @@ def _tested(eqn: Any) -> bool:
     """Whether the equation is a while loop whose test depends on floating values, at once or over steps."""
     if eqn.primitive is not primitives.while_p:
         return False
-    p = eqn.params
-    asked, held = p["cond_nconsts"], p["body_nconsts"]
-    floating, places = _depends(p["cond_jaxpr"], {0})
-    carried = {i - asked for i in places if i >= asked}
+    loop = while_of(eqn)
+    floating, places = _depends(loop.test, {0})
+    carried = {i - loop.asked for i in places if i >= loop.asked}
     while not floating:
-        floating, places = _depends(p["body_jaxpr"], carried)
-        more = carried | {i - held for i in places if i >= held}
+        floating, places = _depends(loop.body, carried)
+        more = carried | {i - loop.held for i in places if i >= loop.held}
         if more == carried:
             break
         carried = more

@@ -9,10 +9,11 @@ import numpy as np
 from jax.extend import core
 from jax.extend.core import primitives
 
-from jaxbp.verify.blame import raise_own
-from jaxbp.verify.interpret import interpret, single
-from jaxbp.verify.loops import scanned, taken_apart
-from jaxbp.verify.rules import as_closed, dtypes_in, flattened, subjaxprs
+from jaxbp.jaxprs.exception_origin import raise_own
+from jaxbp.jaxprs.inline import flattened
+from jaxbp.jaxprs.internals import as_closed, branches_of, scan_of, while_of
+from jaxbp.jaxprs.loops import scanned, taken_apart
+from jaxbp.jaxprs.walk import dtypes_in, evaluate, single, subjaxprs
 
 # Constants of so many binary digits (2, 0.75) are meant as they are.
 SHORT = 3
@@ -54,7 +55,7 @@ def _widely(closed: Any) -> Callable[..., list[Any]]:
 
     def fn(*args: Any) -> list[Any]:
         constants = core.ClosedJaxpr(flat.jaxpr, [_constant(c) for c in flat.consts])
-        return [raised(y) for y in interpret(constants, [raised(x) for x in args], each)]
+        return [raised(y) for y in evaluate(constants, [raised(x) for x in args], each)]
 
     return fn
 
@@ -77,12 +78,12 @@ def _applied(eqn: Any, inputs: list[Any], info: Any) -> Sequence[Any]:
     if eqn.primitive in ROUNDING and jnp.issubdtype(eqn.outvars[0].aval.dtype, jnp.inexact):
         return [inputs[0].astype(widest(eqn.outvars[0].aval.dtype))]
     if eqn.primitive is primitives.cond_p:
-        return list(jax.lax.switch(inputs[0], [_widely(b) for b in p["branches"]], *inputs[1:]))
+        return list(jax.lax.switch(inputs[0], [_widely(b) for b in branches_of(eqn)], *inputs[1:]))
     if eqn.primitive is primitives.while_p:
-        test, body = _widely(p["cond_jaxpr"]), _widely(p["body_jaxpr"])
+        test, body = _widely(while_of(eqn).test), _widely(while_of(eqn).body)
         return jax.lax.while_loop(*taken_apart(eqn, inputs, test, body))
     if eqn.primitive is primitives.scan_p:
-        return scanned(eqn, inputs, _widely(p["jaxpr"]))
+        return scanned(eqn, inputs, _widely(scan_of(eqn).body))
     if jnp.issubdtype(p.get("preferred_element_type") or np.int8, jnp.inexact):
         eqn = eqn.replace(params={**p, "preferred_element_type": None})
     if p.get("update_jaxpr") is not None:

@@ -7,8 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax.extend.core import primitives
 
-from jaxbp.verify.interpret import interpret, single
-from jaxbp.verify.rules import flattened
+from jaxbp.jaxprs.inline import flattened
+from jaxbp.jaxprs.walk import evaluate, single
 
 # Of a constant's last digit: a difference ten times as large as what this does passes.
 SHARE = 0.1
@@ -43,8 +43,8 @@ def shaken(closed: Any) -> Callable[..., list[Any]]:
                 for k, (v, y) in enumerate(zip(eqn.outvars, outs, strict=True))
             ]
 
-        interpret(flat, args, plain)
-        return interpret(flat, args, moved)
+        evaluate(flat, args, plain)
+        return evaluate(flat, args, moved)
 
     return fn
 

@@ -9,14 +9,25 @@ from pathlib import Path
 
 import jax
 
-from jaxbp.verify.report import brief
+from jaxbp.jaxprs.internals import LIBRARY
 
-LIBRARY = str(Path(jax.__file__).parent) + os.sep
-HERE = str(Path(__file__).parent) + os.sep
+PACKAGE = Path(__file__).parent.parent
+# The files whose faults are the checker's own; layers and losses are functions like the user's.
+HERE = tuple(str(PACKAGE / place) + os.sep for place in ("jaxprs", "verify"))
 # Here a user's functions are called directly; everywhere else JAX stands between.
-BORDER = (HERE + "arguments.py", HERE + "plain.py")
+BORDER = (str(PACKAGE / "verify" / "arguments.py"), str(PACKAGE / "verify" / "plain.py"))
 # A function of the rule's that could not even be called.
 MISCALLED = re.compile(r"takes .*positional argument|missing \d+ required|unexpected keyword")
+
+
+def is_here(file: str) -> bool:
+    """Whether a file is one of the checker's."""
+    return file.startswith(HERE)
+
+
+def brief(error: Exception) -> str:
+    """An exception in one line."""
+    return f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
 
 
 class Refusal(Exception):  # noqa: N818 -- a word to the caller, nobody's fault

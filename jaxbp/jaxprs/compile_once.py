@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.extend import core
 
-from jaxbp.verify.rules import as_closed
+from jaxbp.jaxprs.internals import as_closed
 
 SMALL = 50_000
 REMEMBERED = 64

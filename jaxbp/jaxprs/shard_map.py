@@ -7,8 +7,10 @@ import jax
 from jax.extend import core
 from jax.sharding import PartitionSpec
 
-from jaxbp.verify.interpret import literal
-from jaxbp.verify.rules import as_closed, is_rule, opened
+from jaxbp.jaxprs.inline import opened
+from jaxbp.jaxprs.internals import mapped_of, varying
+from jaxbp.jaxprs.rules import is_rule
+from jaxbp.jaxprs.walk import literal
 
 
 class Mesh:
@@ -19,10 +21,8 @@ class Mesh:
     """
 
     def __init__(self, eqn: Any):
-        self.params = eqn.params
-        self.body = opened(as_closed(eqn.params["jaxpr"]))
-        axes = [a for a in eqn.params["mesh"].axis_names if a in eqn.params["newly_manual_axes"]]
-        self.axes = axes
+        self.mapped = mapped_of(eqn)
+        self.body, self.axes = opened(self.mapped.body), self.mapped.axes
 
     @property
     def rules(self) -> list[tuple[int, Any]]:
@@ -39,7 +39,7 @@ class Mesh:
             jaxpr.debug_info.with_unknown_names(),
         )  # fmt: skip
         run = core.jaxpr_as_fun(core.ClosedJaxpr(before, self.body.consts))
-        outs = iter(self._mapped(run, self.params["in_specs"], wanted)(*args))
+        outs = iter(self._on_mesh(run, self.mapped.in_specs, wanted)(*args))
         return [next(outs) if isinstance(a, core.Var) else jax.numpy.asarray(literal(a)) for a in eqn.invars]
 
     def around(self, eqn: Any) -> Callable[[Callable[..., list[Any]]], Callable[..., list[Any]]]:
@@ -50,17 +50,17 @@ class Mesh:
             def local(*rows: Any) -> list[Any]:
                 return fn(*(r[0] if s else r for r, s in zip(rows, stacked, strict=True)))
 
-            return self._mapped(local, tuple(self._spec(a) for a in eqn.invars), eqn.outvars)
+            return self._on_mesh(local, tuple(self._spec(a) for a in eqn.invars), eqn.outvars)
 
         return setting
 
-    def _mapped(self, fn: Callable[..., Any], specs: Any, outs: Sequence[Any]) -> Callable[..., list[Any]]:
+    def _on_mesh(self, fn: Callable[..., Any], specs: Any, outs: Sequence[Any]) -> Callable[..., list[Any]]:
         def local(*args: Any) -> list[Any]:
             return [y[None] if self._over(v) else y for v, y in zip(outs, fn(*args), strict=True)]
 
         mapped: Callable[..., list[Any]] = jax.shard_map(
-            local, mesh=self.params["mesh"], in_specs=specs, out_specs=[self._spec(v) for v in outs],
-            axis_names=frozenset(self.axes), check_vma=self.params["check_vma"],
+            local, mesh=self.mapped.mesh, in_specs=specs, out_specs=[self._spec(v) for v in outs],
+            axis_names=frozenset(self.axes), check_vma=self.mapped.tracked,
         )  # fmt: skip
         return mapped
 
@@ -68,9 +68,9 @@ class Mesh:
         """The axes of the mesh along which a value differs (all of them where JAX does not keep track)."""
         if isinstance(atom, core.Literal):
             return ()
-        if not self.params["check_vma"]:
+        if not self.mapped.tracked:
             return tuple(self.axes)
-        return tuple(a for a in self.axes if a in atom.aval.mat.varying)
+        return tuple(a for a in self.axes if a in varying(atom))
 
     def _spec(self, atom: Any) -> PartitionSpec:
         over = self._over(atom)
