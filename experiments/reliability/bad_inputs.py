@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from experiments.reliability.pool import answers
+from experiments.reliability.row import Row, many
 from experiments.reliability.verdict import BAD, Case, Verdict
 
 WORDS = ("right", "clear", "lenient", "nan", "silent", "raw", "abort")
@@ -105,6 +106,21 @@ def report(found: list[Judged]) -> str:
     kinds, functions = len({i.case.kind for i in found}), len({i.case.function for i in found})
     summed = ", ".join(f"{total[w]} {w}" for w in (*WORDS, "unmade") if total[w])
     return "\n".join([*lines, "", f"{len(found)} cases, {kinds} kinds, {functions} functions: {summed}"])
+
+
+def measure(scale: float = 1.0, *, jobs: int = 2, seed: int = 0) -> Row:
+    """The row of the scorecard: 3,000 cases at scale 1."""
+    found = judged(sampled(all_cases(), many(3000, scale), seed), jobs=jobs)
+    total, functions = counts(found), len({item.case.function for item in found})
+    bad = tuple(f"{v.word} {case}: {v.note}" for case, v in found if v.word in BAD)
+    return Row(
+        "bad inputs over every public function",
+        f"{many(3000, scale):,} cases: 0 silent with another meaning, 0 raw, 0 aborts",
+        f"{len(found):,} cases, {functions} functions: " + ", ".join(f"{total[w]} {w}" for w in WORDS),
+        not bad,
+        "the command line; arguments of the operators; two wrong arguments at once",
+        bad,
+    )
 
 
 def main(args: list[str] | None = None) -> int:
