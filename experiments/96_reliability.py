@@ -4,9 +4,9 @@
     python -m experiments.96_reliability --only gradients --scale 0.1 --json rows.json
 
 Each part prints a row: what was done, the goal, what was seen, and what it leaves out; after the table, what
-went wrong. ``--scale`` makes the counts of all parts smaller or larger. At scale 1 all of it takes an hour
-or two on 2 idle cores. Linux alone: it forks, limits and signals. Expected: every row holds. Speed is measured by
-experiments 90 to 95.
+went wrong. ``--scale`` makes the counts of all parts smaller or larger. At scale 1 all of it takes an hour or
+two on 2 idle cores. Linux alone: it forks, limits and signals. Expected: every row holds. Speed is measured
+by experiments 90 to 95.
 """
 
 import importlib

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -97,10 +98,9 @@ def full_tmpfs() -> dict[str, Any]:
 
         def fill(record: Any) -> None:
             if record["epoch"] == 4:
-                with (place / "other").open("wb") as file, __import__("contextlib").suppress(OSError):
+                with suppress(OSError), (place / "other").open("wb", buffering=0) as file:
                     while True:
                         file.write(bytes(512))
-                        file.flush()
 
         whole = world.fit(epochs=6)
         try:

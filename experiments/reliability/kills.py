@@ -1,5 +1,6 @@
 """SIGKILL at any moment, a write among them, and the same command again: the same bits as without."""
 
+import json
 import os
 import random
 import signal
@@ -32,7 +33,7 @@ def child(kind: str, folder: Path, log: Path, options: dict[str, Any]) -> int:
         out = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
         os.dup2(out, 1), os.dup2(out, 2)
         sys.stdout = os.fdopen(1, "w", buffering=1)
-        runs.main(kind, str(folder), __import__("json").dumps(options))
+        runs.main(kind, str(folder), json.dumps(options))
         status = 0
     except BaseException:
         traceback.print_exc()

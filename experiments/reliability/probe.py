@@ -53,9 +53,9 @@ def _seen(result: Any) -> Any:
         f, y = jnp.asarray(world.TARGETS), jnp.asarray(world.BINARY)
         return [result(f, y), result.delta(f, y), result.sum(f, y), result.mu(f)]
     if isinstance(result, jaxbp.units.Unit):
-        return [result, jaxbp.units.linear_unit(result, jnp.asarray(world.X))]
+        return jaxbp.units.linear_unit(result, jnp.asarray(world.X))
     if isinstance(result, jaxbp.data.Scaling):
-        return [result, result(np.array(world.X))]
+        return result(np.array(world.X))
     if callable(result) and not isinstance(result, type):
         try:
             names = list(inspect.signature(result).parameters)

@@ -9,6 +9,7 @@ import inspect
 import pkgutil
 import typing
 from collections.abc import Callable, Iterator
+from functools import cache
 from typing import Any, NamedTuple
 
 import jaxbp
@@ -21,7 +22,7 @@ LEFT_OUT = {"operators", "cli", "errors", "tables", "typing", "trace", "jaxprs",
 RESULTS = {
     "Backprop", "Deltas", "Trace", "Result", "Sweep", "DivergenceError", "Report", "Finding", "NetworkReport",
     "Factor", "JacobianChain", "ParameterJacobian", "PerExample", "Plan", "LinearUnitFit", "PerceptronFit",
-    "ValueAndGrad",
+    "ValueAndGrad", "Scaling",
 }  # fmt: skip
 LAYER_METHODS = ("init", "apply", "forward", "backward", "jacobian")  # fields that a user calls
 
@@ -150,10 +151,10 @@ def entries() -> tuple[dict[str, Entry], dict[str, str]]:
 
 
 def _of_result(entry: Entry, method: str) -> Callable[[], Any]:
-    """What gives the method of what the function returns; of checkpoints those of a folder with epochs."""
+    """What gives the method of what the function returns; of checkpoints, of a new folder with epochs."""
     if entry.name == "Checkpoints":
         return lambda: getattr(world.kept(), method)
-    return lambda: getattr(entry.call(entry.goods()), method)
+    return cache(lambda: getattr(entry.call(entry.goods()), method))
 
 
 def _methods(
@@ -174,7 +175,7 @@ def _methods(
             seen.add(returned)
             yield from ((f"mlp().{m}", m, getattr(world.NET, m), 0) for m in LAYER_METHODS)
         return
-    if returned is jaxbp.Loss or (isinstance(value, type) and short not in ("Checkpoints", "Scaling")):
+    if returned is jaxbp.Loss or (isinstance(value, type) and short != "Checkpoints"):
         return
     seen.add(returned)
     for method in dir(returned):

@@ -45,8 +45,9 @@ def _first(role: Role, further: Callable[[], tuple[Any, ...]] = tuple) -> Role:
     return Role(kinds, lambda: (role.good(), *further()))
 
 
-def _optional(role: Role) -> Role:
-    return Role([kind for kind in role.kinds if kind.name != "None"], role.good)
+def _or_endless(kinds: Sequence[Kind]) -> list[Kind]:
+    """Of a limit: inf may mean that there is none."""
+    return [kind._replace(any=kind.any or kind.name == "inf") for kind in kinds]
 
 
 FLAG = Role(numbers.FLAG, _value(True))
@@ -133,7 +134,13 @@ def square(a: Any) -> Any:
 
 square.defvjp(lambda a: (a * a, a), lambda a, c: (2 * a * c,))
 _CHECKED = Role(
-    [kind for kind in arrays.ROWS if kind not in arrays.SHAPES and kind not in arrays.FEWER_BITS]
+    [
+        kind
+        for kind in arrays.ROWS
+        if kind not in arrays.SHAPES
+        and kind not in arrays.FEWER_BITS
+        and not any(word in kind.name for word in ("list", "tuple", "dict", "set", "None"))
+    ]  # trees are arguments too
     + [refused("a 0-d int", 3)],
     lambda: jnp.asarray(world.X[:2] / 2 + 0.25),
 )
@@ -175,7 +182,7 @@ ROLES: dict[str, Role] = {
     "early_stopping": Role(things.EARLY, lambda: jaxbp.EarlyStopping(5)),
     "callbacks": Role(things.CALLBACKS, lambda: [world.count]), "opt_state": Role(params.OPT_STATE, lambda: optax.adam(0.1).init(world.params())),
     "mesh": Role(things.MESH, lambda: jax.make_mesh((2,), ("data",))), "checkpoints": Role(things.CHECKPOINTS, lambda: jaxbp.Checkpoints(world.folder())),
-    "memory_budget": Role(numbers.whole(optional=True), _value(10**6)), "preprocess": Role(things.PREPROCESS, _value(lambda x: x / 2)),
+    "memory_budget": Role(_or_endless(numbers.whole(optional=True)), _value(10**6)), "preprocess": Role(things.PREPROCESS, _value(lambda x: x / 2)),
     "progress_bar": Role([k for k in numbers.FLAG if k.name in ("text no", "text False", "2", "an object", "NaN", "np.bool", "a function")], _value(False)),
     "hyperparameters": Role(places.GRID, lambda: {"learning_rate": [0.25, 0.125]}),
     "folder": Role(places.FOLDER, world.folder), "every": WHOLE, "keep": WHOLE, "patience": Role(numbers.whole(vast=False), _value(2)),
@@ -184,19 +191,19 @@ ROLES: dict[str, Role] = {
     "engine": _word("npz", {"numpy": "npz", "pickle": "", "zarr": "", ".npz": "npz"}),
     "path": Role(places.FILE_OUT, lambda: world.folder() / "new.npz"), "tree": Role(params.TREE, world.params),
     "like": Role(params.LIKE, world.params), "meta": Role(places.TREE_META, lambda: {"eta": 0.1}),
-    "epoch": Role(numbers.whole(1, vast=False), _value(3)), "value": Role(numbers.number(), _value(0.25)),
+    "epoch": Role(numbers.whole(1, vast=False), _value(3)), "value": Role([k for k in numbers.number() if "NaN" not in k.name and "inf" not in k.name], _value(0.25)),
     "config": Role(places.TREE_META, lambda: {"eta": 0.1}), "eta": RATE, "unit": UNIT, "num_classes": Role(numbers.whole(2, 1000, optional=True), _value(2)),
     "narrow": FLAG, "raw": FLAG, "stratify": FLAG, "regression": FLAG, "of_classes": FLAG, "saves_input": FLAG,
     "download": Role([k for k in numbers.FLAG if k.name in ("text no", "text False", "text 0", "0", "None", "2", "an object", "NaN", "a function")], _value(False)),
-    "seed": Role(numbers.whole(0, vast=False), _value(3)), "test_fraction": Role(numbers.number(0, 1, ends=False), _value(0.25)),
+    "seed": Role([k for k in numbers.whole(0, vast=False) if k.name not in ("a pair", "an array of two", "array of one", "list of one")], _value(3)), "test_fraction": Role(numbers.number(0, 1, ends=False), _value(0.25)),
     "data_dir": Role(places.FOLDER, world.folder), "name_or_path": Role(places.FILE_IN, world.csv),
     "label": Role(numbers.whole(-4, 3), _value(2)), "delimiter": Role([*(refused(n, v) for n, v in (("a number", 5), ("True", True), ("empty text", ""), ("a line break", "\n"), ("a quote", '"'), ("a digit", "1"), ("a point", "."), ("a list", [","]), ("an object", object()))), Kind("a blank after", lambda g: ", ", (lambda g: ",",)), Kind("bytes", lambda g: b",", (lambda g: ",",)), Kind("semicolon", lambda g: ";"), Kind("two signs", lambda g: ",,")], _value(",")),
     "sha256": Role([refused("a number", 5), refused("a word", "x"), refused("bytes", b"x"), refused("True", True), refused("another digest", "0" * 64), Kind("upper case", str.upper, (lambda g: g,)), Kind("as bytes", lambda g: bytes.fromhex(g), (lambda g: g,))], lambda: _digest()),
-    "max_bytes": Role(numbers.whole(10_000), _value(10_000_000)), "names": Role(places.NAMES, lambda: ["x", "y"]),
+    "max_bytes": Role(_or_endless(numbers.whole(10_000)), _value(10_000_000)), "names": Role(places.NAMES, lambda: ["x", "y"]),
     "coordinator": ADDRESS, "bind": ADDRESS, "num_processes": Role(numbers.whole(1), _value(2)), "process_id": Role(numbers.whole(0, 1), _value(0)),
     "timeout": Role(numbers.number(0, ends=False), _value(3)), "heartbeat": Role(numbers.number(0, ends=False), _value(30)),
     "c": RATE, "sigma": Role(numbers.number(0), _value(0.5)), "i": Role(numbers.whole(0, 3), _value(1)), "n": Role(numbers.whole(), _value(6)),
-    "limit": Role(numbers.whole(10**4), _value(10**7)),
+    "limit": Role(_or_endless(numbers.whole(10**4)), _value(10**7)),
     "history": Role(places.HISTORY, world.history), "points": Role([refused("None", None), refused("a number", 5), refused("another length", [{"learning_rate": 0.1}]), Kind("numbers", lambda g: [0.1, 0.2]), means_same("a tuple", tuple)], lambda: [{"learning_rate": 0.25}, {"learning_rate": 0.125}]),
     "args": _first(_CHECKED), "declare": DECLARE,
     "primal": Role([*things.function(means_same("jitted", jax.jit)), refused("None", None)], _value(jnp.square)),
@@ -223,7 +230,13 @@ _ONE_ROW = {"jacobian_chain.args": Role([], lambda: (world.params(), jnp.asarray
 _NO_BIAS = Role(
     [k for k in params.PARAMS if not k.name.startswith("b ") and k.name != "inf in b"], world.params
 )  # the backward pass needs no b
+_EXAMPLE_LOSS = Role(
+    [k for k in things.LOSS if k.name != "a vector-valued function"], _value(world.LOSS)
+)  # of one example it is a scalar
+_STEP = Role(numbers.number(), _value(0.5))  # one update by any rate
 OWN: dict[str, Role] = {
+    "linear_unit_step.eta": _STEP, "perceptron_step.eta": _STEP,
+    "save.meta": Role([k._replace(any=k.any or k.name in ("a word", "a number", "a list")) for k in places.TREE_META], lambda: {"eta": 0.1}),
     **_FIELD, **_SWEEP, **_ONE_ROW,
     "fit.params": Role(params.START, world.params), "fit.key": KEY,
     "forward.x": ROWS, "backprop.x": PAIRED_ROWS, "parameter_jacobian.x": ROWS,
@@ -246,7 +259,7 @@ OWN: dict[str, Role] = {
     "JacobianChain.matrix.order": _word("reverse", {"backward": "reverse", "fastest": "", "best": ""}), "JacobianChain.pull.order": _word("scan", {"backward": "", "scanned": "scan"}),
     "Sweep.best.monitor": _word("loss", {"losses": "", "Loss ": "loss"}, optional=True),
     "make_evaluate.apply": Role([*things.function(means_same("jitted", jax.jit)), refused("None", None), refused("a layer", world.NET)], _value(world.NET.apply)), "make_evaluate.loss": ANY_LOSS,
-    "per_example.loss": ANY_LOSS, "ParameterJacobian.ggn_diagonal.loss": ANY_LOSS, "ParameterJacobian.ggn_diagonal.y": LABELS,
+    "per_example.loss": _EXAMPLE_LOSS, "ParameterJacobian.ggn_diagonal.loss": _EXAMPLE_LOSS, "ParameterJacobian.ggn_diagonal.y": LABELS,
     "per_example.net": Role([k for k in things.LAYER if k.name not in ("its apply",)], _value(world.NET)), "parameter_jacobian.net": Role([k for k in things.LAYER if k.name not in ("its apply",)], _value(world.NET)),
     "jacobian_chain.net": Role([k for k in things.LAYER if k.name not in ("in a list", "in a tuple")], _value(world.NET)), "jacobian_chain.y": Role([k for k in labels.LABELS if False], lambda: jnp.asarray(world.Y[0])),
     "count_parameters.params": Role([k for k in params.LEAVES if k.name in ("NumPy leaves", "big-endian leaves", "leaves of words", "leaves of functions", "leaves of lists", "deleted leaves", "leaves of objects", "memory-mapped leaves", "pandas leaves", "float64 leaves")], world.params),

@@ -99,6 +99,15 @@ def test_the_digest_sees_a_bit():
     assert result(ran) != result(other)
 
 
+def test_the_experiment_prints_a_row(tmp_path, capsys):
+    module = importlib.import_module("experiments.96_reliability")
+    config = module.Config(only="gradients", scale=0.003, jobs=1, out=tmp_path, json=tmp_path / "rows.json")
+    result = module.main(config)
+    assert result["gradients"]["faults"] == ()
+    assert "hand-written gradients" in capsys.readouterr().out
+    assert (tmp_path / "rows.json").exists()
+
+
 @pytest.mark.soak
 @pytest.mark.parametrize(
     "part", ["kills", "damage", "disk", "processes", "injected", "fuzz", "gradients", "soak"]

@@ -46,7 +46,17 @@ OUTSIDE: list[Kind] = [
     refused("empty list", []),
 ]
 _DIGITS = [kind for kind in NO_NUMBERS if kind.means]  # text that holds numbers
-LABELS: list[Kind] = [
+# Floats are class labels, or by their dtype targets: where both can be, either is a defensible reading.
+_FLOATS = ("float64", "longdouble", "Decimals", "Fractions", "objects", "object array", "0.0 and 1.0", "list of floats", "complex")
+
+
+def _or_targets(kind: Kind) -> Kind:
+    if kind.means and any(word in kind.name for word in _FLOATS):
+        return kind._replace(means=(*kind.means, lambda g: host(g).astype(np.float32)))
+    return kind
+
+
+_LABELS: list[Kind] = [
     *SAME,
     *(means_same(d, lambda g, d=d: host(g).astype(d)) for d in ("int8", "int16", "int64", "uint8", "uint32", "uint64", ">i2", ">i4", ">u4")),
     means_same("0.0 and 1.0", lambda g: host(g).astype(np.float32)),
@@ -72,6 +82,7 @@ LABELS: list[Kind] = [
     *(kind for kind in NO_NUMBERS if not kind.means),
     *OUTSIDE,
 ]  # fmt: skip
+LABELS: list[Kind] = [_or_targets(kind) for kind in _LABELS]
 BINARY: list[Kind] = [  # of a binary cross-entropy in fit
     Kind("-1 and 1", lambda g: 2 * host(g) - 1),
     Kind("1 and 2", lambda g: 1 + host(g)),

@@ -125,7 +125,6 @@ def function(*good_forms: Kind) -> list[Kind]:
         refused("a generator function", _generator),
         refused("a coroutine function", _coroutine),
         refused("a class", dict),
-        refused("a module of another library", Module()),
         Kind("in a list", lambda g: [g], (lambda g: g,)),
         Kind("a function that makes it", lambda g: lambda *args: g),
     ]
