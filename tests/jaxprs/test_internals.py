@@ -308,6 +308,6 @@ def test_jax_refuses_a_rule_that_closes_over_a_traced_value():
     from jaxbp.jaxprs.walk import single
 
     run = single(eqn, internals.body(eqn).jaxpr.debug_info)
-    with pytest.raises(Exception) as caught:  # noqa: PT011 -- which one is what is asked
+    with pytest.raises(Exception) as caught:
         jax.jit(lambda x: jax.vjp(lambda x: run(jnp.float32(2.0), x), x)[1]([X]))(X)
     assert internals.closes_over_tracer(caught.value)
