@@ -121,13 +121,13 @@ def full_tmpfs() -> dict[str, Any]:
 
 
 def two_runs(rounds: int) -> dict[str, Any]:
-    """Two runs with different keys at once in one folder; then each of their commands again."""
+    """Two runs with different learning rates at once in one folder; then the refused command again."""
     faults = []
     for _ in range(rounds):
         with tempfile.TemporaryDirectory() as folder:
 
-            def command(key: int, folder: str = folder) -> subprocess.Popen[str]:
-                options = json.dumps({"key": key, "pause": 0.05})
+            def command(eta: float, folder: str = folder) -> subprocess.Popen[str]:
+                options = json.dumps({"eta": eta, "pause": 0.05})
                 return subprocess.Popen(
                     [sys.executable, "-m", "experiments.reliability.runs", "plain", folder, options],
                     cwd=ROOT,
@@ -137,7 +137,8 @@ def two_runs(rounds: int) -> dict[str, Any]:
                     text=True,
                 )
 
-            both = [command(1), command(2)]
+            rates = (0.05, 0.2)
+            both = [command(eta) for eta in rates]
             outs = [process.communicate(timeout=600)[0] for process in both]
             ended = ["end finished" in out for out in outs]
             if sum(ended) != 1:
@@ -146,7 +147,7 @@ def two_runs(rounds: int) -> dict[str, Any]:
             loser = ended.index(False)
             if not (": expected " in outs[loser] and ", got " in outs[loser]):
                 faults.append(f"two runs: raw: {outs[loser].strip().splitlines()[-1][:200]}")
-            again = command(loser + 1).communicate(timeout=600)[0]
+            again = command(rates[loser]).communicate(timeout=600)[0]
             if "end finished" in again:
                 faults.append(
                     "two runs: the refused one's command, given again, ends with the other's network"

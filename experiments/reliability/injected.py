@@ -50,10 +50,10 @@ def _optimizer(of: optax.GradientTransformation) -> optax.GradientTransformation
     """``of`` for w, while the others only count."""
 
     def update(grads: Any, state: Any, params: Any = None) -> Any:
-        step, state = of.update({"w": grads["w"]}, state, params and {"w": params["w"]})
-        return {name: -grads[name] for name in grads} | step, state
+        step, state = of.update(grads, state, params)
+        return {name: -grads[name] for name in grads} | {"w": step["w"]}, state
 
-    return optax.GradientTransformation(lambda params: of.init({"w": params["w"]}), update)
+    return optax.GradientTransformation(of.init, update)
 
 
 def _late(factor: float) -> optax.GradientTransformation:

@@ -18,7 +18,7 @@ EPOCHS = 12
 
 
 def start(
-    kind: str, folder: str | Path, *, epochs: int = EPOCHS, key: int = 1, pause: float = 0.0
+    kind: str, folder: str | Path, *, epochs: int = EPOCHS, eta: float = 0.05, pause: float = 0.0
 ) -> jaxbp.train.Result:
     """One run of a kind, with its checkpoints in a folder; after each epoch it says so."""
     import time
@@ -30,7 +30,7 @@ def start(
     net, loss = jaxbp.chain(*layers, jaxbp.dense(wide, 4)), jaxbp.softmax_cross_entropy
     rng = np.random.default_rng(0)
     x, y = rng.normal(size=(64, 6)).astype(np.float32), (np.arange(64) % 4).astype(np.int32)
-    rate: Any = optax.cosine_decay_schedule(0.05, EPOCHS * 4) if kind == "schedule" else 0.05
+    rate: Any = optax.cosine_decay_schedule(eta, EPOCHS * 4) if kind == "schedule" else eta
     options: dict[str, Any] = {}
     if kind == "early":
         evaluate = jaxbp.make_evaluate(net.apply, loss)
@@ -55,7 +55,7 @@ def start(
         net.init(jax.random.key(0)),
         (x, y),
         optimizer=optax.adam(rate),
-        key=jax.random.key(key),
+        key=jax.random.key(1),
         batch_size=16,
         epochs=epochs,
         progress_bar=False,

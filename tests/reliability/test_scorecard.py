@@ -14,16 +14,16 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="forks, limits a
 
 
 def test_gradients_by_hand():
-    found = [gradients.compared(seed) for seed in range(8)]
+    found = [gradients.compared(seed) for seed in range(6)]
     judged = [item for item in found if "worst" in item]
-    assert len(judged) >= 6
+    assert len(judged) >= 5
     assert max(item["worst"] for item in judged) <= gradients.LIMIT
 
 
 def test_a_wrong_gradient_is_seen(monkeypatch):
     wrong = jaxbp.elementwise("sine", jnp.sin, lambda a: jnp.cos(a) * (1 + 1e-6), saves="input")
     monkeypatch.setattr(gradients, "ACTIVATIONS", (lambda rng: wrong,))
-    found = [gradients.compared(seed) for seed in range(6)]
+    found = [gradients.compared(seed) for seed in range(4)]
     with_sine = [item["worst"] for item in found if "sine" in item.get("net", "")]
     assert with_sine
     assert max(with_sine) > gradients.LIMIT
