@@ -20,6 +20,7 @@ def together():
     running = []
 
     def run(*members, envs=({},) * 4, hang=()):
+        began = len(running)
         inherited = {k: v for k, v in os.environ.items() if not k.startswith(FOREIGN)}
         for options, env in zip(members, envs, strict=False):
             running.append(
@@ -32,14 +33,14 @@ def together():
                     text=True,
                 )
             )
-        end = time.monotonic() + LIMIT
-        for process in (p for i, p in enumerate(running) if i not in hang):
+        started, end = running[began:], time.monotonic() + LIMIT
+        for process in (p for i, p in enumerate(started) if i not in hang):
             process.wait(max(end - time.monotonic(), 1))
         run.ended = time.time()
         for i in hang:
-            running[i].kill()
-        outputs = [process.communicate(timeout=max(end - time.monotonic(), 1))[0] for process in running]
-        return [(process.returncode, text) for process, text in zip(running, outputs, strict=True)]
+            started[i].kill()
+        outputs = [process.communicate(timeout=max(end - time.monotonic(), 1))[0] for process in started]
+        return [(process.returncode, text) for process, text in zip(started, outputs, strict=True)]
 
     yield run
     for process in running:

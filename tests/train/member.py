@@ -48,7 +48,7 @@ def faulty(process, mesh, out, fault):
         share(process, 32, "float32"),
         optimizer=optax.sgd(0.3),
         key=jax.random.key(1),
-        batch_size=16,
+        batch_size=12,
         epochs=6,
         mesh=mesh,
         callbacks=[befall],

@@ -135,7 +135,7 @@ class Checkpoints:
 
     def due(self, epoch: int) -> bool:
         """Whether this epoch is one of those to save."""
-        return epoch % self.every == 0
+        return arguments.whole(f"{self._where()}.due", "epoch", epoch, low=0) % self.every == 0
 
     def save(
         self, epoch: int, tree: Any, meta: dict[str, Any] | None = None, value: float | None = None
@@ -303,10 +303,15 @@ class Checkpoints:
             return None
         if value is None:
             raise ValueError(message(self._where(), f"a value of {self.monitor}", "None"))
+        try:
+            value = float(value)
+        except (TypeError, ValueError) as error:
+            got = arguments.described(value)
+            raise TypeError(message(self._where(), f"{self.monitor} as a number", got)) from error
         if before is not None and before["monitor"] == self.monitor:
             sign = 1 if self.mode == "min" else -1
             if not sign * value < sign * before["value"]:
                 return before
         elif math.isnan(value):
             return None
-        return {"monitor": self.monitor, "epoch": epoch, "value": float(value)}
+        return {"monitor": self.monitor, "epoch": epoch, "value": value}

@@ -164,8 +164,26 @@ def test_a_policy_that_means_nothing_is_refused(tmp_path, fault):
 
 
 def test_a_monitor_needs_its_value(tmp_path):
+    checkpoints = Checkpoints(tmp_path, monitor="val_loss")
     with pytest.raises(ValueError, match="expected a value of val_loss, got None"):
-        Checkpoints(tmp_path, monitor="val_loss").save(1, tree(1))
+        checkpoints.save(1, tree(1))
+    for value in ("low", [0.5], object()):
+        with pytest.raises(TypeError, match="expected val_loss as a number, got "):
+            checkpoints.save(1, tree(1), value=value)
+
+
+def test_epochs_are_whole_numbers_and_meta_is_a_dict(tmp_path):
+    checkpoints = Checkpoints(tmp_path)
+    for epoch in (1.0, True, "1", None, -1):
+        for call in (checkpoints.due, lambda epoch: checkpoints.save(epoch, tree(1))):
+            with pytest.raises(
+                (TypeError, ValueError), match="expected epoch a whole number of at least 0, got "
+            ):
+                call(epoch)
+    for meta in ([], "config", 3):
+        with pytest.raises(TypeError, match="expected meta as a dict, got "):
+            checkpoints.save(1, tree(1), meta)
+    assert not list(tmp_path.iterdir())
 
 
 def test_what_killed_runs_left_goes_and_nothing_else(tmp_path):
