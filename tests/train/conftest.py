@@ -19,7 +19,7 @@ def together():
     """
     running = []
 
-    def run(*members, envs=({},) * 4, hang=()):
+    def run(*members, envs=({},) * 4, hang=(), limit=LIMIT):
         began = len(running)
         inherited = {k: v for k, v in os.environ.items() if not k.startswith(FOREIGN)}
         for options, env in zip(members, envs, strict=False):
@@ -33,7 +33,7 @@ def together():
                     text=True,
                 )
             )
-        started, end = running[began:], time.monotonic() + LIMIT
+        started, end = running[began:], time.monotonic() + limit
         for process in (p for i, p in enumerate(started) if i not in hang):
             process.wait(max(end - time.monotonic(), 1))
         run.ended = time.time()

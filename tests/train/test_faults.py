@@ -11,6 +11,7 @@ import pytest
 from tests.train.processes import meeting
 
 HEARTBEAT = 4
+SOAKED = 240  # seconds: a busy machine takes a minute until three processes have met
 
 
 def digests(answers):
@@ -19,7 +20,9 @@ def digests(answers):
 
 def trained(together, folder, n=2):
     """The digests after a run to its end, or what is left of it."""
-    answers = together(*({"connect": c, "what": "faulty", "out": str(folder)} for c in meeting(n)))
+    answers = together(
+        *({"connect": c, "what": "faulty", "out": str(folder)} for c in meeting(n)), limit=SOAKED
+    )
     assert all(code == 0 for code, _ in answers), answers
     return digests(answers)
 
@@ -28,7 +31,7 @@ def befallen(together, folder, fault, who, n=2, heartbeat=HEARTBEAT):
     """Runs in which one process has a fault; what the others say of it is in their last lines."""
     members = [{"connect": c, "what": "faulty", "out": str(folder)} for c in meeting(n, heartbeat=heartbeat)]
     members[who]["fault"] = fault
-    answers = together(*members, hang=[who] if fault == "SIGSTOP" else [])
+    answers = together(*members, hang=[who] if fault == "SIGSTOP" else [], limit=SOAKED)
     assert float(re.search("fault (.*)", answers[who][1])[1]) > together.ended - heartbeat - 1
     for i in set(range(n)) - {who}:
         code, text = answers[i]
