@@ -21,14 +21,13 @@ from jaxbp.train.progress import Record, progress
 from jaxbp.train.result import EarlyStopping, Result
 from jaxbp.train.run import Engine, Plan, Run, keep, warn_never_finite
 from jaxbp.train.sharding import Layout
+from jaxbp.train.start import assert_optimizer, assert_start
 from jaxbp.train.step import Data, Evaluate, GradFn, Preprocess
 from jaxbp.train.validate import (
     assert_callbacks,
     assert_inputs,
     assert_monitors,
-    assert_optimizer,
     assert_options,
-    assert_start,
 )
 from jaxbp.typing import Params, Random
 

@@ -16,9 +16,10 @@ from jaxbp.train.interrupt import asked_to_stop
 from jaxbp.train.progress import progress
 from jaxbp.train.run import EpochsRan, Plan
 from jaxbp.train.sharding import Layout
+from jaxbp.train.start import assert_optimizer, assert_params
 from jaxbp.train.step import Data, Evaluate, GradFn, Preprocess
 from jaxbp.train.sweep_result import Point, Sweep
-from jaxbp.train.validate import assert_inputs, assert_optimizer, assert_params
+from jaxbp.train.validate import assert_inputs
 from jaxbp.typing import Params, Random
 
 

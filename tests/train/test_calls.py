@@ -190,7 +190,13 @@ def test_modules_of_other_libraries_are_told_how_to_part_them():
 def test_parted_modules_train():
     """What the messages advise."""
     nnx, eqx = pytest.importorskip("flax.nnx"), pytest.importorskip("equinox")
-    options = {"optimizer": optax.adam(0.05), "key": jax.random.key(0), "epochs": 2, "progress_bar": False}
+    options = {
+        "optimizer": optax.adam(0.05),
+        "key": jax.random.key(0),
+        "epochs": 2,
+        "batch_size": 13,
+        "progress_bar": False,
+    }
     train = Dataset(x, y, 3)
 
     graph, params, rest = nnx.split(nnx.Linear(4, 3, rngs=nnx.Rngs(0)), nnx.Param, ...)
