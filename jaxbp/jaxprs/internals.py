@@ -29,8 +29,8 @@ HOST = {"pure_callback", "io_callback", "debug_callback", "ffi_call"}
 BATCHED = {"custom_vmap_call", "pure_callback", "io_callback", "ffi_call", "pallas_call"}
 COMPARISONS = {"lt", "le", "gt", "ge", "eq", "ne"}
 
-# What `jax.custom_gradient` calls the function that it wraps around the user's.
-CUSTOM_GRADIENT = "wrapped_fun"
+# The file in which `jax.custom_gradient` makes a rule of the user's function.
+CUSTOM_GRADIENT = inspect.unwrap(jax.custom_gradient).__code__.co_filename
 
 
 # Equations that hold a computation.
@@ -156,7 +156,8 @@ class Mapped(NamedTuple):
 def mapped_of(eqn: Any) -> Mapped:
     """What a shard_map equation does."""
     p = eqn.params
-    axes = [a for a in p["mesh"].axis_names if a in p["newly_manual_axes"]]
+    manual = p["newly_manual_axes"] if "newly_manual_axes" in p else p["manual_axes"]  # until JAX 0.10.0
+    axes = [a for a in p["mesh"].axis_names if a in manual]
     return Mapped(as_closed(p["jaxpr"]), p["mesh"], axes, p["in_specs"], bool(p["check_vma"]))
 
 
@@ -182,6 +183,14 @@ def derivative_place(eqn: Any) -> str:
     """file:line of the function that computes the derivative (the JVP, or the backward rule)."""
     held = eqn.params.get("bwd") or eqn.params.get("jvp_jaxpr_fun")
     return name_and_place(getattr(held, "debug_info", None))[1]
+
+
+def is_custom_gradient(eqn: Any) -> bool:
+    """Whether `jax.custom_gradient` made the rule: primal and derivative are then functions of its own."""
+    if is_object(eqn):
+        return False
+    places = name_and_place(body(eqn).jaxpr.debug_info)[1], derivative_place(eqn)
+    return all(place.startswith(f"{CUSTOM_GRADIENT}:") for place in places)
 
 
 def method_place(eqn: Any) -> str:

@@ -65,7 +65,7 @@ def describe(eqn: Any) -> Rule:
     if where.startswith(LIBRARY) and not derivative.startswith(LIBRARY):
         where = derivative  # a rule of the user's for one of JAX's functions
     builtin = derivative.startswith(LIBRARY)
-    if name == internals.CUSTOM_GRADIENT:
+    if internals.is_custom_gradient(eqn):
         name, where, builtin = f"custom_gradient in {caller}" if caller else "custom_gradient", called, False
     return Rule(
         kind, name, where, called, internals.path_of(eqn), internals.argument_names(eqn), builtin, eqn

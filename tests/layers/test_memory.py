@@ -12,6 +12,8 @@ from tests.cases import LAYERS, NETS, draw_inputs, draw_params, draw_targets
 from tests.layers.test_rules import assert_rule_holds
 from tests.oracles import assert_close
 
+pytestmark = pytest.mark.jax_release
+
 
 @pytest.fixture
 def everything_is_large(monkeypatch):

@@ -52,6 +52,7 @@ def test_it_is_mini_batch_gradient_descent(batch_size, x64):
     jax.tree.map(lambda u, v: np.testing.assert_allclose(u, v, rtol=1e-11, atol=1e-13), result.params, params)
 
 
+@pytest.mark.jax_release
 def test_it_is_traced_and_compiled_once():
     traces = []
 
@@ -123,6 +124,7 @@ def test_dropout_trains_differently_by_key_only():
     assert one == same != other
 
 
+@pytest.mark.jax_release
 def test_history_has_a_row_for_each_epoch_and_prints():
     result = run(validation=data(10, seed=2), evaluate=EVALUATE, epochs=4)
     assert list(result.history) == ["epoch", "seconds", "loss", "val_accuracy", "val_loss"]

@@ -5,10 +5,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxbp.verify import check, compare, judge, references, whole, widened
+from jaxbp.jaxprs import widest_dtype
+from jaxbp.verify import check, compare, judge, references, whole
 
 from .case import jvp_rule, normal, rule
 from .cases import CASES
+
+pytestmark = pytest.mark.jax_release
 
 X = normal((3,))(np.float32)[0]
 
@@ -22,7 +25,7 @@ def broken(*args, **kwargs):
     [
         (compare, "NOISE_FACTOR", None, "compare.py"),  # in its own frames, called by nobody else
         (references, "capped", broken, "references.py"),  # in what it calls
-        (widened, "SHORT", None, "widened.py"),  # while JAX traces for it
+        (widest_dtype, "SHORT", None, "widest_dtype.py"),  # while JAX traces for it
     ],
 )
 def test_its_own_fault_is_called_that(monkeypatch, place, name, value, frame):

@@ -16,6 +16,8 @@ from jaxbp.verify import check, consumed, whole
 
 from .case import normal, rule
 
+pytestmark = pytest.mark.jax_release
+
 ON_FOUR_DEVICES = """
 import jax, jax.numpy as jnp, numpy as np
 from jax.sharding import AxisType, PartitionSpec as P
