@@ -18,6 +18,7 @@ _REMEDIES = (
     ("astype(np.int32)", "store y as whole numbers for classes"),
     ("x.astype", "store x as float32, bytes divided by 255"),
     ("preprocess", "store x as float32, bytes divided by 255"),
+    ("read_idx", "of other files, store x and y as an .npz"),
     ("jax.config", "rescale these values"),
     ("jax.", ""),
     ("np.", ""),
