@@ -286,7 +286,7 @@ def test_targets_that_would_broadcast():
     [
         ({"batch_size": 64}, ValueError, "batch_size 64 > 26 examples"),
         ({"batch_size": 0}, ValueError, "batch_size 0"),
-        ({"epochs": 0}, ValueError, "epochs a whole number of at least 1, got the int 0"),
+        ({"epochs": 0}, ValueError, "epochs a whole number of at least 1, got"),
         ({"evaluate": EVALUATE}, ValueError, "validation and evaluate together, got only evaluate"),
         ({"validation": data()}, ValueError, "got only validation; e.g. evaluate=jaxbp.make_evaluate"),
         ({"early_stopping": jaxbp.EarlyStopping(3)}, ValueError, "monitor to be one of .* got 'val_loss'"),
