@@ -39,6 +39,7 @@ from jaxbp.losses import binary_cross_entropy_on_probabilities as binary_cross_e
 from jaxbp.losses import make_softmax_cross_entropy as make_softmax_cross_entropy
 from jaxbp.losses import softmax_cross_entropy as softmax_cross_entropy
 from jaxbp.losses import squared_error as squared_error
+from jaxbp.observe import explain as explain
 from jaxbp.trace import Backprop as Backprop
 from jaxbp.trace import Deltas as Deltas
 from jaxbp.trace import Trace as Trace

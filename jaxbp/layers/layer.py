@@ -46,6 +46,9 @@ class Layer:
         form: how the parts compose, and hence their Jacobians: ``"product"`` (`chain`), ``"sum"``
             (`residual`), ``"atom"`` without parts.
         parts: the composed layers.
+        formula: of an elementwise layer, how `jaxbp.explain` writes it: Python assignments to ``f``, an
+            expression in a, and to ``slope``, one in a and f, with other names between them:
+            ``"s = 1 / (1 + exp(-a)); f = a * s; slope = s + a * s * (1 - s)"``.
 
     Example: a layer of your own is one record.
         >>> import jax, jax.numpy as jnp
@@ -74,6 +77,7 @@ class Layer:
     saves_input: bool = False
     form: Literal["atom", "product", "sum"] = "atom"
     parts: tuple["Layer", ...] = ()
+    formula: str = ""
 
     def __post_init__(self) -> None:
         if self.jacobian is _matrix_free:
