@@ -1,4 +1,4 @@
-"""The command line: `jaxbp train` and `jaxbp check`."""
+"""The command line: `jaxbp train`, `jaxbp check` and `jaxbp explain`."""
 
 import csv
 import dataclasses
@@ -19,7 +19,7 @@ import jaxbp
 from jaxbp import errors
 from jaxbp.data import Dataset, load, split
 from jaxbp.layers import Layer, initializers
-from jaxbp.report import plot_history
+from jaxbp.report import explained, plot_history
 from jaxbp.train import DivergenceError, EarlyStopping, Result
 from jaxbp.typing import Params
 from jaxbp.verify import NetworkReport, check_network, command
@@ -235,12 +235,18 @@ def by_path(params: Params) -> dict[str, np.ndarray]:
 
 def main(args: Sequence[str] | None = None) -> int:
     """Entry point of the command `jaxbp`; returns its exit status."""
-    commands: dict[str, Callable[..., Train | Check]] = {"train": Train, "check": Check}
+    commands: dict[str, Callable[..., Train | Check | explained.Explain]] = {
+        "train": Train,
+        "check": Check,
+        "explain": explained.Explain,
+    }
     config = tyro.extras.subcommand_cli_from_dict(
         commands, prog="jaxbp", description=jaxbp.__doc__, args=args
     )
     if isinstance(config, Check):
         return command.run(config.target, config.json)
+    if isinstance(config, explained.Explain):
+        return explained.run(config)
     try:
         return int(train(config)["stopped"] == "diverged")
     except (ValueError, TypeError, OSError, ImportError) as error:

@@ -21,7 +21,7 @@ from jaxbp.observe.places import Place, by_layer, factors, is_identity, maps
 
 
 def backward(tag: str, group: list[Place], choices: Choices) -> list[Step]:
-    """The steps of one layer, from its output back: those of a block's branch and skip stand between its own."""
+    """The steps of one layer, from its output back; those of a block's branch and skip come between."""
     made: list[Made] = []
     after: list[Step] = []
     block = next((place for place in group if place.kind == "residual"), None)

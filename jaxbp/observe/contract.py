@@ -4,8 +4,8 @@
      "x": [...], "y": [...], "eta": 0.5, ...}
 
 The rest is written by `explain` and never read: "trace", "mu", "loss_value", "deltas", "factors", "after" and
-"differences". A layer without "phi" has none, one without "b" no bias; "phi" may be a list. A residual block is
-``{"branch": [layers], "skip": [layers], "phi": ...}``, its skip the identity where it is left out.
+"differences". A layer without "phi" has none, one without "b" no bias; "phi" may be a list. A residual
+block is ``{"branch": [layers], "skip": [layers], "phi": ...}``; its skip is the identity if left out.
 """
 
 import math
@@ -18,7 +18,18 @@ from jaxbp.observe.places import Place, by_layer, maps
 if TYPE_CHECKING:
     from jaxbp.observe.explanation import Explanation
 
-WRITTEN = ("version", "net", "frozen", "trace", "mu", "loss_value", "deltas", "factors", "after", "differences")
+WRITTEN = (
+    "version",
+    "net",
+    "frozen",
+    "trace",
+    "mu",
+    "loss_value",
+    "deltas",
+    "factors",
+    "after",
+    "differences",
+)
 """The keys that `explain` writes and never reads."""
 
 
@@ -62,15 +73,22 @@ def finite(value: float) -> float | str:
 Of = Callable[[str], Any]
 
 
-def contract(e: "Explanation", matrix: Of, flat: Of, number: Of) -> dict[str, Any]:
-    """The format, filled by what the three give for the name of a quantity: its rows, its entries, its number."""
+def contract(
+    e: "Explanation", matrix: Of, flat: Of, number: Of, phi: Callable[[Place], Any] = lambda place: place.name
+) -> dict[str, Any]:
+    """The format, filled by what the first three give for the name of a quantity: rows, entries, a number.
+
+    ``phi`` gives what stands for an activation.
+    """
     groups = [group for tag, group in by_layer(maps(e.places)) if tag != "0"]
     names = {"a": [group[0].out for group in groups], "f": [group[-1].out for group in groups]}
     names |= {letter: [f"{letter}_{group[0].tag}" for group in groups] for letter in ("W", "b")}
 
     def written(places: tuple[Place, ...], new: str = "") -> list[dict[str, Any]]:
         def of(group: list[Place]) -> dict[str, Any]:
-            return _layer(group, lambda n: matrix(n + new), lambda n: flat(n + new), lambda p: written(p, new))
+            return _layer(
+                group, lambda n: matrix(n + new), lambda n: flat(n + new), phi, lambda p: written(p, new)
+            )
 
         return [of(group) for _, group in by_layer(places)]
 
@@ -108,6 +126,7 @@ def _layer(
     group: list[Place],
     matrix: Of,
     flat: Of,
+    phi: Callable[[Place], Any],
     inner: Callable[[tuple[Place, ...]], list[dict[str, Any]]],
 ) -> dict[str, Any]:
     """One layer of the contract."""
@@ -121,5 +140,5 @@ def _layer(
             made = {"branch": inner(first.branch), "skip": inner(first.skip)}
         else:
             made = {"own": first.name} | {name: matrix(name) for _, name in first.parameters}
-    names = [place.name for place in bends]
+    names = [phi(place) for place in bends]
     return made | {"phi": names[0] if len(names) == 1 else names}

@@ -6,6 +6,7 @@ from typing import Any
 import jax
 
 from jaxbp import errors
+from jaxbp.backprop import value_and_grad
 from jaxbp.layers import Layer
 from jaxbp.losses import (
     Loss,
@@ -48,10 +49,11 @@ def explain(
     frozen: Sequence[str] = (),
     digits: int = 6,
 ) -> Explanation:
-    """Back-propagation on paper: the steps "directly" and "matrix-based", in numbers, for one example.
+    r"""Back-propagation on paper: the steps "directly" and "matrix-based", in numbers, for one example.
 
-    Directly is component by component, in plain Python floats by the formulas that are printed. Matrix-based is
-    by the layers' hand-written rules. Both are in float64, and each step goes from the same numbers in both ways.
+    Directly is component by component, in plain Python floats by the formulas that are printed.
+    Matrix-based is by the layers' hand-written rules. Both are in float64, and each step starts from the
+    same numbers in both ways.
 
     Args:
         net: any layer. A layer of your own is written by its name, and component by component if it has a
@@ -62,27 +64,27 @@ def explain(
         y: the target, as the loss takes it.
         eta: how far the step of gradient descent goes.
         example: which row of x, counted from 1.
-        units: which units of each layer are written out component by component, counted from 1. By default the
-            first 8; the matrices are whole in any case.
+        units: which units of each layer are written out component by component, counted from 1; by
+            default the first 8.
         frozen: parameters that the gradient step leaves as they are, ``("b",)``.
         digits: significant digits.
 
     Returns:
-        An `Explanation`. It prints as text and in a notebook; ``markdown()``, ``svg()`` and ``to_dict()`` write
-        it otherwise, ``worksheet()`` leaves the numbers out.
+        An `Explanation`. It prints as text and in a notebook. ``markdown()``, ``svg()`` and ``to_dict()``
+        write it otherwise; ``worksheet()`` leaves the numbers out.
 
     Raises:
         TypeError: for a net or a loss of another kind, or what is no numbers.
-        ValueError: for parameters of another network (transposed, counted from 0), numbers that are not finite,
-            units that do not exist, or layers of more than 1024 entries.
+        ValueError: for parameters of another network (transposed, counted from 0), numbers that are not
+            finite, units that do not exist, layers of more than 1024 entries, or a loss on logits after a
+            softmax.
 
     Example: one sigmoid unit.
         >>> import jaxbp
         >>> net = jaxbp.mlp([2, 1])
         >>> params = {1: {"W": [[1.0, -1.0]], "b": [0.5]}}
         >>> explanation = explain(net, jaxbp.squared_error, params, [1, 0], 2, eta=0.5)
-        >>> print(str(explanation).split("4. backward")[1])  # doctest: +NORMALIZE_WHITESPACE
-        , layer 1: delta_a_1 = delta_f_1; delta_W_1 = delta_a_1^T x^T; delta_b_1 = delta_a_1; delta_x = delta_a_1 W_1
+        >>> print(str(explanation).split("delta_x = delta_a_1 W_1\n")[1])
            directly
              delta_W_1[1,1] = delta_a_1 x[1] = (-0.5)·1 = -0.5
              delta_W_1[1,2] = delta_a_1 x[2] = (-0.5)·0 = 0
@@ -106,6 +108,7 @@ def explain(
     if not isinstance(loss, Loss):
         hint = f"write jaxbp.{loss}" if loss in KNOWN.values() else "e.g. jaxbp.squared_error"
         raise TypeError(errors.message("explain", "a loss", repr(loss), hint))
+    value_and_grad(net, loss)  # refuses a loss on logits after a network that ends in its own softmax
     with jax.enable_x64(True):
         params = as_params(net, params)
         x, y, note = one_example(net, params, x, y, example)
@@ -183,3 +186,6 @@ def _computed(
             step = 0.0 if path[-1] in frozen else eta
             values[f"{parameter}:new"] = values[parameter] - step * values[f"delta_{parameter}"]
     return values
+
+
+_compiled = jax.jit(_computed, static_argnums=(0, 1, 5, 6))

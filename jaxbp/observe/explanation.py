@@ -1,4 +1,4 @@
-"""What `explain` returns: plain numbers and the steps that made them, and how they print. No JAX is needed here."""
+"""What `explain` returns: plain numbers and the steps that made them, and how they print, without JAX."""
 
 import html
 import math
@@ -95,11 +95,15 @@ class Explanation:
         return max((d / (eps * scale) for d, scale in self.differences.values() if d), default=0.0)
 
     def __repr__(self) -> str:
-        return "\n".join(self._text(blank=False))
+        return self.text()
 
-    def worksheet(self) -> str:
+    def text(self, width: int = WIDE) -> str:
+        """The steps as text; a line that is longer has the rows of its matrices below each other."""
+        return "\n".join(self._text(width, blank=False))
+
+    def worksheet(self, width: int = WIDE) -> str:
         """The steps with dots in place of every computed number, and the answers at the end."""
-        return "\n".join([*self._text(blank=True), "", "Answers", *self._answers()])
+        return "\n".join([*self._text(width, blank=True), "", "Answers", *self._answers()])
 
     def jacobians(self) -> str:
         """Every Jacobian of the chain, and the running product from the loss back to x."""
@@ -138,8 +142,6 @@ class Explanation:
         worst, scale = self.differences[step.title]
         return "0" if worst <= 4 * sys.float_info.epsilon * scale else f"{worst:.2g}"
 
-    # What every notation has in common ------------------------------------------------------------------------
-
     def _numbers(self, notation: Notation, step: Step | None = None) -> Writer:
         """Writes numbers: the record's, and what the direct way of the step makes besides."""
         return Writer(
@@ -175,8 +177,9 @@ class Explanation:
         return [text + ("" if i + 1 == len(equations) else then) for i, (text, then) in enumerate(equations)]
 
     def _ways(self, step: Step, notation: Notation, blank: bool) -> Iterator[tuple[str, list[list[str]]]]:
-        """("directly", lines) and ("matrix-based", lines), each line by its sides; one of them, without a name,
-        of a step that is done in one way.
+        """("directly", lines) and ("matrix-based", lines), each line by its sides.
+
+        Of a step that is done in one way it is ("", lines).
         """
         numbers = self._numbers(notation, step)
         ways = [("directly", step.direct), ("matrix-based", step.matrix)]
@@ -203,12 +206,10 @@ class Explanation:
 
     def _change(self, name: str, numbers: Writer, blank: bool) -> str:
         words = numbers.notation.words
-        before, after = (numbers(symbol(name + new)) for new in ("", ":new"))
+        before, after = (words(DOTS) if blank else numbers(symbol(name + new)) for new in ("", ":new"))
         name = numbers._replace(values=None)(symbol(name))
-        pieces = [("", name), (" ", before), ("->", words(DOTS) if blank else after)]
+        pieces = [("", name), (" ", before), ("->", after)]
         return numbers.notation.infix(pieces)
-
-    # The notations --------------------------------------------------------------------------------------------
 
     def _given(self, notation: Notation) -> tuple[list[str], list[str]]:
         """x, y and eta, and the parameters, with their values."""
@@ -219,11 +220,11 @@ class Explanation:
 
         return [named(name) for name in ("x", "y", "eta")], [named(name) for name in self.parameters()]
 
-    def _text(self, blank: bool) -> Iterator[str]:
+    def _text(self, width: int, blank: bool) -> Iterator[str]:
         given, parameters = self._given(TEXT)
         yield f"explain: {self.title()}; {', '.join(given)}"
         line = "  ".join(parameters)
-        if len(line) > WIDE:
+        if len(line) > width:
             layers = [[name for _, name in place.parameters] for place in all_places(self.places)]
             tall = iter(self._given(ROWS)[1])
             line = "\n".join(beside(*(f"{next(tall)}  " for _ in names)) for names in layers if names)
@@ -240,7 +241,7 @@ class Explanation:
                     yield f"   {way}"
                 for sides, rows in zip(lines, below[way], strict=True):
                     line = Writer(TEXT).equation(*sides)
-                    line = Writer(ROWS).equation(*rows) if len(line) > WIDE else line
+                    line = Writer(ROWS).equation(*rows) if len(line) > width else line
                     yield from (f"     {row}" for row in line.split("\n"))
             if step.both_ways and step.direct and not blank:
                 yield f"   difference {self.difference(step)}"
@@ -296,7 +297,7 @@ class Explanation:
 
 
 def made_within(step: Step, values: Mapping[Tree, Value]) -> dict[Tree, Value]:
-    """What the direct way of a step makes besides the quantities of the record: delta_mu, the loss of an output."""
+    """What the direct way makes besides the quantities of the record: delta_mu, the loss of an output."""
     made: dict[Tree, Value] = {}
     for line in step.direct:
         if symbol(line.target[1]) not in values or line.target[1] == "loss":

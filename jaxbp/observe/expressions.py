@@ -1,8 +1,8 @@
 """Formulas as trees: one tree is evaluated, and written in text, LaTeX or MathML.
 
-A tree is a number or a tuple ``(operator, *trees)``. ``("$", "W_1", 1, 2)`` is an entry of a quantity, counted
-from 1, and ``("$", "W_1")`` the whole of it. Quantities are matrices, lists of rows: a column for x, a_l, f_l
-and b_l, a row for a delta. One that has a single entry counts as a number. Plain Python: no JAX, no NumPy.
+A tree is a number or a tuple ``(operator, *trees)``. ``("$", "W_1", 1, 2)`` is an entry of a quantity,
+counted from 1, and ``("$", "W_1")`` the whole of it. Quantities are matrices, lists of rows: a column for x,
+a_l, f_l and b_l, a row for a delta. One with a single entry counts as a number. Plain Python, without JAX.
 """
 
 import ast
@@ -159,8 +159,9 @@ def evaluate(tree: Tree, values: Mapping[Tree, Value]) -> Value:
         return _looked_up(tree, values)
     if operator == "each":
         formula, a = args
-        rows: Any = rows_of(evaluate(a, values))
-        return number_if_single([[evaluate(formula, {symbol("a"): v}) for v in row] for row in rows])
+        rows = rows_of(evaluate(a, values))
+        made: Any = [[evaluate(formula, {symbol("a"): v}) for v in row] for row in rows]
+        return number_if_single(made)
     return OPERATORS[operator](*(evaluate(arg, values) for arg in args))
 
 

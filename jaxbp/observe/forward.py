@@ -22,6 +22,7 @@ from jaxbp.observe.places import Place, by_layer, is_identity
 
 
 def forward(tag: str, group: list[Place], choices: Choices) -> list[Step]:
+    """The steps of one layer; those of a block's branch and skip come before its own."""
     inner = [
         step
         for place in group

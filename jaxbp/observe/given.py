@@ -112,7 +112,8 @@ def as_target(loss: Loss, y: Any, size: int) -> Array:
     """y as a vector of float64; a label as its one-hot row.
 
     Raises:
-        ValueError: for a target of another size, or a label that names no class.
+        ValueError: for a target of another size, a label that names no class, or probabilities that do not
+            add to 1.
     """
     label = np.asarray(y)
     if loss.of_classes and label.ndim == 0 and np.issubdtype(label.dtype, np.integer):
@@ -124,6 +125,9 @@ def as_target(loss: Loss, y: Any, size: int) -> Array:
     if target.shape != (size,):
         hint = "one target for each output" + (", or the class as an int" if loss.of_classes else "")
         raise ValueError(errors.message("explain", f"y of {size} numbers", f"shape {target.shape}", hint))
+    if loss.of_classes and abs(float(target.sum()) - 1) > 1e-6:
+        got = f"numbers that add to {float(target.sum()):g}"
+        raise ValueError(errors.message("explain", "y of probabilities, which add to 1", got))
     return target
 
 

@@ -108,6 +108,7 @@ def entry(name: str, i: int, d: int) -> Tree:
 
 
 def weight(place: Place, name: str, i: int, j: int) -> Tree:
+    """An entry of a quantity of W's shape; one that is alone needs no index."""
     return symbol(name) if place.d_in == place.d_out == 1 else symbol(name, i, j)
 
 
@@ -146,4 +147,5 @@ def formula_of(place: Place, i: int | None = None) -> dict[str, Tree]:
 
 
 def intermediate(place: Place, name: str, i: int) -> Tree:
+    """A name that an activation's formula gives to a part of it, s_1[2]."""
     return entry(f"{name}_{place.out.removeprefix('f_')}", i, place.d_out)

@@ -50,10 +50,10 @@ TEXT = Notation(
 
 
 def beside(*pieces: str) -> str:
-    """Pieces of several lines side by side, each in the middle of the height.
+    r"""Pieces of several lines side by side, each in the middle of the height.
 
     Example:
-        >>> print(beside("x = ", "[1]\\n[0]"))
+        >>> print(beside("x = ", "[1]\n[0]"))
         x = [1]
             [0]
     """

@@ -40,7 +40,7 @@ class Parts(NamedTuple):
 
 
 def output_steps(out: Output, choices: Choices) -> tuple[Step, Step]:
-    """The output and its delta, for the loss and, with a condition each, for the others that can be chosen."""
+    """The output and its delta, for the loss, and for each other loss that can be chosen."""
     names = choices.losses or (out.loss,)
     f = symbol("f")
     aka = [symbol(name) for name in (out.f, out.alias) if name and name != "f"]
@@ -219,6 +219,7 @@ def _softmax_cross_entropy(out: Output, choices: Choices) -> Parts:
         for i in choices.chosen(C)
     ]
     likelihood = plus([times(entry("y", i, C), ("ln", entry("mu", i, C))) for i in range(1, C + 1)])
+    whole = plus([entry("y", i, C) for i in range(1, C + 1)])  # 1, unless someone is typing a y in the page
     log_mu = [("-", entry("f", i, C), ("logsumexp", f)) for i in range(1, C + 1)]
     value = ("neg", plus([times(entry("y", i, C), log_mu[i - 1]) for i in range(1, C + 1)]))
     shown = choices.chosen(C)
@@ -250,7 +251,7 @@ def _softmax_cross_entropy(out: Output, choices: Choices) -> Parts:
         delta_heading=_product(out),
         shapes=(shape("delta_mu", 1, C), shape("J_mu(f)", C, C)),
         direct=tuple(direct),
-        matrix=(_minus_y("mu", out),),
+        matrix=(_minus_y("mu", out)._replace(compute=("-", ("@", whole, ("T", mu)), ("T", symbol("y")))),),
     )
 
 

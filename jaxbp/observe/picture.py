@@ -27,8 +27,8 @@ text { font: 12px system-ui, sans-serif; text-anchor: middle; fill: #222 }
 def svg(explanation: "Explanation") -> str:
     """One picture: x at the left, the layers, mu and the loss at the right.
 
-    Each unit has its value above in blue, and its delta below in red; each connection the weight, as thick as it is
-    large, dashed where it is negative. A picture in text: it needs no library, and scales.
+    Each unit has its value above in blue, and its delta below in red. Each connection is as thick as its
+    weight is large, and dashed where it is negative.
 
     Example: two inputs, one unit.
         >>> import jaxbp

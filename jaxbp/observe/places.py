@@ -1,6 +1,6 @@
 """A network as a list of places: which map stands where, what goes into it and what it makes, by name.
 
-A place names its quantities as the lecture does: layer l makes a_l from f_{l-1}, and its activation f_l from a_l.
+A place names its quantities as the lecture does: layer l makes a_l from f_{l-1}, its activation f_l from a_l.
 The layers of a residual block's branch are l.1, l.2, ..., those of its skip l.s1, l.s2, .... Plain data.
 """
 
@@ -14,8 +14,8 @@ class Place(NamedTuple):
     """One map of the network, out = map(into).
 
     Args:
-        kind: ``"dense"``; ``"phi"``, an activation with a formula; ``"softmax"``; ``"same"``, which changes no
-            entry; ``"residual"``; ``"own"``, of which only the numbers are known.
+        kind: ``"dense"``; ``"phi"``, an activation with a formula; ``"softmax"``; ``"same"``, which changes
+            no entry; ``"residual"``; ``"own"``, of which only the numbers are known.
         tag: the layer, ``"2"``, or ``"2.1"`` within the branch of block 2.
         into: the name of what it takes, ``"x"`` or ``"f_1"``.
         out: the name of what it makes.
@@ -82,7 +82,7 @@ def maps(places: tuple[Place, ...]) -> tuple[Place, ...]:
 
 
 def factors(places: tuple[Place, ...]) -> list[Place]:
-    """The places whose Jacobians are the factors of the chain, output first; those that are I are left out."""
+    """The places whose Jacobians are the factors of the chain, output first, without those that are I."""
     return [place for place in reversed(places) if not is_identity(place)]
 
 

@@ -14,7 +14,8 @@ from jaxbp.typing import Params
 ACTIVATIONS: dict[str, Layer] = {
     name: getattr(layers, name)
     for name in (
-        "identity", "sigmoid", "tanh", "relu", "leaky_relu", "softplus", "gelu", "gelu_exact", "silu", "softmax",
+        "identity", "sigmoid", "tanh", "relu", "leaky_relu", "softplus", "gelu", "gelu_exact", "silu",
+        "softmax",
     )
 }  # fmt: skip
 """The activations of NET.json and the page, by name."""
@@ -22,7 +23,8 @@ ACTIVATIONS: dict[str, Layer] = {
 LOSSES: dict[str, Loss] = {
     name: getattr(losses, name)
     for name in (
-        "squared_error", "binary_cross_entropy", "binary_cross_entropy_on_probabilities", "softmax_cross_entropy",
+        "squared_error", "binary_cross_entropy", "binary_cross_entropy_on_probabilities",
+        "softmax_cross_entropy",
     )
 }  # fmt: skip
 """The losses of NET.json and the page, by name."""
@@ -43,8 +45,8 @@ def read_network(path: Path) -> Network:
     """The network of a NET.json.
 
     Raises:
-        ValueError: for a file that is no JSON, with its line; for a value that is missing or of another kind, with
-            its key.
+        ValueError: for a file that is no JSON, with its line; for a value that is missing or of another
+            kind, with its key.
         OSError: for a file that cannot be read.
     """
     text = path.read_text(encoding="utf-8")
@@ -89,7 +91,9 @@ def _network(where: str, given: Any) -> tuple[Layer, Params]:
             W = _matrix(f"{key}.W", keys["W"])
             b = _numbers(f"{key}.b", keys["b"]) if "b" in keys else None
             if b is not None and len(b) != len(W):
-                raise ValueError(errors.message(f"{key}.b", f"{len(W)} numbers, one for each row of W", f"{len(b)}"))
+                raise ValueError(
+                    errors.message(f"{key}.b", f"{len(W)} numbers, one for each row of W", f"{len(b)}")
+                )
             parts.append(dense(len(W[0]), len(W), bias=b is not None))
             params[len(params) + 1] = {"W": W} | ({} if b is None else {"b": b})
         elif "branch" in keys:
@@ -128,7 +132,9 @@ def _object(where: str, given: Any, needed: set[str], optional: set[str]) -> dic
     for key in sorted(needed - given.keys()):
         raise ValueError(errors.message(where, f'the key "{key}"', f"only {', '.join(given) or 'none'}"))
     for key in given.keys() - needed - optional:
-        raise ValueError(errors.message(where, f"the keys {', '.join(sorted(needed | optional))}", f'"{key}"'))
+        raise ValueError(
+            errors.message(where, f"the keys {', '.join(sorted(needed | optional))}", f'"{key}"')
+        )
     return given
 
 
@@ -146,7 +152,9 @@ def _numbers(where: str, given: Any) -> list[float]:
 
 def _matrix(where: str, given: Any) -> list[list[float]]:
     if not isinstance(given, list) or not given:
-        raise ValueError(errors.message(where, "a list of rows, [[...], ...], a row for each unit", _short(given)))
+        raise ValueError(
+            errors.message(where, "a list of rows, [[...], ...], a row for each unit", _short(given))
+        )
     rows = [_numbers(f"{where}[{i}]", row) for i, row in enumerate(given, 1)]
     for i, row in enumerate(rows, 1):
         if len(row) != len(rows[0]):

@@ -1,6 +1,6 @@
 """The lecture's steps for one example, as formulas: each "directly" and "matrix-based". Plain data.
 
-A step holds lines, a line a target and the formula of it; what is printed is what is computed. `steps` needs the
+A step holds lines, each a target and its formula: what is printed is what is computed. `steps` needs the
 places of a network and the steps of its loss, no number.
 """
 

@@ -59,11 +59,11 @@ def write_page(explanation: Explanation) -> str:
 
 
 def as_json(value: Any) -> str:
-    """JSON that may stand in a script element: no `<` in it ends the element or begins a comment.
+    r"""JSON that may stand in a script element: no `<` in it ends the element or begins a comment.
 
     Example:
         >>> as_json({"name": "</script>"})
-        '{"name":"\\\\u003c/script>"}'
+        '{"name":"\\u003c/script>"}'
     """
     return json.dumps(value, separators=(",", ":"), allow_nan=False).replace("<", "\\u003c")
 
@@ -72,7 +72,7 @@ def _verbatim(text: str) -> Any:
     """Text that belongs in a script or a style element as it is."""
     import markupsafe
 
-    return markupsafe.Markup(text)  # noqa: S704  files of this package, and JSON without a `<`
+    return markupsafe.Markup(text)
 
 
 def _assert_formulas(explanation: Explanation) -> None:
@@ -110,6 +110,7 @@ def program(explanation: Explanation) -> dict[str, Any]:
             lambda name: {"$rows": name},
             lambda name: {"$flat": name},
             lambda name: {"$number": name},
+            lambda place: {"$choice": place.chooses} if place in bends else place.name,
         ),
         "vectors": {
             name: len(value)
@@ -132,7 +133,7 @@ def _boxes(places: tuple[Place, ...]) -> Any:
 
 
 def _step(step: Step, chain: set[str]) -> dict[str, Any]:
-    """The step; of its Jacobians each with whether it is a factor of the network's chain, not of a block's."""
+    """The step; each of its Jacobians says whether it is a factor of the network's chain."""
     return {
         "title": step.title,
         "heading": [[e.left, e.right, e.then, e.when] for e in step.heading],

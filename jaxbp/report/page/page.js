@@ -166,6 +166,7 @@ function filled() {
   const fill = (t) => {
     if (t === null || typeof t !== "object") return t;
     if (Array.isArray(t)) return t.map(fill);
+    if (t.$choice) return state.choices[t.$choice];
     const value = get(t.$rows ?? t.$flat ?? t.$number ?? "");
     if (t.$rows) return value === undefined ? null : rowsOf(value).map((row) => row.map(plain));
     if (t.$flat) return value === undefined ? null : flat(value).map(plain);
@@ -173,14 +174,6 @@ function filled() {
     return Object.fromEntries(Object.entries(t).map(([k, v]) => [k, fill(v)]));
   };
   const made = fill(program.template);
-  const bends = Object.fromEntries(program.boxes.filter((box) => box.choose).map((box) => [box.name, state.choices[box.choose]]));
-  for (const layers of [made.layers, made.after.layers]) {
-    const shift = layers.length - program.template.trace.f.length; // a layer without weights comes before layer 1
-    program.template.trace.f.forEach((name, l) => {
-      const layer = layers[l + shift];
-      if (typeof layer.phi === "string" && name.$flat in bends) layer.phi = bends[name.$flat];
-    });
-  }
   made.loss = state.choices.loss;
   made.factors = factors().map(([symbol, matrix, product]) => ({ symbol, matrix: rowsOf(matrix), product: rowsOf(product) }));
   made.differences = Object.fromEntries(program.steps.filter((s) => s.both).map((s) => [s.title, plain(directly(s).worst)]));
@@ -213,6 +206,8 @@ function make(space, tag, attributes, ...children) {
 const math = (tag, ...children) => make(MATH, tag, {}, ...children);
 const html = (tag, attributes, ...children) => make(null, tag, attributes, ...children);
 const mo = (text, attributes) => make(MATH, "mo", attributes ?? {}, text);
+const paren = (text) => mo(text, { stretchy: "false" });
+const thin = () => mo("\u2062", { lspace: "0.17em", rspace: "0" });
 const GREEK = { mu: "μ", eta: "η", delta: "δ" };
 
 function anatomy(name) {
@@ -223,13 +218,13 @@ function anatomy(name) {
 function nameOf(name, index = []) {
   name = name.replace(":new", "");
   const jacobian = /^J_\{?([^}()]+)\}?\(([^)]+)\)$/.exec(name);
-  if (jacobian) return math("mrow", math("msub", math("mi", "J"), nameOf(jacobian[1])), mo("("), nameOf(jacobian[2]), mo(")"));
+  if (jacobian) return math("mrow", math("msub", math("mi", "J"), nameOf(jacobian[1])), paren("("), nameOf(jacobian[2]), paren(")"));
   const [delta, letter, sub, primes] = anatomy(name);
   let out = math("mi", GREEK[letter] ?? letter);
   if (sub) out = math("msub", out, math("mn", sub));
   if (primes) out = math("msup", out, mo("′".repeat(primes.length)));
   if (delta) out = math("msub", math("mi", "δ"), out);
-  return index.length ? math("mrow", out, mo("[", { stretchy: "false" }), math("mn", index.join(",")), mo("]", { stretchy: "false" })) : out;
+  return index.length ? math("mrow", out, paren("["), math("mn", index.join(",")), paren("]")) : out;
 }
 
 const textName = (name, index = []) => name.replace(":new", "") + (index.length ? `[${index.join(",")}]` : "");
@@ -250,15 +245,15 @@ const hasFunction = (tree) => Array.isArray(tree) && tree[0] !== "$" && (FUNCTIO
 
 function writer(numbers) {
   const value = (v) => [written(v), typeof v === "number" && v < 0 ? SUM : ATOM];
-  const group = (piece) => math("mrow", mo("("), piece, mo(")"));
-  const infix = (pairs) => math("mrow", pairs.map(([operator, piece]) => [operator ? mo(operator) : null, piece]).flat());
+  const group = (piece) => math("mrow", paren("("), piece, paren(")"));
+  const infix = (pairs) => math("mrow", pairs.flatMap(([operator, piece]) => [operator === "\u2062" ? thin() : operator ? mo(operator) : null, piece]));
   const bound = (tree, rank) => {
     let [piece, own] = write(tree);
     if (own >= rank) return piece;
     if (numbers && Array.isArray(tree) && !hasFunction(tree)) [piece, own] = value(evaluate(tree, numbers));
     return own >= rank ? piece : group(piece);
   };
-  const call = (name, pieces, singlePiece) => math("mrow", math("mi", name), singlePiece ? [mo("\u2061"), pieces[0]] : [mo("("), pieces.flatMap((p, i) => (i ? [mo(","), p] : [p])), mo(")")].flat());
+  const call = (name, pieces, singlePiece) => math("mrow", math("mi", name), singlePiece ? [mo("\u2061", { lspace: "0.17em", rspace: "0" }), pieces[0]] : [paren("("), ...pieces.flatMap((p, i) => (i ? [mo(","), p] : [p])), paren(")")]);
   const words = (text) => math("mtext", text);
   const pieces = {
     $: (name, ...index) => (numbers ? value(evaluate(["$", name, ...index], numbers)) : [nameOf(name, index), ATOM]),
@@ -279,7 +274,7 @@ function writer(numbers) {
       const test = infix([["", write(condition[1])[0]], [condition[0] === ">=" ? "≥" : ">", write(condition[2])[0]]]);
       return [math("mrow", write(a)[0], words(" if "), test, words(" else "), write(b)[0]), SUM];
     },
-    T: (a) => (numbers ? value(transposed(evaluate(a, numbers))) : [math("msup", bound(a, ATOM), mo("⊤")), ATOM]),
+    T: (a) => (numbers ? value(transposed(evaluate(a, numbers))) : [math("msup", bound(a, ATOM), math("mi", "T")), ATOM]),
     named: (a) => writer(null).write(a),
     call: (name, ...args) => [call(name, args.map((a) => write(a)[0]), false), PRODUCT],
     sum: (a) => [math("mrow", math("munder", mo("∑", { movablelimits: "false" }), math("mi", "i")), bound(a, PRODUCT)), PRODUCT],
@@ -299,7 +294,11 @@ function writer(numbers) {
 
 function equation(sides) {
   const different = sides.filter((side, i) => i === 0 || side.textContent !== sides[i - 1].textContent || side.localName === "mtext");
-  return math("math", math("mrow", different.flatMap((side, i) => (i ? [mo("="), side] : [side]))));
+  return formula(different.flatMap((side, i) => (i ? [mo("="), side] : [side])));
+}
+
+function formula(...pieces) {
+  return make(MATH, "math", { displaystyle: "true" }, math("mrow", ...pieces));
 }
 
 const dots = () => html("span", { class: "dots" });
@@ -322,13 +321,13 @@ function headingOf(step) {
     const sign = step.changes.length ? ":=" : "=";
     const sides = [writer(null).write(left)[0], mo(sign), writer(null).write(right)[0]];
     if (i + 1 < equations.length) sides.push(mo(then.trim()));
-    return math("math", math("mrow", sides));
+    return formula(sides);
   });
 }
 
 function changeOf(step, blank) {
   return step.changes.map((name) =>
-    html("div", {}, math("math", math("mrow", nameOf(name), mo(":"), written(values[key(name)]), mo("→"), blank ? math("mtext", "") : written(values[key(name + ":new")], { class: "result" }))), blank ? dots() : null)
+    html("div", {}, formula(nameOf(name), mo(":"), blank ? null : written(values[key(name)]), blank ? null : mo("→"), blank ? null : written(values[key(name + ":new")], { class: "result" })), ...(blank ? [dots(), " → ", dots()] : []))
   );
 }
 
@@ -343,7 +342,7 @@ function waysOf(step, blank) {
 const shades = (x, largest, color) => (Number.isFinite(x) && largest ? `background: rgb(var(--${color}) / calc(var(--shade) * ${Math.abs(x / largest).toFixed(3)}))` : null);
 function cells(value) {
   const rows = rowsOf(value), largest = Math.max(...rows.flat().filter(Number.isFinite).map(Math.abs), 0);
-  const box = html("div", { class: "cells", style: `grid-template-columns: repeat(${rows[0].length}, auto)` });
+  const box = html("div", { class: "cells", style: `grid-template-columns: repeat(${rows[0].length}, max-content)` });
   for (const x of rows.flat()) box.append(html("span", { style: shades(x, largest, x < 0 ? "delta" : "value") }, shown(x).replace("-", "−")));
   return box;
 }
@@ -355,7 +354,7 @@ function fieldId(name, i, j, rows, columns) {
 
 function inputs(name) {
   const rows = rowsOf(state.given[key(name)]);
-  const box = html("div", { class: "inputs", style: `grid-template-columns: repeat(${rows[0].length}, auto)` });
+  const box = html("div", { class: "inputs", style: `grid-template-columns: repeat(${rows[0].length}, max-content)` });
   rows.forEach((row, i) =>
     row.forEach((x, j) => {
       const id = fieldId(name, i, j, rows.length, row.length);
@@ -383,11 +382,12 @@ function heading(name, extra) {
 }
 
 function box(name, content, extra) {
-  return html("li", { "data-name": name }, heading(name, extra), content);
+  const kind = name.startsWith("W") ? "matrix" : "vector";
+  return html("li", { "data-name": name }, heading(name, extra), html("div", { class: "pair", "data-kind": kind }, content));
 }
 
 function build() {
-  const value = (name) => html("div", { class: "computed", "data-value": name });
+  const value = (name) => html("div", { class: name.startsWith("delta_") ? "back" : "computed", "data-value": name });
   const chain = byId("chain");
   chain.append(box("x", [inputs("x"), value("delta_x")]));
   for (const { name, kind, choose } of program.boxes) {
@@ -456,18 +456,33 @@ function refresh(announce) {
   for (const node of document.querySelectorAll("[data-value]")) {
     const name = node.dataset.value, value = values[key(name)];
     const back = name.startsWith("delta_");
-    node.className = back ? "back" : "computed";
-    node.replaceChildren(...(value === undefined ? [] : [back ? html("small", {}, math("math", nameOf(name))) : "", cells(value)]));
+    if (value === undefined) continue;
+    const unit = back && node.parentElement.dataset.kind !== "matrix"; // a unit's delta stands beside its value
+    const caption = unit && typeof value !== "number" ? math("msup", nameOf(name), math("mi", "T")) : nameOf(name);
+    node.replaceChildren(html("small", {}, back ? math("math", caption) : "\u00a0"), cells(unit ? transposed(value) : value));
   }
   const loss = single(values[key("loss")]);
   byId("loss-now").textContent = shown(loss);
   byId("loss-before").textContent = before === null ? "" : `before ${shown(before)}`;
   byId("undo").disabled = !history.length;
+  byId("note").textContent = caution();
   draw();
   show();
   chainOfJacobians();
   counts();
   if (announce) say(announce);
+}
+
+// What the loss expects and does not get.
+function caution() {
+  const loss = state.choices.loss, last = program.boxes.filter((box) => box.name === program.output).map((box) => state.choices[box.choose])[0];
+  const total = flat(values[key("y")]).reduce((a, b) => a + b, 0);
+  if (loss === "softmax_cross_entropy" && Math.abs(total - 1) > 1e-9) return `softmax_cross_entropy expects a y that adds to 1; this one adds to ${shown(total)}, and delta_f is ${shown(total)} mu - y.`;
+  const twice = { softmax_cross_entropy: "softmax", binary_cross_entropy: "sigmoid" }[loss];
+  if (twice && last === twice) return `${loss} applies ${twice} itself: choose identity for the last layer.`;
+  const f = flat(values[key("f")]);
+  if (loss.endsWith("probabilities") && f.some((p) => p <= 0 || p >= 1)) return `${loss} expects outputs between 0 and 1: choose sigmoid for the last layer.`;
+  return "";
 }
 
 function show() {
@@ -517,11 +532,11 @@ function draw() {
   const columns = [{ name: "x" }];
   for (const b of program.boxes.filter((b) => b.kind === "value" && b.name.startsWith("f_") && !/[.']/.test(b.name))) columns.push({ name: b.name, W: "W_" + b.name.slice(2) });
   columns.push({ name: "mu" }, { name: "loss" });
-  const across = 170, down = 84, r = 24, most = Math.max(...columns.map((c) => Math.min(9, flat(values[key(c.name)]).length)));
+  const across = 170, down = 98, r = 25, most = Math.max(...columns.map((c) => Math.min(9, flat(values[key(c.name)]).length)));
   const width = across * columns.length, height = down * most + 34;
   const drawn = (c) => { const n = flat(values[key(c.name)]).length; return n <= 9 ? [...Array(n).keys()] : [...Array(8).keys(), n - 1]; };
   const place = (c, row, n) => [across * (c + 0.5), 14 + (height - 20) / 2 + down * (row - (n - 1) / 2)];
-  const svg = make(SVG, "svg", { viewBox: `0 0 ${width} ${height}`, role: "img", width, "aria-label": columns.map((c) => `${c.name} = ${textValue(values[key(c.name)])}`).join(", ") });
+  const svg = make(SVG, "svg", { viewBox: `0 0 ${width} ${height}`, role: "img", width, style: `min-width: ${Math.round(width * 0.6)}px`, "aria-label": columns.map((c) => `${c.name} = ${textValue(values[key(c.name)])}`).join(", ") });
   const labels = [];
   columns.slice(1).forEach((to, c) => {
     const W = to.W && dense.some((b) => b.name === to.W) ? rowsOf(values[key(to.W)]) : null;
@@ -611,7 +626,7 @@ function paper() {
   const steps = (without) => program.steps.map((step) => section(step, without));
   byId("paper").className = blank ? "blank" : "";
   byId("paper").replaceChildren(
-    ...[picture, html("section", {}, html("h2", {}, "Given"), html("div", { class: "lines" }, given)), ...steps(blank),
+    ...[picture, html("section", {}, html("h2", {}, "Given"), html("div", { class: "given" }, given)), ...steps(blank),
       blank ? html("div", { class: "answers" }, html("h2", {}, "Answers"), ...steps(false)) : null].filter(Boolean)
   );
 }

@@ -26,7 +26,7 @@ class Explain:
     """
 
     network: Positional[Path | None] = None
-    """A NET.json: {"layers": [{"W": [[...]], "b": [...], "phi": "sigmoid"}], "loss": ..., "x": ..., "y": ...}."""
+    """A NET.json: {"layers": [{"W": [[0.5]], "b": [0], "phi": "tanh"}], "loss": "...", "x": [1], "y": [0]}"""
 
     net: tuple[int, ...] = ()
     """Or sizes d_0 ... d_L, such as 3 5 5 4, with random weights of two decimals."""
@@ -155,11 +155,17 @@ def _random(config: Explain) -> Network:
     """A network of the sizes asked for, with weights and an x that one can write on a board."""
     for flag, name in (("--activation", config.activation), ("--output", config.output)):
         if name not in ACTIVATIONS:
-            raise ValueError(errors.message(f"jaxbp explain {flag}", f"one of {', '.join(ACTIVATIONS)}", repr(name)))
+            raise ValueError(
+                errors.message(f"jaxbp explain {flag}", f"one of {', '.join(ACTIVATIONS)}", repr(name))
+            )
     if config.loss not in LOSSES:
-        raise ValueError(errors.message("jaxbp explain --loss", f"one of {', '.join(LOSSES)}", repr(config.loss)))
+        raise ValueError(
+            errors.message("jaxbp explain --loss", f"one of {', '.join(LOSSES)}", repr(config.loss))
+        )
     net = mlp(config.net, ACTIVATIONS[config.activation], output=ACTIVATIONS[config.output])
-    params = jax.tree.map(lambda p: np.round(np.asarray(p, np.float64), 2), net.init(jax.random.key(config.seed)))
+    params = jax.tree.map(
+        lambda p: np.round(np.asarray(p, np.float64), 2), net.init(jax.random.key(config.seed))
+    )
     x = np.random.default_rng(config.seed).standard_normal(config.net[0]).round(1)
     y = [1.0] + [0.0] * (config.net[-1] - 1)
     return Network(net, LOSSES[config.loss], params, x.tolist(), y, 0.5)
