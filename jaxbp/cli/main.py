@@ -27,7 +27,7 @@ def main(args: Sequence[str] | None = None) -> int:
             return 0
         try:
             config = parsed(given)
-            return next(execute(config) for kind, execute in _COMMANDS.values() if isinstance(config, kind))
+            return next(execute(config) for kind, execute in commands().values() if isinstance(config, kind))
         except KeyboardInterrupt:
             print("interrupted", file=sys.stderr)
             return INTERRUPTED
@@ -47,7 +47,15 @@ def _check(config: Check) -> int:
     return command.run(config.target, config.json)
 
 
-_COMMANDS: dict[str, tuple[type, Callable[[Any], int]]] = {"train": (Train, _train), "check": (Check, _check)}
+def commands() -> dict[str, tuple[type, Callable[[Any], int]]]:
+    """Each command by its name: its settings, and what executes them."""
+    from jaxbp.report import explained  # needs tyro
+
+    return {
+        "train": (Train, _train),
+        "check": (Check, _check),
+        "explain": (explained.Explain, explained.run),
+    }
 
 
 def parsed(args: list[str]) -> Any:
@@ -57,8 +65,10 @@ def parsed(args: list[str]) -> Any:
         import tyro
 
         from jaxbp.cli import train as train
+
+        kinds = {name: kind for name, (kind, _) in commands().items()}
     config = tyro.extras.subcommand_cli_from_dict(
-        {name: kind for name, (kind, _) in _COMMANDS.items()},
+        kinds,
         prog="jaxbp",
         description=f"{jaxbp.__doc__} jaxbp --version says which.",
         args=args,
