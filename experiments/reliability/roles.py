@@ -193,7 +193,7 @@ ROLES: dict[str, Role] = {
     "like": Role(params.LIKE, world.params), "meta": Role(places.TREE_META, lambda: {"eta": 0.1}),
     "epoch": Role(numbers.whole(1, vast=False), _value(3)), "value": Role([k for k in numbers.number() if "NaN" not in k.name and "inf" not in k.name], _value(0.25)),
     "config": Role(places.TREE_META, lambda: {"eta": 0.1}), "eta": RATE, "unit": UNIT, "num_classes": Role(numbers.whole(2, 1000, optional=True), _value(2)),
-    "narrow": FLAG, "raw": FLAG, "stratify": FLAG, "regression": FLAG, "of_classes": FLAG, "saves_input": FLAG,
+    "narrow": FLAG, "raw": FLAG, "stratify": FLAG, "regression": FLAG, "saves_input": FLAG,
     "download": Role([k for k in numbers.FLAG if k.name in ("text no", "text False", "text 0", "0", "None", "2", "an object", "NaN", "a function")], _value(False)),
     "seed": Role([k for k in numbers.whole(0, vast=False) if k.name not in ("a pair", "an array of two", "array of one", "list of one")], _value(3)), "test_fraction": Role(numbers.number(0, 1, ends=False), _value(0.25)),
     "data_dir": Role(places.FOLDER, world.folder), "name_or_path": Role(places.FILE_IN, world.csv),

@@ -179,7 +179,7 @@ def agree(net, loss, seed):
     x = rng.uniform(-2, 2, first.shape[1]).round(3)
     with jax.enable_x64(True):
         C = jax.eval_shape(net.apply, params, jnp.asarray(x)).size
-    y = np.eye(C)[rng.integers(C)] if loss.of_classes else rng.integers(0, 2, C)
+    y = np.eye(C)[rng.integers(C)] if loss.targets == "classes" else rng.integers(0, 2, C)
     explanation = jaxbp.explain(net, loss, params, x, y)
     assert explanation.largest_difference <= 4, explanation.differences
     assert len(explanation.differences) >= 3
