@@ -66,7 +66,7 @@ def parsed(args: list[str]) -> Any:
 
         from jaxbp.cli import train as train
 
-        kinds = {name: kind for name, (kind, _) in commands().items()}
+        kinds: dict[str, Callable[..., Any]] = {name: kind for name, (kind, _) in commands().items()}
     config = tyro.extras.subcommand_cli_from_dict(
         kinds,
         prog="jaxbp",
