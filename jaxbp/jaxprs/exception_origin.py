@@ -15,7 +15,7 @@ PACKAGE = Path(__file__).parent.parent
 # The files whose faults are the checker's own; layers and losses are functions like the user's.
 HERE = tuple(str(PACKAGE / place) + os.sep for place in ("jaxprs", "verify"))
 # Here a user's functions are called directly; everywhere else JAX stands between.
-BORDER = (str(PACKAGE / "verify" / "arguments.py"), str(PACKAGE / "verify" / "plain.py"))
+BORDER = (str(PACKAGE / "verify" / "sites" / "call.py"), str(PACKAGE / "verify" / "plain.py"))
 # A function of the rule's that could not even be called.
 MISCALLED = re.compile(r"takes .*positional argument|missing \d+ required|unexpected keyword")
 

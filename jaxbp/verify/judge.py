@@ -10,25 +10,25 @@ import numpy as np
 from jaxbp.jaxprs.exception_origin import is_own, raise_own, refusal, told
 from jaxbp.jaxprs.internals import closes_over_tracer
 from jaxbp.jaxprs.rules import Rule
-from jaxbp.verify import contract
-from jaxbp.verify.arbiter import Entry
-from jaxbp.verify.compare import DRAWS, Comparison, compare
-from jaxbp.verify.declared import Intent, verify_intent
-from jaxbp.verify.diagnosis import diagnose
-from jaxbp.verify.doubt import misled
-from jaxbp.verify.evidence import Diagnosis, constant
-from jaxbp.verify.further import later_fault, one_at_a_time
-from jaxbp.verify.noise import relative_tolerance
-from jaxbp.verify.paths import Term, odd_terms
-from jaxbp.verify.references import (
+from jaxbp.verify.causes.chain_terms import Term, odd_terms
+from jaxbp.verify.causes.evidence import Diagnosis, constant
+from jaxbp.verify.causes.mistakes import diagnose
+from jaxbp.verify.clauses import contract
+from jaxbp.verify.clauses.declared import Intent, verify_intent
+from jaxbp.verify.clauses.later import later_fault, one_at_a_time
+from jaxbp.verify.maps.pullback import (
     ClosedOver,
     Point,
     Pullback,
     autodiff,
     rule_pullback,
 )
+from jaxbp.verify.numbers.arbiter import Entry
+from jaxbp.verify.numbers.blind_autodiff import misled
+from jaxbp.verify.numbers.compare import DRAWS, Comparison, compare
+from jaxbp.verify.numbers.tolerance import relative_tolerance
 from jaxbp.verify.report import Finding
-from jaxbp.verify.site import Site
+from jaxbp.verify.sites.site import Site
 
 
 class Judgement(NamedTuple):

@@ -6,7 +6,10 @@ import numpy as np
 import pytest
 
 from jaxbp.jaxprs import widest_dtype
-from jaxbp.verify import check, compare, judge, references, whole
+from jaxbp.verify import check, judge
+from jaxbp.verify import whole_function as whole
+from jaxbp.verify.maps import pullback as references
+from jaxbp.verify.numbers import compare
 
 from .case import jvp_rule, normal, rule
 from .cases import CASES
@@ -24,7 +27,7 @@ def broken(*args, **kwargs):
     ("place", "name", "value", "frame"),
     [
         (compare, "NOISE_FACTOR", None, "compare.py"),  # in its own frames, called by nobody else
-        (references, "capped", broken, "references.py"),  # in what it calls
+        (references, "capped", broken, "pullback.py"),  # in what it calls
         (widest_dtype, "SHORT", None, "widest_dtype.py"),  # while JAX traces for it
     ],
 )

@@ -7,20 +7,14 @@ import numpy as np
 import pytest
 
 from jaxbp.jaxprs import loops, walk, widest_dtype
-from jaxbp.verify import (
-    arbiter,
-    capture,
-    check,
-    compare,
-    contract,
-    differences,
-    evidence,
-    further,
-    judge,
-    paths,
-    references,
-    site,
-)
+from jaxbp.verify import check, judge
+from jaxbp.verify.causes import chain_terms as paths
+from jaxbp.verify.causes import evidence
+from jaxbp.verify.clauses import contract
+from jaxbp.verify.clauses import later as further
+from jaxbp.verify.maps import pullback as references
+from jaxbp.verify.numbers import arbiter, compare, differences
+from jaxbp.verify.sites import capture, site
 
 from .cases import CASES
 

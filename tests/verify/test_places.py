@@ -12,7 +12,9 @@ import pytest
 from jax.experimental import hijax
 from jax.experimental import pallas as pl
 
-from jaxbp.verify import check, consumed, whole
+from jaxbp.verify import check
+from jaxbp.verify import whole_function as whole
+from jaxbp.verify.sites import nested_derivatives as consumed
 
 from .case import normal, rule
 

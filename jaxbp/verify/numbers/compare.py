@@ -7,15 +7,22 @@ import jax
 import numpy as np
 
 from jaxbp.jaxprs.compile_once import is_small
-from jaxbp.verify.arbiter import Entry, Sample, arbitrate, joint_kinks
-from jaxbp.verify.differences import COVER, Differences, step_at, unit
-from jaxbp.verify.noise import NOISE_FACTOR, agree, jiggled, relative_tolerance, unexplained, unsettled
-from jaxbp.verify.references import (
+from jaxbp.verify.maps.pullback import (
     Point,
     Pullback,
     basis,
     draw,
     wide,
+)
+from jaxbp.verify.numbers.arbiter import Entry, Sample, arbitrate, joint_kinks
+from jaxbp.verify.numbers.differences import COVER, Differences, step_at, unit
+from jaxbp.verify.numbers.tolerance import (
+    NOISE_FACTOR,
+    agree,
+    jiggled,
+    relative_tolerance,
+    unexplained,
+    unsettled,
 )
 
 DRAWS = 3

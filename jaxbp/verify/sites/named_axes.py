@@ -6,7 +6,7 @@ from typing import Any
 import jax
 
 from jaxbp.jaxprs.internals import axis_names
-from jaxbp.verify.consumed import watched
+from jaxbp.verify.sites.nested_derivatives import watched
 
 
 def with_axes(trace: Callable[..., Any], *args: Any) -> tuple[Any, dict[str, int]]:

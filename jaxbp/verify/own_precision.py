@@ -10,12 +10,9 @@ from jaxbp.jaxprs.compile_once import is_small
 from jaxbp.jaxprs.exception_origin import told
 from jaxbp.jaxprs.inline import without_rules
 from jaxbp.jaxprs.walk import dtypes_in
-from jaxbp.verify import contract
-from jaxbp.verify.compare import DRAWS
-from jaxbp.verify.differences import COVER
+from jaxbp.verify.clauses import contract
 from jaxbp.verify.judge import Judgement, failed, fault_finding, finding, started
-from jaxbp.verify.noise import NOISE_FACTOR, agree, jiggled, reach, relative_tolerance
-from jaxbp.verify.references import (
+from jaxbp.verify.maps.pullback import (
     Point,
     Pullback,
     autodiff,
@@ -25,7 +22,10 @@ from jaxbp.verify.references import (
     smallest,
     wide,
 )
-from jaxbp.verify.site import Site
+from jaxbp.verify.numbers.compare import DRAWS
+from jaxbp.verify.numbers.differences import COVER
+from jaxbp.verify.numbers.tolerance import NOISE_FACTOR, agree, jiggled, reach, relative_tolerance
+from jaxbp.verify.sites.site import Site
 
 
 def judge_precision(site: Site, exact: Judgement) -> Judgement:

@@ -7,8 +7,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from jaxbp.jaxprs.compile_once import is_small
-from jaxbp.verify.differences import COVER, Differences, Slope, step_at, unit
-from jaxbp.verify.references import Point, Pullback, basis_row, wide
+from jaxbp.verify.maps.pullback import Point, Pullback, basis_row, wide
+from jaxbp.verify.numbers.differences import COVER, Differences, Slope, step_at, unit
 
 EXAMINED = 8
 ENOUGH = 3

@@ -5,8 +5,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from jaxbp.verify.compare import Comparison
-from jaxbp.verify.references import Point, Pullback, wide
+from jaxbp.verify.maps.pullback import Point, Pullback, wide
+from jaxbp.verify.numbers.compare import Comparison
 
 
 class Diagnosis(NamedTuple):

@@ -7,11 +7,11 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
-from jaxbp.verify.compare import Comparison
-from jaxbp.verify.evidence import Diagnosis, Evidence, constant, named, ratio_of
-from jaxbp.verify.forms import output_form
-from jaxbp.verify.paths import is_square
-from jaxbp.verify.references import Point, Pullback, basis_row, wide
+from jaxbp.verify.causes.chain_terms import is_square
+from jaxbp.verify.causes.evidence import Diagnosis, Evidence, constant, named, ratio_of
+from jaxbp.verify.causes.output_form import output_form
+from jaxbp.verify.maps.pullback import Point, Pullback, basis_row, wide
+from jaxbp.verify.numbers.compare import Comparison
 
 MATRIX_LIMIT = 4096
 

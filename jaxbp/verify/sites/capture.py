@@ -13,7 +13,7 @@ from jaxbp.jaxprs.loops import taken_apart
 from jaxbp.jaxprs.rules import Rule, describe, has_rules, is_rule, rules_in
 from jaxbp.jaxprs.shard_map import Mesh
 from jaxbp.jaxprs.walk import single, subjaxprs
-from jaxbp.verify.site import Site
+from jaxbp.verify.sites.site import Site
 
 
 class Passed(NamedTuple):

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 from jaxbp.jaxprs.inline import body_of
 from jaxbp.jaxprs.rules import Rule, alone
-from jaxbp.verify.references import Point, is_float, point
+from jaxbp.verify.maps.pullback import Point, is_float, point
 
 
 class Site(NamedTuple):

@@ -8,8 +8,8 @@ import jax
 from jaxbp.jaxprs.exception_origin import raise_own
 from jaxbp.jaxprs.internals import consts_of
 from jaxbp.jaxprs.rules import alone, describe, rules_in
-from jaxbp.verify.axes import bound
-from jaxbp.verify.references import is_float
+from jaxbp.verify.maps.pullback import is_float
+from jaxbp.verify.sites.named_axes import bound
 
 
 def met(closed: Any, axes: Mapping[str, int]) -> list[Any]:

@@ -6,8 +6,8 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
-from jaxbp.verify.evidence import Diagnosis, Evidence
-from jaxbp.verify.references import wide
+from jaxbp.verify.causes.evidence import Diagnosis, Evidence
+from jaxbp.verify.maps.pullback import wide
 
 FORMS: dict[str, Callable[[Any], Any]] = {
     "y(1-y)": lambda y: y * (1 - y),

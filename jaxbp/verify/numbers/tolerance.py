@@ -7,9 +7,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxbp.jaxprs.exception_origin import raise_own
-from jaxbp.verify.arbiter import Sample
-from jaxbp.verify.differences import COVER
-from jaxbp.verify.references import Pullback, wide
+from jaxbp.verify.maps.pullback import Pullback, wide
+from jaxbp.verify.numbers.arbiter import Sample
+from jaxbp.verify.numbers.differences import COVER
 
 # Rounding moves an entry by some multiple of what two random changes of the last digit did to it.
 NOISE_FACTOR = 64

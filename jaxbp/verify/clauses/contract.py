@@ -17,8 +17,8 @@ from jaxbp.jaxprs.internals import (
     says_primal,
     says_produced_first,
 )
-from jaxbp.verify.noise import agree, jiggled, relative_tolerance, settling
-from jaxbp.verify.references import Point, Pullback, draw, wide
+from jaxbp.verify.maps.pullback import Point, Pullback, draw, wide
+from jaxbp.verify.numbers.tolerance import agree, jiggled, relative_tolerance, settling
 
 # An array type as JAX prints it: float32[4,3].
 TYPED = re.compile(r"\b((?:bfloat|float|complex|u?int|bool|key)[0-9_a-z]*)\[([0-9,]*)\]")

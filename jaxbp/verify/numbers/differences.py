@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import jax.numpy as jnp
 import numpy as np
 
-from jaxbp.verify.references import Point, wide
+from jaxbp.verify.maps.pullback import Point, wide
 
 # Powers of 4, so that x + h is exact for a step that is a power of two times a power of four.
 LADDER = 2.0 ** -np.arange(3, 28, 2)

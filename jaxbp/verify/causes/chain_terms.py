@@ -17,7 +17,7 @@ from jaxbp.jaxprs.loops import scanned, unrolled
 from jaxbp.jaxprs.rules import written_at
 from jaxbp.jaxprs.walk import evaluate, single
 from jaxbp.jaxprs.widest_dtype import raised, widened
-from jaxbp.verify.references import is_float, wide
+from jaxbp.verify.maps.pullback import is_float, wide
 
 EDGE_LIMIT = 200
 # Entries of all the derivatives together.

@@ -11,8 +11,8 @@ from jaxbp.jaxprs.compile_once import is_small
 from jaxbp.jaxprs.inline import flattened
 from jaxbp.jaxprs.internals import COMPARISONS
 from jaxbp.jaxprs.walk import primitives_in, subjaxprs
-from jaxbp.verify.differences import COVER, Differences
-from jaxbp.verify.references import Point, Pullback, draw, is_float, wide
+from jaxbp.verify.maps.pullback import Point, Pullback, draw, is_float, wide
+from jaxbp.verify.numbers.differences import COVER, Differences
 
 LOOPS = (primitives.scan_p, primitives.while_p)
 # A slope that autodiff has differs by less: rounding, and what is left of Richardson's error.

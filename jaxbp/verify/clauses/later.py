@@ -11,10 +11,10 @@ from jaxbp.jaxprs.compile_once import is_small, jitted
 from jaxbp.jaxprs.exception_origin import raise_own
 from jaxbp.jaxprs.internals import BATCHED
 from jaxbp.jaxprs.rules import Rule
-from jaxbp.verify.compare import compare
-from jaxbp.verify.contract import Fault, raised, unequal
-from jaxbp.verify.noise import jiggled, settling
-from jaxbp.verify.references import Point, Pullback, draw, reverse, rule_pullback, wide
+from jaxbp.verify.clauses.contract import Fault, raised, unequal
+from jaxbp.verify.maps.pullback import Point, Pullback, draw, reverse, rule_pullback, wide
+from jaxbp.verify.numbers.compare import compare
+from jaxbp.verify.numbers.tolerance import jiggled, settling
 
 
 def later_fault(rule: Rule, at: Point, body: Point, own: Pullback, order: int) -> Fault | None:

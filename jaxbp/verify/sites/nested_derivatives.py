@@ -9,7 +9,7 @@ import jax
 
 from jaxbp.jaxprs.internals import is_differentiated
 from jaxbp.jaxprs.walk import subjaxprs
-from jaxbp.verify.arguments import Call, is_array
+from jaxbp.verify.sites.call import Call, is_array
 
 KINDS = (jax.custom_vjp, jax.custom_jvp)
 # Loops run step by step here: a whole training is not waited for.

@@ -5,8 +5,8 @@ from collections.abc import Mapping, Sequence, Set
 import numpy as np
 
 from jaxbp.errors import message
-from jaxbp.verify.arbiter import Sample
-from jaxbp.verify.evidence import alike, ratio_of
+from jaxbp.verify.causes.evidence import alike, ratio_of
+from jaxbp.verify.numbers.arbiter import Sample
 
 INTENTS = ("straight_through", "reversal", "scaled", "clipped", "stop")
 WITH_CONSTANT = ("reversal", "scaled")

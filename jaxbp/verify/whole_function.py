@@ -14,12 +14,12 @@ from jaxbp.jaxprs.inline import without_rules
 from jaxbp.jaxprs.internals import CALLS
 from jaxbp.jaxprs.rules import is_rule
 from jaxbp.jaxprs.walk import subjaxprs
-from jaxbp.verify.arguments import Call
-from jaxbp.verify.axes import bound
-from jaxbp.verify.compare import Comparison, compare
-from jaxbp.verify.diagnosis import diagnose
-from jaxbp.verify.references import Point, Pullback, draw, is_float, point, reverse
+from jaxbp.verify.causes.mistakes import diagnose
+from jaxbp.verify.maps.pullback import Point, Pullback, draw, is_float, point, reverse
+from jaxbp.verify.numbers.compare import Comparison, compare
 from jaxbp.verify.report import Finding
+from jaxbp.verify.sites.call import Call
+from jaxbp.verify.sites.named_axes import bound
 
 WHOLE_LIMIT = 5_000_000
 DRAWS = 2
