@@ -101,7 +101,7 @@ def test_a_diverging_run_keeps_what_it_learned(tmp_path, capsys):
         (["--data", "nowhere.csv"], "'nowhere.csv'"),
         (["--data", "mnist", "--data-dir", "nowhere"], "download=True"),
         (["--batch-size", "5000"], "batch_size 5000 > 1294 examples"),
-        (["--dropout", "1"], "a rate in [0, 1)"),
+        (["--dropout", "1"], "rate in [0, 1)"),
     ],
 )
 def test_what_cannot_be_run_says_why(tmp_path, capsys, args, says):
