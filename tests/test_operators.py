@@ -240,7 +240,7 @@ def test_bad_use():
         jnp.ones(3) @ A
     with pytest.raises(ValueError, match=r"two Jacobians of shape \(2, 3\), got B of shape \(4, 2\)"):
         A + B
-    with pytest.raises(ValueError, match="order to be"):
+    with pytest.raises(ValueError, match="order 'optimal', 'reverse' or 'forward'"):
         product((A,), "sideways")
 
 
