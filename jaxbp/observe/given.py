@@ -116,16 +116,17 @@ def as_target(loss: Loss, y: Any, size: int) -> Array:
             add to 1.
     """
     label = np.asarray(y)
-    if loss.targets == "classes" and label.ndim == 0 and np.issubdtype(label.dtype, np.integer):
+    of_classes = loss.targets == "classes"
+    if of_classes and label.ndim == 0 and np.issubdtype(label.dtype, np.integer):
         if not 0 <= label < size:
             raise ValueError(errors.message("explain", f"a class from 0 to {size - 1} for y", f"{label}"))
         return jax.nn.one_hot(label, size, dtype=jnp.float64)
     target = as_numbers("y", y)
     target = target.reshape(1) if target.ndim == 0 else target
     if target.shape != (size,):
-        hint = "one target for each output" + (", or the class as an int" if loss.targets == "classes" else "")
+        hint = "one target for each output" + (", or the class as an int" if of_classes else "")
         raise ValueError(errors.message("explain", f"y of {size} numbers", f"shape {target.shape}", hint))
-    if loss.targets == "classes" and abs(float(target.sum()) - 1) > 1e-6:
+    if of_classes and abs(float(target.sum()) - 1) > 1e-6:
         got = f"numbers that add to {float(target.sum()):g}"
         raise ValueError(errors.message("explain", "y of probabilities, which add to 1", got))
     return target
