@@ -101,7 +101,7 @@ def test_imports_in_a_folder_go_upwards(folder):
 
 @pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))
 def test_imports_stand_at_the_top(path):
-    """But for packages that are extras, and the files of `cli` that need them: they are imported where used."""
+    """But for packages that are extras, and the files of `cli` that need them."""
     if path.is_relative_to(PACKAGE / "cli"):
         return
     tree = ast.parse(path.read_text())

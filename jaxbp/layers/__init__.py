@@ -2,7 +2,6 @@
 
 from jaxbp.layers import initializers as initializers
 from jaxbp.layers.activations import dropout as dropout
-from jaxbp.layers.activations import elementwise as elementwise
 from jaxbp.layers.activations import gelu as gelu
 from jaxbp.layers.activations import gelu_exact as gelu_exact
 from jaxbp.layers.activations import identity as identity
@@ -19,6 +18,7 @@ from jaxbp.layers.composition import mlp as mlp
 from jaxbp.layers.composition import residual as residual
 from jaxbp.layers.dense import dense as dense
 from jaxbp.layers.dense import flatten as flatten
+from jaxbp.layers.elementwise import elementwise as elementwise
 from jaxbp.layers.layer import Layer as Layer
 from jaxbp.layers.layer import count_parameters as count_parameters
 from jaxbp.layers.precision import mixed_precision as mixed_precision
