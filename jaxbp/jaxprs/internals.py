@@ -262,6 +262,11 @@ def refuses_rule(text: str) -> bool:
     return "Custom VJP" in text or "Custom JVP" in text
 
 
+def says_no_array(text: str) -> bool:
+    """Whether an error says that a value (text, a function, any object) is none that JAX computes with."""
+    return "is not a valid JAX type" in text or "is not a valid JAX array type" in text
+
+
 def says_primal(text: str) -> bool:
     """Whether that error is about the value that the forward rule returns."""
     return "fwd rule" in text or "primal output" in text

@@ -300,6 +300,15 @@ def test_jax_says_that_a_cotangent_is_not_summed_over_a_mesh():
     assert internals.says_mesh(str(caught.value))
 
 
+@pytest.mark.parametrize("value", ["x", object(), jnp.sin, np.array(["a"]), np.array([None])])
+def test_what_is_no_array_is_said(value):
+    f = jax.custom_vjp(jnp.sin)
+    f.defvjp(lambda x: (jnp.sin(x), None), lambda _, c: (value,))
+    with pytest.raises(TypeError) as caught:
+        jax.grad(f)(1.0)
+    assert internals.says_no_array(str(caught.value))
+
+
 def test_jax_refuses_a_rule_that_closes_over_a_traced_value():
     def outer(y):
         f = jax.custom_vjp(lambda x: x * y)

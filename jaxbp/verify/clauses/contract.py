@@ -14,6 +14,7 @@ from jaxbp.jaxprs.internals import (
     named_argument,
     refuses_rule,
     says_mesh,
+    says_no_array,
     says_primal,
     says_produced_first,
 )
@@ -225,6 +226,8 @@ def raised(error: Exception, name: str) -> Fault | None:
     brief = text if len(text) < 300 else text[:300] + "..."
     if refuses_rule(text):
         return Fault(_kind(text), named_argument(text), f"JAX refuses the rule: {brief}")
+    if says_no_array(text):
+        return Fault("dtype", None, f"the rule of {name} gives what is no array: {brief}")
     if refusal(error):
         return None
     cause = (
