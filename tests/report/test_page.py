@@ -133,7 +133,8 @@ def test_200_random_edits_agree_with_jax(opened):
     met, edits = set(), 0
     for round_, sizes in enumerate(([2, 3, 2], [3, 2], [2, 3, 3, 2], [1, 2], [2, 3, 2])):
         page = opened(random_net(rng, sizes))
-        fields = [f.get_attribute("id") for f in page.locator("input[type=number]").all()]
+        selected = {}
+        fields = page.locator("input[type=number]").evaluate_all("all => all.map(e => e.id)")
         for i in range(40):
             loss = losses[(edits + round_) % len(losses)]
             chosen = [phis[(edits + l * 3) % len(phis)] for l in range(len(sizes) - 1)]
@@ -141,10 +142,11 @@ def test_200_random_edits_agree_with_jax(opened):
                 chosen[-1] = "sigmoid"  # its mu must lie between 0 and 1
             elif i % 2 or (loss, chosen[-1]) in TWICE:
                 chosen[-1] = "identity"
-            for l, phi in enumerate(chosen, 1):
-                if page.input_value(f"#phi_{l}") != phi:
-                    page.select_option(f"#phi_{l}", phi)
-            page.select_option("#loss", loss)
+            wanted = {f"phi_{l}": phi for l, phi in enumerate(chosen, 1)} | {"loss": loss}
+            for name in wanted:
+                if selected.get(name) != wanted[name]:
+                    page.select_option(f"#{name}", wanted[name])
+            selected = wanted
             field = fields[rng.integers(len(fields))]
             low, high = (0, 1) if field.startswith("y") else (-2, 2)
             page.fill(f'[id="{field}"]', str(round(float(rng.uniform(low, high)), 3)))
