@@ -335,7 +335,7 @@ def test_printing_needs_no_jax():
 
 SAYS = {
     "loss as text": ({"loss": "squared_error"}, TypeError, "write jaxbp.squared_error"),
-    "a list of losses": ({"loss": [jaxbp.squared_error]}, TypeError, "a loss, got [Loss("),
+    "a list of losses": ({"loss": [jaxbp.squared_error]}, TypeError, "a loss, got [squared_error]"),
     "a net as text": ({"net": "mlp"}, TypeError, "a network, e.g. jaxbp.mlp"),
     "layers from 0": ({"params": {0: PARAMS[1], 1: PARAMS[2]}}, ValueError, "layers count from 1"),
     "a list of layers": ({"params": [PARAMS[1], PARAMS[2]]}, ValueError, "layers count from 1"),

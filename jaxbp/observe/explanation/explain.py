@@ -95,9 +95,8 @@ def explain(
     if not isinstance(net, Layer):
         raise TypeError(errors.message("explain", "a network, e.g. jaxbp.mlp([2, 2, 1])", repr(net)))
     if not isinstance(loss, Loss):
-        hint = (
-            f"write jaxbp.{loss}" if isinstance(loss, str) and loss in LOSSES else "e.g. jaxbp.squared_error"
-        )
+        is_name = isinstance(loss, str) and loss in LOSSES
+        hint = f"write jaxbp.{loss}" if is_name else "e.g. jaxbp.squared_error"
         raise TypeError(errors.message("explain", "a loss", repr(loss), hint))
     value_and_grad(net, loss)  # refuses a loss on logits after a network that ends in its own softmax
     with jax.enable_x64(True):
