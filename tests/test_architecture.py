@@ -61,7 +61,11 @@ def test_files_stay_one_room(path):
     assert len(path.read_text().splitlines()) <= 320
 
 
-ROOMS = sorted(path.parent for path in PACKAGE.glob("*/__init__.py") if "| row |" in path.read_text())
+ROOMS = sorted(path.parent for path in PACKAGE.rglob("*/__init__.py") if "| row |" in path.read_text())
+
+
+def name_of(folder: Path) -> str:
+    return ".".join(folder.relative_to(ROOT).parts)
 
 
 def floors(folder: Path) -> dict[str, int]:
@@ -73,22 +77,33 @@ def floors(folder: Path) -> dict[str, int]:
 
 def inner_imports(path: Path, folder: Path) -> set[str]:
     """The files and rooms of a folder that one of its modules imports."""
-    package = f"jaxbp.{folder.name}"
+    package = name_of(folder)
     found = set()
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.ImportFrom) and node.module == package:
             found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and (node.module or "").startswith(package + "."):
-            found.add((node.module or "").split(".")[2])
+            found.add((node.module or "").removeprefix(package + ".").split(".")[0])
     return found
 
 
-@pytest.mark.parametrize("folder", ROOMS, ids=lambda folder: folder.name)
+def test_there_are_rooms_within_rooms():
+    assert {"jaxbp.verify", "jaxbp.observe.explanation", "jaxbp.observe.explanation.steps"} <= set(
+        map(name_of, ROOMS)
+    )
+
+
+@pytest.mark.parametrize("folder", ROOMS, ids=name_of)
+def test_a_folder_with_rows_stays_small(folder):
+    assert len(list(folder.glob("*.py"))) <= 14
+
+
+@pytest.mark.parametrize("folder", ROOMS, ids=name_of)
 def test_every_room_has_a_row(folder):
     assert {path.stem for path in folder.iterdir() if path.stem[0] != "_"} == set(floors(folder))
 
 
-@pytest.mark.parametrize("folder", ROOMS, ids=lambda folder: folder.name)
+@pytest.mark.parametrize("folder", ROOMS, ids=name_of)
 def test_imports_in_a_folder_go_upwards(folder):
     row = floors(folder)
     for path in folder.rglob("*.py"):

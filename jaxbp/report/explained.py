@@ -14,7 +14,7 @@ from jaxbp import errors
 from jaxbp.layers import mlp, sigmoid
 from jaxbp.losses import binary_cross_entropy, squared_error
 from jaxbp.observe import Explanation, explain
-from jaxbp.observe.reading import ACTIVATIONS, LOSSES, Network, read_network
+from jaxbp.observe.explanation.json_reading import ACTIVATIONS, LOSSES, Network, read_network
 from jaxbp.report.page import write_page
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import jaxbp
-from jaxbp.observe.reading import ACTIVATIONS, LOSSES, from_dict
+from jaxbp.observe.explanation.json_reading import ACTIVATIONS, LOSSES, from_dict
 from jaxbp.report.page import LIMIT, write_page
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")

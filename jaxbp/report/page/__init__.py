@@ -9,13 +9,13 @@ from typing import Any
 
 from jaxbp import errors
 from jaxbp.observe import Explanation
-from jaxbp.observe.contract import contract
-from jaxbp.observe.expressions import parse
-from jaxbp.observe.lines import Choices, Line, Step, When
-from jaxbp.observe.outputs import LOSSES, output_steps
-from jaxbp.observe.places import Place, all_places, maps
-from jaxbp.observe.reading import ACTIVATIONS
-from jaxbp.observe.steps import steps
+from jaxbp.observe.explanation.formulas.trees import parse
+from jaxbp.observe.explanation.json_format import Content
+from jaxbp.observe.explanation.json_reading import ACTIVATIONS, LOSSES
+from jaxbp.observe.explanation.places import IDENTITY, Place, all_places, maps
+from jaxbp.observe.explanation.steps.lecture import steps
+from jaxbp.observe.explanation.steps.lines import Choices, Line, Step, When
+from jaxbp.observe.explanation.steps.outputs import output_steps
 
 LIMIT = 500_000
 """Bytes of a page."""
@@ -90,7 +90,7 @@ def _assert_formulas(explanation: Explanation) -> None:
 def program(explanation: Explanation) -> dict[str, Any]:
     """The steps with every activation and loss that one can choose, and the names of what the page shows."""
     places = maps(explanation.places)
-    formulas = {name: layer.formula for name, layer in ACTIVATIONS.items()} | {"identity": "f = a; slope = 1"}
+    formulas = {name: layer.formula for name, layer in ACTIVATIONS.items()} | {"identity": IDENTITY}
     aliases = {layer.name: name for name, layer in ACTIVATIONS.items()}
     bends = [place for place in all_places(places) if place.kind in ("phi", "softmax")]
     formulas |= {place.name: place.formula for place in bends if place.name not in aliases}
@@ -105,12 +105,13 @@ def program(explanation: Explanation) -> dict[str, Any]:
         "boxes": list(_boxes(places)),
         "output": explanation.output.f,
         "delta": explanation.output.delta,
-        "template": contract(
-            explanation,
-            lambda name: {"$rows": name},
-            lambda name: {"$flat": name},
-            lambda name: {"$number": name},
-            lambda place: {"$choice": place.chooses} if place in bends else place.name,
+        "template": explanation.in_json_format(
+            Content(
+                rows=lambda name: {"$rows": name},
+                entries=lambda name: {"$flat": name},
+                number=lambda name: {"$number": name},
+                phi=lambda place: {"$choice": place.chooses} if place in bends else place.name,
+            )
         ),
         "vectors": {
             name: len(value)

@@ -238,7 +238,7 @@ function written(value, attributes) {
   return make(MATH, "mtable", attributes ?? {}, value.map((row) => math("mtr", row.map((x) => math("mtd", written(x))))));
 }
 
-// How tightly a piece holds together, and when it needs parentheses: as jaxbp.observe.writing has it.
+// How tightly a piece holds together, and when it needs parentheses: as the Writer of jaxbp.observe has it.
 const ATOM = 2, PRODUCT = 1, SUM = 0;
 const FUNCTIONS = new Set(["exp", "ln", "tanh", "abs", "sqrt", "Phi", "max", "min"]);
 const hasFunction = (tree) => Array.isArray(tree) && tree[0] !== "$" && (FUNCTIONS.has(tree[0]) || tree.slice(1).some(hasFunction));

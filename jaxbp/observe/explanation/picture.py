@@ -1,17 +1,14 @@
 """The network as SVG: values forward in blue above each unit, deltas back in red below it."""
 
 import html
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from itertools import pairwise
-from typing import TYPE_CHECKING
 
-from jaxbp.observe.expressions import rows_of, symbol
-from jaxbp.observe.notations import anatomy
-from jaxbp.observe.places import Place, by_layer, maps
-from jaxbp.observe.writing import number
-
-if TYPE_CHECKING:
-    from jaxbp.observe.explanation import Explanation
+from jaxbp.observe.explanation.formulas.notations import anatomy
+from jaxbp.observe.explanation.formulas.trees import Tree, Value, rows_of, symbol
+from jaxbp.observe.explanation.formulas.writer import number
+from jaxbp.observe.explanation.places import Place, by_layer, maps
+from jaxbp.observe.explanation.steps.outputs import Output
 
 ACROSS, DOWN, RADIUS = 190, 92, 23  # between layers, between units, of a unit
 MOST = 8  # units of a layer that are drawn; the rest is three dots
@@ -24,7 +21,9 @@ text { font: 12px system-ui, sans-serif; text-anchor: middle; fill: #222 }
 """.strip()
 
 
-def svg(explanation: "Explanation") -> str:
+def svg(
+    title: str, places: tuple[Place, ...], output: Output, values: Mapping[Tree, Value], digits: int = 6
+) -> str:
     """One picture: x at the left, the layers, mu and the loss at the right.
 
     Each unit has its value above in blue, and its delta below in red. Each connection is as thick as its
@@ -33,14 +32,15 @@ def svg(explanation: "Explanation") -> str:
     Example: two inputs, one unit.
         >>> import jaxbp
         >>> params = {1: {"W": [[1.0, 2.0]], "b": [0.0]}}
-        >>> picture = svg(jaxbp.explain(jaxbp.mlp([2, 1]), jaxbp.squared_error, params, [1, 0], 2))
+        >>> explanation = jaxbp.explain(jaxbp.mlp([2, 1]), jaxbp.squared_error, params, [1, 0], 2)
+        >>> picture = svg("two inputs", explanation.places, explanation.output, explanation.values)
         >>> picture[:5], picture.count('class="unit"')
         ('<svg ', 4)
     """
-    columns = _columns(explanation)
+    columns = _columns(places, output, values)
     height = DOWN * max(min(len(units), MOST + 1) for _, _, units, _ in columns) + 92
     width = ACROSS * len(columns)
-    label = html.escape(f"{explanation.title()}: values forward above each unit, deltas back below it")
+    label = html.escape(f"{title}: values forward above each unit, deltas back below it")
     return "\n".join(
         [
             f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" role="img" '
@@ -48,8 +48,8 @@ def svg(explanation: "Explanation") -> str:
             f"<style>{_STYLE}</style>",
             f'<rect width="{width}" height="{height}" fill="#fff"/>',
             *_arrows(width, height),
-            *_edges(explanation, columns, height),
-            *_units(explanation, columns, height),
+            *_edges(values, columns, height),
+            *_units(values, columns, height, digits),
             "</svg>",
         ]
     )
@@ -58,17 +58,16 @@ def svg(explanation: "Explanation") -> str:
 Column = tuple[str, str, list[int], Place | None]  # name, name of its delta, units, the weights before it
 
 
-def _columns(explanation: "Explanation") -> list[Column]:
+def _columns(places: tuple[Place, ...], output: Output, values: Mapping[Tree, Value]) -> list[Column]:
     """x, then what each layer makes, then mu and the loss."""
-    values = explanation.values
-    groups = by_layer(maps(explanation.places))
-    first = groups[0][1][0].delta_into if groups else explanation.output.delta
+    groups = by_layer(maps(places))
+    first = groups[0][1][0].delta_into if groups else output.delta
     columns: list[Column] = [("x", first, _drawn(len(rows_of(values[symbol("x")]))), None)]
     for _, group in groups:
         weights = group[0] if group[0].kind == "dense" else None
         columns.append((group[-1].out, group[-1].delta_out, _drawn(group[-1].d_out), weights))
-    if explanation.output.loss != "squared_error":
-        columns.append(("mu", "", _drawn(explanation.output.C), None))
+    if output.loss != "squared_error":
+        columns.append(("mu", "", _drawn(output.C), None))
     return [*columns, ("loss", "", [1], None)]
 
 
@@ -86,9 +85,9 @@ def _arrows(width: int, height: int) -> Iterator[str]:
     yield f'<text class="delta" x="{width / 2}" y="{height - 8}">← backward: deltas, d loss / d value</text>'
 
 
-def _edges(explanation: "Explanation", columns: list[Column], height: int) -> Iterator[str]:
+def _edges(values: Mapping[Tree, Value], columns: list[Column], height: int) -> Iterator[str]:
     for c, ((_, _, left, _), (_, _, right, place)) in enumerate(pairwise(columns)):
-        W = rows_of(explanation.values[symbol(place.weights)]) if place else None
+        W = rows_of(values[symbol(place.weights)]) if place else None
         labels = W is not None and len(left) * len(right) <= 9
         largest = max((abs(w) for row in W or [] for w in row), default=0.0) or 1.0
         for j, unit in enumerate(left):
@@ -109,7 +108,7 @@ def _edges(explanation: "Explanation", columns: list[Column], height: int) -> It
                     yield f'<text class="weight" x="{x:.0f}" y="{y + 3:.0f}">{number(w, 4)}</text>'
 
 
-def _units(explanation: "Explanation", columns: list[Column], height: int) -> Iterator[str]:
+def _units(values: Mapping[Tree, Value], columns: list[Column], height: int, digits: int) -> Iterator[str]:
     for c, (name, delta, units, _) in enumerate(columns):
         for row, unit in enumerate(units):
             x, y = _at(c, row, len(units), height)
@@ -119,10 +118,10 @@ def _units(explanation: "Explanation", columns: list[Column], height: int) -> It
             yield f'<circle class="unit" cx="{x:.0f}" cy="{y:.0f}" r="{RADIUS}"/>'
             index = "" if len(units) == 1 else f"[{unit}]"
             yield f'<text class="name" x="{x:.0f}" y="{y + 4:.0f}">{_subscripted(name, index)}</text>'
-            value = _entry(explanation, name, unit)
+            value = _entry(values, name, unit, digits)
             yield f'<text class="value" x="{x:.0f}" y="{y - RADIUS - 4:.0f}">{value}</text>'
             if delta:
-                back = _entry(explanation, delta, unit)
+                back = _entry(values, delta, unit, digits)
                 yield f'<text class="delta" x="{x:.0f}" y="{y + RADIUS + 14:.0f}">{back}</text>'
 
 
@@ -133,6 +132,6 @@ def _subscripted(name: str, index: str) -> str:
     return {"mu": "μ"}.get(letter, letter) + lowered + raised
 
 
-def _entry(explanation: "Explanation", name: str, unit: int) -> str:
-    value = [v for row in rows_of(explanation.values[symbol(name)]) for v in row][unit - 1]
-    return number(value, min(explanation.digits, 4))
+def _entry(values: Mapping[Tree, Value], name: str, unit: int, digits: int) -> str:
+    value = [v for row in rows_of(values[symbol(name)]) for v in row][unit - 1]
+    return number(value, min(digits, 4))

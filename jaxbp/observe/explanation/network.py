@@ -10,8 +10,8 @@ import numpy as np
 from jaxbp import errors
 from jaxbp.layers import Layer, softmax
 from jaxbp.layers.composition import numbered
-from jaxbp.observe.expressions import Value, parse, symbol
-from jaxbp.observe.places import Kind, Place
+from jaxbp.observe.explanation.formulas.trees import Value, parse, symbol
+from jaxbp.observe.explanation.places import IDENTITY, Kind, Place
 from jaxbp.operators import Dense, Diagonal, Identity
 from jaxbp.typing import Array, Params
 
@@ -66,9 +66,7 @@ def place(net: Layer, params: Params, x: Array, tag: str = "", into: str = "x") 
                 into, delta = name, f"delta_{name}"
         if not bends and group[0][0].has_params:
             size = group[-1][3].size
-            placed.append(
-                Place("phi", own, into, f"f_{own}", delta, size, size, "identity", "f = a; slope = 1")
-            )
+            placed.append(Place("phi", own, into, f"f_{own}", delta, size, size, "identity", IDENTITY))
             into, delta = f"f_{own}", f"delta_f_{own}"
     return tuple(placed)
 
@@ -115,8 +113,12 @@ def _kind(part: Layer, params: Params, f: Any) -> Kind:
 
 def _parameters(params: Params, tag: str) -> Iterator[tuple[tuple[str, ...], str]]:
     for path, _ in jax.tree_util.tree_leaves_with_path(params):
-        keys = tuple(str(getattr(key, "key", getattr(key, "idx", key))) for key in path)
-        yield keys, f"{'.'.join(keys)}_{tag}"
+        yield _words(path), f"{'.'.join(_words(path))}_{tag}"
+
+
+def _words(path: Any) -> tuple[str, ...]:
+    """The keys of a path in a tree of parameters."""
+    return tuple(str(getattr(key, "key", getattr(key, "idx", key))) for key in path)
 
 
 Values = dict[str, Array]
@@ -213,14 +215,15 @@ def _named(here: Place, params: Params) -> Iterator[tuple[tuple[tuple[str, ...],
 
 
 def _by_parameter(part: Layer, params: Params, f: Array) -> Callable[[Array, tuple[str, ...]], Array]:
+    """What the part makes of f, as a function of the parameter at a path."""
+
     def apply(leaf: Array, path: tuple[str, ...]) -> Array:
         def put(at: Any, old: Array) -> Array:
-            keys = tuple(str(getattr(key, "key", getattr(key, "idx", key))) for key in at)
-            return leaf if keys == path else old
+            return leaf if _words(at) == path else old
 
         return part.apply(jax.tree_util.tree_map_with_path(put, params), f)
 
-    return lambda leaf, path: apply(leaf, path)
+    return apply
 
 
 def plain(values: Values) -> dict[Any, Value]:

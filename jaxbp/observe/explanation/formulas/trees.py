@@ -31,7 +31,7 @@ def times(*factors: Tree) -> Tree:
     return ("·", *flat)
 
 
-def exponential(a: float) -> float:
+def _exponential(a: float) -> float:
     """e^a, inf where it is too large for a float."""
     return math.exp(a) if a < 709.7 else math.inf if a > 709.8 or a == math.inf else math.exp(min(a, 709.78))
 
@@ -90,12 +90,12 @@ def _transposed(value: Value) -> Value:
 
 def _logsumexp(value: Value) -> float:
     entries = [entry for row in rows_of(value) for entry in row]
-    return max(entries) + math.log(sum(exponential(entry - max(entries)) for entry in entries))
+    return max(entries) + math.log(sum(_exponential(entry - max(entries)) for entry in entries))
 
 
 def _softmax(value: Value) -> Value:
     entries = [entry for row in rows_of(value) for entry in row]
-    powers = [exponential(entry - max(entries)) for entry in entries]
+    powers = [_exponential(entry - max(entries)) for entry in entries]
     return number_if_single([[power / sum(powers)] for power in powers])
 
 
@@ -114,7 +114,7 @@ OPERATORS: dict[str, Callable[..., Value]] = {
     "·": _product,
     "/": _quotient,
     "^": lambda a, n: a**n,
-    "exp": exponential,
+    "exp": _exponential,
     "ln": lambda a: math.log(a) if a > 0 else -math.inf,
     "ln1p": math.log1p,
     "tanh": math.tanh,

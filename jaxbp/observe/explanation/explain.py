@@ -1,6 +1,7 @@
 """`explain`: the lecture's steps for one example, every formula with its numbers put in."""
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import jax
@@ -8,31 +9,19 @@ import jax
 from jaxbp import errors
 from jaxbp.backprop import value_and_grad
 from jaxbp.layers import Layer
-from jaxbp.losses import (
-    Loss,
-    binary_cross_entropy,
-    binary_cross_entropy_on_probabilities,
-    softmax_cross_entropy,
-    squared_error,
-)
-from jaxbp.observe.explanation import Explanation, compared
-from jaxbp.observe.given import as_numbers, as_params, as_target, as_units, one_example
-from jaxbp.observe.lines import Choices
-from jaxbp.observe.network import place, plain, walk
-from jaxbp.observe.outputs import Output, output_steps
-from jaxbp.observe.places import Place, all_places, is_identity, maps
-from jaxbp.observe.steps import steps
+from jaxbp.losses import Loss
+from jaxbp.observe.explanation.inputs import as_numbers, as_params, as_target, as_units, one_example
+from jaxbp.observe.explanation.json_reading import LOSSES
+from jaxbp.observe.explanation.network import place, plain, walk
+from jaxbp.observe.explanation.places import Place, all_places, is_identity, maps
+from jaxbp.observe.explanation.record import Explanation
+from jaxbp.observe.explanation.steps.lecture import steps
+from jaxbp.observe.explanation.steps.lines import Choices
+from jaxbp.observe.explanation.steps.outputs import Output, output_steps
+from jaxbp.observe.explanation.two_ways import compared
 from jaxbp.typing import Array, Params
 
-KNOWN = {
-    loss.values: loss.name
-    for loss in (
-        squared_error,
-        binary_cross_entropy,
-        binary_cross_entropy_on_probabilities,
-        softmax_cross_entropy,
-    )
-}
+NAMES = {loss.values: name for name, loss in LOSSES.items()}
 """The losses whose formulas are written out, by what they compute."""
 
 
@@ -106,26 +95,18 @@ def explain(
     if not isinstance(net, Layer):
         raise TypeError(errors.message("explain", "a network, e.g. jaxbp.mlp([2, 2, 1])", repr(net)))
     if not isinstance(loss, Loss):
-        hint = f"write jaxbp.{loss}" if loss in KNOWN.values() else "e.g. jaxbp.squared_error"
+        is_name = isinstance(loss, str) and loss in LOSSES
+        hint = f"write jaxbp.{loss}" if is_name else "e.g. jaxbp.squared_error"
         raise TypeError(errors.message("explain", "a loss", repr(loss), hint))
     value_and_grad(net, loss)  # refuses a loss on logits after a network that ends in its own softmax
     with jax.enable_x64(True):
         params = as_params(net, params)
         x, y, note = one_example(net, params, x, y, example)
         places = place(net, params, x)
-        size = jax.eval_shape(net.apply, params, x).size
-        y = as_target(loss, y, size)
+        output = _output(places, loss, jax.eval_shape(net.apply, params, x).size)
+        y = as_target(loss, y, output.C)
         step = as_numbers("eta", eta).reshape(())
-        found = jax.jit(_computed, static_argnums=(0, 1, 5, 6))(
-            net, loss, params, x, (y, step), places, tuple(frozen)
-        )
-    last = (*maps(places), None)[0 if not maps(places) else -2]
-    output = Output(
-        f=last.out if last else "x",
-        alias=last.into if last and is_identity(last) else "",
-        C=size,
-        loss=KNOWN.get(loss.values, loss.name),
-    )
+        found = _numbers(net, loss, params, x, (y, step), places, output, tuple(frozen))
     choices = Choices(
         units=None if units is None else as_units(units, [made.d_out for made in all_places(places)])
     )
@@ -151,29 +132,32 @@ def explain(
     )
 
 
-def _output(places: tuple[Place, ...]) -> str:
-    """The name of what the network makes."""
-    return ("x", *(made.out for made in maps(places)))[-1]
+def _output(places: tuple[Place, ...], loss: Loss, size: int) -> Output:
+    """Where the loss stands."""
+    named = maps(places)
+    alias = named[-1].into if named and is_identity(named[-1]) else ""
+    return Output(named[-1].out if named else "x", alias, size, NAMES.get(loss.values, loss.name))
 
 
-def _computed(
+@partial(jax.jit, static_argnames=("net", "loss", "places", "output", "frozen"))
+def _numbers(
     net: Layer,
     loss: Loss,
     params: Params,
     x: Array,
     target: tuple[Array, Array],
     places: tuple[Place, ...],
+    output: Output,
     frozen: tuple[str, ...],
 ) -> dict[str, Array]:
     """Every quantity by its name, from the layers' and the loss's own rules."""
     y, eta = target
     values: dict[str, Array] = {"x": x, "y": y, "eta": eta}
     f, back = walk(places, net, params, x, values)
-    name = _output(places)
     values |= {"f": f, "mu": loss.mu(f), "loss": loss(f, y)}
-    values[f"delta_{name}"] = loss.delta(f, y)
+    values[output.delta] = loss.delta(f, y)
     values[f"d{loss.name}/df"] = jax.grad(lambda f: loss(f, y))(f)
-    delta_params, values["delta_x"] = back(values[f"delta_{name}"])
+    delta_params, values["delta_x"] = back(values[output.delta])
 
     def updated(path: tuple[Any, ...], p: Array, delta: Array) -> Array:
         return p if getattr(path[-1], "key", None) in frozen else p - eta * delta
@@ -186,6 +170,3 @@ def _computed(
             step = 0.0 if path[-1] in frozen else eta
             values[f"{parameter}:new"] = values[parameter] - step * values[f"delta_{parameter}"]
     return values
-
-
-_compiled = jax.jit(_computed, static_argnums=(0, 1, 5, 6))

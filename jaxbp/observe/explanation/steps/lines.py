@@ -2,11 +2,14 @@
 
 from typing import Literal, NamedTuple
 
-from jaxbp.observe.expressions import Tree, parse, replaced, symbol
-from jaxbp.observe.places import Place
+from jaxbp.observe.explanation.formulas.trees import Tree, parse, replaced, symbol
+from jaxbp.observe.explanation.places import Place
 
 Show = Literal["both", "numbers", "symbols", "result", "quiet"]
 When = tuple[str, str] | None
+
+FIRST = 8
+"""Units of each layer that are written out if none are chosen."""
 
 
 class Line(NamedTuple):
@@ -26,6 +29,11 @@ class Line(NamedTuple):
     show: Show = "both"
     compute: Tree = None
     when: When = None
+
+    @property
+    def computed(self) -> Tree:
+        """The formula to evaluate."""
+        return self.tree if self.compute is None else self.compute
 
 
 class Equation(NamedTuple):
@@ -74,19 +82,17 @@ class Choices(NamedTuple):
     Args:
         phis: formulas by the activation's name; softmax has "".
         losses: names of losses.
-        units: the units of each layer that are written out; None for the first ones.
-        limit: units that are written out without ``units``.
+        units: the units of each layer that are written out; None for the first `FIRST`.
     """
 
     phis: dict[str, str] = {}  # noqa: RUF012  a default that nobody changes
     losses: tuple[str, ...] = ()
     units: tuple[int, ...] | None = None
-    limit: int = 8
 
     def chosen(self, d: int) -> list[int]:
         """The entries of a quantity of d entries that are written out."""
         if self.units is None:
-            return list(range(1, min(d, self.limit) + 1))
+            return list(range(1, min(d, FIRST) + 1))
         return [i for i in self.units if i <= d]
 
     def alternatives(self, place: Place) -> list[tuple[Place, When]]:

@@ -1,59 +1,23 @@
 """What `explain` returns: plain numbers and the steps that made them, and how they print, without JAX."""
 
 import html
-import math
 import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from jaxbp.observe import contract, picture
-from jaxbp.observe.expressions import Tree, Value, evaluate, matmul, number_if_single, rows_of, symbol
-from jaxbp.observe.lines import Choices, Line, Step
-from jaxbp.observe.notations import LATEX, MATHML, ROWS, TEXT, Notation, beside
-from jaxbp.observe.outputs import Output
-from jaxbp.observe.places import Place, all_places, factors, in_words, maps
-from jaxbp.observe.writing import Writer
+from jaxbp.observe.explanation import json_format, picture
+from jaxbp.observe.explanation.formulas.notations import LATEX, MATHML, ROWS, TEXT, Notation, beside
+from jaxbp.observe.explanation.formulas.trees import Tree, Value, matmul, number_if_single, rows_of, symbol
+from jaxbp.observe.explanation.formulas.writer import Writer, different
+from jaxbp.observe.explanation.places import Place, all_places, factors, in_words, maps
+from jaxbp.observe.explanation.steps.lines import FIRST, Choices, Line, Step
+from jaxbp.observe.explanation.steps.outputs import Output
+from jaxbp.observe.explanation.two_ways import made_within
 
 WIDE = 110  # a longer line has the rows of its matrices below each other
 COLUMN, LONG = 71, 60  # where the shapes stand in a step's heading, unless it is long
 DOTS = "........"  # in place of a number on a worksheet
-
-
-class Seen(dict[Tree, Value]):
-    """Quantities that remembers the largest number that was looked up."""
-
-    largest: float = 0.0
-
-    def __getitem__(self, key: Tree) -> Value:
-        value = super().__getitem__(key)
-        self.largest = max(self.largest, *(abs(entry) for row in rows_of(value) for entry in row))
-        return value
-
-
-def compared(steps: tuple[Step, ...], values: Mapping[Tree, Value]) -> dict[str, tuple[float, float]]:
-    """For each step, the largest difference of the two ways, and the largest number in it.
-
-    The direct way starts from the same numbers as the matrices, and goes on with its own within the step.
-    """
-    differences = {}
-    for step in steps:
-        if step.both_ways:
-            own = Seen(values)
-            worst = 0.0
-            for line in step.direct:
-                made = evaluate(line.tree if line.compute is None else line.compute, own)
-                known = symbol(line.target[1]) in values
-                other = evaluate(line.target, own) if known else made
-                worst = max(worst, _apart(made, other))
-                own[line.target] = made
-            differences[step.title] = (worst, own.largest)
-    return differences
-
-
-def _apart(a: Value, b: Value) -> float:
-    pairs = zip((v for row in rows_of(a) for v in row), (v for row in rows_of(b) for v in row), strict=True)
-    return max(0.0 if a == b else math.nan if math.isnan(a - b) else abs(a - b) for a, b in pairs)
 
 
 @dataclass(frozen=True, repr=False)
@@ -128,14 +92,35 @@ class Explanation:
 
     def svg(self) -> str:
         """The network as a picture: values forward, deltas back."""
-        return picture.svg(self)
+        return picture.svg(self.title(), self.places, self.output, self.values, self.digits)
 
     def _repr_html_(self) -> str:
         return self.svg() + "".join(self._html())
 
     def to_dict(self) -> dict[str, Any]:
-        """The numbers, ready for JSON: see `jaxbp.observe.contract`."""
-        return contract.to_dict(self)
+        """The numbers, ready for JSON; one that is not finite is a string. See `json_format`.
+
+        Example:
+            >>> import jaxbp
+            >>> params = {1: {"W": [[2.0]], "b": [0.0]}}
+            >>> explanation = jaxbp.explain(jaxbp.mlp([1, 1]), jaxbp.squared_error, params, 3, 5, eta=0.1)
+            >>> found = explanation.to_dict()
+            >>> found["deltas"]["W"], found["after"]["layers"]
+            ([[[3.0]]], [{'W': [[1.7]], 'b': [-0.1], 'phi': 'identity'}])
+        """
+        return self.in_json_format(json_format.numbers(self.values)) | {
+            "factors": [
+                {"symbol": name, "matrix": rows_of(J), "product": rows_of(product)}
+                for name, J, product in self.chain()
+            ],
+            "differences": {
+                title: json_format.finite(worst) for title, (worst, _) in self.differences.items()
+            },
+        }
+
+    def in_json_format(self, content: json_format.Content) -> dict[str, Any]:
+        """NET.json and what `explain` adds to it, with this content in its places."""
+        return json_format.filled(self.title(), self.places, self.output.loss, self.frozen, content)
 
     def difference(self, step: Step) -> str:
         """The largest difference of the two ways; 0 up to 4 eps times the largest number of the step."""
@@ -163,8 +148,8 @@ class Explanation:
         sizes = [size for place in all_places(self.places) for size in (place.d_in, place.d_out)]
         if self.choices.units is not None:
             yield f"written out: units {', '.join(map(str, self.choices.units))}"
-        elif max(sizes, default=1) > self.choices.limit:
-            yield f"written out: units 1 to {self.choices.limit} of each layer; units=[3, 7] chooses others"
+        elif max(sizes, default=1) > FIRST:
+            yield f"written out: units 1 to {FIRST} of each layer; units=[3, 7] chooses others"
 
     def _heading(self, step: Step, notation: Notation) -> list[str]:
         """The formulas of a step, each with what separates it from the next."""
@@ -269,7 +254,7 @@ class Explanation:
                 yield f"Shapes: {', '.join(step.shapes)}"
             for way, lines in self._ways(step, LATEX, blank=False):
                 aligned = (" ".join((sides[0], *("&= " * (i == 0) + ("= " * (i > 0)) + side
-                           for i, side in enumerate(_different(sides)[1:])))) for sides in lines)  # fmt: skip
+                           for i, side in enumerate(different(sides)[1:])))) for sides in lines)  # fmt: skip
                 newline = " \\\\\n"
                 yield (
                     f"{way}\n\n" if way else ""
@@ -294,21 +279,6 @@ class Explanation:
                 yield from (math_of(Writer(MATHML).equation(*sides)) for sides in lines)
             if step.both_ways and step.direct:
                 yield f"<p>difference {self.difference(step)}</p>"
-
-
-def made_within(step: Step, values: Mapping[Tree, Value]) -> dict[Tree, Value]:
-    """What the direct way makes besides the quantities of the record: delta_mu, the loss of an output."""
-    made: dict[Tree, Value] = {}
-    for line in step.direct:
-        if symbol(line.target[1]) not in values or line.target[1] == "loss":
-            made[line.target] = evaluate(
-                line.tree if line.compute is None else line.compute, {**values, **made}
-            )
-    return made
-
-
-def _different(sides: list[str]) -> list[str]:
-    return [side for i, side in enumerate(sides) if i == 0 or side != sides[i - 1]]
 
 
 def _separated(piece: str) -> str:

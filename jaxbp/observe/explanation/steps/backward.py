@@ -3,8 +3,9 @@
 from collections.abc import Callable, Sequence
 from itertools import chain
 
-from jaxbp.observe.expressions import Tree, parse, plus, replaced, symbol, times
-from jaxbp.observe.lines import (
+from jaxbp.observe.explanation.formulas.trees import Tree, parse, plus, replaced, symbol, times
+from jaxbp.observe.explanation.places import Place, by_layer, factors, is_identity, maps
+from jaxbp.observe.explanation.steps.lines import (
     Choices,
     Equation,
     Line,
@@ -17,7 +18,6 @@ from jaxbp.observe.lines import (
     intermediate,
     weight,
 )
-from jaxbp.observe.places import Place, by_layer, factors, is_identity, maps
 
 
 def backward(tag: str, group: list[Place], choices: Choices) -> list[Step]:

@@ -7,6 +7,9 @@ The layers of a residual block's branch are l.1, l.2, ..., those of its skip l.s
 from itertools import groupby
 from typing import Literal, NamedTuple
 
+IDENTITY = "f = a; slope = 1"
+"""The formula of no activation."""
+
 Kind = Literal["dense", "phi", "softmax", "same", "residual", "own"]
 
 

@@ -7,8 +7,8 @@ of e. A negative number is put in parentheses wherever a sign or a factor stands
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
-from jaxbp.observe.expressions import Tree, Value, evaluate, has_function
-from jaxbp.observe.notations import Notation
+from jaxbp.observe.explanation.formulas.notations import Notation
+from jaxbp.observe.explanation.formulas.trees import Tree, Value, evaluate, has_function
 
 SHOWN = 8  # rows and columns of a matrix, and terms of a sum, that are written out
 _ATOM, _PRODUCT, _SUM = 2, 1, 0  # how tightly a piece holds together
@@ -21,13 +21,11 @@ class Writer(NamedTuple):
         notation: `TEXT`, `LATEX` or `MATHML`.
         digits: significant digits of a number.
         values: the quantities, to write their numbers; None writes symbols.
-        limit: rows, columns and terms that are written out.
     """
 
     notation: Notation
     digits: int = 6
     values: Mapping[Tree, Value] | None = None
-    limit: int = SHOWN
 
     def __call__(self, tree: Tree) -> str:
         """The formula."""
@@ -38,21 +36,17 @@ class Writer(NamedTuple):
         if isinstance(value, float | int):
             return self.notation.number(number(value, self.digits))
         rows = [
-            [
-                self.notation.number(number(v, self.digits)) if v is not None else "..."
-                for v in _cut(row, self.limit)
-            ]
-            for row in _cut(value, self.limit)
+            [self.notation.number(number(v, self.digits)) if v is not None else "..." for v in _cut(row)]
+            for row in _cut(value)
             if row is not None
         ]
-        if len(value) > self.limit:
+        if len(value) > SHOWN:
             rows.append(["..."] * len(rows[0]))
         return self.notation.matrix(rows)
 
     def equation(self, *sides: str) -> str:
         """side = side = ..., without those that repeat the one before."""
-        different = [side for i, side in enumerate(sides) if i == 0 or side != sides[i - 1]]
-        return self.notation.infix([("=" if i else "", side) for i, side in enumerate(different)])
+        return self.notation.infix([("=" if i else "", side) for i, side in enumerate(different(sides))])
 
     def _number(self, value: Value) -> tuple[str, int]:
         negative = isinstance(value, float | int) and value < 0
@@ -90,7 +84,7 @@ class Writer(NamedTuple):
 
     def _sum(self, *terms: Tree) -> tuple[str, int]:
         pairs = []
-        for term in _cut(terms, self.limit):
+        for term in _cut(terms):
             if term is None:
                 pairs.append(("+", self.notation.words("...")))
             else:
@@ -201,6 +195,11 @@ _PIECES: dict[str, Callable[..., tuple[str, int]]] = {
 """The operators that have a notation of their own; others are written as a function of their arguments."""
 
 
+def different(sides: Sequence[str]) -> list[str]:
+    """The sides of an equation without those that repeat the one before."""
+    return [side for i, side in enumerate(sides) if i == 0 or side != sides[i - 1]]
+
+
 def number(value: float, digits: int) -> str:
     """A number with so many significant digits; -0 is 0.
 
@@ -211,6 +210,6 @@ def number(value: float, digits: int) -> str:
     return f"{value + 0.0:.{digits}g}"
 
 
-def _cut(items: Sequence, limit: int) -> list:
-    """The items; of more than the limit the first ones and the last, and None for those between."""
-    return [*items[: limit - 1], None, items[-1]] if len(items) > limit + 1 else list(items)
+def _cut(items: Sequence) -> list:
+    """The items; of many the first ones and the last, and None for those between."""
+    return [*items[: SHOWN - 1], None, items[-1]] if len(items) > SHOWN + 1 else list(items)

@@ -3,8 +3,8 @@
 from collections.abc import Callable
 from typing import NamedTuple
 
-from jaxbp.observe.expressions import Tree, plus, symbol, times
-from jaxbp.observe.lines import Choices, Equation, Line, Step, entry, shape
+from jaxbp.observe.explanation.formulas.trees import Tree, plus, symbol, times
+from jaxbp.observe.explanation.steps.lines import Choices, Equation, Line, Step, entry, shape
 
 
 class Output(NamedTuple):
@@ -14,7 +14,7 @@ class Output(NamedTuple):
         f: the name of the network's output, ``"f_2"``.
         alias: what the output is besides, ``"a_2"`` without an activation; "" otherwise.
         C: its entries.
-        loss: the loss, a key of `LOSSES`; a loss that is none of them prints by this name.
+        loss: the loss, a key of `OUTPUTS`; a loss that is none of them prints by this name.
     """
 
     f: str
@@ -48,7 +48,7 @@ def output_steps(out: Output, choices: Choices) -> tuple[Step, Step]:
     parts = []
     for name in names:
         when = ("loss", name) if choices.losses else None
-        made = LOSSES.get(name, _own)(out._replace(loss=name), choices)
+        made = OUTPUTS.get(name, _own)(out._replace(loss=name), choices)
         parts.append((made, when))
     return (
         Step(
@@ -277,7 +277,7 @@ def _own(out: Output, choices: Choices) -> Parts:
     )
 
 
-LOSSES: dict[str, Callable[[Output, Choices], Parts]] = {
+OUTPUTS: dict[str, Callable[[Output, Choices], Parts]] = {
     "squared_error": _squared_error,
     "binary_cross_entropy": _binary_cross_entropy,
     "binary_cross_entropy_on_probabilities": _on_probabilities,

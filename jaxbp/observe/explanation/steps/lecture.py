@@ -6,11 +6,11 @@ places of a network and the steps of its loss, no number.
 
 from collections.abc import Iterable, Sequence
 
-from jaxbp.observe.backward import backward
-from jaxbp.observe.expressions import symbol
-from jaxbp.observe.forward import forward
-from jaxbp.observe.lines import Choices, Equation, Line, Step
-from jaxbp.observe.places import Place, by_layer
+from jaxbp.observe.explanation.formulas.trees import symbol
+from jaxbp.observe.explanation.places import Place, by_layer
+from jaxbp.observe.explanation.steps.backward import backward
+from jaxbp.observe.explanation.steps.forward import forward
+from jaxbp.observe.explanation.steps.lines import Choices, Equation, Line, Step
 
 
 def steps(

@@ -3,8 +3,9 @@
 from collections.abc import Callable
 from itertools import chain
 
-from jaxbp.observe.expressions import Tree, plus, symbol, times
-from jaxbp.observe.lines import (
+from jaxbp.observe.explanation.formulas.trees import Tree, plus, symbol, times
+from jaxbp.observe.explanation.places import Place, by_layer, is_identity
+from jaxbp.observe.explanation.steps.lines import (
     Choices,
     Equation,
     Line,
@@ -18,7 +19,6 @@ from jaxbp.observe.lines import (
     shape,
     weight,
 )
-from jaxbp.observe.places import Place, by_layer, is_identity
 
 
 def forward(tag: str, group: list[Place], choices: Choices) -> list[Step]:

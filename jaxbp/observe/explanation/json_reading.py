@@ -1,4 +1,4 @@
-"""A network from NET.json, the first part of `jaxbp.observe.contract`; what is wrong is named by its key."""
+"""A network from NET.json, the first part of `json_format`; what is wrong is named by its key."""
 
 import json
 import math
@@ -8,7 +8,8 @@ from typing import Any, NamedTuple
 from jaxbp import errors, layers, losses
 from jaxbp.layers import Layer, chain, dense, make_leaky_relu, residual
 from jaxbp.losses import Loss
-from jaxbp.observe.contract import WRITTEN
+from jaxbp.observe.explanation.json_format import WRITTEN
+from jaxbp.observe.explanation.steps.outputs import OUTPUTS
 from jaxbp.typing import Params
 
 ACTIVATIONS: dict[str, Layer] = {
@@ -20,14 +21,8 @@ ACTIVATIONS: dict[str, Layer] = {
 }  # fmt: skip
 """The activations of NET.json and the page, by name."""
 
-LOSSES: dict[str, Loss] = {
-    name: getattr(losses, name)
-    for name in (
-        "squared_error", "binary_cross_entropy", "binary_cross_entropy_on_probabilities",
-        "softmax_cross_entropy",
-    )
-}  # fmt: skip
-"""The losses of NET.json and the page, by name."""
+LOSSES: dict[str, Loss] = {name: getattr(losses, name) for name in OUTPUTS}
+"""The losses of NET.json and the page, whose formulas are written out, by name."""
 
 
 class Network(NamedTuple):

@@ -1,0 +1,52 @@
+"""The two ways of a step: the numbers that the direct one makes, and how far they are from the matrices'."""
+
+import math
+from collections.abc import Mapping
+
+from jaxbp.observe.explanation.formulas.trees import Tree, Value, evaluate, rows_of, symbol
+from jaxbp.observe.explanation.steps.lines import Step
+
+
+class Seen(dict[Tree, Value]):
+    """Quantities that remembers the largest number that was looked up."""
+
+    largest: float = 0.0
+
+    def __getitem__(self, key: Tree) -> Value:
+        value = super().__getitem__(key)
+        self.largest = max(self.largest, *(abs(entry) for row in rows_of(value) for entry in row))
+        return value
+
+
+def compared(steps: tuple[Step, ...], values: Mapping[Tree, Value]) -> dict[str, tuple[float, float]]:
+    """For each step, the largest difference of the two ways, and the largest number in it.
+
+    The direct way starts from the same numbers as the matrices, and goes on with its own within the step.
+    """
+    differences = {}
+    for step in steps:
+        if step.both_ways:
+            own = Seen(values)
+            worst = 0.0
+            for line in step.direct:
+                made = evaluate(line.computed, own)
+                known = symbol(line.target[1]) in values
+                other = evaluate(line.target, own) if known else made
+                worst = max(worst, _apart(made, other))
+                own[line.target] = made
+            differences[step.title] = (worst, own.largest)
+    return differences
+
+
+def _apart(a: Value, b: Value) -> float:
+    pairs = zip((v for row in rows_of(a) for v in row), (v for row in rows_of(b) for v in row), strict=True)
+    return max(0.0 if a == b else math.nan if math.isnan(a - b) else abs(a - b) for a, b in pairs)
+
+
+def made_within(step: Step, values: Mapping[Tree, Value]) -> dict[Tree, Value]:
+    """What the direct way makes besides the quantities of the record: delta_mu, the loss of an output."""
+    made: dict[Tree, Value] = {}
+    for line in step.direct:
+        if symbol(line.target[1]) not in values or line.target[1] == "loss":
+            made[line.target] = evaluate(line.computed, {**values, **made})
+    return made
