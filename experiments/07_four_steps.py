@@ -12,7 +12,7 @@ of the residual block as I + J_branch.
 
     python -m experiments.07_four_steps
 
-5 seconds on 2 CPU cores. Expected: loss 1.4687, and no difference above 3e-16.
+5 seconds on 2 CPU cores. Expected: loss 0.3652, and no difference above 3e-16.
 """
 
 from dataclasses import dataclass

@@ -9,7 +9,11 @@ ratio is that of two turns of the same round, and what is reported is the median
 range. A turn is as many epochs as fill --seconds. `fit` runs as users call it, with its history, its check of
 the data, and a sixtieth of the data evaluated after each epoch; its time is that of the whole call less
 compiling, and beside it stands that of its epochs alone. The mean loss of the second epoch, nearly the same
-for all, shows that all do the work. A framework that is not installed is left out.
+for all, shows that all do the work. A framework that is not installed is left out. With ``--against DIR``
+another checkout of this project takes turns too, for instance the commit before a change:
+
+    git worktree add ../before HEAD~1
+    python -m experiments.90_training_benchmark --frameworks jaxbp.fit --against ../before
 
 The machine's peak is the larger of two products of 2048 x 2048 matrices, by JAX and by NumPy, of the same
 round; FLOPs are those of the products of a training step. The first result is the end of the first epoch,
@@ -25,7 +29,7 @@ from typing import Any, Literal
 import numpy as np
 
 from experiments.peers.job import Job
-from experiments.peers.turns import summary, take_turns, text, workers_for
+from experiments.peers.turns import OTHER, summary, take_turns, text, workers_for
 from experiments.peers.worker import FRAMEWORKS, PRODUCTS
 from experiments.record import figure, run, save
 
@@ -46,6 +50,8 @@ class Config:
     rounds: int = 5
     seconds: float = 1.0
     """What a turn lasts at least."""
+    against: Path | None = None
+    """Another checkout of this project, to compare with."""
     scale: int = 1
     """Divides the examples and the hidden layers, for a quick run."""
     out: Path = Path("results/90_training_benchmark")
@@ -64,7 +70,9 @@ def measure(job: Job, config: Config) -> dict[str, Any]:
     product = Job((side,), "relu", 1, 1, "sgd", 0.0)
     # With SGD there is no optimiser's arithmetic to choose.
     names = [name for name in config.frameworks if not (job.optimizer == "sgd" and name.endswith("optax"))]
-    with workers_for([(name, job) for name in names] + [(name, product) for name in PRODUCTS]) as workers:
+    names += [OTHER] * (config.against is not None)
+    jobs = [(name, job) for name in names] + [(name, product) for name in PRODUCTS]
+    with workers_for(jobs, config.against) as workers:
         turns = list(zip(workers, take_turns(workers, config.rounds, config.seconds), strict=True))
     trained = {worker.name: (worker, speeds) for worker, speeds in turns if worker.job is job}
     products = [speeds["seconds"] for worker, speeds in turns if worker.job is product]

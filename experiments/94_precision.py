@@ -10,8 +10,8 @@ after 20 epochs of Adam, the median over the seeds. Half a minute on 2 CPU cores
 
                      1 hidden   4 hidden   16 hidden   accuracy (range)
     float32           3.8e-07    6.8e-07     2.5e-06   0.9889 (0.9861 to 0.9916)
-    bfloat16, mixed   6.2e-03    9.3e-03     2.9e-02   0.9889 (0.9861 to 0.9889)
-    bfloat16          6.5e-03    9.5e-03     3.0e-02   0.9844 (0.9844 to 0.9883)
+    bfloat16, mixed   6.2e-03    9.3e-03     2.9e-02   0.9889 (0.9861 to 0.9916)
+    bfloat16          6.5e-03    9.5e-03     3.0e-02   0.9883 (0.9844 to 0.9883)
 
 With --activation relu the errors in bfloat16 are 2.6e-2 to 8.6e-2, and 4.6e-4 for 16 layers in float32: where
 rounding carries an a over the kink at 0, its slope is another.

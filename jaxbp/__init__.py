@@ -4,6 +4,7 @@ from jaxbp import (
     data,
     jacobians,
     layers,
+    observe,
     operators,
     report,
     train,
@@ -62,6 +63,9 @@ from jaxbp.losses import (
     make_softmax_cross_entropy,
     softmax_cross_entropy,
     squared_error,
+)
+from jaxbp.observe import (
+    explain,
 )
 from jaxbp.trace import (
     Backprop,
@@ -136,6 +140,7 @@ __all__ = [  # noqa: RUF022, in the order in which one meets them
     "ValueAndGrad",
     "backprop",
     "backward",
+    "explain",
     "forward",
     "value_and_grad",
     "with_hand_vjp",
@@ -177,6 +182,7 @@ __all__ = [  # noqa: RUF022, in the order in which one meets them
     "data",
     "jacobians",
     "layers",
+    "observe",
     "operators",
     "report",
     "train",

@@ -40,3 +40,27 @@ def within(where: str) -> Iterator[None]:
         if error.args and isinstance(error.args[0], str):
             error.args = (f"{where}: {error.args[0]}", *error.args[1:])
         raise
+
+
+@contextmanager
+def needs(package: str, extra: str, where: str) -> Iterator[None]:
+    """Word the ImportError of an optional package that is imported in this block.
+
+    Args:
+        package: its name, as pip knows it.
+        extra: the extra of jaxbp that brings it.
+        where: the function that needs it.
+
+    Example:
+        >>> with needs("turtles", "zoo", "draw"):
+        ...     import turtles
+        Traceback (most recent call last):
+        ...
+        ImportError: draw: expected turtles to be installed, got No module named 'turtles';
+        pip install 'jaxbp[zoo]'
+    """
+    try:
+        yield
+    except ImportError as error:
+        hint = f"pip install 'jaxbp[{extra}]'"
+        raise ImportError(message(where, f"{package} to be installed", f"{error}", hint)) from error

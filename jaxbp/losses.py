@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.scipy.special import xlog1py, xlogy
 
 from jaxbp import arguments, errors
@@ -260,8 +261,10 @@ def make_softmax_cross_entropy(label_smoothing: float = 0.0) -> Loss:
         return -jnp.where(y == 0, 0, y * log_mu).sum(-1)  # 0 log 0 = 0, for masked logits of -inf
 
     def deltas(f: Rows, y: Targets) -> Rows:
-        f, y = rows(f, y)
-        return jax.nn.softmax(f, axis=-1) * y.sum(-1, keepdims=True) - y  # y adds to 1, or nearly in float32
+        labels, (f, y) = np.ndim(y) < np.ndim(f), rows(f, y)
+        mu = jax.nn.softmax(f, axis=-1)
+        # The one-hot row of a label adds to 1; probabilities do so only nearly in float32.
+        return mu - y if labels else mu * y.sum(-1, keepdims=True) - y
 
     suffix = f"(label_smoothing={label_smoothing})" if label_smoothing else ""
     return Loss(name + suffix, values, deltas, mu=jax.nn.softmax, targets="classes")

@@ -61,6 +61,55 @@ def test_files_stay_one_room(path):
     assert len(path.read_text().splitlines()) <= 320
 
 
+ROOMS = sorted(path.parent for path in PACKAGE.glob("*/__init__.py") if "| row |" in path.read_text())
+
+
+def floors(folder: Path) -> dict[str, int]:
+    """The row of each file and room in a folder, from the table in its docstring."""
+    doc = ast.get_docstring(ast.parse((folder / "__init__.py").read_text())) or ""
+    table = re.findall(r"^\| (\d+) \| (.+?) \|", doc, re.MULTILINE)
+    return {name.rstrip("/"): int(row) for row, names in table for name in re.findall(r"`([^`]+)`", names)}
+
+
+def inner_imports(path: Path, folder: Path) -> set[str]:
+    """The files and rooms of a folder that one of its modules imports."""
+    package = f"jaxbp.{folder.name}"
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom) and node.module == package:
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and (node.module or "").startswith(package + "."):
+            found.add((node.module or "").split(".")[2])
+    return found
+
+
+@pytest.mark.parametrize("folder", ROOMS, ids=lambda folder: folder.name)
+def test_every_room_has_a_row(folder):
+    assert {path.stem for path in folder.iterdir() if path.stem[0] != "_"} == set(floors(folder))
+
+
+@pytest.mark.parametrize("folder", ROOMS, ids=lambda folder: folder.name)
+def test_imports_in_a_folder_go_upwards(folder):
+    row = floors(folder)
+    for path in folder.rglob("*.py"):
+        own = path.relative_to(folder).parts[0].removesuffix(".py")
+        if own == "__init__":
+            continue
+        for imported in inner_imports(path, folder) - {own}:
+            assert row[imported] < row[own], f"{path}: {own} (row {row[own]}) imports {imported}"
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_imports_stand_at_the_top(path):
+    """But for packages that are extras: they are imported where they are used."""
+    tree = ast.parse(path.read_text())
+    inside = [
+        node for function in ast.walk(tree) if isinstance(function, ast.FunctionDef)
+        for node in ast.walk(function) if isinstance(node, ast.ImportFrom)
+    ]  # fmt: skip
+    assert not [node.module for node in inside if (node.module or "").split(".")[0] == "jaxbp"]
+
+
 def test_ci_runs_the_readme_s_test_command():
     readme = (ROOT / "README.md").read_text()
     command = next(line for line in readme.splitlines() if "pytest" in line and "pip install" in line)

@@ -13,6 +13,8 @@ from jaxbp.layers.composition import numbered, split
 from tests.cases import LEADING, NETS, draw, draw_inputs, draw_params, draw_targets, half
 from tests.oracles import assert_close, differences, worst
 
+pytestmark = pytest.mark.jax_release
+
 
 def problem(case, n, dtype):
     net, shape = NETS[case]

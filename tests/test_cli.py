@@ -3,19 +3,42 @@
 import csv
 import json
 import os
+import re
+import subprocess
+import sys
 from pathlib import Path
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 import jaxbp
-from jaxbp.data import read_npz
+from jaxbp.data import load, read_npz
 
 pytest.importorskip("tyro")
 pytest.importorskip("sklearn")
 from jaxbp import cli
+from jaxbp.cli.console import any_console
+from jaxbp.cli.main import parsed
+from jaxbp.cli.outcome import nothing_learned
+from jaxbp.cli.settings import for_the_reader
 
+CASES = """
+import jax, jax.numpy as jnp
+
+@jax.custom_vjp
+def twice(a):
+    return 2 * a
+
+twice.defvjp(lambda a: (2 * a, None), lambda _, delta: (-2 * delta,))
+
+def wrong():
+    return twice, (jnp.arange(3.0),)
+
+def right():
+    return jax.nn.relu, (jnp.arange(3.0),)
+"""
 QUICK = ["--epochs", "2", "--layers", "64", "8", "10"]
 
 
@@ -32,6 +55,7 @@ def test_train_shows_trains_tests_and_leaves_a_folder(tmp_path, capsys):
     assert out.count(" yes ") == 5
     assert "test accuracy" in out
     assert {path.name for path in folder.iterdir()} == {
+        "checkpoints",
         "config.json",
         "history.csv",
         "history.png",
@@ -40,6 +64,7 @@ def test_train_shows_trains_tests_and_leaves_a_folder(tmp_path, capsys):
     }
     config = json.loads((folder / "config.json").read_text())
     assert (config["epochs"], config["optimizer"], config["learning_rate"]) == (2, "adam", 3e-3)
+    assert config["layers"] == [64, 8, 10]
     with open(folder / "history.csv") as file:
         rows = list(csv.DictReader(file))
     assert [row["epoch"] for row in rows] == ["1", "2"]
@@ -99,15 +124,188 @@ def test_a_diverging_run_keeps_what_it_learned(tmp_path, capsys):
     [
         (["--layers", "3", "10"], "--layers from 64 features to 10 classes, got 3 10"),
         (["--data", "nowhere.csv"], "'nowhere.csv'"),
-        (["--data", "mnist", "--data-dir", "nowhere"], "download=True"),
-        (["--batch-size", "5000"], "batch_size 5000 > 1294 examples"),
-        (["--dropout", "1"], "rate in [0, 1)"),
+        (["--data", "mnist", "--data-dir", "nowhere"], "give --data-dir, or --download"),
+        (["--batch-size", "5000"], "--batch-size 5000 > 1294 examples"),
+        (["--dropout", "1"], "--dropout"),
+        (["--learning-rate", "0"], "--learning-rate"),
+        (["--patience", "0"], "--patience"),
+        (["--epochs", "100000000"], "at most 2147483647 iterations, got --epochs 100000000"),
+        (["--label", "class"], "no arguments for reading a file, got label"),
     ],
 )
 def test_what_cannot_be_run_says_why(tmp_path, capsys, args, says):
     status, folder = run(tmp_path, "--no-check", *args)
     assert (status, folder) == (1, None)
-    assert says in " ".join(capsys.readouterr().err.split())
+    assert_worded(capsys.readouterr().err, says)
+
+
+def assert_worded(said, *words):
+    """One line, in the words of the command line and with these."""
+    assert said.startswith("error: ")
+    assert said.count("\n") == 1
+    assert not re.search(r"\b(?!index=False)\w+=|\bnp\.|\bastype|\blambda\b|\bjax\.|jaxbp\.(?!fit)", said)
+    for word in words:
+        assert word in said
+
+
+# A table that cannot be trained on, what the command says, and the flags that mend it.
+TABLES = {
+    "1;2,5;0\n3;4,5;1\n": ("write decimal points", []),
+    "0,1,2\n0.5,3,1\n1.5,2,0\n": ("--header True if these are names, --header False", ["--header", "True"]),
+    ",a,class\n0,1.5,0\n1,2.5,1\n": ("--drop 0 leaves it out", ["--drop", "0"]),
+    "id,a,class\nx,1.5,0\ny,2.5,1\n": ("--drop id leaves them out", ["--drop", "id"]),
+    "id,a,city,class\nx,1,u,0\ny,2,v,1\n": ("--drop id city leaves them", ["--drop", "id", "city"]),
+    "label,a\n0,1.5\n1,2.5\n": ("--label 0 takes it", ["--label", "label"]),
+    "größe,class\n1.5,0\n2.5,1\n": ("--encoding cp1252 reads what Windows wrote", ["--encoding", "cp1252"]),
+    "a,class\n1,1\n2,2\n": ("number the classes 0, 1, 2, ... in the file", []),
+    "a,class\n1,-1\n2,1\n": ("number the classes 0, 1, 2, ... in the file", []),
+    "a,class\n1,yes\n2,no\n": ("write the classes as 0, 1, 2, ... in the file", []),
+    "a,class\n1,0.5\n2,1\n": ("jaxbp train learns classes; jaxbp.fit in Python learns targets", []),
+    "0,1.5\n1,2.5\n": ("jaxbp train learns classes", ["--label", "0"]),
+    "a,class\n1,0\n2,0\n": ("if another column is the label, give --label", []),
+}
+
+
+@pytest.mark.parametrize("text", TABLES, ids=range(len(TABLES)))
+def test_a_table_that_cannot_be_trained_on_names_the_flag_that_mends_it(tmp_path, capsys, text):
+    says, flags = TABLES[text]
+    file = tmp_path / "table.csv"
+    lines = text.splitlines()
+    file.write_bytes("\n".join([lines[0], *lines[1:] * 10]).encode("cp1252"))
+    args = ["--data", str(file), "--no-check", "--epochs", "1", "--batch-size", "2"]
+    assert cli.main(["train", "--out", str(tmp_path / "runs"), *args]) == 1
+    assert not (tmp_path / "runs").exists()
+    assert_worded(capsys.readouterr().err, says)
+    if flags:
+        assert for_the_reader(cli_config(*args, *flags))
+        load(file, **for_the_reader(cli_config(*args, *flags)))
+
+
+def cli_config(*args):
+    """The settings that the command line makes of its arguments."""
+    return parsed(["train", *args])
+
+
+@pytest.mark.parametrize(
+    ("arrays", "says"),
+    [
+        (
+            {"x": np.zeros((20, 4), np.uint8), "y": np.arange(20) % 2},
+            "store x as float32, bytes divided by 255",
+        ),
+        ({"x": np.zeros((20, 4)), "y": np.arange(20) % 2 == 0}, "store y as whole numbers for classes"),
+        ({"x": np.full((20, 4), 1e300), "y": np.arange(20) % 2}, "rescale these values"),
+        ({"x": np.zeros((20, 4)), "y": np.linspace(0, 1, 20)}, "jaxbp.fit in Python learns targets"),
+        ({"x": np.zeros((20, 4), object), "y": np.arange(20) % 2}, "store x as float32"),
+    ],
+)
+def test_arrays_that_cannot_be_trained_on_say_what_to_store(tmp_path, capsys, arrays, says):
+    np.savez(tmp_path / "data.npz", **arrays)
+    assert cli.main(["train", "--data", str(tmp_path / "data.npz"), "--out", str(tmp_path / "runs")]) == 1
+    assert_worded(capsys.readouterr().err, says)
+    assert not (tmp_path / "runs").exists()
+
+
+def a_table(folder, rows):
+    file = folder / "table.csv"
+    file.write_text("\n".join(",".join(map(str, row)) for row in rows))
+    return ["--data", str(file), "--no-check"]
+
+
+@pytest.mark.parametrize(
+    ("scale", "args", "says"),
+    [
+        (1e5, [], "warning: input columns differ in scale: column 2 spreads over"),
+        (1, ["--learning-rate", "1e-50"], "no parameter moved, every update was 0 or too small"),
+        (1, ["--learning-rate", "1e-9"], "warning: nothing was learned: test loss"),
+        (1, [], None),
+    ],
+)
+def test_a_run_that_cannot_learn_is_warned_about(tmp_path, capsys, scale, args, says):
+    rng = np.random.default_rng(0)
+    rows = [(a, b * scale, int(a > b)) for a, b in rng.normal(size=(200, 2))]
+    status, _ = run(tmp_path / "runs", *a_table(tmp_path, rows), "--epochs", "3", *args)
+    said = " ".join(capsys.readouterr().out.split())
+    assert status == 0
+    assert says in said if says else "warning" not in said
+
+
+def test_steps_that_are_too_large_are_named(tmp_path, capsys):
+    """Labels that no line separates: large weights are not right by luck."""
+    rng = np.random.default_rng(0)
+    rows = [(a, b, rng.integers(2)) for a, b in rng.normal(size=(200, 2))]
+    status, _ = run(tmp_path / "runs", *a_table(tmp_path, rows), "--epochs", "3", "--learning-rate", "1e9")
+    assert status == 0
+    assert "the updates are too large, try a lower learning" in " ".join(capsys.readouterr().out.split())
+
+
+def test_dead_units_and_equal_probabilities_are_named(key):
+    x = np.random.default_rng(0).normal(size=(50, 2)).astype(np.float32)
+    data = jaxbp.Dataset(x, (x[:, 0] > 0).astype(np.int32), 2)
+    net = jaxbp.mlp([2, 4, 2], jaxbp.relu)
+    start = net.init(key)
+    dead = start | {1: start[1] | {"b": jnp.full(4, -100.0)}}
+    before, after = {"loss": 0.9}, {"loss": np.log(2)}
+    assert "all units of f_1 are 0 for every example" in nothing_learned(
+        net, start, dead, data, before, after
+    )
+    other = net.init(jax.random.key(1))
+    assert "it is ln 2, as if" in nothing_learned(net, start, other, data, before, after)
+    assert nothing_learned(net, start, other, data, before, {"loss": 0.3}) == ""
+
+
+def python(*args, **env):
+    """The command in an interpreter of its own."""
+    env = os.environ | {"PYTHONPATH": str(Path(jaxbp.__file__).parents[1])} | env
+    encoding = env.setdefault("PYTHONIOENCODING", "utf-8")
+    done = subprocess.run(
+        [sys.executable, *args], capture_output=True, encoding=encoding, env=env, check=False
+    )
+    return done.returncode, done.stdout, done.stderr
+
+
+def test_the_version_is_said(capsys):
+    assert cli.main(["--version"]) == 0
+    assert capsys.readouterr().out == f"jaxbp {jaxbp.__version__}, jax {jax.__version__}\n"
+
+
+@pytest.mark.parametrize("package", ["tyro", "rich", "sklearn.datasets"])
+def test_a_missing_extra_is_one_line(monkeypatch, tmp_path, capsys, package):
+    monkeypatch.setitem(sys.modules, package, None)
+    assert cli.main(["train", "--out", str(tmp_path)]) == 1
+    assert_worded(capsys.readouterr().err, "to be installed", "pip install 'jaxbp[")
+
+
+def test_a_bare_install_says_so_in_one_line():
+    code = (
+        "import sys; sys.modules.update(tyro=None, rich=None); from jaxbp import cli; sys.exit(cli.main([]))"
+    )
+    status, _, said = python("-c", code)
+    assert status == 1
+    assert_worded(said, "pip install 'jaxbp[cli]'")
+
+
+def test_a_console_that_is_not_utf_8_gets_marks_in_ascii(tmp_path):
+    """A right rule and a wrong one, whose marks no code page of Windows has."""
+    (tmp_path / "cases.py").write_text(CASES)
+    for case, status, mark in (("right", 0, "+"), ("wrong", 1, "X")):
+        code = f"import sys; from jaxbp import cli; sys.path.insert(0, {str(tmp_path)!r}); "
+        code += f"sys.exit(cli.main(['check', 'cases:{case}']))"
+        done = python("-c", code, PYTHONIOENCODING="cp1252")
+        assert done[0] == status, done
+        assert mark in done[1]
+
+
+def test_what_a_console_cannot_show_is_written_in_ascii(tmp_path):
+    with open(tmp_path / "out", "w", encoding="ascii") as file:
+        stdout, sys.stdout = sys.stdout, file
+        try:
+            with any_console():
+                print("✓ δ_W ≤ 1 ┃ größe")
+        finally:
+            sys.stdout = stdout
+        assert file.errors == "strict"
+    assert (tmp_path / "out").read_text() == "+ delta_W <= 1 | gro?e\n"
 
 
 def test_help_reads_well(capsys):
@@ -124,23 +322,7 @@ def test_help_reads_well(capsys):
 
 
 def test_check_judges_the_rules_of_a_case(tmp_path, capsys, monkeypatch):
-    (tmp_path / "cases_of_mine.py").write_text(
-        """
-import jax, jax.numpy as jnp
-
-@jax.custom_vjp
-def twice(a):
-    return 2 * a
-
-twice.defvjp(lambda a: (2 * a, None), lambda _, delta: (-2 * delta,))
-
-def wrong():
-    return twice, (jnp.arange(3.0),)
-
-def right():
-    return jax.nn.relu, (jnp.arange(3.0),)
-"""
-    )
+    (tmp_path / "cases_of_mine.py").write_text(CASES)
     monkeypatch.chdir(tmp_path)
     assert cli.main(["check", "cases_of_mine:right"]) == 0
     assert cli.main(["check", "cases_of_mine:wrong", "--json"]) == 1

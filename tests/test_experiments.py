@@ -36,8 +36,17 @@ def test_exercise(experiment, capsys, y):
     result = experiment("01_exercise_direct_and_matrix", y=y, b2=0.4)
     assert result["largest_difference"] < 1e-15
     assert result["difference_to_jax_grad"] < 1e-15
-    assert result["direct"]["new loss"] < result["direct"]["loss"]
-    assert "mu (1 - mu)" in capsys.readouterr().out
+    assert result["after"]["loss_value"] < result["loss_value"]
+    assert "delta_mu · mu (1 - mu)" in capsys.readouterr().out
+
+
+def test_the_exercise_prints_what_its_first_lines_promise(experiment):
+    result = experiment("01_exercise_direct_and_matrix")
+    shown = [result["mu"][0], result["loss_value"], result["after"]["mu"][0], result["after"]["loss_value"]]
+    text = " ".join(importlib.import_module("experiments.01_exercise_direct_and_matrix").__doc__.split())
+    mu, loss, new_mu, new_loss = (f"{value:.6f}" for value in shown)
+    assert f"mu = {mu} and loss {loss}, after the update mu = {new_mu} and loss {new_loss}" in text
+    assert result["largest_difference"] <= 5.6e-17
 
 
 def test_units(experiment, tmp_path):

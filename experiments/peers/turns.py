@@ -17,15 +17,19 @@ from typing import Any
 
 from experiments.peers.job import Job
 
+ROOT = Path(__file__).parents[2]
+OTHER = "the other checkout"
+
 
 class Worker:
     """The process of one framework, warmed up by two epochs.
 
-    ``startup`` holds the seconds to its first result, and is empty where the framework is not installed;
-    ``loss`` is the mean loss of the second epoch, ``epoch`` its seconds.
+    It runs the code of ``root``, a checkout of this project. ``startup`` holds the seconds to its first
+    result, and is empty where the framework is not installed; ``loss`` is the mean loss of the second
+    epoch, ``epoch`` its seconds.
     """
 
-    def __init__(self, name: str, job: Job):
+    def __init__(self, name: str, job: Job, root: Path = ROOT):
         flags = f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count={job.devices}"
         environment = os.environ | {"KERAS_BACKEND": "jax", "XLA_FLAGS": flags}
         if "NumPy" in name or name == "scikit-learn":
@@ -33,9 +37,10 @@ class Worker:
             environment = {k: v for k, v in environment.items() if not k.startswith("OPENBLAS_")}
         self.name, self.job, self.said = name, job, tempfile.TemporaryFile("w+")  # noqa: SIM115
         start = time.perf_counter()
+        framework = "jaxbp.fit" if name == OTHER else name
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "experiments.peers.worker", name, json.dumps(asdict(job))],
-            cwd=Path(__file__).parents[2],
+            [sys.executable, "-m", "experiments.peers.worker", framework, json.dumps(asdict(job))],
+            cwd=root,
             env=environment,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -74,12 +79,15 @@ class Worker:
 
 
 @contextmanager
-def workers_for(jobs: Iterable[tuple[str, Job]]) -> Iterator[list[Worker]]:
-    """Those of the frameworks that are installed, started one after the other."""
+def workers_for(jobs: Iterable[tuple[str, Job]], against: Path | None = None) -> Iterator[list[Worker]]:
+    """Those of the frameworks that are installed, started one after the other.
+
+    A job by the name OTHER is done by the code of ``against``.
+    """
     workers: list[Worker] = []
     try:
         for name, job in jobs:
-            workers.append(Worker(name, job))
+            workers.append(Worker(name, job, against if against and name == OTHER else ROOT))
         yield [worker for worker in workers if worker.startup]
     finally:
         for worker in workers:

@@ -62,7 +62,8 @@ def array(
         name: of the argument.
         value: anything that holds numbers in a rectangle.
         floats: only floating-point numbers; whole numbers written as Python numbers or lists are taken so.
-        host: return a NumPy array, of the dtype it came in; else a JAX array.
+        host: return a NumPy array, of the dtype it came in (a memory map in its file's byte order); else a
+            JAX array.
         fill: what takes the place of integers that JAX's 32 bits do not hold, which else are refused.
 
     Raises:
@@ -103,7 +104,7 @@ def array(
         held = found.astype(held_dtype(found.dtype))
         found = np.where(held == found, held, np.array(fill, np.int32))
     _fits(where, name, found)
-    return found if host else jnp.asarray(found)
+    return found if host else jnp.asarray(found.astype(found.dtype.newbyteorder("="), copy=False))
 
 
 def held_dtype(dtype: np.dtype) -> np.dtype:
@@ -191,6 +192,8 @@ def _on_host(where: str, name: str, value: Any) -> np.ndarray:
         raise TypeError(message(where, f"numbers in {name}", *_no_numbers(values)))
     if values.dtype in (np.longdouble, np.clongdouble):
         values = _narrowed(where, name, values)
+    if isinstance(value, np.memmap):  # a file that nobody wants to copy
+        return value
     native = values.dtype.newbyteorder("=")
     return values if values.dtype == native else values.astype(native)
 

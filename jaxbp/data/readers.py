@@ -6,20 +6,17 @@ import io
 import math
 import os
 import struct
+import warnings
 import zipfile
-import zlib
-from collections.abc import Collection, Iterator
-from contextlib import contextmanager
+from collections.abc import Collection
 from pathlib import Path
 
 import numpy as np
 
+from jaxbp import arguments
+from jaxbp.data.files import GZIP, MAX_BYTES, MORE, assert_file, decoding, kind, kind_of
 from jaxbp.errors import message
 
-# MNIST opens to 47 MB; a 1 MB gzip can open to 1 GiB. Both readers of packed files take max_bytes.
-MAX_BYTES = 2**28
-
-_GZIP = b"\x1f\x8b"  # its first bytes
 _IDX_TYPES = {0x08: ">u1", 0x09: ">i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
 
 
@@ -53,24 +50,27 @@ def read_idx(
         >>> read_idx(file).tolist()
         [7, 2, 1]
     """
-    path = Path(path)
+    path = arguments.path("read_idx", "path", path)
     where = f"read_idx({path.name})"
+    arguments.whole(where, "max_bytes", max_bytes, low=1)
+    if sha256 is not None:
+        sha256 = arguments.instance(where, "sha256", sha256, str).lower()
     assert_file(path, where, max_bytes)
     stored = path.read_bytes()
     if sha256 is not None and (digest := hashlib.sha256(stored).hexdigest()) != sha256:
         raise ValueError(
             message(where, f"sha256 {sha256}", digest, "the file is damaged or another one; fetch it again")
         )
-    packed = stored[:2] == _GZIP
+    packed = kind_of(stored) == GZIP
     with (
-        _decoding(where),
+        decoding(where),
         gzip.GzipFile(fileobj=io.BytesIO(stored)) if packed else io.BytesIO(stored) as file,
     ):
         shape, dtype = _idx_header(file, where)
         size = math.prod(shape) * dtype.itemsize
         if not 0 < size <= max_bytes:
             raise ValueError(
-                message(where, f"1 to {max_bytes} bytes of data", f"dimensions {shape}: {size} bytes", _MORE)
+                message(where, f"1 to {max_bytes} bytes of data", f"dimensions {shape}: {size} bytes", MORE)
             )
         # One byte more than stated: it must not be there, and asking for it makes gzip check its CRC.
         body = file.read(size + 1)
@@ -90,7 +90,9 @@ def open_idx(path: str | os.PathLike[str]) -> np.ndarray:
         path: the file; a gzipped one cannot be mapped.
 
     Returns:
-        The array, read-only, in the file's byte order.
+        The array, read-only, in the file's byte order, which is big-endian: a type of more than one byte
+        is that of no usual machine. `jaxbp.fit` and NumPy take it as it is; for others,
+        ``a.astype(a.dtype.newbyteorder("="))`` is the array in the machine's order, in memory.
 
     Raises:
         FileNotFoundError: there is no such file.
@@ -103,12 +105,12 @@ def open_idx(path: str | os.PathLike[str]) -> np.ndarray:
         >>> open_idx(file)
         memmap([7, 2, 1], dtype=uint8)
     """
-    path = Path(path)
+    path = arguments.path("open_idx", "path", path)
     where = f"open_idx({path.name})"
     assert_file(path, where)
+    if kind(path) == GZIP:
+        raise ValueError(message(where, "a raw IDX file", "a gzipped one", "unpack it, or read_idx"))
     with path.open("rb") as file:
-        if file.peek(2)[:2] == _GZIP:
-            raise ValueError(message(where, "a raw IDX file", "a gzipped one", "unpack it, or read_idx"))
         shape, dtype = _idx_header(file, where)
         start = file.tell()
     size, stored = math.prod(shape) * dtype.itemsize, path.stat().st_size - start
@@ -127,9 +129,6 @@ def _idx_header(file: io.BufferedIOBase, where: str) -> tuple[tuple[int, ...], n
     if len(header) < 4 * magic[3]:
         raise ValueError(message(where, f"{magic[3]} dimensions", f"a header of {4 + len(header)} bytes"))
     return struct.unpack(f">{magic[3]}I", header), np.dtype(_IDX_TYPES[magic[2]])
-
-
-_MORE = "if the file is meant to be so large, give max_bytes="
 
 
 def read_npz(
@@ -157,11 +156,14 @@ def read_npz(
         >>> {name: array.tolist() for name, array in read_npz(file).items()}
         {'x': [[1.0, 0.0], [0.0, 1.0]], 'y': [0, 1]}
     """
-    path = Path(path)
+    path = arguments.path("read_npz", "path", path)
     where = f"read_npz({path.name})"
+    arguments.whole(where, "max_bytes", max_bytes, low=1)
+    if names is not None and (isinstance(names, str) or not isinstance(names, Collection)):
+        raise TypeError(message(where, "a list of names", f"names={names!r}"))
     assert_file(path, where)
-    arrays = {}
-    with _decoding(where), zipfile.ZipFile(path) as archive:
+    arrays: dict[str, np.ndarray] = {}
+    with decoding(where), zipfile.ZipFile(path) as archive:
         members = archive.infolist()
         count = _stated_members(path, len(archive.comment))
         if min(len(members), 0xFFFF) != count or count == 0:  # 0xFFFF: so many or more
@@ -169,19 +171,52 @@ def read_npz(
                 message(where, f"the {count or 'at least 1'} arrays it states", f"{len(members)}")
             )
         if names is not None:
-            members = [member for member in members if member.filename.removesuffix(".npy") in names]
+            members = [member for member in members if _array_name(member) in names]
         size = sum(member.file_size for member in members)
         if size > max_bytes:
-            raise ValueError(message(where, f"at most {max_bytes} bytes unpacked", f"{size} bytes", _MORE))
+            raise ValueError(message(where, f"at most {max_bytes} bytes unpacked", f"{size} bytes", MORE))
         for member in members:
+            if (name := _array_name(member)) in arrays:
+                raise ValueError(message(where, "a name for each array", f"{name!r} twice"))
             # Read whole before NumPy parses anything: zipfile compares the CRC only at the end.
-            body = io.BytesIO(archive.read(member))
-            arrays[member.filename.removesuffix(".npy")] = np.lib.format.read_array(body, allow_pickle=False)
+            arrays[name] = _array(archive.read(member), f"{where}[{name!r}]")
     if names is not None and (absent := set(names) - set(arrays)):
         raise ValueError(
             message(where, f"arrays {', '.join(sorted(names))}", f"none named {', '.join(sorted(absent))}")
         )
     return arrays
+
+
+def _array_name(member: zipfile.ZipInfo) -> str:
+    return member.filename.removesuffix(".npy")
+
+
+def _array(content: bytes, where: str) -> np.ndarray:
+    """The array of an .npy file, native; its header must account for every byte that follows."""
+    file = io.BytesIO(content)
+    version = np.lib.format.read_magic(file)
+    if version not in _NPY_HEADERS:
+        raise ValueError(message(where, "version 1 or 2 of the format .npy", ".".join(map(str, version))))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # a header written by Python 2 is read all the same
+        shape, fortran, dtype = _NPY_HEADERS[version](file)
+    if dtype.hasobject:
+        hint = "save it with a dtype of numbers: x.astype(float)"
+        raise ValueError(message(where, "an array without pickled objects", f"dtype {dtype}", hint))
+    if any(type(n) is not int or n < 0 for n in shape):
+        raise ValueError(message(where, "whole numbers as its shape", f"{shape}"))
+    size, start = math.prod(shape) * dtype.itemsize, file.tell()
+    if size != len(content) - start:
+        stored = len(content) - start
+        raise ValueError(message(where, f"{size} bytes of {dtype} of shape {shape}", f"{stored} bytes"))
+    array = np.ndarray(shape, dtype, content, start, order="F" if fortran else "C")
+    return array.astype(dtype.newbyteorder("="))
+
+
+_NPY_HEADERS = {
+    (1, 0): np.lib.format.read_array_header_1_0,
+    (2, 0): np.lib.format.read_array_header_2_0,
+}
 
 
 def _stated_members(path: Path, comment: int) -> int:
@@ -192,36 +227,3 @@ def _stated_members(path: Path, comment: int) -> int:
     with path.open("rb") as file:
         file.seek(-22 - comment, os.SEEK_END)
         return struct.unpack_from("<H", file.read(22), 10)[0]
-
-
-def assert_file(path: Path, where: str, max_bytes: int | None = None) -> None:
-    """Raises unless the path is a file, not larger than max_bytes."""
-    if not path.is_file():
-        raise FileNotFoundError(message(where, "an existing file", f"{path}"))
-    if max_bytes is not None and (size := path.stat().st_size) > max_bytes + 36:  # the longest header
-        raise ValueError(message(where, f"at most {max_bytes} bytes", f"a file of {size} bytes", _MORE))
-
-
-@contextmanager
-def _decoding(where: str) -> Iterator[None]:
-    """Word whatever a decoder raises on damaged bytes as one ValueError."""
-    try:
-        yield
-    except ValueError as error:
-        if error.args and str(error.args[0]).startswith(where):
-            raise
-        raise ValueError(message(where, "a whole, undamaged file", f"{error}")) from error
-    except (
-        EOFError,
-        MemoryError,
-        NotImplementedError,  # zip: a compression or version that Python does not read
-        OSError,  # BadGzipFile
-        OverflowError,
-        RuntimeError,  # zip: encrypted
-        struct.error,
-        zipfile.BadZipFile,
-        zlib.error,
-    ) as error:
-        raise ValueError(
-            message(where, "a whole, undamaged file", f"{error or type(error).__name__}")
-        ) from error

@@ -1,16 +1,21 @@
 """Data sets by name: digits (no download), MNIST and Fashion-MNIST (verified files), or a file."""
 
+import inspect
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
+from jaxbp import arguments
 from jaxbp.data.checks import assert_data
 from jaxbp.data.csv import read_csv
 from jaxbp.data.dataset import Dataset, split
+from jaxbp.data.examples import as_examples
+from jaxbp.data.files import ZIP, kind
 from jaxbp.data.readers import read_idx, read_npz
-from jaxbp.errors import message
+from jaxbp.errors import message, needs
 
 CACHE = Path.home() / ".cache" / "jaxbp"
 
@@ -78,10 +83,9 @@ def digits(*, test_fraction: float = 0.2, seed: int = 0) -> tuple[Dataset, Datas
         (digits: 1438 examples, x (1438, 64) float32, y (1438,) int32, 10 classes,
          digits: 359 examples, x (359, 64) float32, y (359,) int32, 10 classes)
     """
-    try:
+    _assert_split("digits", test_fraction, seed)
+    with needs("scikit-learn", "data", "digits"):
         from sklearn.datasets import load_digits
-    except ImportError as error:
-        raise ImportError(_need("scikit-learn", "digits")) from error
     pixels, labels = load_digits(return_X_y=True)
     x, y = (pixels / 16).astype(np.float32), labels.astype(np.int32)
     train, test = split(Dataset(x, y, 10, "digits"), test_fraction, seed=seed, stratify=True)
@@ -144,12 +148,15 @@ def load(
     download: bool = False,
     test_fraction: float = 0.2,
     seed: int = 0,
+    raw: bool = False,
+    **reading: Any,
 ) -> tuple[Dataset, Dataset]:
     """(train, test) of "digits", "mnist", "fashion_mnist", an .npz file or a CSV file.
 
-    A CSV file has its class label in the last column. An .npz file holds x and y, or its own split as
-    x_train, y_train, x_test and y_test. A file without a split of its own is split by
-    ``test_fraction`` and ``seed``. Values of a file are taken as they are: scale them afterwards.
+    What a file is, its first bytes say. A CSV file has its class label in the last column, or where
+    ``label`` says. An .npz file holds x and y, or its own split as x_train, y_train, x_test and y_test. A
+    file without a split of its own is split by ``test_fraction`` and ``seed``. Values of a file are taken
+    as they are: scale them afterwards.
 
     Args:
         name_or_path: a name above, or the path of a file.
@@ -157,51 +164,69 @@ def load(
         download: fetch missing files of a named set.
         test_fraction: the part held out, where the set has no split of its own.
         seed: of that split.
+        raw: x may be of any type of number, such as uint8 pixels, for ``fit(..., preprocess=)``.
+        reading: keyword arguments of `read_csv` or `read_npz` for a file, such as ``label="species"``.
 
     Returns:
         (train, test).
 
     Raises:
         FileNotFoundError: neither a known name nor a file, or a named set's files are missing.
-        ValueError: the file is malformed, or its data fail the checks of ``assert_data``.
+        TypeError: ``reading`` beside a name, or arguments that the file's reader does not have.
+        ValueError: the file is malformed, its data fail the checks of `assert_data`, all labels are the same,
+            whole-numbered labels are no classes, or a column's values become equal in float32.
 
     Example:
         >>> train, test = load("digits")
         >>> len(train), len(test)
         (1438, 359)
     """
-    name = os.fspath(name_or_path)
-    if name == "digits":
-        return digits(test_fraction=test_fraction, seed=seed)
-    if name in _IDX_SOURCES:
+    path = arguments.path("load", "name_or_path", name_or_path)
+    _assert_split("load", test_fraction, seed)
+    arguments.flag("load", "raw", raw)
+    name = str(path)
+    if name == "digits" or name in _IDX_SOURCES:
+        if reading or raw:
+            got = ", ".join([*reading, *["raw"] * raw])
+            raise TypeError(message(f"load({name!r})", "no arguments for reading a file", got))
+        if name == "digits":
+            return digits(test_fraction=test_fraction, seed=seed)
         return _IDX_SOURCES[name](data_dir, download=download)
-    path = Path(name)
-    if not path.is_file():
+    if not os.path.isfile(path):
         known = ", ".join(["digits", *_IDX_SOURCES])
+        hint = "of other sets in MNIST's form (EMNIST, KMNIST), jaxbp.data.read_idx reads the files"
         raise FileNotFoundError(
-            message("load", f"one of {known}, or the path of an .npz or CSV file", f"{name!r}")
+            message("load", f"one of {known}, or the path of an .npz or CSV file", f"{name!r}", hint)
         )
-    if path.suffix == ".npz":
-        arrays = read_npz(path)
-        if {"x_train", "y_train", "x_test", "y_test"} <= arrays.keys():
-            train = assert_data(arrays["x_train"], arrays["y_train"], where=f"{path.name} train")
-            test = assert_data(
-                arrays["x_test"], arrays["y_test"], num_classes=train.num_classes, where=f"{path.name} test"
-            )
-            return train, test
-        if not {"x", "y"} <= arrays.keys():
-            raise ValueError(
-                message(
-                    f"load({path.name})",
-                    "arrays x and y, or x_train, y_train, x_test and y_test",
-                    ", ".join(sorted(arrays)) or "no arrays",
-                )
-            )
-        data = assert_data(arrays["x"], arrays["y"], where=path.name)
-    else:
-        data = assert_data(*read_csv(path), where=path.name)
+    where = f"load({path.name})"
+    reader = read_npz if kind(path) == ZIP else read_csv
+    known_arguments = list(inspect.signature(reader).parameters)[1:]
+    if unknown := [argument for argument in reading if argument not in known_arguments]:
+        expected = f"arguments of {reader.__name__}: {', '.join(known_arguments)}"
+        raise TypeError(message(where, expected, ", ".join(unknown)))
+    read = reader(path, **reading)
+    if isinstance(read, tuple):
+        return _split(as_examples(*read, raw=raw, where=path.name), test_fraction, seed)
+    if {"x_train", "y_train", "x_test", "y_test"} <= read.keys():
+        train = as_examples(read["x_train"], read["y_train"], raw=raw, where=f"{path.name} train")
+        test = assert_data(
+            read["x_test"], read["y_test"], num_classes=train.num_classes, raw=raw, where=f"{path.name} test"
+        )
+        return train, test
+    if not {"x", "y"} <= read.keys():
+        expected = "arrays x and y, or x_train, y_train, x_test and y_test"
+        raise ValueError(message(where, expected, ", ".join(sorted(read)) or "no arrays"))
+    return _split(as_examples(read["x"], read["y"], raw=raw, where=path.name), test_fraction, seed)
+
+
+def _split(data: Dataset, test_fraction: float, seed: int) -> tuple[Dataset, Dataset]:
     train, test = split(data, test_fraction, seed=seed)
     return train, test
+
+
+def _assert_split(where: str, test_fraction: float, seed: int) -> None:
+    arguments.number(where, "test_fraction", test_fraction, low=0, high=1, open_low=True, open_high=True)
+    arguments.whole(where, "seed", seed, low=0)
 
 
 def _idx_source(
@@ -212,7 +237,8 @@ def _idx_source(
     download: bool,
 ) -> tuple[Dataset, Dataset]:
     """Both sets of an MNIST-like source, from verified files."""
-    root = CACHE if data_dir is None else Path(data_dir)
+    root = CACHE if data_dir is None else arguments.path(name, "data_dir", data_dir)
+    arguments.flag(name, "download", download)
     arrays = {}
     for file, (packed, raw) in digests.items():
         found = [
@@ -246,20 +272,13 @@ def _image_set(images: np.ndarray, labels: np.ndarray, name: str) -> Dataset:
 
 def _download(url: str, sha256: str, folder: Path, name: str) -> Path:
     """Fetch one file into the folder and verify it; pooch is imported for this alone."""
-    try:
+    with needs("pooch", "data", f"{name}(download=True)"):
         import pooch
-    except ImportError as error:
-        raise ImportError(_need("pooch", f"{name}(download=True)")) from error
     try:
         return Path(pooch.retrieve(url, f"sha256:{sha256}", fname=url.rsplit("/", 1)[1], path=folder))
     except OSError as error:
         hint = "check the network, or put the file there and give data_dir="
         raise OSError(message(name, f"to download {url}", f"{error}", hint)) from error
-
-
-def _need(package: str, where: str) -> str:
-    """What to install."""
-    return message(where, f"{package} to be installed", "no such package", "pip install 'jaxbp[data]'")
 
 
 _IDX_SOURCES: dict[str, Callable[..., tuple[Dataset, Dataset]]] = {

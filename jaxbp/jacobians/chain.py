@@ -7,12 +7,14 @@ For a network f_L = phi_L(W_L ... phi_1(W_1 x)) the product, as it is written on
 and back-propagation is one way to read it: a row delta multiplied from the left, factor by factor.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from jaxbp import arguments, errors, operators
 from jaxbp.jacobians import show
@@ -64,8 +66,27 @@ class Factor:
         """J_{a_2}(f_1), as the lecture writes it."""
         return symbol(self.of, self.at)
 
+    @property
+    def has_numbers(self) -> bool:
+        """Whether it can be printed: not inside a transformation, nor one factor for each of a batch."""
+        if any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(self.J)):
+            return False
+        try:
+            shape = jax.eval_shape(lambda J: J.matrix(), self.J).shape
+        except (ValueError, TypeError):  # of a batch the parts no longer fit
+            return False
+        return bool(shape == (math.prod(self.out_shape), math.prod(self.in_shape)))
+
+    def row(self, numbers: bool = True) -> show.Row:
+        """What is printed of it, with its numbers or without."""
+        shape = math.prod(self.out_shape), math.prod(self.in_shape)
+        matrix = self.J.matrix() if numbers and self.has_numbers else None
+        block = self.block
+        inner = None if block is None else (block.head, tuple(f.row(numbers=False) for f in block.factors))
+        return show.Row(self.symbol, self.means, shape, type(self.J).__name__, matrix, inner)
+
     def __repr__(self) -> str:
-        return show.factor_line(self)
+        return show.line(self.row(numbers=False))
 
 
 def symbol(of: Variable, at: Variable) -> str:
@@ -106,7 +127,7 @@ class JacobianChain:
 
     @property
     def _output(self) -> Variable:
-        """F_L, which without an activation is a_L; or the loss."""
+        """The variable f_L, which without an activation is a_L; or the loss."""
         of = self.factors[0].of
         return of._replace(letter="f") if of.letter == "a" else of
 
@@ -211,15 +232,40 @@ class JacobianChain:
             steps.append((symbol(self._output, factor.at), product.matrix()))
         return steps
 
+    @property
+    def head(self) -> str:
+        """What it is, in a line."""
+        m, n = math.prod(self.out_shape), math.prod(self.in_shape)
+        return f"{self.symbol}, {m} x {n}, the product of {len(self.factors)} factors"
+
+    def _rows(self) -> tuple[show.Row, ...]:
+        return tuple(factor.row() for factor in self.factors)
+
     def __repr__(self) -> str:
-        return show.text(self)
+        running = self.running() if all(factor.has_numbers for factor in self.factors) else []
+        return show.text(self.head, self._rows(), running)
 
     def _repr_html_(self) -> str:
-        return show.html(self)
+        return show.html(self.symbol, self._rows())
 
     def to_dict(self) -> dict[str, Any]:
         """Symbols, types, shapes and numbers as plain lists, ready for JSON."""
-        return show.to_dict(self)
+        return {
+            "symbol": self.symbol,
+            "shape": [math.prod(self.out_shape), math.prod(self.in_shape)],
+            "factors": [
+                {
+                    "symbol": factor.symbol,
+                    "means": factor.means,
+                    "type": type(factor.J).__name__,
+                    "shape": list(factor.J.shape),
+                    "matrix": np.asarray(factor.J.matrix()).tolist(),
+                    "block": None if factor.block is None else factor.block.to_dict(),
+                }
+                for factor in self.factors
+            ],
+            "matrix": np.asarray(self.matrix()).tolist(),
+        }
 
 
 def _shape(factors: Sequence[Factor]) -> tuple[int, int]:

@@ -15,9 +15,11 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jax.extend.core import ClosedJaxpr, Jaxpr, Literal, jaxpr_as_fun
+from jax.extend.core import ClosedJaxpr, Literal, primitives
 
 from jaxbp import errors
+from jaxbp.jaxprs.internals import BARRIER, body
+from jaxbp.jaxprs.walk import evaluate, single
 from jaxbp.typing import Array
 
 
@@ -130,7 +132,7 @@ def _evaluate(fn: Callable[[Any, Any], Array], params: Any, x: Any, run: _Run) -
     weights = [_Weight(i, tuple(range(jnp.ndim(leaf)))) for i, leaf in enumerate(leaves)]
     inputs = [*leaves, *jax.tree.leaves(x)]
     labels = [*weights, *[None] * (len(inputs) - len(leaves))]
-    outs, (label, *_) = _evaluate_jaxpr(closed.jaxpr, closed.consts, inputs, labels, run)
+    outs, (label, *_) = _evaluate_jaxpr(closed, inputs, labels, run)
     if len(outs) != 1:
         raise ValueError(errors.message("the network", "one array as its output", f"{len(outs)} arrays"))
     if isinstance(label, _Weight):
@@ -140,56 +142,40 @@ def _evaluate(fn: Callable[[Any, Any], Array], params: Any, x: Any, run: _Run) -
 
 
 def _evaluate_jaxpr(
-    jaxpr: Jaxpr, consts: Any, inputs: list[Any], labels: list[Any], run: _Run
+    closed: ClosedJaxpr, inputs: list[Any], labels: list[Any], run: _Run
 ) -> tuple[list[Any], list[Any]]:
     """The outputs of a jaxpr, and the label of each: a `_Weight`, the number of a product, or None."""
-    values = dict(zip([*jaxpr.constvars, *jaxpr.invars], [*consts, *inputs], strict=True))
+    jaxpr = closed.jaxpr
     label: dict[Any, Any] = dict(zip(jaxpr.invars, labels, strict=True))
-    atoms = [atom for eqn in jaxpr.eqns for atom in eqn.invars] + jaxpr.outvars
+    atoms = [atom for eqn in jaxpr.eqns for atom in eqn.invars] + list(jaxpr.outvars)
     reads = Counter(atom for atom in atoms if not isinstance(atom, Literal))
-
-    def read(atom: Any) -> Any:
-        return atom.val if isinstance(atom, Literal) else values[atom]
 
     def label_of(atom: Any) -> Any:
         name = None if isinstance(atom, Literal) else label.get(atom)
         # A product that is read twice is not only the a of a + b.
         return None if isinstance(name, int) and reads[atom] > 1 else name
 
-    for eqn in jaxpr.eqns:
-        args, named = [read(atom) for atom in eqn.invars], [label_of(atom) for atom in eqn.invars]
+    def run_labelled(eqn: Any, args: list[Any], named: list[Any]) -> tuple[list[Any], list[Any]]:
         weights = [name.leaf for name in named if isinstance(name, _Weight)]
-        if weights and eqn.primitive.name == "jit":
-            inner = eqn.params["jaxpr"]
-            results, out_labels = _evaluate_jaxpr(inner.jaxpr, inner.consts, args, named, run)
-        elif eqn.primitive.name == "optimization_barrier":
-            results, out_labels = _bind(eqn, jaxpr, args), named
-        else:
-            results = _bind(eqn, jaxpr, args)
-            out_labels = [None] * len(results)
-            if len(weights) == 1:
-                out_labels = [_label(eqn, named, args, results[0], run)]
-            if weights and out_labels[0] is None:
-                run.entrywise.update(weights)
-            if isinstance(out_labels[0], int) and out_labels[0] in run.zeros:
-                results = [results[0] + run.zeros[out_labels[0]]]
-        values.update(zip(eqn.outvars, results, strict=True))
-        label.update(zip(eqn.outvars, out_labels, strict=True))
-    return [read(atom) for atom in jaxpr.outvars], [label_of(atom) for atom in jaxpr.outvars]
+        if weights and eqn.primitive is primitives.jit_p:
+            return _evaluate_jaxpr(body(eqn), args, named, run)
+        results = single(eqn, jaxpr.debug_info)(*args)
+        if eqn.primitive.name == BARRIER:
+            return results, named
+        found = _label(eqn, named, args, results[0], run) if len(weights) == 1 else None
+        if weights and found is None:
+            run.entrywise.update(weights)
+        if isinstance(found, int) and found in run.zeros:
+            results = [results[0] + run.zeros[found]]
+        return results, [found] * len(results)
 
+    def each(_: int, eqn: Any, args: list[Any]) -> list[Any]:
+        results, names = run_labelled(eqn, args, [label_of(atom) for atom in eqn.invars])
+        label.update(zip(eqn.outvars, names, strict=True))
+        return results
 
-def _bind(eqn: Any, jaxpr: Jaxpr, args: list[Any]) -> list[Any]:
-    """The results of an equation that is left as it is, run as a jaxpr of its own."""
-    inputs = {atom: arg for atom, arg in zip(eqn.invars, args, strict=True) if not isinstance(atom, Literal)}
-    alone = jaxpr.replace(  # type: ignore[no-untyped-call]
-        constvars=[],
-        invars=list(inputs),
-        outvars=eqn.outvars,
-        eqns=[eqn],
-        effects=eqn.effects,
-        debug_info=jaxpr.debug_info.with_unknown_names(),
-    )
-    return jaxpr_as_fun(ClosedJaxpr(alone, ()))(*inputs.values())
+    outs = evaluate(closed, inputs, each)
+    return outs, [label_of(atom) for atom in jaxpr.outvars]
 
 
 def _label(eqn: Any, named: list[Any], args: list[Any], result: Any, run: _Run) -> Any:

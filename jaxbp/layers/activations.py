@@ -53,6 +53,7 @@ def elementwise(
     slope: Callable[[Array], Array],
     *,
     saves: Literal["input", "output", "either"] | Callable[[Array], Array],
+    formula: str = "",
 ) -> Layer:
     """f = phi(a) entry by entry, and backward delta_a = delta_f phi'(a).
 
@@ -63,6 +64,7 @@ def elementwise(
         saves: what the slope is a function of: the ``"input"`` a, the ``"output"`` f, ``"either"`` of them,
             or any function of a. Prefer the output where it determines the slope: the next layer saves it
             anyway. With the input a `chain` does not keep f but computes phi twice: for a cheap phi only.
+        formula: phi and its slope as `jaxbp.explain` writes them, see `Layer`.
 
     Example:
         >>> softsign = elementwise(
@@ -119,14 +121,27 @@ def elementwise(
         saves_input=saves == "input",
         function=phi,
         means=f"diag({name}'(a_{{l}}))",
+        formula=formula,
     )
 
 
-# What the slopes share with the activation is written as in jax.nn, for the compiler to compute it once.
+# What the slopes share with the activation is written in the same way, for the compiler to compute it once.
+# The approximation by tanh of jax.nn.gelu, with a (c + d a^2) for c (a + k a^3): one operation less.
+GELU_C = math.sqrt(2 / math.pi)
+GELU_D = GELU_C * 0.044715
+
+
+def _gelu(a: Array) -> Array:
+    return a * _gelu_share(a)
+
+
+def _gelu_share(a: Array) -> Array:
+    return 0.5 * (1 + jnp.tanh(a * (GELU_C + GELU_D * a**2)))
+
+
 def _gelu_slope(a: Array) -> Array:
-    c, k = math.sqrt(2 / math.pi), 0.044715
-    s = 0.5 * (1 + jnp.tanh(c * (a + k * a**3)))
-    return s + a * s * (1 - s) * (2 * c + 6 * c * k * a**2)
+    s = _gelu_share(a)
+    return s + a * s * (1 - s) * (2 * GELU_C + 6 * GELU_D * a**2)
 
 
 def _gelu_exact_slope(a: Array) -> Array:
@@ -140,19 +155,58 @@ def _silu_slope(a: Array) -> Array:
     return s + a * s * (1 - s)
 
 
-sigmoid = elementwise("sigmoid", jax.nn.sigmoid, lambda f: f * (1 - f), saves="output")
+sigmoid = elementwise(
+    "sigmoid",
+    jax.nn.sigmoid,
+    lambda f: f * (1 - f),
+    saves="output",
+    formula="f = 1 / (1 + exp(-a)); slope = f * (1 - f)",
+)
 # (1 - f)(1 + f) rather than 1 - f^2: near saturation 1 - f is exact and 1 - f^2 has lost its digits.
-tanh = elementwise("tanh", jnp.tanh, lambda f: (1 - f) * (1 + f), saves="output")
-relu = elementwise("relu", jax.nn.relu, lambda a_or_f: a_or_f > 0, saves="either")
-softplus = elementwise("softplus", jax.nn.softplus, lambda f: -jnp.expm1(-f), saves="output")
-gelu = elementwise("gelu", jax.nn.gelu, _gelu_slope, saves="input")
+tanh = elementwise(
+    "tanh",
+    jnp.tanh,
+    lambda f: (1 - f) * (1 + f),
+    saves="output",
+    formula="f = tanh(a); slope = (1 - f) * (1 + f)",
+)
+relu = elementwise(
+    "relu",
+    jax.nn.relu,
+    lambda a_or_f: a_or_f > 0,
+    saves="either",
+    formula="f = max(a, 0); slope = 1 if a > 0 else 0",
+)
+softplus = elementwise(
+    "softplus",
+    jax.nn.softplus,
+    lambda f: -jnp.expm1(-f),
+    saves="output",
+    formula="f = max(a, 0) + log(1 + exp(-abs(a))); slope = 1 / (1 + exp(-a))",
+)
+# (1 + tanh u) / 2 = 1 / (1 + e^-2u)
+gelu = elementwise(
+    "gelu",
+    _gelu,
+    _gelu_slope,
+    saves="input",
+    formula=f"u = {GELU_C} * (a + 0.044715 * a**3); s = 1 / (1 + exp(-2 * u)); f = a * s; "
+    f"slope = s + a * s * (1 - s) * {2 * GELU_C} * (1 + 0.134145 * a**2)",
+)
 gelu_exact = elementwise(
     "gelu_exact",
     lambda a: jax.nn.gelu(a, approximate=False),
     lambda phi_prime: phi_prime,
     saves=_gelu_exact_slope,
+    formula=f"s = Phi(a); f = a * s; slope = s + a * exp(-(a**2) / 2) / {math.sqrt(2 * math.pi)}",
 )
-silu = elementwise("silu", jax.nn.silu, _silu_slope, saves="input")
+silu = elementwise(
+    "silu",
+    jax.nn.silu,
+    _silu_slope,
+    saves="input",
+    formula="s = 1 / (1 + exp(-a)); f = a * s; slope = s + a * s * (1 - s)",
+)
 
 
 def make_leaky_relu(negative_slope: float) -> Layer:
@@ -170,6 +224,7 @@ def make_leaky_relu(negative_slope: float) -> Layer:
         lambda a: jax.nn.leaky_relu(a, negative_slope),
         lambda up: jnp.where(up, 1.0, negative_slope),
         saves=lambda a: a >= 0,
+        formula=f"f = a if a >= 0 else {negative_slope} * a; slope = 1 if a >= 0 else {negative_slope}",
     )
 
 

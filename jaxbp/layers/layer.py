@@ -49,6 +49,9 @@ class Layer:
         function: phi itself, where the layer is a function of f alone: a loss on logits is compared with
             it, and `mlp` sees by it what W to begin with. None where there is no such function.
         means: what the Jacobian is in a chain, ``"W_{l}"``; by default ``J_`` and the name.
+        formula: of an elementwise layer, how `jaxbp.explain` writes it: Python assignments to ``f``, an
+            expression in a, and to ``slope``, one in a and f, with other names between them:
+            ``"s = 1 / (1 + exp(-a)); f = a * s; slope = s + a * s * (1 - s)"``.
 
     Raises:
         TypeError: for fields of another type.
@@ -83,6 +86,7 @@ class Layer:
     parts: tuple["Layer", ...] = ()
     function: Callable[[Array], Array] | None = None
     means: str = ""
+    formula: str = ""
 
     def __post_init__(self) -> None:
         where = f"Layer {arguments.instance('Layer', 'name', self.name, str)}"

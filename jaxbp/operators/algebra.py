@@ -19,7 +19,7 @@ from functools import reduce
 import jax.numpy as jnp
 
 from jaxbp import arguments, errors
-from jaxbp.operators import planning
+from jaxbp.operators import planning, records
 from jaxbp.operators.composites import Kronecker, Linear, Product, Sum
 from jaxbp.operators.records import (
     Dense,
@@ -35,6 +35,7 @@ _LAZY = (Kronecker, Linear, Sum, Product)
 _DIAGONAL = (Identity, Scaled, Diagonal)
 
 
+@records.compose.register(Operator)
 def compose(A: Operator, B: Operator) -> Operator:
     """A B: multiplied where the result keeps a structure, a lazy `Product` where either is lazy.
 
@@ -96,6 +97,7 @@ def multiply(A: Operator, B: Operator) -> Operator:
             return Dense(A.push(B.matrix()))
 
 
+@records.add.register(Operator)
 def add(A: Operator, B: Operator) -> Operator:
     """A + B: diagonal, low-rank and dense parts join; with anything lazy it stays a `Sum`.
 
@@ -138,6 +140,7 @@ def _diagonal(J: Operator) -> Array:
             return jnp.ones(J.shape[0])
 
 
+@records.settle.register(Operator)
 def settle(J: Operator) -> Operator:
     """A lazy operator as the smallest type that is not; any other as it is.
 

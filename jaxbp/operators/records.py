@@ -22,7 +22,8 @@ in `planning`.
 # What the methods do is said once, in Operator.
 
 from dataclasses import dataclass, field, fields
-from typing import TYPE_CHECKING, Any, TypeVar, dataclass_transform
+from functools import singledispatch
+from typing import Any, TypeVar, dataclass_transform
 
 import jax
 import jax.numpy as jnp
@@ -30,17 +31,26 @@ import jax.numpy as jnp
 from jaxbp import arguments, errors
 from jaxbp.typing import Array, Float, Tensor
 
-if TYPE_CHECKING:
-    from types import ModuleType
-
 T_ = TypeVar("T_")
 
 
-def _algebra() -> "ModuleType":
-    """The rules. They are written in terms of the records, hence cannot be imported before them."""
-    from jaxbp.operators import algebra
+# The rules are written in terms of the records: `algebra` registers them here.
+@singledispatch
+def compose(A: Any, B: Any) -> "Operator":
+    """A B."""
+    raise TypeError(errors.message("A @ B", "two operators", f"a {type(A).__name__}"))
 
-    return algebra
+
+@singledispatch
+def add(A: Any, B: Any) -> "Operator":
+    """A + B."""
+    raise TypeError(errors.message("A + B", "two operators", f"a {type(A).__name__}"))
+
+
+@singledispatch
+def settle(J: Any) -> "Operator":
+    """J with its lazy parts multiplied out."""
+    raise TypeError(errors.message("settle", "an operator", f"a {type(J).__name__}"))
 
 
 class Operator:
@@ -73,12 +83,11 @@ class Operator:
 
     def matrix(self) -> Float[Array, "m n"]:
         """J as a matrix, output index first."""
-        result: Array = _algebra().settle(self).matrix()
-        return result
+        return settle(self).matrix()
 
     def __matmul__(self, other: Any) -> Any:
         if isinstance(other, Operator):
-            return _algebra().compose(self, other)
+            return compose(self, other)
         v = arguments.array(f"{self!r} @ v", "v", other)
         _check(f"{self!r} @ v", "v", "first", v.shape, 0, self.shape[1])
         return self.push(v)
@@ -90,8 +99,7 @@ class Operator:
 
     def __add__(self, other: "Operator") -> "Operator":
         arguments.instance(f"{self!r} +", "what is added", other, Operator, "Dense(M) makes one of a matrix")
-        result: Operator = _algebra().add(self, other)
-        return result
+        return add(self, other)
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.shape[0]}, {self.shape[1]})"

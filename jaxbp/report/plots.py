@@ -25,6 +25,8 @@ def plot_history(history: dict[str, np.ndarray], path: Path) -> None:
     def draw(axes: Any, names: list[str]) -> None:
         for name in names:
             axes.plot(history["epoch"], history[name], label=name)
+        axes.set_ylabel("loss" if names is losses else ", ".join(names))
+        axes.set_title("loss by epoch" if names is losses else "metrics by epoch")
 
     _save("plot_history", [losses, others], draw, path)
 
@@ -58,11 +60,8 @@ def plot_sweep(points: Sequence[dict[str, float]], history: dict[str, np.ndarray
 
 def _save(name: str, panels: Iterable[list[str]], draw: Callable[[Any, list[str]], None], path: Path) -> None:
     """A panel for each of the lists of columns that is not empty, over the epochs."""
-    try:
+    with errors.needs("matplotlib", "report", name):
         from matplotlib.figure import Figure
-    except ImportError as error:
-        got, hint = "no such package", "pip install 'jaxbp[report]'"
-        raise ImportError(errors.message(name, "matplotlib to be installed", got, hint)) from error
     panels = [names for names in panels if names]
     figure = Figure(figsize=(5 * len(panels), 3.5), layout="constrained")
     for axes, names in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels, strict=True):

@@ -11,4 +11,4 @@ from jaxbp.train.result import DivergenceError as DivergenceError
 from jaxbp.train.result import EarlyStopping as EarlyStopping
 from jaxbp.train.result import Result as Result
 from jaxbp.train.sweep import sweep as sweep
-from jaxbp.train.swept import Sweep as Sweep
+from jaxbp.train.sweep_result import Sweep as Sweep

@@ -1,16 +1,22 @@
 """`connect`: many processes become one run, or say clearly why not."""
 
-import json
+import math
 import os
 import re
 import socket
 import time
+import warnings
 from contextlib import ExitStack, suppress
-from typing import Any
 
 import jax
 
-from jaxbp import errors
+from jaxbp import arguments, errors
+from jaxbp.train.guests import Guests
+from jaxbp.train.watch import Watch
+from jaxbp.train.wire import Hello, Lines, fault_of, own_name, parsed, receive, send, to_line
+
+_GRACE = 3  # seconds in which the right process may still come, after one that does not belong here
+_PATIENCE_OF_JAX = 100  # seconds, or ten heartbeats: it acts where the watch could not
 
 _connected: tuple[str, int, int] | None = None
 
@@ -21,8 +27,8 @@ def connect(
     process_id: int | None = None,
     *,
     bind: str | None = None,
-    timeout: int = 300,
-    heartbeat: int = 100,
+    timeout: float = 300,
+    heartbeat: float = 10,
 ) -> None:
     """Join this process with the others by `jax.distributed.initialize`; then fit over a mesh of all devices.
 
@@ -32,12 +38,13 @@ def connect(
     three, Open MPI the number and the id, an Indexed Job of Kubernetes the id. On a Cloud TPU call
     `jax.distributed.initialize` itself.
 
-    Later faults are JAX's own. A peer that dies in a collective raises within a second in the others (on
-    CPUs ``Gloo all-reduce failed: ... Connection closed by peer``; `jaxbp.fit` says what that means); they
-    then wait for ``heartbeat`` before they exit, by SIGABRT. A peer that hangs ends the others by SIGABRT
-    after ``heartbeat``. If process 0 dies, the others end by SIGABRT at once. ``jax_enable_recoverability``
-    is left off: it spares the wait, but a peer that hangs goes unnoticed, and the others abort where process
-    0 ends before them.
+    From then on the processes exchange signs of life. One that ends by a signal or an error is noticed at
+    once, one that hangs (it is stopped, its computer is gone) when it was silent for 0.7 of ``heartbeat``.
+    Each of the others then says in one sentence which process it was, and has ended 0.9 of ``heartbeat``
+    after the last sign of life, with status 1; where a collective raises before that (on CPUs
+    ``Gloo all-reduce failed: ... Connection closed by peer``; `jaxbp.fit` says what that means), the program
+    has the rest of the time to end in its own way. Checkpoints stay whole. A process that waits in Python
+    (a callback that does not return) is alive and is waited for. ``jax_enable_recoverability`` is left off.
 
     Args:
         coordinator: ``"host:port"`` of process 0, as the others reach it; any free port.
@@ -46,10 +53,12 @@ def connect(
         bind: ``"host:port"`` on which process 0 listens, by default ``JAX_COORDINATOR_BIND_ADDRESS`` or
             the coordinator's own; JAX alone would listen on all interfaces.
         timeout: seconds to wait for all to come.
-        heartbeat: seconds without a sign of life after which JAX takes a process for dead.
+        heartbeat: seconds within which a process that ends or hangs ends the others. A process that holds
+            Python's lock for most of that time, within one call of a library, is taken for one that hangs:
+            give more where that may be, or where the network fails for so long.
 
     Raises:
-        ValueError: for an argument missing or out of range, and where processes disagree.
+        TypeError, ValueError: for an argument missing or out of range, and where processes disagree.
         TimeoutError: where process 0 was not reached, or not all came; process 0 says which.
         OSError: where process 0 cannot listen at its address.
         RuntimeError: where a device was used before, or other arguments connected this process.
@@ -61,6 +70,11 @@ def connect(
         ValueError: connect: expected 0 <= process_id < num_processes, got process_id 2 of 2
     """
     global _connected
+    timeout = arguments.number("connect", "timeout", timeout, low=0, open_low=True)
+    heartbeat = arguments.number("connect", "heartbeat", heartbeat, low=1)
+    for name, address in (("coordinator", coordinator), ("bind", bind)):
+        if address is not None:
+            arguments.instance("connect", name, address, str)
     found = _launcher()
     coordinator = coordinator or found[0]
     n = found[1] if num_processes is None else num_processes
@@ -72,6 +86,7 @@ def connect(
         raise ValueError(
             errors.message("connect", "coordinator, num_processes, process_id", f"no {missing}", hint)
         )
+    n, i = arguments.whole("connect", "num_processes", n), arguments.whole("connect", "process_id", i)
     if not 0 <= i < n:
         raise ValueError(
             errors.message("connect", "0 <= process_id < num_processes", f"process_id {i} of {n}")
@@ -85,21 +100,20 @@ def connect(
         raise RuntimeError(errors.message("connect", "no earlier connection", got, "connect once"))
     _assert_no_backend()
     where = f"connect, process {i} of {n}"
-    if i == 0:
-        _gather(where, bind, n, timeout)
-    else:
-        _report(where, coordinator, n, i, timeout)
+    peers = _gather(where, bind, n, timeout) if i == 0 else {0: _report(where, coordinator, n, i, timeout)}
+    watch = Watch(where, peers, heartbeat)
     try:
         jax.distributed.initialize(
             coordinator,
             n,
             i,
             cluster_detection_method=None if found[2] is not None and n == found[1] else "deactivate",
-            initialization_timeout=timeout,
-            heartbeat_timeout_seconds=heartbeat,
+            initialization_timeout=math.ceil(timeout),
+            heartbeat_timeout_seconds=math.ceil(max(_PATIENCE_OF_JAX, 10 * heartbeat)),
             coordinator_bind_address=bind,
         )
     except jax.errors.JaxRuntimeError as error:
+        watch.stop(failed="an error at the start of JAX")
         raise OSError(
             errors.message(where, f"to listen at {bind}", str(error), "try another port")
         ) from error
@@ -131,84 +145,105 @@ def _assert_no_backend() -> None:
         raise RuntimeError(errors.message("connect", "to come before any use of JAX", got, hint)) from error
 
 
-def _gather(where: str, bind: str, n: int, timeout: float) -> None:
-    """Process 0: wait until each of the others came, and tell them all whether they agree."""
+def _gather(where: str, bind: str, n: int, timeout: float) -> dict[int, tuple[socket.socket, str]]:
+    """Process 0: wait until each of the others came, and tell them all whether they agree.
+
+    Whoever else comes to the port is passed over, and holds nobody up: all connections are read at once.
+    """
     host, port = _split(bind)
     end = time.monotonic() + timeout
-    peers: dict[int, socket.socket] = {}
-    fault: tuple[type[Exception], str] | None = None
+    peers: dict[int, tuple[socket.socket, str]] = {}
+    fault: Exception | None = None
     with ExitStack() as stack:
         try:
             family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
-            server = stack.enter_context(socket.create_server((host, port), family=family, backlog=n))
+            server = stack.enter_context(socket.create_server((host, port), family=family, backlog=128))
         except OSError as error:
             hint = "is the port taken, and is the host this one? bind= is where process 0 listens"
             raise OSError(errors.message(where, f"to listen at {bind}", f"{error}", hint)) from error
-        while len(peers) < n - 1 and fault is None:
-            server.settimeout(max(end - time.monotonic(), 0.001))
-            try:
-                peer = stack.enter_context(server.accept()[0])
-            except TimeoutError:
-                missing = ", ".join(str(i) for i in range(1, n) if i not in peers)
-                got = f"{len(peers) + 1}, without {missing}"
-                hint = f"did they start, and do they reach {host}:{port} ({server.getsockname()[0]})?"
-                fault = TimeoutError, errors.message(where, f"{n} processes within {timeout} s", got, hint)
-                continue
-            peer.settimeout(10)
-            try:
-                hello = _receive(peer)
-                i, number, version = int(hello["process_id"]), hello["num_processes"], hello["jax"]
-            except (OSError, ValueError, KeyError, TypeError):
-                continue  # not one of us
-            differs = number != n or version != jax.__version__
-            if differs or i in peers or not 0 < i < n:
+        guests = stack.enter_context(Guests(server))
+        while len(peers) < n - 1 and time.monotonic() < end:
+            for peer, said in guests.heard(end):
+                if said is None:  # it hung up
+                    peers = {i: known for i, known in peers.items() if known[0] is not peer}
+                    continue
+                i = said.process_id
+                if said[1:3] == (n, jax.__version__) and i not in peers and 0 < i < n:
+                    peers[i] = peer, said.name
+                    send(peer, to_line(welcome=n))
+                    continue
                 expected = f"num_processes {n}, jax {jax.__version__} and each process_id once"
-                got = f"num_processes {number}, jax {version}, process_id {i}"
-                fault = ValueError, errors.message(where, expected, got + " again" * (not differs))
-            peers.setdefault(i, peer)
+                got = f"num_processes {said.num_processes}, jax {said.jax}, process_id {i}"
+                fault = ValueError(errors.message(where, expected, got + " again" * (i in peers)))
+                send(peer, to_line(fault="ValueError", message=str(fault)))
+                guests.dismiss(peer)
+                end = min(end, time.monotonic() + _GRACE)
+        if len(peers) == n - 1:
             if fault:
-                _send(peer, fault=fault[0].__name__, message=fault[1])
-        for peer in peers.values():
-            with suppress(OSError):
-                _send(peer, **({"fault": fault[0].__name__, "message": fault[1]} if fault else {}))
-    if fault:
-        raise fault[0](fault[1])
+                warnings.warn(f"{where}: one that did not belong here was refused: {fault}", stacklevel=3)
+            for peer, _ in peers.values():
+                send(peer, to_line(agreed=True, name=own_name()))
+                guests.release(peer)
+            return peers
+        missing = ", ".join(str(i) for i in range(1, n) if i not in peers)
+        got = f"{len(peers) + 1}, without {missing}"
+        hint = f"did they start, and do they reach {host}:{port} ({server.getsockname()[0]})?"
+        fault = fault or TimeoutError(errors.message(where, f"{n} processes within {timeout} s", got, hint))
+        for peer, _ in peers.values():
+            send(peer, to_line(fault=type(fault).__name__, message=str(fault)))
+    raise fault
 
 
-def _report(where: str, coordinator: str, n: int, i: int, timeout: float) -> None:
+def _report(where: str, coordinator: str, n: int, i: int, timeout: float) -> tuple[socket.socket, str]:
     """Another process: say who it is, and hear from process 0 whether all agree."""
     end = time.monotonic() + timeout
+    introduction = to_line(**Hello(i, n, jax.__version__, own_name())._asdict())
     while True:
         try:
-            with socket.create_connection(_split(coordinator), max(end - time.monotonic(), 0.001)) as peer:
-                peer.settimeout(timeout + 10)  # process 0 may have started later
-                _send(peer, process_id=i, num_processes=n, jax=jax.__version__)
-                answer = _receive(peer)
-            break
+            peer = socket.create_connection(_split(coordinator), max(end - time.monotonic(), 0.001))
+            try:
+                fault, name = _introduce(peer, introduction, end, timeout)
+                break
+            except BaseException:
+                peer.close()
+                raise
         except (OSError, ValueError) as error:
-            if time.monotonic() > end:
+            if time.monotonic() >= end:
                 hint = "is it running, is the address its own, and is the port open?"
-                raise TimeoutError(
-                    errors.message(
-                        where, f"process 0 at {coordinator} within {timeout} s", f"{error!r}", hint
-                    )
-                ) from error
-            time.sleep(0.1)
-    if answer:
-        raise {"ValueError": ValueError, "TimeoutError": TimeoutError}[answer["fault"]](answer["message"])
+                expected = f"process 0 at {coordinator} within {timeout} s"
+                raise TimeoutError(errors.message(where, expected, f"{error!r:.200}", hint)) from error
+            time.sleep(min(0.1, max(end - time.monotonic(), 0)))
+    if fault is not None:
+        peer.close()
+        raise fault
+    return peer, name
+
+
+def _introduce(
+    peer: socket.socket, introduction: bytes, end: float, timeout: float
+) -> tuple[Exception | None, str]:
+    """Say hello to process 0 and wait for what it makes of it: a fault or None, and its name.
+
+    Raises:
+        OSError: no answer came until ``end``.
+        ValueError: who answers is not process 0.
+    """
+    peer.settimeout(max(end - time.monotonic(), 0.001))
+    peer.sendall(introduction)
+    lines = Lines()
+    while True:
+        for answer in map(parsed, receive(peer, lines, end)):
+            if answer.get("agreed") is True:
+                return None, str(answer.get("name", ""))[:80]
+            if fault := fault_of(answer):
+                return fault, ""
+            if "welcome" not in answer:
+                raise ValueError("who answers is not process 0")
+            end = time.monotonic() + timeout + 10  # it waits for the others, and may have started later
 
 
 def _split(address: str) -> tuple[str, int]:
     host, _, port = address.rpartition(":")
-    if not host or not port.isdigit():
-        raise ValueError(errors.message("connect", 'an address "host:port"', repr(address)))
+    if not host or not (port.isascii() and port.isdigit() and 0 < int(port[:6]) < 2**16):
+        raise ValueError(errors.message("connect", 'an address "host:port"', arguments.described(address)))
     return host.strip("[]"), int(port)
-
-
-def _send(peer: socket.socket, **message: Any) -> None:
-    peer.sendall(json.dumps(message).encode() + b"\n")
-
-
-def _receive(peer: socket.socket) -> dict[str, Any]:
-    with peer.makefile("rb") as lines:
-        return json.loads(lines.readline(10_000))

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import jax.numpy as jnp
 
-from jaxbp.train.loop import Evaluate
+from jaxbp.train.step import Evaluate
 from jaxbp.typing import Array, Params, Scalar
 
 

@@ -2,26 +2,33 @@
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 import optax
 from jax.sharding import Mesh
 
-from jaxbp import errors
+from jaxbp import arguments
 from jaxbp.data import Dataset
 from jaxbp.train.checkpoints import Checkpoints
-from jaxbp.train.inputs import arrays, assert_inputs
+from jaxbp.train.description import describe
+from jaxbp.train.engine_resident import Resident
+from jaxbp.train.engine_stream import Stream
 from jaxbp.train.interrupt import asked_to_stop
-from jaxbp.train.layout import Layout
-from jaxbp.train.loop import Data, Evaluate, GradFn, Preprocess, State, mean_loss
-from jaxbp.train.plan import Plan
 from jaxbp.train.progress import Record, progress
-from jaxbp.train.resident import Resident
-from jaxbp.train.result import Best, DivergenceError, EarlyStopping, Result, Stopped
-from jaxbp.train.stream import Stream
+from jaxbp.train.result import EarlyStopping, Result
+from jaxbp.train.run import Engine, Plan, Run, keep, warn_never_finite
+from jaxbp.train.sharding import Layout
+from jaxbp.train.start import assert_optimizer, assert_start
+from jaxbp.train.step import Data, Evaluate, GradFn, Preprocess
+from jaxbp.train.validate import (
+    assert_callbacks,
+    assert_inputs,
+    assert_monitors,
+    assert_options,
+)
 from jaxbp.typing import Params, Random
 
 
@@ -59,10 +66,13 @@ def fit(
         grad_fn: ``(params, x, y) -> (loss, grads)``: `jaxbp.value_and_grad` of a network, or
             `jax.value_and_grad` of any loss function. If it has an argument ``key``, each iteration gives
             it its own (dropout).
-        params: where to start; any pytree of arrays. It is left as it is.
+        params: where to start; any pytree of floating-point arrays. It is left as it is. Or the `Result` of
+            an earlier run, to go on from its end: ``epochs`` more with its parameters and optimizer state,
+            and with the epoch numbers, orders and keys that come next. 5 epochs and 5 more are then the
+            same bits as 10. (After a DivergenceError the epoch that broke off begins anew.)
         data: (x, y), two arrays of N examples along their first axis, or a `jaxbp.data.Dataset`. Integer
             y are class labels. They are checked once, on the host: see `jaxbp.data.assert_data`.
-        optimizer: any optax optimiser, with its schedule.
+        optimizer: any optax optimizer, with its schedule.
         key: for the order of the data, and for grad_fn's key.
         batch_size: examples an iteration, 1 to N.
         epochs: passes over the data, at most.
@@ -72,14 +82,19 @@ def fit(
         early_stopping: see `EarlyStopping`.
         callbacks: called after each epoch with a dict: the epoch's row of the history, and a copy of the
             parameters under ``"params"``.
-        opt_state: the state to continue with, from an earlier `Result`; by default a fresh one.
+        opt_state: an optimizer state to begin with; by default a fresh one. It does not tell how many epochs
+            lie behind: the run begins at epoch 1, and so as to repeat no order and no key it takes others
+            than ``key`` alone would give. To go on where an earlier run ended, give its `Result` as params.
         mesh: devices to train on together, from `jax.make_mesh`: its axis "data" divides each batch, an
             axis "model" the parameters (see `Layout`). With one process the batches are those of one
             device; with many, each gives its own examples, the same number, and everything else alike, and
             ``batch_size`` is that of all together.
         checkpoints: where to keep the run, see `Checkpoints`. A run that finds one in the folder goes on from
-            it, bit for bit on the same devices: after an interruption, give the same command again. SIGTERM
-            then ends a run as Ctrl-C does, and the last epoch is always kept.
+            it, bit for bit on the same devices: after an interruption, give the same command again; it may
+            ask for more epochs. Other data (compared by a digest; of arrays above 256 MiB by 4,096 of their
+            rows), another network, optimizer, schedule or start are named and refused, unless
+            ``Checkpoints(accept=...)`` takes them. SIGTERM then ends a run as Ctrl-C does, and the last
+            epoch is always kept, whatever ends the run.
         memory_budget: the bytes that x and y may take, on the host as on each device. Data that are larger,
             such as `jaxbp.data.open_idx` and ``np.load(file, mmap_mode="r")`` give, stream through in chunks,
             the next one gathered while the device trains on this one; the batches are the same. On top come,
@@ -92,19 +107,24 @@ def fit(
 
     Returns:
         A `Result`. Ctrl-C ends the run after the epoch it is in and returns what was learned so far; a
-        second Ctrl-C aborts at once. Of many processes it is enough that one is asked to stop.
+        second Ctrl-C aborts. Of many processes it is enough that one is asked to stop. A warning names each
+        metric that was NaN in every epoch; NaN is never the best of a monitor.
 
     Raises:
-        ValueError, TypeError: for data that cannot be trained on (see `jaxbp.data.assert_data`).
-        ValueError: for checkpoints of a run with another batch_size, key, number of examples or parameters.
-        ValueError: for a batch_size or epochs out of range, ``validation`` without ``evaluate`` or the
-            reverse, or a monitor that is no column of the history.
-        ValueError: for a memory_budget that not even single batches fit in.
-        TypeError: for a grad_fn that does not return a scalar loss and a tree like params, or a preprocess
-            that gives no row of floats for each example.
+        TypeError, ValueError: before the first epoch, for any argument that is not as said above: data that
+            cannot be trained on (see `jaxbp.data.assert_data`), parameters that are no finite floats, an
+            optimizer that was not made, a grad_fn that does not return (scalar loss, tree like params), an
+            evaluate that does not return {name: scalar}, a preprocess that gives no row of floats for each
+            example, ``validation`` without ``evaluate`` or the reverse, a monitor that is no column of the
+            history, a state of another optimizer, numbers out of range, a memory_budget below one batch.
+        ValueError: for checkpoints of another run.
+        OSError: where the checkpoints' folder cannot be written, or another run is using it.
         RuntimeError: where another process ended.
-        DivergenceError: a FloatingPointError, when the loss or the updated parameters stop being finite. It
-            names the epoch and the iteration, and its ``result`` has the parameters from before it.
+        DivergenceError: a FloatingPointError, when the loss, the updated parameters or the optimizer's state
+            stop being finite. It names the epoch and the iteration (and the leaf of the state), and its
+            ``result`` has the parameters from before it.
+        Any exception that ends the run after an epoch, a callback's or a second Ctrl-C, has what was learned
+            in an attribute ``result`` too, and a note that says what is kept where.
 
     Example: a line through (0, 1), (1, 3), (2, 5).
         >>> import jaxbp
@@ -118,142 +138,64 @@ def fit(
 
     Source: the lecture, "batch, mini-batch, iterative training" and "iteration, epoch".
     """
-    engine: Stream | Resident
-    streams = memory_budget is not None and _bytes(data) > memory_budget
+    memory_budget, progress_bar = assert_options(early_stopping, checkpoints, memory_budget, progress_bar)
+    callbacks, optimizer = assert_callbacks(callbacks), assert_optimizer("fit", optimizer)
+    start, key = assert_start(params, opt_state, optimizer, arguments.key("fit", key))
     layout = Layout.over(mesh)
-    train, held_out = assert_inputs(
-        "fit", grad_fn, params, data, validation, evaluate, batch_size, epochs,
-        preprocess=preprocess, processes=layout.processes, narrow=not streams,
+    train, held_out, batch_size, epochs, streams = assert_inputs(
+        "fit", grad_fn, start.params, data, validation, evaluate, batch_size, epochs,
+        preprocess=preprocess, processes=layout.processes, memory_budget=memory_budget,
     )  # fmt: skip
-    N = len(train) * layout.processes
     layout.assert_batches(batch_size, len(train))
+    plan = Plan(grad_fn, optimizer, evaluate, batch_size, key, train, held_out, layout, preprocess)
+    monitors = {"early_stopping": early_stopping, "checkpoints": checkpoints}
+    assert_monitors(monitors, plan, start.params, streams)
+    one_by_one = bool(callbacks) or early_stopping is not None
 
-    with (
-        progress(epochs, progress_bar) as show,
-        asked_to_stop(checkpoints is not None) as interrupted,
-        ThreadPoolExecutor(1, "jaxbp-stream") as pool,
-        layout.together(),
-    ):
-        show("compiling")
-        state = layout.state(_start(params, optimizer, opt_state, key), optimizer)
-        best = Best(early_stopping)
-        rows: list[Record] = []
-        config = _config(batch_size, N, key, early_stopping)
-        if checkpoints and (found := checkpoints.latest(_kept(state, best), config=config)):
-            (state, best.params), meta = found
-            best.value, best.epoch = meta["best_value"], meta["best_epoch"]
-            rows = meta["rows"]
-            show(f"going on after epoch {len(rows)}")
-        plan = Plan(grad_fn, optimizer, evaluate, batch_size, key, train, held_out, layout, preprocess)
-        for name, asking in (("early_stopping", early_stopping), ("checkpoints", checkpoints)):
-            if asking and asking.monitor is not None:
-                _assert_monitor(name, asking.monitor, plan, state.params, streams)
-        if memory_budget is not None and streams:
-            engine = Stream(plan, range(len(rows) + 1, epochs + 1), memory_budget, state, pool)
-        else:
-            engine = Resident(plan, epochs, state)
-        show(f"compiled in {engine.compile_seconds:.1f} s, training")
-
-        saved = len(rows)
-
-        def save() -> None:
-            nonlocal saved
-            if checkpoints and len(rows) > saved:
-                meta = {"config": config, "rows": rows, "best_value": best.value, "best_epoch": best.epoch}
-                value = rows[-1][checkpoints.monitor] if checkpoints.monitor else None
-                checkpoints.save(len(rows), _kept(state, best), meta, value)
-                saved = len(rows)
-
-        stopped: Stopped = "early" if rows and best.gave_up(len(rows)) else "finished"
-        bad = None
-        one_by_one = bool(callbacks) or early_stopping is not None
-        while len(rows) < epochs and stopped == "finished":
-            if layout.any(interrupted()):
-                stopped = "interrupted"
-                break
-            left = epochs - len(rows)
-            if checkpoints:
-                left = min(left, checkpoints.every - len(rows) % checkpoints.every)
-            ran = engine.run(state, len(rows) + 1, 1 if one_by_one else left)
-            state, bad = ran.state, ran.bad
-            for e, losses in enumerate(ran.losses):
-                loss = mean_loss(losses, batch_size, N).item()
-                row = {"epoch": len(rows) + 1, "seconds": ran.seconds, "loss": loss}
-                row |= {} if ran.waited is None else {"waited": ran.waited}
-                rows.append(row | {f"val_{name}": values[e].item() for name, values in ran.metrics.items()})
-                show(rows[-1])
-            if bad is not None:
-                stopped = "diverged"
-                break
-            best.see(rows[-1], state.params)
-            for callback in callbacks:  # a copy: what a state lies in is used again
-                callback(rows[-1] | {"params": jax.tree.map(jnp.copy, state.params)})
-            if best.gave_up(len(rows)):
-                stopped = "early"
-            if checkpoints and checkpoints.due(len(rows)):
-                save()
-        if bad is None:
-            save()  # the last epoch, wherever the run was ended
-
-    columns = rows[-1] if rows else ("epoch", "seconds", "loss")
-    history = {  # the part of the run before a checkpoint may have streamed or not
-        name: np.array([row[name] for row in rows]) for name in columns if all(name in row for row in rows)
-    }
-    kept = best.params if early_stopping and rows else state.params
-    best_epoch = best.epoch if early_stopping else len(rows)
-    result = Result(kept, state.opt_state, history, stopped, best_epoch, engine.compile_seconds)
-    if bad is not None:
-        raise _divergence(*bad, result)
+    with layout.together(), checkpoints.prepare() if checkpoints else nullcontext():
+        run = Run.started(*start, plan, early_stopping)
+        epochs += run.epoch
+        config: dict[str, Any] = {}
+        try:
+            with (
+                progress(epochs, progress_bar) as show,
+                asked_to_stop(checkpoints is not None, show) as interrupted,
+                ThreadPoolExecutor(1, "jaxbp-stream") as pool,
+                layout.together(),
+            ):
+                show("compiling")
+                config = describe(plan, run.state.params, early_stopping) if checkpoints else {}
+                run = run.resumed(checkpoints, config)
+                if run.kept:
+                    show(f"going on after epoch {run.kept}")
+                engine = make_engine(plan, run, epochs, memory_budget if streams else None, pool)
+                run = run._replace(compile_seconds=engine.compile_seconds)
+                show(f"compiled in {engine.compile_seconds:.1f} s, training")
+                while most := run.left(epochs, checkpoints):
+                    if layout.any(interrupted()):
+                        run = run._replace(stopped="interrupted")
+                        break
+                    before = run.epoch
+                    run = run.after(engine.run(run.state, before + 1, 1 if one_by_one else most), plan)
+                    for row in run.rows[before:]:
+                        show(row)
+                    for callback in callbacks:  # copy: the next call donates the state's buffers
+                        callback(run.rows[-1] | {"params": jax.tree.map(jnp.copy, run.state.params)})
+                    if checkpoints and checkpoints.due(run.epoch):
+                        run = run.saved(checkpoints, config)
+                run = run.saved(checkpoints, config)  # the last epoch, wherever the run was ended
+        except BaseException as error:
+            keep(error, run, checkpoints, config, alone=layout.processes == 1)
+            raise
+    result = run.result()
+    warn_never_finite(result, early_stopping)
     return result
 
 
-def _divergence(losses: np.ndarray, iteration: int, result: Result) -> DivergenceError:
-    """The error that names where the epoch with these losses stopped being finite."""
-    bad_loss = not np.isfinite(losses[iteration])
-    where = f"fit, epoch {len(result.history['epoch']) + 1}, iteration {iteration + 1} of {len(losses)}"
-    expected = f"a finite {'loss' if bad_loss else 'gradient'}"
-    got = str(losses[iteration]) if bad_loss else "one with NaN or infinity"
-    hint = "the parameters from before it are in this error's .result; try a lower learning rate"
-    return DivergenceError(errors.message(where, expected, got, hint), result)
-
-
-def _start(params: Params, optimizer: optax.GradientTransformation, opt_state: Any, key: Random) -> State:
-    """The first state, in buffers of its own: the caller may donate the given ones before it is used."""
-
-    def own(tree: Any) -> Any:
-        return jax.tree.map(lambda leaf: jnp.array(leaf, copy=True), tree)
-
-    params = own(params)
-    opt_state = optimizer.init(params) if opt_state is None else opt_state
-    return State(params, own(opt_state), own(key), jnp.int32(0))
-
-
-def _assert_monitor(name: str, monitor: str, plan: Plan, params: Params, streams: bool) -> None:
-    """Raises a ValueError if the monitor will be no column of the history."""
-    metrics: dict[str, Any] = {}
-    if plan.evaluate is not None:
-        evaluate = plan.evaluate
-        metrics = jax.eval_shape(lambda params: evaluate(params, *plan.held_out()), params)
-    columns = ["epoch", "seconds", "loss", *["waited"] * streams, *(f"val_{metric}" for metric in metrics)]
-    if monitor not in columns:
-        expected = f"monitor to be one of {', '.join(columns)}"
-        raise ValueError(errors.message(name, expected, repr(monitor)))
-
-
-def _kept(state: State, best: Best) -> tuple[State, Params]:
-    """The arrays of a checkpoint."""
-    if best.stopping is None:
-        return state, None
-    return state, state.params if best.params is None else best.params
-
-
-def _config(batch_size: int, N: int, key: Random, early_stopping: EarlyStopping | None) -> dict[str, Any]:
-    """What must not change between the parts of one run; more epochs may be asked for."""
-    numbers = np.asarray(jax.random.key_data(key)).tolist()
-    stopping = None if early_stopping is None else early_stopping._asdict()
-    return {"batch_size": batch_size, "examples": N, "key": numbers, "early_stopping": stopping}
-
-
-def _bytes(data: Data | Dataset) -> int:
-    x, y = arrays(data)
-    return np.asarray(x).nbytes + (0 if y is x else np.asarray(y).nbytes)
+def make_engine(
+    plan: Plan, run: Run, epochs: int, memory_budget: int | None, pool: ThreadPoolExecutor
+) -> Engine:
+    """What runs the epochs that are left: on a stream where there is a budget, else on the device."""
+    if memory_budget is None:
+        return Resident(plan, epochs, run.state)
+    return Stream(plan, range(run.epoch + 1, epochs + 1), memory_budget, run.state, pool)

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxbp import arguments
 from jaxbp.tables import as_html
 from jaxbp.train.progress import Record, describe
 from jaxbp.typing import Params
@@ -14,18 +15,37 @@ from jaxbp.typing import Params
 Stopped = Literal["finished", "early", "interrupted", "diverged"]
 
 
-class EarlyStopping(NamedTuple):
+@dataclass(frozen=True)
+class EarlyStopping:
     """Stop after ``patience`` epochs without a better ``monitor``, and keep the best parameters.
 
+    NaN is never better than a number.
+
     Args:
-        patience: how many epochs in a row may bring nothing better.
+        patience: how many epochs in a row may bring nothing better, at least 1.
         monitor: a column of the history.
         mode: whether less (``"min"``) or more (``"max"``) of it is better.
+
+    Raises:
+        TypeError, ValueError: at once, for a patience that is no whole number of at least 1, a monitor that
+            is no text, or another mode.
+
+    Example:
+        >>> EarlyStopping(5, "val_accuracy", mode="higher")
+        Traceback (most recent call last):
+        ...
+        ValueError: EarlyStopping: expected mode 'min' or 'max', got 'higher'
     """
 
     patience: int
     monitor: str = "val_loss"
     mode: Literal["min", "max"] = "min"
+
+    def __post_init__(self) -> None:
+        patience = arguments.whole("EarlyStopping", "patience", self.patience, low=1)
+        object.__setattr__(self, "patience", patience)
+        arguments.instance("EarlyStopping", "monitor", self.monitor, str, 'e.g. "val_loss"')
+        arguments.option("EarlyStopping", "mode", self.mode, ("min", "max"))
 
 
 @dataclass(frozen=True, repr=False)
@@ -34,7 +54,7 @@ class Result:
 
     Args:
         params: the parameters at the end; with early stopping, those of the best epoch.
-        opt_state: the optimiser's state at the end, to continue from.
+        opt_state: the optimizer's state at the end.
         history: a column for each metric, an entry for each epoch: ``epoch``, ``seconds`` (of that epoch,
             compiling excluded), ``loss`` (the mean over the epoch's examples, each at the parameters of
             its iteration), for streamed data ``waited`` (the share of the seconds that the loop waited for
@@ -42,6 +62,8 @@ class Result:
         stopped: why it ended: ``"finished"``, ``"early"``, ``"interrupted"`` or ``"diverged"``.
         best_epoch: the epoch of ``params``.
         compile_seconds: the time spent compiling, before the first epoch.
+        last_params: the parameters at the end, which `fit` goes on from, given this result for ``params``.
+        step: the number of iterations done.
     """
 
     params: Params
@@ -50,6 +72,13 @@ class Result:
     stopped: Stopped
     best_epoch: int
     compile_seconds: float
+    last_params: Params
+    step: int
+
+    def rows(self) -> tuple[Record, ...]:
+        """The history as a dict for each epoch, ``epoch`` an int."""
+        columns = {name: column.tolist() for name, column in self.history.items()}
+        return tuple(dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True))
 
     def to_dict(self) -> dict[str, Any]:
         """The history and the outcome as plain Python numbers, for JSON; the parameters stay out."""
@@ -81,19 +110,29 @@ class DivergenceError(FloatingPointError):
         self.result = result
 
 
-class Best:
-    """The best epoch so far and a copy of its parameters."""
+class Best(NamedTuple):
+    """The best epoch so far.
 
-    def __init__(self, stopping: EarlyStopping | None):
-        self.stopping, self.value, self.epoch, self.params = stopping, np.inf, 0, None
+    Args:
+        stopping: what is best; None where nobody asks.
+        value: of the monitor in that epoch, negated where more is better.
+        epoch: its number, 0 while there is none.
+        params: a copy of its parameters, None while there is none.
+    """
 
-    def see(self, row: Record, params: Params) -> None:
-        """Keep the parameters if this epoch is better than all before."""
+    stopping: EarlyStopping | None
+    value: float = np.inf
+    epoch: int = 0
+    params: Params | None = None
+
+    def after(self, row: Record, params: Params) -> "Best":
+        """This, or the epoch of the row, if it is better than all before; NaN is not."""
         if self.stopping is None:
-            return
+            return self
         value = row[self.stopping.monitor] * (1 if self.stopping.mode == "min" else -1)
-        if value < self.value or self.params is None:
-            self.value, self.epoch, self.params = value, row["epoch"], jax.tree.map(jnp.copy, params)
+        if value < self.value or (self.params is None and not np.isnan(value)):
+            return self._replace(value=value, epoch=row["epoch"], params=jax.tree.map(jnp.copy, params))
+        return self
 
     def gave_up(self, epoch: int) -> bool:
         """Whether patience has run out."""

@@ -1,25 +1,25 @@
-"""`sweep`: many networks at once, over seeds and the optimiser's hyperparameters."""
+"""`sweep`: many networks at once, over seeds and the optimizer's hyperparameters."""
 
-import time
+import inspect
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from functools import lru_cache
 from itertools import product
-from numbers import Real
-from typing import Literal
+from typing import Any, Literal, NamedTuple
 
 import jax
 import numpy as np
 
-from jaxbp import errors
+from jaxbp import arguments, errors
+from jaxbp.arguments import described
 from jaxbp.data import Dataset
-from jaxbp.train.groups import Groups, Make, Net
-from jaxbp.train.inputs import assert_inputs
+from jaxbp.train.engine_sweep import Group, Groups, Make, Net
 from jaxbp.train.interrupt import asked_to_stop
-from jaxbp.train.layout import Layout
-from jaxbp.train.loop import Data, Evaluate, GradFn, Preprocess
-from jaxbp.train.plan import Pace, Plan
 from jaxbp.train.progress import progress
-from jaxbp.train.swept import Point, Sweep
+from jaxbp.train.run import EpochsRan, Plan
+from jaxbp.train.sharding import Layout
+from jaxbp.train.start import assert_optimizer, assert_params
+from jaxbp.train.step import Data, Evaluate, GradFn, Preprocess
+from jaxbp.train.sweep_result import Point, Sweep
+from jaxbp.train.validate import assert_inputs
 from jaxbp.typing import Params, Random
 
 
@@ -67,7 +67,7 @@ def sweep(
         evaluate: as in `fit`.
         preprocess: as in `fit`.
         order: whether the nets share one order of the data or each seed has its own.
-        memory_budget: bytes for the parameters and optimiser states on the device, by default a quarter of
+        memory_budget: bytes for the parameters and optimizer states on the device, by default a quarter of
             its memory where it tells. Nets that need more take turns, epoch by epoch, and wait on the host.
         progress_bar: show the epochs as they pass, with the median loss.
 
@@ -93,82 +93,156 @@ def sweep(
         >>> print(result.params_of(result.best())["W"].round(3))
         [[2.]]
     """
-    if not callable(optimizer):
-        expected, hint = "a function that makes the optimizer", "e.g. optimizer=optax.sgd, without its rate"
-        raise TypeError(errors.message("sweep", expected, type(optimizer).__name__, hint))
-    seeds = list(range(seeds)) if isinstance(seeds, int) else list(seeds)
-    points = _points(hyperparameters)
-    if not seeds or not points:
-        got = f"{len(seeds)} seeds, {len(points)} points"
-        raise ValueError(errors.message("sweep", "at least one seed and one point", got))
-    if order not in ("shared", "own"):
-        raise ValueError(errors.message("sweep", "order 'shared' or 'own'", repr(order)))
+    arguments.function("sweep", "init", init, positional=1)
+    key = arguments.key("sweep", key)
+    seeds, points = _seeds(seeds), _points(hyperparameters)
+    _assert_makes(optimizer, points[0])
+    arguments.option("sweep", "order", order, ("shared", "own"))
+    progress_bar = arguments.flag("sweep", "progress_bar", progress_bar)
+    if memory_budget is not None:
+        memory_budget = arguments.whole("sweep", "memory_budget", memory_budget, low=1)
     keys = [jax.random.fold_in(key, seed) for seed in seeds]
-    params = [init(k) for k in keys]
-    train, held_out = assert_inputs(
+    params = [assert_params("sweep", init(k)) for k in keys]
+    train, held_out, batch_size, epochs, _ = assert_inputs(
         "sweep", grad_fn, params[0], data, validation, evaluate, batch_size, epochs, preprocess=preprocess
     )
     _assert_traceable(optimizer, points[0], params[0])
     first = optimizer(**points[0])
     plan = Plan(grad_fn, first, evaluate, batch_size, key, train, held_out, Layout(), preprocess)
-    pace = Pace(epochs, len(train))
-    kept = lru_cache(2 * pace.most)  # of an order, for all the nets that follow it
-    if order == "shared":
-        follows = [(key, kept(plan.order))] * len(seeds)
-    else:
-        follows = [(k, kept(plan._replace(key=k).order)) for k in keys]
-    nets = [Net(p, *own, point) for point in points for p, own in zip(params, follows, strict=True)]
+    follows = [key] * len(seeds) if order == "shared" else keys
+    nets = [Net(p, own, point) for point in points for p, own in zip(params, follows, strict=True)]
 
-    with progress(epochs, progress_bar) as show, asked_to_stop(False) as interrupted:
+    with progress(epochs, progress_bar) as show, asked_to_stop(False, show) as interrupted:
         show("compiling")
-        started = time.perf_counter()
-        groups = Groups(nets, plan, optimizer, pace.most, memory_budget)
-        compile_seconds = time.perf_counter() - started
-        show(f"compiled in {compile_seconds:.1f} s, training {len(nets)} nets")
-        started = time.perf_counter()
-        history, finite = {"loss": np.zeros((len(nets), 0))}, np.ones(len(nets), bool)
-        while (done := history["loss"].shape[1]) < epochs and not interrupted():
-            count = min(pace.count, epochs - done)
-            before = time.perf_counter()
-            rows, finite = groups.run(done + 1, count)
-            pace.took((time.perf_counter() - before) / count)
-            history = {
-                name: np.append(history.get(name, column[:, :0]), column, axis=1)
-                for name, column in rows.items()
-            }
-            show({"epoch": done + count, "loss": float(np.median(rows["loss"][:, -1]))})
-        seconds = time.perf_counter() - started
+        engine = Groups(nets, plan, optimizer, epochs, memory_budget)
+        run = SweepRun(engine.begun, {"loss": np.zeros((len(nets), 0))}, np.zeros((len(nets), 0), bool))
+        show(f"compiled in {engine.compile_seconds:.1f} s, training {len(nets)} nets")
+        while run.epoch < epochs and not interrupted():
+            run = run.after(engine.run(run.state, run.epoch + 1, epochs - run.epoch))
+            show({"epoch": run.epoch, "loss": float(np.median(run.history["loss"][:, -1]))})
 
-    lost = np.logical_or.accumulate(~np.isfinite(history["loss"]), axis=1)
-    lost[:, -1:] |= ~finite[:, None]  # the last update
     return Sweep(
-        groups.params(),
+        engine.params(run.state),
         seeds * len(points),
         [net.point for net in nets],
-        {name: np.where(lost, np.nan, column) for name, column in history.items()},
-        "finished" if done == epochs else "interrupted",
-        seconds,
-        compile_seconds,
+        {name: np.where(run.lost, np.nan, column) for name, column in run.history.items()},
+        "finished" if run.epoch == epochs else "interrupted",
+        run.seconds,
+        engine.compile_seconds,
     )
 
 
-def _points(hyperparameters: Mapping[str, Sequence[float]]) -> list[Point]:
+class SweepRun(NamedTuple):
+    """The parts of a sweep that change, as they are after an epoch.
+
+    Args:
+        state: of the groups.
+        history: a column for each metric, (nets, epochs).
+        lost: whether a network had diverged by then, (nets, epochs).
+        seconds: the time spent training.
+    """
+
+    state: tuple[Group, ...]
+    history: dict[str, np.ndarray]
+    lost: np.ndarray
+    seconds: float = 0.0
+
+    @property
+    def epoch(self) -> int:
+        """The number of epochs that lie behind."""
+        return self.lost.shape[1]
+
+    def after(self, ran: EpochsRan) -> "SweepRun":
+        """This sweep after these epochs; a network that diverged stays so."""
+        rows = {"loss": ran.losses} | {f"val_{name}": column for name, column in ran.metrics.items()}
+        history = {
+            name: np.append(self.history.get(name, column[:, :0]), column, axis=1)
+            for name, column in rows.items()
+        }
+        bad = ~np.isfinite(ran.losses)
+        if ran.finite is not None:  # the parameters and the optimizer's state after the last update
+            bad[:, -1] |= ~ran.finite
+        lost = np.logical_or.accumulate(np.append(self.lost, bad, axis=1), axis=1)
+        return SweepRun(ran.state, history, lost, self.seconds + ran.seconds * ran.losses.shape[1])
+
+
+def _seeds(seeds: Any) -> list[int]:
+    """Which seeds: those given, or as many from 0 on.
+
+    Raises:
+        TypeError: for what is neither a whole number nor several.
+        ValueError: for none, or one below 0.
+    """
+    if _is_list(seeds):
+        found = [arguments.whole("sweep", f"seed {i}", seed, low=0) for i, seed in enumerate(seeds)]
+    else:
+        found = list(range(arguments.whole("sweep", "seeds", seeds)))
+    if not found:
+        raise ValueError(errors.message("sweep", "at least one seed and one point", "no seed"))
+    return found
+
+
+def _points(hyperparameters: Any) -> list[Point]:
     """The product of the values, as dicts.
 
     Raises:
-        TypeError: for values that are no sequence of numbers.
+        TypeError: for what is no dict of sequences of numbers.
+        ValueError: for no point, or a value that is not finite.
     """
-    for name, values in hyperparameters.items():
-        if not isinstance(values, Iterable) or not all(isinstance(v, Real | np.generic) for v in values):
+    if not isinstance(hyperparameters, Mapping):
+        expected, hint = "hyperparameters, a dict of lists of numbers", 'e.g. {"learning_rate": [0.1, 0.01]}'
+        raise TypeError(errors.message("sweep", expected, described(hyperparameters), hint))
+    values = {}
+    for name, given in hyperparameters.items():
+        if not _is_list(given):
             expected = f"numbers for {name}, e.g. [0.1, 0.01]"
-            raise TypeError(errors.message("sweep", expected, repr(values)))
-    return [dict(zip(hyperparameters, p, strict=True)) for p in product(*hyperparameters.values())]
+            raise TypeError(errors.message("sweep", expected, described(given)))
+        values[name] = [_number(f"{name}, value {i}", value) for i, value in enumerate(given)]
+    points = [dict(zip(values, p, strict=True)) for p in product(*values.values())]
+    if not points:
+        raise ValueError(errors.message("sweep", "at least one seed and one point", "no point"))
+    return points
+
+
+def _is_list(value: Any) -> bool:
+    """Whether it is something like a list; an array of shape () and text are not."""
+    return (
+        isinstance(value, Iterable)
+        and not isinstance(value, str | bytes)
+        and getattr(value, "shape", 1) != ()
+    )
+
+
+def _number(name: str, value: Any) -> Any:
+    """A hyperparameter's value; bools are numbers here, of a switch."""
+    if isinstance(value, bool | np.bool_):
+        return bool(value)
+    number = arguments.number("sweep", name, value)
+    return value if isinstance(value, int) else number
+
+
+def _assert_makes(optimizer: Any, point: Point) -> None:
+    """Raises a TypeError unless it is a function that makes an optimizer from the point."""
+    if not callable(optimizer):
+        expected, hint = "a function that makes the optimizer", "e.g. optimizer=optax.sgd, without its rate"
+        raise TypeError(errors.message("sweep", expected, described(optimizer), hint))
+    try:
+        inspect.signature(optimizer).bind(**point)
+    except TypeError as error:
+        expected = f"an optimizer that takes the hyperparameters {', '.join(point)}"
+        raise TypeError(errors.message("sweep", expected, f"{described(optimizer)}: {error}")) from error
+    except ValueError:  # it tells nothing of its arguments
+        return
 
 
 def _assert_traceable(optimizer: Make, point: Point, params: Params) -> None:
-    """Raises a TypeError if the optimiser branches on a hyperparameter."""
+    """Raises a TypeError if what is made is no optimizer, or if making it branches on a hyperparameter."""
+
+    def init(point: Point) -> Any:
+        return assert_optimizer("sweep", optimizer(**point)).init(params)
+
     try:
-        jax.eval_shape(lambda point: optimizer(**point).init(params), point)
+        jax.eval_shape(init, point)
     except jax.errors.ConcretizationTypeError as error:
         expected = f"an optimizer that computes with {', '.join(point)}"
         hint = "fix that value, e.g. functools.partial(optax.sgd, nesterov=True)"

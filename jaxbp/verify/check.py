@@ -10,20 +10,20 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxbp.errors import message
-from jaxbp.verify.arguments import Call, flatten_call
-from jaxbp.verify.axes import bound, with_axes
-from jaxbp.verify.blame import is_own, told, whole_tracebacks
-from jaxbp.verify.capture import Passed, capture, trace
-from jaxbp.verify.consumed import differentiates, uses
-from jaxbp.verify.declared import Intent, Intents, check_intents, check_names
+from jaxbp.jaxprs.exception_origin import is_own, told, whole_tracebacks
+from jaxbp.jaxprs.rules import Rule, describe, rules_in, transposes_in
+from jaxbp.verify.clauses.declared import Intent, Intents, check_intents, check_names
 from jaxbp.verify.judge import Judgement, fault_finding, finding, judge
-from jaxbp.verify.met import met
-from jaxbp.verify.precision import judge_precision
-from jaxbp.verify.references import epsilon, is_float
+from jaxbp.verify.maps.pullback import epsilon, is_float
+from jaxbp.verify.own_precision import judge_precision
 from jaxbp.verify.report import VERDICTS, Finding, Report
-from jaxbp.verify.rules import Rule, describe, rules_in, transposes_in
-from jaxbp.verify.site import Site
-from jaxbp.verify.whole import assert_differentiable, judge_whole, obstacle
+from jaxbp.verify.sites.call import Call, flatten_call
+from jaxbp.verify.sites.capture import Passed, capture, trace
+from jaxbp.verify.sites.host_arrays import met
+from jaxbp.verify.sites.named_axes import bound, with_axes
+from jaxbp.verify.sites.nested_derivatives import differentiates, uses
+from jaxbp.verify.sites.site import Site
+from jaxbp.verify.whole_function import assert_differentiable, judge_whole, obstacle
 
 
 def check(

@@ -7,28 +7,28 @@ from typing import Any, NamedTuple
 import jax.numpy as jnp
 import numpy as np
 
-from jaxbp.verify import contract
-from jaxbp.verify.arbiter import Entry
-from jaxbp.verify.blame import is_own, raise_own, refusal, told
-from jaxbp.verify.compare import DRAWS, Comparison, compare
-from jaxbp.verify.declared import Intent, verify_intent
-from jaxbp.verify.diagnosis import diagnose
-from jaxbp.verify.doubt import misled
-from jaxbp.verify.evidence import Diagnosis, constant
-from jaxbp.verify.further import later_fault, one_at_a_time
-from jaxbp.verify.noise import relative_tolerance
-from jaxbp.verify.paths import Term, odd_terms
-from jaxbp.verify.references import (
+from jaxbp.jaxprs.exception_origin import is_own, raise_own, refusal, told
+from jaxbp.jaxprs.internals import closes_over_tracer
+from jaxbp.jaxprs.rules import Rule
+from jaxbp.verify.causes.chain_terms import Term, odd_terms
+from jaxbp.verify.causes.evidence import Diagnosis, constant
+from jaxbp.verify.causes.mistakes import diagnose
+from jaxbp.verify.clauses import contract
+from jaxbp.verify.clauses.declared import Intent, verify_intent
+from jaxbp.verify.clauses.later import later_fault, one_at_a_time
+from jaxbp.verify.maps.pullback import (
+    ClosedOver,
     Point,
     Pullback,
     autodiff,
     rule_pullback,
 )
+from jaxbp.verify.numbers.arbiter import Entry
+from jaxbp.verify.numbers.blind_autodiff import misled
+from jaxbp.verify.numbers.compare import DRAWS, Comparison, compare
+from jaxbp.verify.numbers.tolerance import relative_tolerance
 from jaxbp.verify.report import Finding
-from jaxbp.verify.rules import Rule
-from jaxbp.verify.site import Site
-
-TRACED = ("ClosedOver", "CustomVJPException", "UnexpectedTracerError")
+from jaxbp.verify.sites.site import Site
 
 
 class Judgement(NamedTuple):
@@ -83,7 +83,7 @@ def _judged(site: Site, intent: Intent | None, order: int) -> Judgement:
         return failed(error, site)
     at, body = site.ruled, site.plain
     reference = autodiff(body)
-    if reference and misled(rule.eqn.params["call_jaxpr"], site.moving, body, reference):
+    if reference and misled(rule.body, site.moving, body, reference):
         reference = None
 
     def judged(findings: list[Finding], alike: bool = False) -> Judgement:
@@ -147,7 +147,7 @@ def _refused(site: Site) -> frozenset[int]:
 def failed(error: Exception, site: Site) -> Judgement:
     """The finding when the rule does not run."""
     rule = site.rule
-    if type(error).__name__ in TRACED or "No constant handler" in str(error):
+    if isinstance(error, ClosedOver) or closes_over_tracer(error):
         sentence = "closes over a traced value, so it cannot be set alone; pass the value as an argument"
         return Judgement([finding(rule, site.context, "inconclusive", sentence, cause="closure")])
     fault = None if is_own(error) else contract.raised(error, rule.name)
@@ -238,7 +238,7 @@ def _terms(site: Site, arguments: Sequence[int], seen: Comparison, body: Point) 
     """The diagnoses where one term of the chain rule explains the difference."""
     tolerance = max(1e-5, 10 * seen.loose)
     try:
-        terms = odd_terms(site.rule.eqn, site.inputs, site.moving, arguments, seen.samples, tolerance)
+        terms = odd_terms(site.rule.body, site.inputs, site.moving, arguments, seen.samples, tolerance)
     except Exception as error:
         raise_own(error)
         return {}  # Some bodies cannot be taken apart (callbacks); then the plain diagnosis stands.

@@ -16,8 +16,8 @@ from jaxbp.layers.layer import Layer
 from jaxbp.losses import Loss
 from jaxbp.tables import as_html, as_text
 from jaxbp.typing import Array, Params, Targets
-from jaxbp.verify.differences import COVER, Differences
-from jaxbp.verify.references import point
+from jaxbp.verify.maps.pullback import point
+from jaxbp.verify.numbers.differences import COVER, Differences
 
 TOLERANCE = 4096 * float(np.finfo(np.float64).eps)
 

@@ -7,10 +7,10 @@ from typing import Any
 
 import jax
 
-from jaxbp.verify.arguments import fitting, flatten_call
 from jaxbp.verify.check import judge_call
-from jaxbp.verify.declared import Intents
+from jaxbp.verify.clauses.declared import Intents
 from jaxbp.verify.report import Report
+from jaxbp.verify.sites.call import fitting, flatten_call
 
 
 def check_vjp(

@@ -88,11 +88,6 @@ class Finding:
         return row
 
 
-def brief(error: Exception) -> str:
-    """An exception in one line."""
-    return f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
-
-
 class Report(NamedTuple):
     """All findings on one function.
 

@@ -187,3 +187,91 @@ def test_an_unknown_name_lists_the_known_ones():
         FileNotFoundError, match=r"one of digits, mnist, fashion_mnist, or the path .* got 'minst'"
     ):
         load("minst")
+
+
+def test_what_a_file_is_its_first_bytes_say(tmp_path):
+    x = np.random.default_rng(0).normal(size=(20, 3))
+    np.savez(tmp_path / "toy.npz", x=x, y=np.arange(20) % 2)
+    shutil.copy(tmp_path / "toy.npz", tmp_path / "toy.csv")
+    assert load(tmp_path / "toy.csv")[0].x.shape == (16, 3)
+    (tmp_path / "toy.npz").write_text("1,2,0\n3,4,1\n5,6,0\n7,8,1\n")
+    assert load(tmp_path / "toy.npz", test_fraction=0.5)[0].x.shape == (2, 2)
+    (tmp_path / "images").write_bytes(bytes([0, 0, 8, 1, 0, 0, 0, 1, 5]))
+    with pytest.raises(ValueError, match="a table of numbers as text, got an IDX file; read_idx"):
+        load(tmp_path / "images")
+
+
+def test_pixels_of_bytes_are_loaded_for_preprocess(tmp_path):
+    x, y = (
+        np.random.default_rng(0).integers(0, 256, (20, 4, 4), np.uint8),
+        (np.arange(20) % 2).astype(np.uint8),
+    )
+    np.savez(tmp_path / "images.npz", x_train=x, y_train=y, x_test=x[:4], y_test=y[:4])
+    with pytest.raises(TypeError, match="x is uint8 0-255, whose arithmetic wraps"):
+        load(tmp_path / "images.npz")
+    train, test = load(tmp_path / "images.npz", raw=True)
+    assert (train.x.dtype, train.num_classes, len(test)) == (np.uint8, 2, 4)
+
+
+@pytest.mark.parametrize(
+    ("row", "options", "said"),
+    [
+        (
+            "{i},{i},0",
+            {},
+            "at least 2 classes, got label 0 in all 300 examples; if another column is .* label=",
+        ),
+        ("{i},7", {}, "got label 7 in all 300 examples"),
+        (
+            "0.5,{i}{i}",
+            {},
+            "class labels 0, 1, 2, ..., got 300 distinct whole numbers .*; this looks like regression",
+        ),
+        ("0.5,-{i}", {}, "got 300 distinct whole numbers from -299 to 0; this looks like regression"),
+        (
+            "{t},{i},{c}",
+            {},
+            "stay apart in float32, .*got 1700000000 and 1700000001 in input column 1, equal as",
+        ),
+        ("3,{t}.5,{c}", {}, "got 1700000000.5 and 1700000001.5 in input column 2"),
+        ("{i},{c}", {"names": "x"}, "arguments of read_csv: label, regression, delimiter.*, got names"),
+        ("{i},{c}", {"test_fraction": 1}, "test_fraction"),
+        ("{i},{c}", {"test_fraction": np.nan}, "test_fraction"),
+        ("{i},{c}", {"seed": -1}, "seed"),
+        ("{i},{c}", {"raw": "no"}, "raw True or False"),
+    ],
+)
+def test_a_table_that_is_not_what_it_seems_is_refused(tmp_path, row, options, said):
+    rows = (row.format(i=i, t=1_700_000_000 + i, c=i % 3) for i in range(300))
+    (tmp_path / "toy.csv").write_text("\n".join(rows))
+    with pytest.raises((ValueError, TypeError), match=rf"^(toy.csv|load|load\(toy.csv\)): expected .*{said}"):
+        load(tmp_path / "toy.csv", **options)
+
+
+def test_a_table_as_it_often_is_passes(tmp_path):
+    """150 classes, a row of random decimals, and times that float32 can tell apart."""
+    rng = np.random.default_rng(0)
+    rows = [f"{1_700_000_000 + 3600 * i},{rng.normal()},{i % 150}" for i in range(600)]
+    (tmp_path / "toy.csv").write_text("\n".join(rows))
+    assert load(tmp_path / "toy.csv")[0].num_classes == 150
+
+
+def test_reading_options_reach_the_reader(tmp_path):
+    (tmp_path / "toy.csv").write_text("id;label;a\nx;0;1.5\ny;1;2.5\nz;1;3.5\nu;0;4.5\n")
+    train, _ = load(tmp_path / "toy.csv", label="label", drop="id", test_fraction=0.5)
+    assert (train.x.shape, train.num_classes) == ((2, 1), 2)
+    with pytest.raises(
+        TypeError, match=r"^load\('digits'\): expected no arguments for reading a file, got label"
+    ):
+        load("digits", label=0)
+
+
+@pytest.mark.parametrize("source", [load, digits, mnist, fashion_mnist])
+def test_arguments_of_another_kind_are_refused(source):
+    bad = {
+        load: [((None,), {}), ((b"digits",), {}), (("",), {}), (("digits",), {"seed": 0.5})],
+        digits: [((), {"seed": "0"}), ((), {"test_fraction": 0}), ((), {"test_fraction": [0.2]})],
+    }.get(source, [((3,), {}), ((b".",), {}), ((".",), {"download": "yes"})])
+    for args, options in bad:
+        with pytest.raises((TypeError, ValueError), match=rf"^{source.__name__}: expected .*, got "):
+            source(*args, **options)

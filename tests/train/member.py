@@ -1,9 +1,11 @@
 """One process of a run in many, started by test_distributed: python member.py JSON."""
 
+import hashlib
 import json
 import os
 import signal
 import sys
+import time
 
 import jax
 import numpy as np
@@ -30,26 +32,57 @@ def total(mesh, values):
     return jax.jit(lambda x: x.sum(), out_shardings=NamedSharding(mesh, P()))(x).item()
 
 
-def main(connect, devices=1, what="total", x64=False, out=None, late=False, memory_budget=None):
+def faulty(process, mesh, out, fault):
+    """Train and print a digest of what was learned; after epoch 3 the fault befalls one process."""
+
+    def befall(record):
+        if record["epoch"] == 3 and fault:
+            print("fault", time.time(), flush=True)
+            if fault == "raise":
+                raise KeyError("mine")
+            os.kill(os.getpid(), getattr(signal, fault))
+
+    result = jaxbp.fit(
+        GRAD,
+        NET.init(jax.random.key(0)),
+        share(process, 32, "float32"),
+        optimizer=optax.sgd(0.3),
+        key=jax.random.key(1),
+        batch_size=12,
+        epochs=6,
+        mesh=mesh,
+        callbacks=[befall],
+        checkpoints=jaxbp.Checkpoints(out),
+        progress_bar=False,
+    )
+    leaves = [np.asarray(leaf.addressable_data(0)).tobytes() for leaf in jax.tree.leaves(result.params)]
+    print("digest", hashlib.sha256(b"".join(leaves)).hexdigest(), flush=True)
+
+
+def main(
+    connect,
+    devices=1,
+    what="total",
+    x64=False,
+    out=None,
+    late=False,
+    memory_budget=None,
+    fault=None,
+    version=None,
+):
     jax.config.update("jax_platforms", "cpu")
     jax.config.update("jax_num_cpu_devices", devices)
     jax.config.update("jax_enable_x64", x64)
+    if version:
+        jax.__version__ = version
     if late:
         jax.devices()
+    print("begin", time.time(), flush=True)
     jaxbp.connect(**connect)
     jaxbp.connect(**connect)  # the same again is no fault
     process, mesh = jax.process_index(), jax.make_mesh((jax.device_count(),), ("data",))
     if what == "total":
         print("total", total(mesh, np.full(devices, process + 1.0, np.float32)))
-    if what in ("die", "wait"):
-        total(mesh, np.ones(devices, np.float32))
-        if what == "die":
-            os.kill(os.getpid(), signal.SIGKILL)
-        try:
-            total(mesh, np.ones(devices, np.float32))
-        except (ValueError, RuntimeError) as error:
-            print("caught", error, flush=True)
-            os._exit(0)
     if what.startswith("signal"):
 
         def signalled(record):
@@ -74,6 +107,8 @@ def main(connect, devices=1, what="total", x64=False, out=None, late=False, memo
             print("caught", error, flush=True)
             os._exit(0)
         print("stopped", result.stopped, len(result.history["epoch"]))
+    if what == "faulty":
+        faulty(process, mesh, out, fault)
     if what == "fit":
         traces = []
 

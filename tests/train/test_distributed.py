@@ -1,13 +1,10 @@
 """Many processes on loopback: they meet, they compute what one device computes, and faults are errors."""
 
-import json
 import os
 import signal
 import socket
 import subprocess
 import sys
-import time
-from pathlib import Path
 
 import jax
 import numpy as np
@@ -16,51 +13,7 @@ import pytest
 import jaxbp
 from jaxbp.train import distributed
 from tests.train.member import GRAD, NET, share
-
-ROOT = Path(__file__).parents[2]
-LIMIT = 60
-FOREIGN = ("XLA_", "JAX_", "SLURM_", "OMPI_", "JOB_COMPLETION_INDEX")
-
-
-@pytest.fixture
-def together():
-    """Runs members at once, each given what member.main takes; gives exit status and output of each."""
-    running = []
-
-    def run(*members, envs=({},) * 4):
-        inherited = {k: v for k, v in os.environ.items() if not k.startswith(FOREIGN)}
-        for options, env in zip(members, envs, strict=False):
-            running.append(
-                subprocess.Popen(
-                    [sys.executable, "-u", "-m", "tests.train.member", json.dumps(options)],
-                    cwd=ROOT,
-                    env=inherited | {"PYTHONPATH": str(ROOT)} | env,
-                    stdout=subprocess.PIPE,
-                    stderr=subprocess.STDOUT,
-                    text=True,
-                )
-            )
-        end = time.monotonic() + LIMIT
-        outputs = [process.communicate(timeout=max(end - time.monotonic(), 1))[0] for process in running]
-        return [(process.returncode, text) for process, text in zip(running, outputs, strict=True)]
-
-    yield run
-    for process in running:
-        process.kill()
-        process.wait()
-        process.stdout.close()
-
-
-def free_address():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return f"127.0.0.1:{probe.getsockname()[1]}"
-
-
-def meeting(n, **options):
-    """The arguments of connect in each of n processes."""
-    given = {"coordinator": free_address(), "num_processes": n, "timeout": LIMIT} | options
-    return [given | {"process_id": i} for i in range(n)]
+from tests.train.processes import FOREIGN, LIMIT, ROOT, meeting
 
 
 def test_two_processes_of_two_devices_compute_together(together):
@@ -134,7 +87,7 @@ def test_fit_equals_one_device(processes, x64, memory_budget, together, tmp_path
 def batches(processes, key, epoch, N, B):
     """The rows of the concatenated shares in each iteration: of a batch, an equal part from each share."""
     part = B // processes
-    orders = [jaxbp.train.loop.epoch_order(key, epoch, N, i) + i * N for i in range(processes)]
+    orders = [jaxbp.train.epoch_program.epoch_order(key, epoch, N, i) + i * N for i in range(processes)]
     return [np.concatenate([o[s : s + part] for o in orders]) for s in range(0, N, part)]
 
 
@@ -190,28 +143,6 @@ def test_fit_says_that_a_peer_was_killed(together, tmp_path):
     assert "caught fit: expected 2 processes to compute together, got" in text
 
 
-def test_a_killed_peer_is_a_python_error(together):
-    first, second = meeting(2)
-    (code, text), (killed, _) = together(
-        {"connect": first, "what": "wait"}, {"connect": second, "what": "die"}
-    )
-    assert killed == -signal.SIGKILL
-    assert code == 0, text
-    assert "caught" in text
-
-
-def test_a_killed_coordinator_ends_the_others(together):
-    """By SIGABRT or with a Python error, whichever comes first, but soon and not after the heartbeat."""
-    first, second = meeting(2)
-    started = time.monotonic()
-    (killed, _), (code, text) = together(
-        {"connect": first, "what": "die"}, {"connect": second, "what": "wait"}
-    )
-    assert killed == -signal.SIGKILL
-    assert code == -signal.SIGABRT or "caught" in text
-    assert time.monotonic() - started < 50  # the heartbeat is 100
-
-
 def test_calls_that_cannot_be(monkeypatch):
     for name in list(os.environ):
         if name.startswith(FOREIGN):
@@ -220,8 +151,15 @@ def test_calls_that_cannot_be(monkeypatch):
         jaxbp.connect()
     with pytest.raises(ValueError, match="process_id 2 of 2"):
         jaxbp.connect("127.0.0.1:1", 2, 2)
-    with pytest.raises(ValueError, match="host:port"):
-        jaxbp.connect("127.0.0.1", 2, 0)
+    for address in ("127.0.0.1", ":1", "127.0.0.1:0", "127.0.0.1:70000", "127.0.0.1:²", "a:" + "9" * 5000):
+        with pytest.raises(ValueError, match=r"expected an address .host:port., got"):
+            jaxbp.connect(address, 2, 0)
+    for change in (
+        {"coordinator": b"a:1"}, {"num_processes": 2.0}, {"num_processes": True}, {"process_id": "0"},
+        {"timeout": float("nan")}, {"timeout": 0}, {"heartbeat": 0}, {"heartbeat": "10"}, {"bind": 7},
+    ):  # fmt: skip
+        with pytest.raises((TypeError, ValueError), match=r"^connect: expected .*, got "):
+            jaxbp.connect(**{"coordinator": "127.0.0.1:1", "num_processes": 2, "process_id": 1} | change)
     jax.devices()
     with pytest.raises(RuntimeError, match="a device already in use"):
         jaxbp.connect("127.0.0.1:1", 2, 0)
@@ -230,6 +168,8 @@ def test_calls_that_cannot_be(monkeypatch):
 EIGHT = """
 import jax, numpy as np, optax, jaxbp
 from tests.train.member import GRAD, NET, share
+from tests.train.processes import FOREIGN, LIMIT, ROOT, meeting
+
 jax.config.update("jax_platforms", "cpu")
 jax.config.update("jax_num_cpu_devices", 8)
 for x64, limit in ((False, 1e-6), (True, 1e-14)):

@@ -12,8 +12,8 @@ import pytest
 
 import jaxbp
 from jaxbp.data import Dataset, open_idx
-from jaxbp.train.layout import Layout
-from jaxbp.train.stream import chunks
+from jaxbp.train.engine_stream import chunks
+from jaxbp.train.sharding import Layout
 from tests.cases import draw_params
 from tests.train.test_fit import EVALUATE, GRAD, NET, data, run
 

@@ -148,12 +148,12 @@ def test_the_best_and_the_summary():
 @pytest.mark.parametrize(
     ("options", "says"),
     [
-        ({"seeds": 0}, "at least one seed and one point, got 0 seeds, 4 points"),
-        ({"hyperparameters": {"learning_rate": []}}, "got 2 seeds, 0 points"),
+        ({"seeds": 0}, "at least one seed and one point, got no seed"),
+        ({"hyperparameters": {"learning_rate": []}}, "at least one seed and one point, got no point"),
         ({"memory_budget": ONE_NET - 1}, f"sweep: expected memory_budget of at least {ONE_NET} bytes"),
         ({"order": "none"}, "order 'shared' or 'own', got 'none'"),
         ({"evaluate": None}, "validation and evaluate together"),
-        ({"epochs": 0}, "epochs of at least 1"),
+        ({"epochs": 0}, "epochs a whole number of at least 1"),
     ],
 )
 def test_calls_that_cannot_be(options, says):
@@ -173,13 +173,13 @@ def test_hyperparameters_keep_the_dtype_of_the_net():
     [
         (
             {"hyperparameters": {"learning_rate": 0.1}},
-            r"numbers for learning_rate, e.g. \[0.1, 0.01\], got 0.1",
+            r"numbers for learning_rate, e.g. \[0.1, 0.01\], got the float 0.1",
         ),
         (
             {"optimizer": optax.sgd(0.1)},
             "a function that makes the optimizer, got .*optax.sgd, without",
         ),
-        ({"hyperparameters": {"learning_rate": ["high"]}}, "numbers for learning_rate"),
+        ({"hyperparameters": {"learning_rate": ["high"]}}, "learning_rate, value 0"),
         (
             {"optimizer": lambda on: optax.sgd(0.1 if on else 0.2), "hyperparameters": {"on": [True, False]}},
             "an optimizer that computes with on, got one that branches on it",

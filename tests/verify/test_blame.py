@@ -5,10 +5,16 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxbp.verify import check, compare, judge, references, whole, widened
+from jaxbp.jaxprs import widest_dtype
+from jaxbp.verify import check, judge
+from jaxbp.verify import whole_function as whole
+from jaxbp.verify.maps import pullback as references
+from jaxbp.verify.numbers import compare
 
 from .case import jvp_rule, normal, rule
 from .cases import CASES
+
+pytestmark = pytest.mark.jax_release
 
 X = normal((3,))(np.float32)[0]
 
@@ -21,8 +27,8 @@ def broken(*args, **kwargs):
     ("place", "name", "value", "frame"),
     [
         (compare, "NOISE_FACTOR", None, "compare.py"),  # in its own frames, called by nobody else
-        (references, "capped", broken, "references.py"),  # in what it calls
-        (widened, "SHORT", None, "widened.py"),  # while JAX traces for it
+        (references, "capped", broken, "pullback.py"),  # in what it calls
+        (widest_dtype, "SHORT", None, "widest_dtype.py"),  # while JAX traces for it
     ],
 )
 def test_its_own_fault_is_called_that(monkeypatch, place, name, value, frame):

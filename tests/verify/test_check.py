@@ -13,6 +13,8 @@ from jaxbp.verify import assert_rules, check, check_jvp, check_vjp
 
 from .case import normal, rule
 
+pytestmark = pytest.mark.jax_release
+
 
 def activation(slope):
     return rule(jnp.tanh, lambda a, y, c: (c * slope(y),))

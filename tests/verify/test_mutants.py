@@ -6,22 +6,15 @@ import jax
 import numpy as np
 import pytest
 
-from jaxbp.verify import (
-    arbiter,
-    capture,
-    check,
-    compare,
-    contract,
-    differences,
-    evidence,
-    further,
-    judge,
-    loops,
-    paths,
-    references,
-    site,
-    widened,
-)
+from jaxbp.jaxprs import loops, walk, widest_dtype
+from jaxbp.verify import check, judge
+from jaxbp.verify.causes import chain_terms as paths
+from jaxbp.verify.causes import evidence
+from jaxbp.verify.clauses import contract
+from jaxbp.verify.clauses import later as further
+from jaxbp.verify.maps import pullback as references
+from jaxbp.verify.numbers import arbiter, compare, differences
+from jaxbp.verify.sites import capture, site
 
 from .cases import CASES
 
@@ -38,7 +31,7 @@ def judged(name):
 
 
 def unentered(eqn, inputs, *rest):
-    return capture.single(eqn, capture.subjaxprs(eqn)[0].debug_info)(*inputs)
+    return walk.single(eqn, walk.subjaxprs(eqn)[0].debug_info)(*inputs)
 
 
 def always(value):
@@ -89,7 +82,7 @@ MUTANTS = [
          "straight through times two"),
     ("precision not taken out", (references, "widened", lambda closed: closed),
          "a mask in bfloat16, two percent"),
-    ("constants taken as exact", (widened, "_constant", widened.raised), "a constant in half"),
+    ("constants taken as exact", (widest_dtype, "_constant", widest_dtype.raised), "a constant in half"),
     ("no look at the user's precision", (checking, "judge_precision", lambda site, exact: exact),
          "an output kept in float16"),
     ("only floating outputs compared", (contract, "rest_fault", always(None)),

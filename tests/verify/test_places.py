@@ -9,11 +9,16 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax.experimental import hijax
 from jax.experimental import pallas as pl
 
-from jaxbp.verify import check, consumed, whole
+from jaxbp.verify import check
+from jaxbp.verify import whole_function as whole
+from jaxbp.verify.sites import nested_derivatives as consumed
 
 from .case import normal, rule
+
+pytestmark = pytest.mark.jax_release
 
 ON_FOUR_DEVICES = """
 import jax, jax.numpy as jnp, numpy as np
@@ -40,6 +45,33 @@ judged(dense, (x, w), (P("i"), P()), P("i"), True)
 # What is in a loop on the mesh is named, and f is judged as a whole.
 judged(lambda x: jax.lax.scan(lambda h, _: (sine(h), None), x, None, length=3)[0], (x,), P("i"), P("i"), True)
 """
+
+
+class Sine(getattr(hijax, "HiPrim", None) or hijax.VJPHiPrimitive):
+    """A primitive that is an object, its VJP ``k`` times the right one."""
+
+    def __init__(self, aval, k):
+        self.in_avals, self.out_aval, self.params, self.effects = (aval,), aval, {"k": k}, frozenset()
+        super().__init__()
+
+    def expand(self, x):
+        return jnp.sin(x)
+
+    def vjp_fwd(self, nzs_in, x):
+        return self(x), x
+
+    def vjp_bwd_retval(self, x, ct):
+        return (self.k * ct * jnp.cos(x),)
+
+
+@pytest.mark.parametrize("around", [lambda f: f, jax.jit, lambda f: lambda x: jax.lax.map(f, x)])
+@pytest.mark.parametrize(("k", "verdict", "cause"), [(1.0, "right", ""), (-1.0, "wrong", "sign")])
+def test_the_rule_of_a_primitive_that_is_an_object(around, k, verdict, cause):
+    report = check(around(lambda x: 3 * Sine(jax.typeof(x), k)(2 * x)), np.float32([0.5, 1.0, 2.0]))
+    found = report.findings[0]
+    assert (found.rule, found.kind, found.verdict, found.cause) == ("Sine", "hi_primitive", verdict, cause)
+    assert __file__ in found.where
+    assert report.verdict == verdict
 
 
 def test_rules_in_shard_map_are_judged_on_the_mesh():

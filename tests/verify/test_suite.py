@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from jaxbp.verify import check
-from jaxbp.verify.diagnosis import CAUSES
+from jaxbp.verify.causes.mistakes import CAUSES
 
 from .cases import CASES
 
@@ -18,10 +18,15 @@ def test_size():
 
 
 def _in_each_dtype():
-    """Every case in one dtype, in turn; in the other one by ``pytest -m soak``, and by experiment 20."""
+    """Every case in one dtype, in turn; in the other one by ``pytest -m soak``, and by experiment 20.
+
+    For each release of JAX the first case of each category and verdict.
+    """
+    first = {(c.category, c.verdict): c for c in reversed(CASES)}
     for i, case in enumerate(CASES):
         for dtype in ("float32", "float64"):
             marks = [pytest.mark.soak] * (i % 2 == (dtype == "float32"))
+            marks += [pytest.mark.jax_release] * (case is first[case.category, case.verdict])
             yield pytest.param(case, dtype, marks=marks, id=f"{case.category}: {case.name}, {dtype}")
 
 

@@ -49,16 +49,20 @@ def differences(then: Any, now: Any, name: str = "") -> Iterator[str]:
         ['opt.eta was 0.1, is 0.2']
         >>> list(differences({}, {"epochs": 3}))
         ['epochs was absent, is 3']
+        >>> list(differences("a" * 100, "b" * 100, "network"))
+        ['network is another one']
     """
     if isinstance(then, dict) and isinstance(now, dict):
         for key in sorted({*then, *now}):
             within = f"{name}.{key}" if name else key
-            yield from differences(then.get(key, _ABSENT), now.get(key, _ABSENT), within)
+            yield from differences(then.get(key, ABSENT), now.get(key, ABSENT), within)
     elif (was := _worded(then)) != (now_is := _worded(now)):
-        yield f"{name} was {was}, is {now_is}"
+        short = max(len(was), len(now_is)) <= _SHORT
+        yield f"{name} was {was}, is {now_is}" if short else f"{name} is another one"
 
 
-_ABSENT = object()
+ABSENT = object()  # the value of a name that is not there
+_SHORT = 80  # characters of a value that is written out
 
 
 def _jaxbp() -> str:
@@ -71,4 +75,4 @@ def _jaxbp() -> str:
 
 def _worded(value: Any) -> str:
     """A value as JSON writes it, which takes a tuple for a list."""
-    return "absent" if value is _ABSENT else json.dumps(value, sort_keys=True)
+    return "absent" if value is ABSENT else json.dumps(value, sort_keys=True)

@@ -1,48 +1,38 @@
 """The checkpoints of one run in one folder: which are written, which are kept, which one is read."""
 
-import json
 import math
 import os
-import re
-import shutil
+import secrets
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 import jax
 import numpy as np
 from jax.experimental import multihost_utils
 
+from jaxbp import arguments
 from jaxbp.errors import message
-from jaxbp.train.checkpoints import npz_engine, orbax_engine
-from jaxbp.train.checkpoints.environment import differences, environment
-from jaxbp.train.checkpoints.leaves import Leaf, match
-
-_STRAY = re.compile(r"\.?epoch_(\d+)\.(npz\..*\.tmp|orbax-checkpoint-tmp.*)")
-
-
-class _Engine(NamedTuple):
-    suffix: str
-    save: Callable[..., None]
-    read_manifest: Callable[[Path], tuple[dict[str, Any], dict[str, Leaf]]]
-    load: Callable[[Path, dict[str, Leaf], Any], Any]
-    verify: Callable[[Path], None]
-
-
-_ENGINES = {
-    name: _Engine(suffix, module.save, module.read_manifest, module.load, module.verify)
-    for name, suffix, module in (("npz", ".npz", npz_engine), ("orbax", "", orbax_engine))
-}
+from jaxbp.train.checkpoints import contents
+from jaxbp.train.checkpoints.contents import Held
+from jaxbp.train.checkpoints.disk import move_aside, worded
+from jaxbp.train.checkpoints.engines import ENGINES, Engine
+from jaxbp.train.checkpoints.environment import ABSENT, differences, environment
+from jaxbp.train.checkpoints.leaves import listed, match
+from jaxbp.train.checkpoints.lock import locked
+from jaxbp.train.checkpoints.manifest import plain
 
 
 @dataclass(frozen=True)
 class Checkpoints:
     """Keep the last epochs of a run, and the best one, in a folder of their own.
 
-    The files are ``epoch_000012.npz``, as `jaxbp.train.save` writes them. A folder belongs to one run: its
-    epochs only ever grow, so that of two runs that write into one folder the slower is refused.
+    The files are ``epoch_000012.npz``, as `jaxbp.train.save` writes them. A folder belongs to one run, whose
+    id is in each of its files. While the run goes on (`prepare`) it holds a lock, and its epochs only ever
+    grow, so that of two runs that write into one folder one is refused.
 
     Args:
         folder: where; it is made if need be.
@@ -51,7 +41,12 @@ class Checkpoints:
         monitor: a column of the history; the best epoch by it is kept beside the newest.
         mode: whether less (``"min"``) or more (``"max"``) of it is better.
         engine: ``"npz"``, or ``"orbax"`` for arrays that are spread over many processes and too large for
-            any one of them: each writes its own part. Orbax does not notice flipped bits.
+            any one of them: each writes its own part. Flipped bits in such arrays are not noticed.
+        accept: entries of the run's config that may differ from those of the checkpoints in the folder, such
+            as ``("optimizer",)``; the run then goes on from them, and says what differs.
+
+    Raises:
+        TypeError, ValueError: for an argument that is none of these.
 
     Example:
         >>> import tempfile
@@ -68,7 +63,8 @@ class Checkpoints:
         Traceback (most recent call last):
         ...
         ValueError: Checkpoints(...): expected the config of the run in epoch_000005.npz,
-        got eta was 0.1, is 0.2; go on with the same config, or give another folder
+        got eta was 0.1, is 0.2; go on with the same config, give another folder,
+        or take what differs with Checkpoints(..., accept=('eta',))
     """
 
     folder: str | os.PathLike[str]
@@ -77,18 +73,69 @@ class Checkpoints:
     monitor: str | None = None
     mode: Literal["min", "max"] = "min"
     engine: Literal["npz", "orbax"] = "npz"
+    accept: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        if self.every < 1 or self.keep < 1:
-            got = f"every={self.every}, keep={self.keep}"
-            raise ValueError(message("Checkpoints", "every and keep of at least 1", got))
-        if self.mode not in ("min", "max") or self.engine not in _ENGINES:
-            got = f"mode={self.mode!r}, engine={self.engine!r}"
-            raise ValueError(message("Checkpoints", "mode min or max, engine npz or orbax", got))
+        where = "Checkpoints"
+        arguments.instance(where, "accept", self.accept, (tuple, list), "e.g. accept=('optimizer',)")
+        for name in (*self.accept, *([] if self.monitor is None else [self.monitor])):
+            arguments.instance(where, "each name in accept, and monitor,", name, str)
+        checked = {
+            "folder": arguments.path(where, "folder", self.folder),
+            "every": arguments.whole(where, "every", self.every, low=1),
+            "keep": arguments.whole(where, "keep", self.keep, low=1),
+            "mode": arguments.option(where, "mode", self.mode, ("min", "max")),
+            "engine": arguments.option(where, "engine", self.engine, ENGINES),
+            "accept": tuple(self.accept),
+        }
+        for name, value in checked.items():
+            object.__setattr__(self, name, value)
+
+    @contextmanager
+    def prepare(self) -> Iterator[None]:
+        """Hold the folder for one run: make it, lock it, and try to write there, before anything is computed.
+
+        `fit` does all its work within this. In a run of many processes all of them call it; process 0 holds
+        the lock. Whoever calls `save` alone need not.
+
+        Raises:
+            BlockingIOError: another run holds the folder; the message says which process on which computer.
+            OSError: the folder cannot be made, locked or written.
+            ImportError: the engine is not installed.
+        """
+        with ExitStack() as stack:
+            fault: Exception | None = None
+            if jax.process_index() == 0:
+                try:
+                    self._hold(stack)
+                except (OSError, ImportError) as error:
+                    fault = error
+            if jax.process_count() > 1:
+                failed = multihost_utils.process_allgather(np.bool_(fault is not None)).any()
+                if failed and fault is None:
+                    got = "an error there, which its message says"
+                    raise OSError(message(self._where(), "process 0 to hold the folder", got))
+            if fault is not None:
+                raise fault
+            yield
+
+    def _hold(self, stack: ExitStack) -> None:
+        folder = Path(self.folder)
+        with worded(self._where(), f"a folder that this run can write to at {folder.absolute()}"):
+            folder.mkdir(parents=True, exist_ok=True)
+            stack.enter_context(locked(folder, self._where()))
+            trial = (
+                folder / f".epoch_000000.npz.{secrets.token_hex(4)}.tmp"
+            )  # cleaned up, should this be killed
+            try:
+                trial.write_bytes(bytes(4096))
+            finally:
+                trial.unlink(missing_ok=True)
+        self._engine.assert_installed()
 
     def due(self, epoch: int) -> bool:
         """Whether this epoch is one of those to save."""
-        return epoch % self.every == 0
+        return arguments.whole(f"{self._where()}.due", "epoch", epoch, low=0) % self.every == 0
 
     def save(
         self, epoch: int, tree: Any, meta: dict[str, Any] | None = None, value: float | None = None
@@ -101,128 +148,154 @@ class Checkpoints:
             epoch: its number, larger than any in the folder.
             tree: the state; see `jaxbp.train.save`.
             meta: JSON to go with it. ``meta["config"]`` must be that of the checkpoints in the folder;
-                ``epoch``, ``best`` and ``environment`` are added.
+                ``epoch``, ``run``, ``best`` and ``environment`` are added.
             value: of the column ``monitor``; NaN is never the best.
 
         Raises:
             FileExistsError: the folder has a whole checkpoint of this epoch or a later one.
+            OSError: the disk is full, or the file cannot be written; the message names what is kept.
             ValueError: another config, or no value for ``monitor``. And what `jaxbp.train.save` raises.
         """
-        path = self._path(epoch)
-        meta = json.loads(npz_engine.as_json(meta or {})) | {"epoch": epoch, "environment": environment()}
+        epoch = arguments.whole(f"{self._where()}.save", "epoch", epoch, low=0)
+        path, engine = self._path(epoch), self._engine
+        meta = plain(meta) | {"epoch": epoch, "environment": environment()}
+        before = None
         first = jax.process_index() == 0
         if first or self.engine == "orbax":  # the others of an .npz run may already see the new file
             before = self._before(epoch, meta.get("config"))
-            meta["best"] = self._best(epoch, value, before.get("best"))
+            last: dict[str, Any] = {"run": secrets.token_hex(8), "best": None}
+            last = before.manifest.meta if before else last
+            meta |= {"run": last["run"], "best": self._best(epoch, value, last["best"])}
+        kept = f"{before.path.name} is whole and kept" if before else "the folder has no earlier epoch"
         try:
-            _ENGINES[self.engine].save(path, tree, meta=meta)
+            with worded(self._where(), f"to write {path.name}", kept):
+                if first and path.exists() and path.is_dir() != engine.folders:
+                    move_aside(path)
+                engine.write(path, tree, meta=meta)
         except FileNotFoundError as error:  # the temporary file
+            if not path.parent.is_dir():
+                raise
             raise FileExistsError(self._taken(epoch, f"{path.name} from elsewhere")) from error
         if first:
-            self._clean(epoch, meta["best"])
+            best = meta["best"]["epoch"] if meta["best"] else None
+            contents.clean(path.parent, engine, self._where(), epoch, self.keep, best)
 
     def latest(self, like: Any, *, config: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]] | None:
         """The tree and meta of the newest checkpoint that is whole; None where there is none at all.
 
-        Damaged ones are passed over with a warning, as is a difference between the environment then and
-        now: the run may go on elsewhere, but its last bits may differ.
+        Passed over with a warning are damaged files, those whose arrays are not the ones that their
+        manifest names, those of another epoch than their name says, and what is no file at all. A difference
+        between the environment then and now is a warning, too: the run may go on elsewhere, but its last
+        bits may differ.
 
         Args:
             like: what the tree must be; see `jaxbp.train.restore`.
-            config: the config of this run, to be that of the checkpoint; None compares nothing.
+            config: what describes this run, by name, to be that of the checkpoint; None compares nothing.
 
         Raises:
-            ValueError: another config, other leaves than ``like``, or checkpoints none of which is whole.
+            ValueError: another config (each entry that differs is named), other leaves than ``like``, files
+                of more than one run, files none of which is whole, or an ``accept`` that the config lacks.
         """
-        held = self._shared()
-        for _, path, meta, leaves in self._manifests(held):
+        if config is not None:
+            for name in self.accept:
+                arguments.option("Checkpoints", "each name in accept", name, config)
+        names = self._shared()
+        held = list(contents.whole(names, self._engine))
+        contents.assert_one_run(held, self._where())
+        for _, path, manifest in held:
             if config is not None:
-                self._assert_config(path, meta.get("config"), config)
-            match(leaves, like, f"restore({path.name})")
+                self._assert_config(path, manifest.meta.get("config"), config, said=True)
+            match(manifest.leaves, like, f"restore({path.name})")
             try:
-                tree = _ENGINES[self.engine].load(path, leaves, like)
-            except ValueError as error:
-                _warn_damaged(path, error)
+                tree = self._engine.load(path, manifest, like)
+            except (ValueError, OSError) as error:
+                contents.pass_over(path, error)
                 continue
-            if changed := "; ".join(differences(meta["environment"], environment())):
+            if changed := "; ".join(differences(manifest.meta["environment"], environment())):
                 warnings.warn(f"{path.name} was written elsewhere, bits may differ: {changed}", stacklevel=3)
-            return tree, meta
-        if held:
-            names = ", ".join(path.name for _, path in held)
-            raise ValueError(message(self._where(), "a whole checkpoint", f"only damaged ones: {names}"))
+            return tree, manifest.meta
+        if names:
+            got = f"none among {listed(path.name for _, path in names)}"
+            hint = "to begin anew, move them away or give another folder"
+            raise ValueError(message(self._where(), "a whole checkpoint", got, hint))
         return None
 
     def best(self, like: Any) -> tuple[Any, dict[str, Any]] | None:
         """The tree and meta of the best checkpoint by ``monitor``; None where there is none.
 
         Raises:
-            ValueError: it is damaged, or has other leaves than ``like``.
+            ValueError: it is damaged, of another epoch or run, or has other leaves than ``like``.
         """
-        meta: dict[str, Any] = next((meta for _, _, meta, _ in self._manifests(self._shared())), {})
-        if not (best := meta.get("best")):
+        newest = next(contents.whole(self._shared(), self._engine), None)
+        if newest is None or not (best := newest.manifest.meta["best"]):
             return None
-        engine, path = _ENGINES[self.engine], self._path(best["epoch"])
-        meta, leaves = engine.read_manifest(path)
-        match(leaves, like, f"restore({path.name})")
-        return engine.load(path, leaves, like), meta
+        path = self._path(best["epoch"])
+        manifest = contents.manifest_of(best["epoch"], path, self._engine)
+        contents.assert_one_run([newest, Held(best["epoch"], path, manifest)], self._where())
+        match(manifest.leaves, like, f"restore({path.name})")
+        return self._engine.load(path, manifest, like), manifest.meta
 
     def _where(self) -> str:
         return f"Checkpoints({os.fspath(self.folder)!r})"
 
+    @property
+    def _engine(self) -> Engine:
+        return ENGINES[self.engine]
+
     def _path(self, epoch: int) -> Path:
-        return Path(self.folder) / f"epoch_{epoch:06}{_ENGINES[self.engine].suffix}"
+        return contents.path_of(Path(self.folder), self._engine, epoch)
 
-    def _held(self) -> list[tuple[int, Path]]:
-        """The epochs in the folder, the newest first."""
-        name = re.compile(r"epoch_(\d+)" + re.escape(_ENGINES[self.engine].suffix))
-        paths = Path(self.folder).glob("epoch_*")
-        return sorted(((int(m[1]), path) for path in paths if (m := name.fullmatch(path.name))), reverse=True)
-
-    def _manifests(
-        self, held: list[tuple[int, Path]]
-    ) -> Iterator[tuple[int, Path, dict[str, Any], dict[str, Leaf]]]:
-        """Epoch, path, meta and leaves of each checkpoint, the newest first; damaged ones are passed over."""
-        for epoch, path in held:
-            try:
-                yield epoch, path, *_ENGINES[self.engine].read_manifest(path)
-            except ValueError as error:
-                _warn_damaged(path, error)
+    def _names(self) -> list[tuple[int, Path]]:
+        return contents.named(Path(self.folder), self._engine, self._where())
 
     def _shared(self) -> list[tuple[int, Path]]:
         """The epochs in the folder, which all processes of the run must see."""
         if jax.process_count() == 1:
-            return self._held()
+            return self._names()
         multihost_utils.sync_global_devices("Checkpoints")  # process 0 may still have been writing
-        held = self._held()
-        newest = multihost_utils.process_allgather(np.int32(held[0][0] if held else -1)).tolist()
+        names = self._names()
+        newest = multihost_utils.process_allgather(np.int32(names[0][0] if names else -1)).tolist()
         if len(set(newest)) > 1:
             got = f"epochs {newest} as the newest in processes 0 to {len(newest) - 1}"
             raise ValueError(message(self._where(), "one folder that all processes share", got))
-        return held
+        return names
 
-    def _before(self, epoch: int, config: Any) -> dict[str, Any]:
-        """The meta of the newest checkpoint, which must be of an epoch before this and of the same config."""
-        for held, path, meta, _ in self._manifests(self._held()):
-            if held >= epoch:
+    def _before(self, epoch: int, config: Any) -> Held | None:
+        """The newest checkpoint, which must be of an epoch before this and of the same config."""
+        for held in contents.whole(self._names(), self._engine):
+            if held.epoch >= epoch:
                 try:
-                    _ENGINES[self.engine].verify(path)
-                except ValueError as error:
-                    _warn_damaged(path, error)
+                    self._engine.verify(held.path)
+                except (ValueError, OSError) as error:
+                    contents.pass_over(held.path, error)
                     continue
-                raise FileExistsError(self._taken(epoch, path.name))
-            self._assert_config(path, meta.get("config"), config)
-            return meta
-        return {}
+                raise FileExistsError(self._taken(epoch, held.path.name))
+            self._assert_config(held.path, held.manifest.meta.get("config"), config)
+            return held
+        return None
 
     def _taken(self, epoch: int, got: str) -> str:
         hint = "does another run write here? Resume from latest(), or give another folder"
         return message(self._where(), f"no checkpoint from epoch {epoch} on", got, hint)
 
-    def _assert_config(self, path: Path, then: Any, now: Any) -> None:
-        if changed := "; ".join(differences(then, json.loads(npz_engine.as_json(now)))):
-            hint = "go on with the same config, or give another folder"
+    def _assert_config(self, path: Path, then: Any, now: Any, said: bool = False) -> None:
+        """Raises where an entry differs that is not accepted; ``said`` warns of those that are."""
+        then, now = then or {}, plain(now)
+        changed = {
+            name: "; ".join(differences(then.get(name, ABSENT), now.get(name, ABSENT), name))
+            for name in sorted({*then, *now})
+        }
+        changed = {name: text for name, text in changed.items() if text}
+        if refused := {name: text for name, text in changed.items() if name not in self.accept}:
+            hint = (
+                "go on with the same config, give another folder, or take what differs with "
+                f"Checkpoints(..., accept={(*self.accept, *refused)!r})"
+            )
             expected = f"the config of the run in {path.name}"
-            raise ValueError(message(self._where(), expected, changed.lstrip(), hint))
+            raise ValueError(message(self._where(), expected, "; ".join(refused.values()), hint))
+        if changed and said:
+            text = f"{path.name} is gone on from as accept= says, although {'; '.join(changed.values())}"
+            warnings.warn(text, stacklevel=4)
 
     def _best(self, epoch: int, value: float | None, before: dict[str, Any] | None) -> dict[str, Any] | None:
         """The best epoch up to this one."""
@@ -230,28 +303,15 @@ class Checkpoints:
             return None
         if value is None:
             raise ValueError(message(self._where(), f"a value of {self.monitor}", "None"))
+        try:
+            value = float(value)
+        except (TypeError, ValueError) as error:
+            got = arguments.described(value)
+            raise TypeError(message(self._where(), f"{self.monitor} as a number", got)) from error
         if before is not None and before["monitor"] == self.monitor:
             sign = 1 if self.mode == "min" else -1
             if not sign * value < sign * before["value"]:
                 return before
         elif math.isnan(value):
             return None
-        return {"monitor": self.monitor, "epoch": epoch, "value": float(value)}
-
-    def _clean(self, epoch: int, best: dict[str, Any] | None) -> None:
-        """Remove checkpoints up to this epoch that are not kept, and what killed runs left of them."""
-        past = [(held, path) for held, path in self._held() if held <= epoch]
-        for held, path in past[self.keep :]:
-            if best is None or held != best["epoch"]:
-                _remove(path)
-        for path in Path(self.folder).iterdir():
-            if (stray := _STRAY.fullmatch(path.name)) and int(stray[1]) <= epoch:
-                _remove(path)
-
-
-def _remove(path: Path) -> None:
-    shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
-
-
-def _warn_damaged(path: Path, error: ValueError) -> None:
-    warnings.warn(f"{path} is passed over: {error}", stacklevel=4)
+        return {"monitor": self.monitor, "epoch": epoch, "value": value}

@@ -1,18 +1,44 @@
 """The leaves of a tree by their paths: what a checkpoint stores of each, and what it expects."""
 
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from jaxbp.errors import message
-
-Leaf = tuple[str, Any]  # its kind, and what no array holds: a scalar's value, the name of a key's generator
+from jaxbp.train.sharding import place_of
 
 _SCALARS = (bool, int, float, complex, str, type(None))
 _SHOWN = 5  # leaves named in one message
+_WIDE = ("float64", "int64", "uint64", "complex128")
+
+
+class Member(NamedTuple):
+    """An array in a checkpoint.
+
+    Args:
+        kind: its dtype and shape.
+        crc: the CRC32 that the file has for it; None for what is spread over processes.
+    """
+
+    kind: str
+    crc: int | None
+
+
+class Leaf(NamedTuple):
+    """What is stored of one leaf.
+
+    Args:
+        kind: see `kind`.
+        extra: what no array holds: a scalar's value, the name of a key's generator.
+        member: its array in the file; None for a scalar.
+    """
+
+    kind: str
+    extra: Any
+    member: Member | None = None
 
 
 def by_path(tree: Any) -> dict[str, Any]:
@@ -54,7 +80,9 @@ def pack(tree: Any) -> tuple[dict[str, Any], dict[str, Leaf]]:
 
     Example:
         >>> pack({"W": np.zeros(2), "eta": 0.5})
-        ({"['W']": array([0., 0.])}, {"['W']": ('float64 (2,)', None), "['eta']": ('float', 0.5)})
+        ({"['W']": array([0., 0.])},
+         {"['W']": Leaf(kind='float64 (2,)', extra=None, member=None),
+          "['eta']": Leaf(kind='float', extra=0.5, member=None)})
     """
     arrays: dict[str, Any] = {}
     leaves: dict[str, Leaf] = {}
@@ -64,7 +92,7 @@ def pack(tree: Any) -> tuple[dict[str, Any], dict[str, Leaf]]:
             extra = [leaf.real, leaf.imag] if isinstance(leaf, complex) else leaf
         elif is_key(leaf):
             extra = str(jax.random.key_impl(leaf))
-        leaves[name] = kind(name, leaf), extra
+        leaves[name] = Leaf(kind(name, leaf), extra)
         if type(leaf) not in _SCALARS:
             arrays[name] = jax.random.key_data(leaf) if is_key(leaf) else leaf
     return arrays, leaves
@@ -72,21 +100,25 @@ def pack(tree: Any) -> tuple[dict[str, Any], dict[str, Leaf]]:
 
 def match(leaves: dict[str, Leaf], like: Any, where: str) -> None:
     """Raise ValueError unless ``leaves`` has exactly the paths, dtypes and shapes of ``like``."""
-    stored = {name: stored_kind for name, (stored_kind, _) in leaves.items()}
+    stored = {name: leaf.kind for name, leaf in leaves.items()}
     wanted = {name: kind(name, leaf) for name, leaf in by_path(like).items()}
     if missing := wanted.keys() - stored.keys():
         raise ValueError(
-            message(where, f"leaves {_listed(sorted(missing))}", f"none of that name among {len(stored)}")
+            message(where, f"leaves {listed(sorted(missing))}", f"none of that name among {len(stored)}")
         )
     if extra := stored.keys() - wanted.keys():
         raise ValueError(
-            message(where, f"only the {len(wanted)} leaves of like", f"also {_listed(sorted(extra))}")
+            message(where, f"only the {len(wanted)} leaves of like", f"also {listed(sorted(extra))}")
         )
     if other := [name for name in wanted if wanted[name] != stored[name]]:
         expected, got = (
-            _listed(f"{name} {kinds[name]}".strip() for name in other) for kinds in (wanted, stored)
+            listed(f"{name} {kinds[name]}".strip() for name in other) for kinds in (wanted, stored)
         )
-        raise ValueError(message(where, expected, got))
+        wide = [any(kinds[name].startswith(_WIDE) for name in other) for kinds in (wanted, stored)]
+        hint = ""
+        if wide[0] != wide[1]:
+            hint = f"was it written with jax_enable_x64 {wide[1]}, and is it {wide[0]} now? Set it as it was"
+        raise ValueError(message(where, expected, got, hint))
     for name, leaf in by_path(like).items():
         if not isinstance(leaf, jax.Array | jax.ShapeDtypeStruct) or is_key(leaf):
             continue
@@ -95,29 +127,34 @@ def match(leaves: dict[str, Leaf], like: Any, where: str) -> None:
             raise ValueError(message(where, f"JAX to hold {name} {leaf.dtype}", f"{held} alone", hint))
 
 
-def unpack(arrays: dict[str, np.ndarray | jax.Array], leaves: dict[str, Leaf], like: Any) -> Any:
-    """The tree of `pack`, each leaf of the type, and on the devices, of its counterpart in ``like``."""
-    structure = jax.tree.structure(like, is_leaf=_is_none)
-    return jax.tree.unflatten(
-        structure, [_as(leaf, arrays.get(name), leaves[name]) for name, leaf in by_path(like).items()]
-    )
+def unpack(arrays: dict[str, np.ndarray | jax.Array], leaves: dict[str, Leaf], like: Any, where: str) -> Any:
+    """The tree of `pack`, each leaf of the type, and on the devices, of its counterpart in ``like``.
 
-
-def sharding(leaf: Any) -> jax.sharding.Sharding | None:
-    """Where a leaf must lie; None for those of NumPy and those that JAX may move as it needs."""
-    if isinstance(leaf, jax.ShapeDtypeStruct) or (isinstance(leaf, jax.Array) and leaf.committed):
-        return leaf.sharding
-    return None
+    Raises:
+        ValueError: where what is stored does not give a leaf of the kind that is stated.
+    """
+    back = []
+    for name, leaf in by_path(like).items():
+        stated = leaves[name]
+        try:
+            value = _as(leaf, arrays.get(name), stated)
+            found = kind(name, value)
+        except (TypeError, ValueError, AttributeError) as error:
+            raise ValueError(message(where, f"{name} {stated.kind}".strip(), f"{error}")) from error
+        if found != stated.kind:
+            raise ValueError(message(where, f"{name} {stated.kind}".strip(), found))
+        back.append(value)
+    return jax.tree.unflatten(jax.tree.structure(like, is_leaf=_is_none), back)
 
 
 def _as(leaf: Any, array: np.ndarray | jax.Array | None, stored: Leaf) -> Any:
     """One leaf like ``leaf`` from what was stored."""
-    extra = stored[1]
+    extra = stored.extra
     if array is None:
         return complex(*extra) if isinstance(leaf, complex) else extra
-    place = sharding(leaf)
+    place = place_of(leaf)
     if is_key(leaf):  # its numbers go first: keys do not go to devices of other processes
-        return jax.random.wrap_key_data(_laid(array, place), impl=extra)
+        return jax.random.wrap_key_data(_laid(array, place), impl=str(extra))
     if isinstance(leaf, np.generic):
         return array[()]
     if isinstance(leaf, np.ndarray):
@@ -142,7 +179,7 @@ def is_key(leaf: Any) -> bool:
     )
 
 
-def _listed(names: Iterable[str]) -> str:
+def listed(names: Iterable[str]) -> str:
     """The first few, and how many more."""
     names = list(names)
     further = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""

@@ -1,18 +1,22 @@
 """One tree in one file: whole or not there at all, and read back exactly or not at all."""
 
-import json
+import errno
 import os
 import secrets
 import zipfile
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import jax
 import numpy as np
 
+from jaxbp import arguments
 from jaxbp.data import read_npz
 from jaxbp.errors import message
-from jaxbp.train.checkpoints.leaves import Leaf, by_path, match, pack, unpack
+from jaxbp.train.checkpoints.disk import worded
+from jaxbp.train.checkpoints.leaves import Leaf, Member, by_path, kind, listed, match, pack, unpack
+from jaxbp.train.checkpoints.manifest import Manifest, assert_holds, parsed, plain, sealed, to_json
 
 _MANIFEST = "jaxbp"  # no path of a tree is a word alone
 
@@ -24,7 +28,8 @@ def save(path: str | os.PathLike[str], tree: Any, *, meta: dict[str, Any] | None
     whenever the machine stops, ``path`` is the old file or the new one. Each array is a member of its own
     with a CRC32, named by its path (`jax.tree_util.keystr`), so that ``numpy.load(path)["['W']"]`` reads it;
     types that NumPy's format does not know (bfloat16, float8, int4) are held as unsigned integers of their
-    bits. Nothing is ever pickled.
+    bits. A manifest holds the dtype, shape and checksum of each, and one sha256 over all of this, so that no
+    array is taken for another. Nothing is ever pickled.
 
     In a run of many processes all of them call this, and process 0 writes.
 
@@ -50,18 +55,25 @@ def save(path: str | os.PathLike[str], tree: Any, *, meta: dict[str, Any] | None
         >>> np.load(file)["['W']"]
         array([0., 1., 2.], dtype=float32)
     """
-    path = Path(path)
+    path = arguments.path("save", "path", path)
+    hint = "nothing was changed at this path"
+    with worded(f"save({path.name})", f"to write {path}", hint):
+        write(path, tree, meta=meta)
+
+
+def write(path: Path, tree: Any, *, meta: dict[str, Any] | None = None) -> None:
+    """What `save` does; its errors of the system are those of Python, for the caller to word."""
     arrays, leaves = pack(tree)
     for name, array in arrays.items():
         if isinstance(array, jax.Array) and not (array.is_fully_addressable or array.is_fully_replicated):
             got = f"{name} spread over {jax.process_count()} processes"
             hint = 'Checkpoints(..., engine="orbax") stores such arrays'
             raise ValueError(message(f"save({path.name})", "arrays that this process can read", got, hint))
-    manifest = np.frombuffer(as_json({"meta": meta or {}, "leaves": leaves}).encode(), np.uint8)
-    members = {_MANIFEST: manifest, **jax.device_get(arrays)}
+    meta = plain(meta)
+    members = {name: _native(array) for name, array in jax.device_get(arrays).items()}
     if jax.process_index() == 0:
         path.parent.mkdir(parents=True, exist_ok=True)
-        _write(path, members)
+        _write(path, meta, leaves, members)
 
 
 def restore(path: str | os.PathLike[str], like: Any) -> Any:
@@ -78,7 +90,8 @@ def restore(path: str | os.PathLike[str], like: Any) -> Any:
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: it is damaged, no checkpoint, or has other leaves; the leaves are named.
+        ValueError: it is damaged, no checkpoint, its arrays are not those of its manifest, or it has other
+            leaves than ``like``; what differs is named.
 
     Example:
         >>> import pathlib, tempfile
@@ -89,9 +102,10 @@ def restore(path: str | os.PathLike[str], like: Any) -> Any:
         ...
         ValueError: restore(a.npz): expected ['W'] float32 (5, 3), got ['W'] float32 (3, 5)
     """
-    _, leaves = read_manifest(path)
-    match(leaves, like, f"restore({Path(path).name})")
-    return load(path, leaves, like)
+    path = arguments.path("restore", "path", path)
+    manifest = read_manifest(path)
+    match(manifest.leaves, like, f"restore({path.name})")
+    return load(path, manifest, like)
 
 
 def read_meta(path: str | os.PathLike[str]) -> dict[str, Any]:
@@ -101,72 +115,92 @@ def read_meta(path: str | os.PathLike[str]) -> dict[str, Any]:
         FileNotFoundError: there is no such file.
         ValueError: it is damaged, or no checkpoint.
     """
-    return read_manifest(path)[0]
+    return read_manifest(arguments.path("read_meta", "path", path)).meta
 
 
-def read_manifest(path: str | os.PathLike[str]) -> tuple[dict[str, Any], dict[str, Leaf]]:
-    """The meta of a checkpoint, and what it says of its leaves."""
-    stored = json.loads(_read(path, [_MANIFEST])[_MANIFEST].tobytes())
-    return stored["meta"], {name: (kind, extra) for name, (kind, extra) in stored["leaves"].items()}
+def read_manifest(path: Path) -> Manifest:
+    """What a checkpoint says of itself; its arrays are not read."""
+    text = _read(path, [_MANIFEST])[_MANIFEST]
+    return parsed(text.tobytes(), f"restore({path.name})")
 
 
-def load(path: str | os.PathLike[str], leaves: dict[str, Leaf], like: Any) -> Any:
+def load(path: Path, manifest: Manifest, like: Any) -> Any:
     """The tree of a checkpoint whose leaves have been compared with ``like``; ValueError if damaged."""
     wanted = by_path(like)
+    members = _members(path, manifest)
     arrays = {
         name: array.view(wanted[name].dtype) if _is_foreign(wanted[name].dtype) else array
-        for name, array in _read(path, None).items()
-        if name != _MANIFEST
+        for name, array in members.items()
     }
-    return unpack(arrays, leaves, like)
+    return unpack(arrays, manifest.leaves, like, f"restore({path.name})")
 
 
-def verify(path: str | os.PathLike[str]) -> None:
+def verify(path: Path) -> None:
     """Raise ValueError if a checkpoint is damaged anywhere."""
-    _read(path, None)
+    _members(path, read_manifest(path))
 
 
-def as_json(manifest: dict[str, Any]) -> str:
-    """The text, or a TypeError that says what to do with arrays."""
-    try:
-        return json.dumps(manifest)
-    except TypeError as error:
-        hint = "arrays belong in the tree; .item() and .tolist() give plain numbers"
-        raise TypeError(message("save", "meta that JSON can hold", str(error), hint)) from error
+def _members(path: Path, manifest: Manifest) -> dict[str, np.ndarray]:
+    """The arrays of a file, which are those that its manifest names."""
+    where = f"restore({path.name})"
+    members = _read(path, None)
+    with zipfile.ZipFile(path) as archive:  # it has compared these checksums with the content
+        checksums = [(member.filename, member.CRC) for member in archive.infolist()]
+    if sorted(name for name, _ in checksums) != sorted(f"{name}.npy" for name in members):
+        got = listed(name for name, _ in checksums)  # two members of one name would be one array
+        raise ValueError(message(where, f"each of {len(members)} arrays once", got))
+    crcs = {name.removesuffix(".npy"): crc for name, crc in checksums}
+    members.pop(_MANIFEST)
+    found = {name: Member(kind(name, array), crcs[name]) for name, array in members.items()}
+    assert_holds(manifest, found, where)
+    return members
 
 
-def _read(path: str | os.PathLike[str], names: list[str] | None) -> dict[str, np.ndarray]:
+def _read(path: Path, names: list[str] | None) -> dict[str, np.ndarray]:
     """Members of the file. They are not compressed, so a size beyond the file's is a lie."""
-    path = Path(path)
     return read_npz(path, names=names, max_bytes=path.stat().st_size if path.is_file() else 0)
 
 
-def _write(path: Path, members: dict[str, Any]) -> None:
-    """The members as an .npz file that is there whole, on the disk, or not at all."""
+def _write(path: Path, meta: dict[str, Any], leaves: dict[str, Leaf], members: dict[str, np.ndarray]) -> None:
+    """The arrays, then the manifest, as an .npz file that is there whole, on the disk, or not at all."""
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
     try:
         with temporary.open("xb") as file:
             with zipfile.ZipFile(file, "w") as archive:
-                for name, array in members.items():
-                    with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
-                        np.lib.format.write_array(member, _native(array), allow_pickle=False)
+                written = {
+                    name: Member(kind(name, array), _append(archive, name, array))
+                    for name, array in members.items()
+                }
+                text = to_json(sealed(meta, leaves, written))
+                _append(archive, _MANIFEST, np.frombuffer(text.encode(), np.uint8))
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)
     except BaseException:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
         raise
     if os.name != "nt":  # Windows opens no folders; the name, too, must reach the disk
         folder = os.open(path.parent, os.O_RDONLY)
         try:
             os.fsync(folder)
+        except OSError as error:
+            if error.errno not in (errno.EINVAL, errno.ENOTSUP):  # some file systems flush no folders
+                raise
         finally:
             os.close(folder)
 
 
+def _append(archive: zipfile.ZipFile, name: str, array: np.ndarray) -> int:
+    """Add an array; its checksum comes back."""
+    with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
+        np.lib.format.write_array(member, array, allow_pickle=False)
+    return archive.getinfo(f"{name}.npy").CRC
+
+
 def _native(array: Any) -> np.ndarray:
     """The array itself, or its bits where NumPy's format would forget the dtype."""
-    array = np.asarray(array)
+    array = np.asarray(array, order="C")
     return array.view(f"u{array.itemsize}") if _is_foreign(array.dtype) else array
 
 

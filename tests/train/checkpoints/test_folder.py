@@ -76,9 +76,7 @@ def test_a_folder_without_a_whole_one_is_not_taken_for_a_new_one(tmp_path):
     damage(tmp_path / "epoch_000001.npz")
     with (
         pytest.warns(UserWarning, match="is passed over"),
-        pytest.raises(
-            ValueError, match=r"expected a whole checkpoint, got only damaged ones: epoch_000001\.npz"
-        ),
+        pytest.raises(ValueError, match=r"expected a whole checkpoint, got none among epoch_000001\.npz"),
     ):
         checkpoints.latest(TREE)
 
@@ -102,6 +100,43 @@ def test_another_config_is_refused_and_the_key_named(tmp_path):
         checkpoints.latest({"V": 0.0})
 
 
+def test_what_is_accepted_may_differ_and_is_said(tmp_path):
+    config = {"batch_size": 32, "optimizer": "sgd 0.1", "network": "a" * 200, "data": "3fa9"}
+    other = {"batch_size": 64, "optimizer": "sgd 0.2", "network": "b" * 200, "data": "3fa9"}
+    Checkpoints(tmp_path).save(1, tree(1), {"config": config})
+    with pytest.raises(
+        ValueError, match=r"batch_size was 32, is 64; network is another one; optimizer was"
+    ) as caught:
+        Checkpoints(tmp_path).latest(TREE, config=other)
+    hint = "or take what differs with Checkpoints(..., accept=('batch_size', 'network', 'optimizer'))"
+    assert str(caught.value).endswith(hint)
+    some = Checkpoints(tmp_path, accept=("optimizer", "network"))
+    with pytest.raises(ValueError, match=r"got batch_size was 32, is 64; go on"):
+        some.latest(TREE, config=other)
+    every = Checkpoints(tmp_path, accept=["optimizer", "network", "batch_size"])
+    said = "epoch_000001.npz is gone on from as accept= says, although batch_size was 32, is 64; network is"
+    with pytest.warns(UserWarning, match=said):
+        assert every.latest(TREE, config=other)[1]["epoch"] == 1
+    every.save(2, tree(2), {"config": other})
+    assert Checkpoints(tmp_path).latest(TREE, config=other)[1]["epoch"] == 2
+    with pytest.raises(
+        ValueError, match=r"expected each name in accept .*, got 'optimiser'; did you mean 'optimizer'"
+    ):
+        Checkpoints(tmp_path, accept=("optimiser",)).latest(TREE, config=other)
+
+
+def test_all_files_of_a_run_have_its_id(tmp_path):
+    for folder in ("a", "b"):
+        for epoch in (1, 2):
+            Checkpoints(tmp_path / folder).save(epoch, tree(epoch))
+    runs = [
+        {Checkpoints(tmp_path / folder, keep=epoch).latest(TREE)[1]["run"] for epoch in (1, 2)}
+        for folder in "ab"
+    ]
+    assert [len(run) for run in runs] == [1, 1]
+    assert runs[0] != runs[1]
+
+
 def test_another_environment_is_said(tmp_path, monkeypatch):
     checkpoints = Checkpoints(tmp_path)
     checkpoints.save(1, tree(1))
@@ -116,16 +151,39 @@ def test_another_environment_is_said(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    "fault", [{"every": 0}, {"keep": 0}, {"mode": "less"}, {"engine": "pickle"}], ids=lambda f: next(iter(f))
-)
+    "fault",
+    [{"every": 0}, {"every": 2.0}, {"every": True}, {"keep": 0}, {"keep": None}, {"mode": "MIN"},
+     {"mode": None}, {"engine": "pickle"}, {"monitor": 3}, {"accept": "optimizer"}, {"accept": [1]},
+     {"accept": None},
+     {"folder": b"runs"}, {"folder": None}, {"folder": "a\0b"}, {"folder": ""}, {"folder": 3}],
+    ids=str,
+)  # fmt: skip
 def test_a_policy_that_means_nothing_is_refused(tmp_path, fault):
-    with pytest.raises(ValueError, match=r"^Checkpoints: expected .*, got .*="):
-        Checkpoints(tmp_path, **fault)
+    with pytest.raises((TypeError, ValueError), match=r"^Checkpoints: expected .*, got .*"):
+        Checkpoints(**{"folder": tmp_path} | fault)
 
 
 def test_a_monitor_needs_its_value(tmp_path):
+    checkpoints = Checkpoints(tmp_path, monitor="val_loss")
     with pytest.raises(ValueError, match="expected a value of val_loss, got None"):
-        Checkpoints(tmp_path, monitor="val_loss").save(1, tree(1))
+        checkpoints.save(1, tree(1))
+    for value in ("low", [0.5], object()):
+        with pytest.raises(TypeError, match="expected val_loss as a number, got "):
+            checkpoints.save(1, tree(1), value=value)
+
+
+def test_epochs_are_whole_numbers_and_meta_is_a_dict(tmp_path):
+    checkpoints = Checkpoints(tmp_path)
+    for epoch in (1.0, True, "1", None, -1):
+        for call in (checkpoints.due, lambda epoch: checkpoints.save(epoch, tree(1))):
+            with pytest.raises(
+                (TypeError, ValueError), match="expected epoch a whole number of at least 0, got "
+            ):
+                call(epoch)
+    for meta in ([], "config", 3):
+        with pytest.raises(TypeError, match="expected meta as a dict, got "):
+            checkpoints.save(1, tree(1), meta)
+    assert not list(tmp_path.iterdir())
 
 
 def test_what_killed_runs_left_goes_and_nothing_else(tmp_path):
@@ -162,7 +220,7 @@ folder = Path(sys.argv[1])
 print("ready", flush=True)
 sys.stdin.readline()
 try:
-    for epoch in range(1, 101):
+    for epoch in range(2, 101):
         Checkpoints(folder, keep=200).save(epoch, {"W": np.full(3, float(epoch)), "epoch": epoch})
         print(epoch, flush=True)
 except FileExistsError as error:
@@ -171,6 +229,7 @@ except FileExistsError as error:
 
 
 def test_of_two_runs_in_one_folder_one_is_refused_and_no_file_is_damaged(tmp_path):
+    Checkpoints(tmp_path, keep=200).save(1, tree(1))  # the two shall not differ in who began
     command = [sys.executable, "-c", WRITER, tmp_path]
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
     with subprocess.Popen(command, **pipes) as one, subprocess.Popen(command, **pipes) as other:
@@ -186,7 +245,7 @@ def test_of_two_runs_in_one_folder_one_is_refused_and_no_file_is_damaged(tmp_pat
     refused = [lines[-1] for lines in said if lines[-1] != "100"]
     assert refused
     assert all("does another run write here?" in line for line in refused)
-    assert epochs(tmp_path) == sorted({int(line) for lines in said for line in lines if line.isdigit()})
+    assert epochs(tmp_path) == sorted({1} | {int(line) for lines in said for line in lines if line.isdigit()})
 
 
 KILLED = """

@@ -57,6 +57,27 @@ def refused(error, call, *args):
 def whole(epoch):  # what any process can read
     return {**state(epoch), "net": [state(epoch)["net"][0]["b"]]}
 
+def crafted(folder):
+    # What one process wrote has checksums: the parts of another epoch are not taken for those of this one.
+    import shutil
+    checkpoints = Checkpoints(folder, engine="orbax")
+    for epoch in (1, 2):
+        checkpoints.save(epoch, state(epoch))
+    whole = folder / "epoch_000002"
+    shutil.copytree(whole, folder / "epoch_000005")
+    shutil.copytree(whole, folder / "epoch_000004")
+    shutil.rmtree(folder / "epoch_000004" / "tree")
+    shutil.rmtree(whole / "tree")
+    shutil.copytree(folder / "epoch_000001" / "tree", whole / "tree")
+    (folder / "epoch_000003").symlink_to("nowhere")
+    (folder / "epoch_000006").write_text("mine")
+    with warnings.catch_warnings(record=True) as seen:
+        warnings.simplefilter("always")
+        assert checkpoints.latest(state(0))[1]["epoch"] == 1
+    said = "\\n".join(str(w.message) for w in seen)
+    assert "of checksum" in said and "expected epoch 5, as its name says, got epoch 2" in said, said
+    assert all(f"epoch_00000{epoch} is passed over" in said for epoch in (2, 3, 5, 6)), said
+
 config = {"config": {"eta": 0.1}}
 for engine, make in (("npz", whole if n > 1 else state), ("orbax", state)):
     checkpoints = Checkpoints(folder / engine, keep=2, monitor="val_loss", engine=engine)
@@ -71,16 +92,25 @@ for engine, make in (("npz", whole if n > 1 else state), ("orbax", state)):
     other = make(0) | {"host": np.zeros(4, int)}
     assert "got ['host'] int64 (3,)" in refused(ValueError, checkpoints.latest, other)
 if n > 1:
+    (folder / "file").write_text("mine")
+    said = refused(OSError, Checkpoints(folder / "file" / "run").prepare().__enter__)
+    assert ("a file is in the way" if i == 0 else "process 0 to hold the folder, got an error") in said, said
+    with Checkpoints(folder / "npz").prepare():
+        said = refused(OSError, Checkpoints(folder / "npz").prepare().__enter__)
+        assert ("in use by process" if i == 0 else "got an error there") in said, said
     assert 'engine="orbax"' in refused(ValueError, Checkpoints(folder / "npz").save, 5, state(5), config)
     alone = Checkpoints(folder / "npz" if i == 0 else folder / "elsewhere")
     said = refused(ValueError, alone.latest, whole(0))
     assert "got epochs [4, -1] as the newest in processes 0 to 1" in said
 else:
     refused(FileExistsError, checkpoints.save, 4, state(4))
+    with checkpoints.prepare():
+        refused(BlockingIOError, checkpoints.prepare().__enter__)
+    import warnings
+    crafted(folder / "crafted")
     for file in (folder / "orbax" / "epoch_000004" / "tree").rglob("*"):
         if file.is_file():
             file.write_bytes(b"")
-    import warnings
     with warnings.catch_warnings(record=True) as seen:
         warnings.simplefilter("always")
         assert checkpoints.latest(state(0))[1]["epoch"] == 3

@@ -1,0 +1,75 @@
+"""What a user sees of a result: a layer's outputs, a loss's values, the content of a written file."""
+
+import inspect
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+import jaxbp
+from experiments.reliability import world
+from experiments.reliability.outcome import plain
+
+
+def probe(function: str, result: Any, goods: dict[str, Any]) -> Any:
+    """Of a result of this function, called with good values but for one."""
+    short = function.rpartition(".")[2]
+    if function in ("train.save", "report.plot_history", "report.plot_sweep"):
+        path = Path(goods["path"])
+        return _content(path) if short == "save" else path.stat().st_size > 1000
+    if short in ("EarlyStopping", "Dataset"):
+        data = (
+            {"data": result, "grad_fn": world.GRAD_FN}
+            if short == "Dataset"
+            else {"early_stopping": result, "epochs": 3}
+        )
+        validated = {"validation": (world.X, world.Y), "evaluate": world.evaluate}
+        ran = world.fit(**(validated if short == "EarlyStopping" else {}) | data)
+        return plain([ran.params, ran.history, ran.best_epoch, ran.stopped])
+    if isinstance(result, jaxbp.Checkpoints):
+        if result.monitor is not None:  # fit knows the columns
+            world.fit(checkpoints=result, epochs=4)
+        for epoch in range(1, 5) if result.monitor is None else ():
+            if result.due(epoch):
+                result.save(epoch, world.params(), {}, 1.0 / epoch)
+        where = Path(goods["folder"])
+        return sorted(file.name for file in where.iterdir())
+    if isinstance(result, jaxbp.verify.Report):
+        return plain([result.ok, [(finding.verdict, finding.cause) for finding in result.findings]])
+    return plain(_seen(result))
+
+
+def _seen(result: Any) -> Any:
+    if isinstance(result, jaxbp.Layer):
+        held = result.init(jax.random.key(0))
+        x = jnp.asarray(world.X)
+        out, saved = result.forward(held, x, key=jax.random.key(2))
+        back = result.backward(held, saved, jnp.ones_like(out))
+        return [held, result.apply(held, x), out, back, result.jacobian(held, x[0])]
+    if isinstance(result, jaxbp.Loss):
+        f, y = jnp.asarray(world.TARGETS), jnp.asarray(world.BINARY)
+        return [result(f, y), result.delta(f, y), result.sum(f, y), result.mu(f)]
+    if isinstance(result, jaxbp.units.Unit):
+        return jaxbp.units.linear_unit(result, jnp.asarray(world.X))
+    if isinstance(result, jaxbp.data.Scaling):
+        return result(np.array(world.X))
+    if callable(result) and not isinstance(result, type):
+        try:
+            names = list(inspect.signature(result).parameters)
+        except (TypeError, ValueError):
+            return result
+        x, y = jnp.asarray(world.X), jnp.asarray(world.Y)
+        given = {"params": world.params(), "x": x, "f": x, "y": y}
+        if {"params", "x", "y"} <= set(names) or {"params", "f"} <= set(names):
+            return result(*(given[name] for name in names if name in given))
+    return result
+
+
+def _content(path: Path) -> Any:
+    with zipfile.ZipFile(path) as archive:
+        names = [name for name in archive.namelist() if name != "jaxbp.npy"]
+    with np.load(path) as held:
+        return {name: plain(held[name.removesuffix(".npy")]) for name in sorted(names)}

@@ -1,0 +1,305 @@
+# ruff: noqa: E501
+"""The roles of arguments: by their names in ROLES, in one function alone in OWN; what is given beside them."""
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+import jaxbp
+from experiments.reliability import world
+from experiments.reliability.kinds import arrays, labels, numbers, params, places, things
+from experiments.reliability.kinds.kind import Kind, means_same, open_to_any, refused
+
+
+class Role(NamedTuple):
+    """What an argument is for: the kinds of values to try, and a good one, made anew for each call."""
+
+    kinds: Sequence[Kind]
+    good: Callable[[], Any]
+
+
+def _value(value: Any) -> Callable[[], Any]:
+    return lambda: value
+
+
+def _word(good: str, near: dict[str, str], **options: Any) -> Role:
+    return Role(numbers.word(near, **options), _value(good))
+
+
+def _first(role: Role, further: Callable[[], tuple[Any, ...]] = tuple) -> Role:
+    """The role of arguments as many as one likes: the kinds are those of the first."""
+
+    def of(change: Callable[[Any], Any]) -> Callable[[Any], Any]:
+        return lambda g: (change(g[0]), *g[1:])
+
+    kinds = [
+        kind._replace(
+            make=of(kind.make), means=tuple(map(of, kind.means)), first=kind.first and of(kind.first)
+        )
+        for kind in role.kinds
+    ]
+    return Role(kinds, lambda: (role.good(), *further()))
+
+
+def _or_endless(kinds: Sequence[Kind]) -> list[Kind]:
+    """Of a limit: inf may mean that there is none."""
+    return [kind._replace(any=kind.any or kind.name == "inf") for kind in kinds]
+
+
+FLAG = Role(numbers.FLAG, _value(True))
+TEXT = Role(numbers.TEXT, _value("name"))
+WHOLE = Role(numbers.whole(), _value(2))
+RATE = Role(numbers.number(0, ends=False), _value(0.5))
+ROWS = Role(arrays.ROWS, lambda: jnp.asarray(world.X))
+DATA_ROWS = Role(arrays.DATA_ROWS, lambda: np.array(world.X))
+PAIRED_ROWS = Role([*arrays.ROWS, *arrays.ROWS_PAIRED], lambda: jnp.asarray(world.X))
+PAIRED_DATA = Role([*arrays.DATA_ROWS, *arrays.ROWS_PAIRED], lambda: np.array(world.X))
+OUTPUTS = Role([*arrays.ROWS, *arrays.ROWS_PAIRED], lambda: jnp.asarray(world.TARGETS))
+ONE = Role(arrays.ROWS, lambda: jnp.asarray(world.X[0]))  # one example
+LABELS = Role(labels.LABELS, lambda: jnp.asarray(world.Y))
+PARAMS = Role(params.PARAMS, world.params)
+KEY = Role(params.KEY_NEEDED, lambda: jax.random.key(1))
+LAYER = Role(things.LAYER, _value(world.NET))
+LOSS = Role(things.LOSS_ONLY, _value(world.LOSS))
+ANY_LOSS = Role(things.LOSS, _value(world.LOSS))
+SIGNS = Role(
+    [k for k in [*arrays.DATA_ROWS, *arrays.ROWS_PAIRED] if k.name != "pandas table of objects"],
+    lambda: np.array(world.SIGNS),
+)
+TARGET_ROWS = Role([*arrays.ROWS, *arrays.ROWS_PAIRED], lambda: jnp.asarray(world.TARGETS))
+ADDRESS = Role(
+    [
+        *(refused(name, v) for name, v in (("a number", 5), ("a word", "x"), ("no port", "127.0.0.1"), ("no host", ":80"), ("a pair", ("127.0.0.1", 80)), ("port too high", "127.0.0.1:99999"), ("negative port", "127.0.0.1:-1"), ("bytes", b"127.0.0.1:80"), ("a URL", "http://127.0.0.1:80/"), ("NUL", "127.0.0.1\0:80"), ("True", True), ("a list", ["127.0.0.1:80"]))),
+    ],
+    _value("127.0.0.1:61599"),
+)  # fmt: skip
+UNIT = Role(
+    [
+        means_same("NumPy arrays", lambda g: type(g)(np.asarray(g.w), np.asarray(g.w_0))),
+        means_same("lists", lambda g: type(g)(np.asarray(g.w).tolist(), float(g.w_0))),
+        means_same("big-endian", lambda g: type(g)(np.asarray(g.w).astype(">f4"), np.asarray(g.w_0).astype(">f4"))),
+        means_same("float64", lambda g: type(g)(np.asarray(g.w).astype(float), float(g.w_0))),
+        Kind("a plain tuple", tuple, (lambda g: g,)),
+        Kind("a dict", lambda g: g._asdict(), (lambda g: g,)),
+        Kind("w alone", lambda g: g.w),
+        Kind("w one too short", lambda g: g._replace(w=g.w[:-1])),
+        Kind("w a row", lambda g: g._replace(w=g.w[None])),
+        Kind("w_0 a vector", lambda g: g._replace(w_0=jnp.ones(3))),
+        Kind("w_0 of length 1", lambda g: g._replace(w_0=g.w_0[None]), (lambda g: g,)),
+        Kind("w_0 None", lambda g: g._replace(w_0=None)),
+        Kind("w words", lambda g: g._replace(w=["a", "b", "c"])),
+        Kind("w complex", lambda g: g._replace(w=g.w + 1j)),
+        Kind("w of ints", lambda g: g._replace(w=g.w.astype(int)), (lambda g: g._replace(w=g.w.astype(int).astype(float)),)),
+        Kind("w deleted", lambda g: g._replace(w=arrays.deleted(g.w))),
+        open_to_any("w NaN", lambda g: g._replace(w=g.w * np.nan)),
+        refused("a number", 5), refused("a word", "unit"), refused("a list", []), refused("the class", jaxbp.units.Unit),
+    ],
+    lambda: jaxbp.units.Unit(jnp.array([1.0, -2.0, 0.5]), jnp.array(0.25)),
+)  # fmt: skip
+TRACE = Role(
+    [
+        Kind("of another network", lambda g: jaxbp.forward(jaxbp.mlp([3, 2, 2]), jaxbp.mlp([3, 2, 2]).init(jax.random.key(0)), world.X)),
+        Kind("of fewer examples", lambda g: jaxbp.forward(world.NET, world.params(), world.X[:3])),
+        Kind("of one layer", lambda g: jaxbp.forward(jaxbp.dense(3, 2), jaxbp.dense(3, 2).init(jax.random.key(0)), world.X)),
+        Kind("the output", lambda g: g.out),
+        Kind("the class", lambda g: type(g)),
+        Kind("a plain tuple", tuple, (lambda g: g,)),
+        Kind("a dict", lambda g: g._asdict(), (lambda g: g,)),
+        Kind("all of backprop", lambda g: jaxbp.backprop(world.NET, world.LOSS, world.params(), world.X, world.Y), (lambda g: g,)),
+        refused("None", None), refused("a list", []), refused("a number", 5), refused("a word", "trace"),
+    ],
+    lambda: jaxbp.forward(world.NET, world.params(), jnp.asarray(world.X)),
+)  # fmt: skip
+DECLARE = Role(
+    [
+        *(refused(f"the word {w!r}", w) for w in ("Stop", "stop ", "straight-through", "nothing", "")),
+        *(refused(name, v) for name, v in (("a number", 5), ("True", True), ("scaled without its number", ("scaled",)), ("scaled by text", ("scaled", "2")), ("scaled by None", ("scaled", None)), ("scaled by NaN", ("scaled", float("nan"))), ("an unknown rule", {"nowhere": "stop"}), ("a number as a rule", {5: "stop"}), ("a wrong word for a rule", {"square": "halt"}), ("a function", len), ("a pair of words", ("stop", "stop")))),
+        Kind("an empty tuple", lambda g: (), (lambda g: None,)),
+        Kind("a list for a tuple", lambda g: list(g), (lambda g: g,)),
+        means_same("NumPy number", lambda g: (g[0], np.float32(g[1]))),
+        means_same("whole number", lambda g: (g[0], int(g[1]))),
+    ],
+    _value(("scaled", 1.0)),
+)  # fmt: skip
+
+
+@jax.custom_vjp
+def square(a: Any) -> Any:
+    return a * a
+
+
+square.defvjp(lambda a: (a * a, a), lambda a, c: (2 * a * c,))
+_CHECKED = Role(
+    [
+        kind
+        for kind in arrays.ROWS
+        if kind not in arrays.SHAPES
+        and kind not in arrays.FEWER_BITS
+        and not any(word in kind.name for word in ("list", "tuple", "dict", "set", "None"))
+    ]  # trees are arguments too
+    + [refused("a 0-d int", 3)],
+    lambda: jnp.asarray(world.X[:2] / 2 + 0.25),
+)
+
+
+def of_loss(name: str) -> dict[str, Role]:
+    outputs, targets = {
+        "softmax_cross_entropy": (world.TARGETS, LABELS),
+        "binary_cross_entropy": (world.TARGETS, Role(TARGET_ROWS.kinds, lambda: jnp.asarray(world.BINARY))),
+        "binary_cross_entropy_on_probabilities": (world.PROBABILITIES, Role(TARGET_ROWS.kinds, lambda: jnp.asarray(world.BINARY))),
+        "squared_error": (world.TARGETS, Role(TARGET_ROWS.kinds, lambda: jnp.asarray(world.BINARY))),
+    }[name]  # fmt: skip
+    kinds = OUTPUTS.kinds
+    if "probabilities" in name:  # whole numbers are no probabilities between 0 and 1
+        kinds = [kind for kind in kinds if kind not in arrays.FEWER_BITS or kind.loose]
+    return {"f": Role(kinds, lambda: jnp.asarray(outputs)), "y": targets}
+
+
+ROLES: dict[str, Role] = {
+    "x": PAIRED_ROWS, "y": LABELS, "t": SIGNS, "net": LAYER, "loss": LOSS, "params": PARAMS, "key": KEY,
+    "trace": TRACE, "delta_f": Role([*arrays.ROWS, *arrays.ROWS_PAIRED], lambda: jnp.asarray(world.TARGETS)),
+    "layer": LAYER, "branch": Role(things.LAYER, _value(jaxbp.dense(3, 3))), "skip": Role(things.LAYER, _value(jaxbp.identity)),
+    "parts": _first(Role(things.LAYER, _value(jaxbp.dense(3, 4))), lambda: (jaxbp.tanh,)),
+    "activation": Role(things.LAYER, _value(jaxbp.relu)), "output": Role(things.LAYER, _value(jaxbp.tanh)),
+    "sizes": Role(places.SIZES, lambda: [3, 4, 2]), "d_in": Role(numbers.whole(), _value(3)), "d_out": Role(numbers.whole(), _value(4)),
+    "init": Role(things.INITIALIZER, _value(jaxbp.initializers.standard_normal)),
+    "bias_init": Role([k for k in things.INITIALIZER if k.name != "a factory, not called"], _value(jaxbp.initializers.zeros)),
+    "bias": FLAG, "rate": Role([k for k in numbers.number(0, 1) if k.name != "float16"], _value(0.5)), "name": TEXT, "where": TEXT,
+    "phi": Role([*things.function(means_same("jitted", jax.jit), open_to_any("NumPy's tanh", lambda g: np.tanh)), refused("None", None)], _value(jnp.tanh)),
+    "slope": Role([*things.function(means_same("jitted", jax.jit)), refused("None", None)], _value(lambda f: 1 - f**2)),
+    "saves": _word("output", {"outputs": "output", "out": "output", "result": "", "saved": ""}),
+    "negative_slope": Role(numbers.number(), _value(0.25)), "label_smoothing": Role(numbers.number(0, 1), _value(0.25)),
+    "dtype": Role(things.DTYPE, _value(jnp.bfloat16)), "shape": _first(Role(numbers.whole(), _value(3))),
+    "grad_fn": Role(things.GRAD_FN, _value(world.grad_fn)), "data": Role(places.DATA, lambda: (np.array(world.X), np.array(world.Y))),
+    "optimizer": Role(things.OPTIMIZER, lambda: optax.sgd(0.1)), "batch_size": Role(numbers.whole(1, 6), _value(3)),
+    "epochs": Role(numbers.whole(vast=False), _value(2)), "seeds": Role(places.SEEDS, _value(2)),
+    "validation": Role(places.VALIDATION, lambda: (np.array(world.X[:4]), np.array(world.Y[:4]))),
+    "evaluate": Role(things.EVALUATE, _value(world.evaluate)),
+    "early_stopping": Role(things.EARLY, lambda: jaxbp.EarlyStopping(5)),
+    "callbacks": Role(things.CALLBACKS, lambda: [world.count]), "opt_state": Role(params.OPT_STATE, lambda: optax.adam(0.1).init(world.params())),
+    "mesh": Role(things.MESH, lambda: jax.make_mesh((2,), ("data",))), "checkpoints": Role(things.CHECKPOINTS, lambda: jaxbp.Checkpoints(world.folder())),
+    "memory_budget": Role(_or_endless(numbers.whole(optional=True)), _value(10**6)), "preprocess": Role(things.PREPROCESS, _value(lambda x: x / 2)),
+    "progress_bar": Role([k for k in numbers.FLAG if k.name in ("text no", "text False", "2", "an object", "NaN", "np.bool", "a function")], _value(False)),
+    "hyperparameters": Role(places.GRID, lambda: {"learning_rate": [0.25, 0.125]}),
+    "folder": Role(places.FOLDER, world.folder), "every": WHOLE, "keep": WHOLE, "patience": Role(numbers.whole(vast=False), _value(2)),
+    "monitor": _word("loss", {"losses": "", "val_los": "", "Loss ": "loss"}, optional=True),
+    "mode": _word("max", {"maximum": "max", "maximise": "max", "up": "", "highest": "max", "less": "", "mean": ""}),
+    "engine": _word("npz", {"numpy": "npz", "pickle": "", "zarr": "", ".npz": "npz"}),
+    "path": Role(places.FILE_OUT, lambda: world.folder() / "new.npz"), "tree": Role(params.TREE, world.params),
+    "like": Role(params.LIKE, world.params), "meta": Role(places.TREE_META, lambda: {"eta": 0.1}),
+    "epoch": Role(numbers.whole(1, vast=False), _value(3)), "value": Role([k for k in numbers.number() if "NaN" not in k.name and "inf" not in k.name], _value(0.25)),
+    "config": Role(places.TREE_META, lambda: {"eta": 0.1}), "eta": RATE, "unit": UNIT, "num_classes": Role(numbers.whole(2, 1000, optional=True), _value(2)),
+    "narrow": FLAG, "raw": FLAG, "stratify": FLAG, "regression": FLAG, "saves_input": FLAG,
+    "download": Role([k for k in numbers.FLAG if k.name in ("text no", "text False", "text 0", "0", "None", "2", "an object", "NaN", "a function")], _value(False)),
+    "seed": Role([k for k in numbers.whole(0, vast=False) if k.name not in ("a pair", "an array of two", "array of one", "list of one")], _value(3)), "test_fraction": Role(numbers.number(0, 1, ends=False), _value(0.25)),
+    "data_dir": Role(places.FOLDER, world.folder), "name_or_path": Role(places.FILE_IN, world.csv),
+    "label": Role(numbers.whole(-4, 3), _value(2)), "delimiter": Role([*(refused(n, v) for n, v in (("a number", 5), ("True", True), ("empty text", ""), ("a line break", "\n"), ("a quote", '"'), ("a digit", "1"), ("a point", "."), ("a list", [","]), ("an object", object()))), Kind("a blank after", lambda g: ", ", (lambda g: ",",)), Kind("bytes", lambda g: b",", (lambda g: ",",)), Kind("semicolon", lambda g: ";"), Kind("two signs", lambda g: ",,")], _value(",")),
+    "sha256": Role([refused("a number", 5), refused("a word", "x"), refused("bytes", b"x"), refused("True", True), refused("another digest", "0" * 64), Kind("upper case", str.upper, (lambda g: g,)), Kind("as bytes", lambda g: bytes.fromhex(g), (lambda g: g,))], lambda: _digest()),
+    "max_bytes": Role(_or_endless(numbers.whole(10_000)), _value(10_000_000)), "names": Role(places.NAMES, lambda: ["x", "y"]),
+    "coordinator": ADDRESS, "bind": ADDRESS, "num_processes": Role(numbers.whole(1), _value(2)), "process_id": Role(numbers.whole(0, 1), _value(0)),
+    "timeout": Role(numbers.number(0, ends=False), _value(3)), "heartbeat": Role(numbers.number(0, ends=False), _value(30)),
+    "c": RATE, "sigma": Role(numbers.number(0), _value(0.5)), "i": Role(numbers.whole(0, 3), _value(1)), "n": Role(numbers.whole(), _value(6)),
+    "limit": Role(_or_endless(numbers.whole(10**4)), _value(10**7)),
+    "history": Role(places.HISTORY, world.history), "points": Role([refused("None", None), refused("a number", 5), refused("another length", [{"learning_rate": 0.1}]), Kind("numbers", lambda g: [0.1, 0.2]), means_same("a tuple", tuple)], lambda: [{"learning_rate": 0.25}, {"learning_rate": 0.125}]),
+    "args": _first(_CHECKED), "declare": DECLARE,
+    "primal": Role([*things.function(means_same("jitted", jax.jit)), refused("None", None)], _value(jnp.square)),
+    "vjp": Role([*things.function(), refused("None", None)], _value(lambda a, c: 2 * a * c)),
+    "jvp": Role([*things.function(), refused("None", None)], _value(lambda p, t: 2 * p[0] * t[0])),
+    "reduction": _word("sum", {"avg": "mean", "total": "sum", "average": "mean", "none": "", "Mean": "mean"}),
+    "form": _word("atom", {"layer": "", "atoms": "atom"}), "factors": _word("jacrev", {"jac": "", "rules": "rule", "autodiff": ""}, optional=True),
+    "v": ONE, "delta": Role(arrays.ROWS, lambda: jnp.asarray(world.TARGETS[0])), "saved": Role([refused("None", None), refused("a number", 5), refused("a word", "saved"), refused("empty list", [])], lambda: world.NET.forward(world.params(), jnp.asarray(world.X))[1]),
+    "shift": Role(arrays.SAME, lambda: np.array(world.X[0])), "scale": Role(arrays.SAME, lambda: np.array(world.X[0] + 1)),
+    "w": Role(arrays.SAME, lambda: jnp.asarray(world.X[0])), "w_0": Role(numbers.number(), _value(0.25)),
+}  # fmt: skip
+_PART = [*things.NOTHING, refused("None", None)]
+_FIELD = {  # the functions that a record of one's own is made of
+    f"{record}.{name}": Role(_PART, lambda record=record, name=name: getattr(world.LOSS if record == "Loss" else jaxbp.tanh, name))
+    for record, names in (("Loss", ("values", "deltas", "mu")), ("Layer", ("apply", "forward", "backward", "init", "jacobian")))
+    for name in names
+}  # fmt: skip
+_SWEEP = {
+    "sweep.init": Role([*things.function(), refused("None", None), refused("a layer", world.NET), Kind("parameters", lambda g: world.params()), Kind("of integers", lambda g: lambda key: jax.tree.map(lambda a: a.astype(int), g(key)))], _value(world.NET.init)),
+    "sweep.optimizer": Role(things.MAKES_OPTIMIZER, _value(optax.sgd)),
+    "sweep.order": _word("own", {"share": "shared", "each": "own", "random": ""}),
+}  # fmt: skip
+_ONE_ROW = {"jacobian_chain.args": Role([], lambda: (world.params(), jnp.asarray(world.X[0])))}
+_NO_BIAS = Role(
+    [k for k in params.PARAMS if not k.name.startswith("b ") and k.name != "inf in b"], world.params
+)  # the backward pass needs no b
+_EXAMPLE_LOSS = Role(
+    [k for k in things.LOSS if k.name != "a vector-valued function"], _value(world.LOSS)
+)  # of one example it is a scalar
+_STEP = Role(numbers.number(), _value(0.5))  # one update by any rate
+OWN: dict[str, Role] = {
+    "linear_unit_step.eta": _STEP, "perceptron_step.eta": _STEP,
+    "save.meta": Role([k._replace(any=k.any or k.name in ("a word", "a number", "a list")) for k in places.TREE_META], lambda: {"eta": 0.1}),
+    **_FIELD, **_SWEEP, **_ONE_ROW,
+    "fit.params": Role(params.START, world.params), "fit.key": KEY,
+    "forward.x": ROWS, "backprop.x": PAIRED_ROWS, "parameter_jacobian.x": ROWS,
+    "Dataset.x": PAIRED_DATA, "Dataset.y": Role(labels.LABELS, lambda: np.array(world.Y)), "assert_data.x": PAIRED_DATA, "assert_data.y": Role([k for k in labels.LABELS if "one-hot" not in k.name and "column" not in k.name and "row" not in k.name], lambda: np.array(world.Y)),
+    "make_standardiser.x": DATA_ROWS, "make_min_max_scaler.x": DATA_ROWS,
+    "fit_perceptron.x": PAIRED_DATA, "fit_linear_unit.x": PAIRED_DATA, "margin.x": PAIRED_DATA, "novikoff_bound.x": PAIRED_DATA,
+    "linear_unit.x": Role(arrays.ROWS, lambda: jnp.asarray(world.X)), "perceptron.x": Role(arrays.ROWS, lambda: jnp.asarray(world.X)),
+    "fit_perceptron.batch_size": Role(numbers.whole(1, 6), _value(3)), "fit_perceptron.key": Role(params.KEY, lambda: jax.random.key(1)),
+    "fit_linear_unit.batch_size": Role(numbers.whole(1, 6, optional=True), _value(3)), "fit_linear_unit.key": Role(params.KEY, lambda: jax.random.key(1)),
+    "fit_linear_unit.eta": Role(numbers.number(0, ends=False), _value(0.03125)),
+    "margin.unit": Role(UNIT.kinds, lambda: jaxbp.units.Unit(jnp.array([0.0, 2.0, 0.0]), jnp.array(-1.0))),
+    "novikoff_bound.unit": Role(UNIT.kinds, lambda: jaxbp.units.Unit(jnp.array([0.0, 2.0, 0.0]), jnp.array(-1.0))),
+    "split.data": Role(places.DATASET, lambda: jaxbp.Dataset(np.array(world.X), np.array(world.Y), 2)), "split.sizes": Role(places.PARTS, _value(0.5)), "split.stratify": Role(numbers.FLAG, _value(False)),
+    "read_csv.path": Role(places.FILE_IN, world.csv), "read_npz.path": Role(places.FILE_IN, world.npz), "read_idx.path": Role(places.FILE_IN, world.idx), "open_idx.path": Role(places.FILE_IN, world.idx),
+    "restore.path": Role(places.FILE_IN, world.checkpoint), "read_meta.path": Role(places.FILE_IN, world.checkpoint),
+    "plot_history.path": Role(places.FILE_OUT, lambda: world.folder() / "a.png"), "plot_sweep.path": Role(places.FILE_OUT, lambda: world.folder() / "a.png"),
+    "plot_sweep.history": Role([], lambda: {"loss": np.array([[2.0, 1.0], [3.0, 1.0]])}),
+    "check.f": Role([*things.function(means_same("jitted", jax.jit)), refused("None", None)], _value(square)), "assert_rules.f": Role([*things.function(means_same("jitted", jax.jit)), refused("None", None)], _value(square)),
+    **{f"{name}.order": Role(numbers.whole(1, 2), _value(1)) for name in ("check", "assert_rules", "check_vjp", "check_jvp")},
+    "JacobianChain.matrix.order": _word("reverse", {"backward": "reverse", "fastest": "", "best": ""}), "JacobianChain.pull.order": _word("scan", {"backward": "", "scanned": "scan"}),
+    "Sweep.best.monitor": _word("loss", {"losses": "", "Loss ": "loss"}, optional=True),
+    "make_evaluate.apply": Role([*things.function(means_same("jitted", jax.jit)), refused("None", None), refused("a layer", world.NET)], _value(world.NET.apply)), "make_evaluate.loss": ANY_LOSS,
+    "per_example.loss": _EXAMPLE_LOSS, "ParameterJacobian.ggn_diagonal.loss": _EXAMPLE_LOSS, "ParameterJacobian.ggn_diagonal.y": LABELS,
+    "per_example.net": Role([k for k in things.LAYER if k.name not in ("its apply",)], _value(world.NET)), "parameter_jacobian.net": Role([k for k in things.LAYER if k.name not in ("its apply",)], _value(world.NET)),
+    "jacobian_chain.net": Role([k for k in things.LAYER if k.name not in ("in a list", "in a tuple")], _value(world.NET)), "jacobian_chain.y": Role([k for k in labels.LABELS if False], lambda: jnp.asarray(world.Y[0])),
+    "count_parameters.params": Role([k for k in params.LEAVES if k.name in ("NumPy leaves", "big-endian leaves", "leaves of words", "leaves of functions", "leaves of lists", "deleted leaves", "leaves of objects", "memory-mapped leaves", "pandas leaves", "float64 leaves")], world.params),
+    "load.data_dir": Role([], world.folder), "load.download": Role([], _value(False)),  # of a file they mean nothing
+    "Dataset.num_classes": Role(numbers.whole(2, 2, optional=True), _value(2)),
+    "mlp().backward.params": _NO_BIAS, "backward.params": _NO_BIAS,
+    "mlp().init.key": KEY, "mlp().apply.f": ROWS, "mlp().forward.f": ROWS, "mlp().backward.delta_out": Role([*arrays.ROWS, *arrays.ROWS_PAIRED], lambda: jnp.asarray(world.TARGETS)), "mlp().backward.delta": Role([*arrays.ROWS, *arrays.ROWS_PAIRED], lambda: jnp.asarray(world.TARGETS)),
+    "mlp().jacobian.f": ONE, "with_hand_vjp().f": ROWS, "with_hand_vjp().params": PARAMS,
+    "make_evaluate().y": LABELS, "make_standardiser().data": DATA_ROWS,
+    "Scaling().data": DATA_ROWS, "ParameterJacobian.tree.leaves": Role([], lambda: jax.tree.leaves(world.params())),
+    "Checkpoints.save.meta": Role(places.TREE_META, lambda: {"config": {"eta": 0.1}}),
+    "fit_perceptron.t": SIGNS, "Layer.parts": Role([refused("a number", 5), refused("a word", "x"), refused("words", ("a",))], tuple), "Unit.w_0": Role([], _value(0.25)),
+}  # fmt: skip
+
+# Arguments that are given beside the one on trial.
+BESIDE: dict[str, tuple[str, ...]] = {
+    "fit": ("callbacks", "progress_bar"), "fit.evaluate": ("validation",), "fit.validation": ("evaluate",),
+    "fit.early_stopping": ("validation", "evaluate"), "fit.opt_state": (), "sweep.evaluate": ("validation",), "sweep.validation": ("evaluate",),
+    "sweep": ("epochs", "seeds", "progress_bar", "batch_size"), "jacobian_chain.y": ("loss",), "jacobian_chain.loss": ("y",),
+    "connect": ("coordinator", "num_processes", "process_id", "timeout"), "fit_linear_unit": ("epochs",), "fit_perceptron": ("epochs",),
+    "Checkpoints.mode": ("monitor",), "Sweep.best.mode": ("monitor",), "fit_linear_unit.key": ("batch_size",),
+    "fit.batch_size": (), "mnist": ("data_dir",), "fashion_mnist": ("data_dir",), "Checkpoints.save": ("value", "meta"), "Layer": ("init",), "JacobianChain.pull": ("delta",),
+}  # fmt: skip
+ALWAYS = {"fit": ("batch_size", "epochs"), "Checkpoints": ()}
+# A further good call of the same function, with other roles for some of its arguments.
+_REGRESSION = jaxbp.value_and_grad(world.NET, jaxbp.squared_error)
+_BCE = jaxbp.value_and_grad(world.NET, jaxbp.binary_cross_entropy)
+VARIANTS: dict[str, dict[str, Role]] = {
+    "fit (regression)": {
+        "grad_fn": Role([], _value(_REGRESSION)),
+        "data": Role([places.pair("y", k) for k in [*arrays.DATA_ROWS, *arrays.ROWS_PAIRED]], lambda: (np.array(world.X), np.array(world.TARGETS))),
+    },
+    "fit (binary)": {"grad_fn": Role([], _value(_BCE)), "data": Role([places.pair("y", k) for k in labels.BINARY], lambda: (np.array(world.X), np.array(world.BINARY)))},
+    "fit (by hand)": {"grad_fn": Role([], _value(world.GRAD_FN)), "data": Role([places.pair("y", k) for k in labels.LABELS], lambda: (np.array(world.X), np.array(world.Y)))},
+    "fit (adam)": {"optimizer": Role([], lambda: optax.adam(0.1)), "opt_state": ROLES["opt_state"]},
+}  # fmt: skip
+ONLY = {"fit (adam)": ("opt_state",)}
+
+
+def _digest() -> str:
+    import hashlib
+
+    return hashlib.sha256(world.idx().read_bytes()).hexdigest()

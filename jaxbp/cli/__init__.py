@@ -1,0 +1,5 @@
+"""The command line: `jaxbp train` and `jaxbp check`."""
+
+from jaxbp.cli.main import main as main
+from jaxbp.cli.settings import Check as Check
+from jaxbp.cli.settings import Train as Train

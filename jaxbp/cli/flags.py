@@ -1,0 +1,50 @@
+"""The one place where sentences of the library become those of the command line: flags, not Python."""
+
+import re
+from dataclasses import fields
+
+from jaxbp.cli.settings import Train, flag
+
+_NAMES = [field.name for field in fields(Train)]
+_BOOLS = [field.name for field in fields(Train) if field.type is bool]
+_GIVEN = re.compile(rf"\b({'|'.join(_NAMES)})=(\[[^\]]*\]|'[^']*'|[^\s,;)]*)")
+_NAMED = re.compile(rf"(?<![-\w])({'|'.join(name for name in _NAMES if '_' in name)})\b")
+# What only Python can do, by what gives it away in a hint, and what a user of the command can do.
+_REMEDIES = (
+    ("regression", "jaxbp train learns classes; jaxbp.fit in Python learns targets"),
+    ("num_classes", "number the classes 0, 1, 2, ... in the file"),
+    ("np.unique", "write the classes as 0, 1, 2, ... in the file"),
+    ("names of classes", "write the classes as 0, 1, 2, ... in the file"),
+    ("astype(np.int32)", "store y as whole numbers for classes"),
+    ("x.astype", "store x as float32, bytes divided by 255"),
+    ("preprocess", "store x as float32, bytes divided by 255"),
+    ("read_idx", "of other files, store x and y as an .npz"),
+    ("jax.config", "rescale these values"),
+    ("jax.", ""),
+    ("np.", ""),
+)
+
+
+def as_flags(text: str) -> str:
+    """A message of the library with the flags of `jaxbp train` in it.
+
+    Example:
+        >>> as_flags("mnist: expected files, got neither; give data_dir=, or download=True")
+        'mnist: expected files, got neither; give --data-dir, or --download'
+        >>> as_flags("fit: expected a batch_size in 1..9, got 10; drop=['id', 'city'], header=False")
+        'fit: expected a --batch-size in 1..9, got 10; --drop id city, --header False'
+    """
+    sentence, *hints = text.split("; ")
+    said: list[str] = [sentence]
+    for hint in hints:
+        words = next((words for telltale, words in _REMEDIES if telltale in hint), hint)
+        if words and words not in said:
+            said.append(words)
+    return _NAMED.sub(lambda found: flag(found[1]), _GIVEN.sub(_given, "; ".join(said)))
+
+
+def _given(found: re.Match[str]) -> str:
+    name, value = found[1], found[2].replace(",", "").replace("'", "").strip("[]")
+    if name in _BOOLS:
+        return flag(name) if value != "False" else flag(f"no_{name}")
+    return f"{flag(name)} {value}".rstrip()

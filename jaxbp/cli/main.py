@@ -1,0 +1,85 @@
+"""The entry point: which command, what went wrong in one line, and the exit status."""
+
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import fields, replace
+from typing import Any
+
+import jax
+
+import jaxbp
+from jaxbp import errors
+from jaxbp.cli import run
+from jaxbp.cli.console import any_console
+from jaxbp.cli.flags import as_flags
+from jaxbp.cli.settings import Check, Train, anywhere, flag
+from jaxbp.verify import command
+
+INTERRUPTED = 130  # as a shell says it of a command that Ctrl-C ended
+
+
+def main(args: Sequence[str] | None = None) -> int:
+    """Entry point of the command `jaxbp`; returns its exit status."""
+    given = list(sys.argv[1:] if args is None else args)
+    with any_console():
+        if given == ["--version"]:
+            print(f"jaxbp {jaxbp.__version__}, jax {jax.__version__}")
+            return 0
+        try:
+            config = parsed(given)
+            return next(execute(config) for kind, execute in commands().values() if isinstance(config, kind))
+        except KeyboardInterrupt:
+            print("interrupted", file=sys.stderr)
+            return INTERRUPTED
+        except (ValueError, TypeError, OSError, ImportError) as error:
+            print(f"error: {as_flags(str(error))}", file=sys.stderr)
+            return 1
+
+
+def _train(config: Train) -> int:
+    from jaxbp.cli.train import train  # needs rich
+
+    stopped = train(config)["stopped"]
+    return {"diverged": 1, "interrupted": INTERRUPTED}.get(stopped, 0)
+
+
+def _check(config: Check) -> int:
+    return command.run(config.target, config.json)
+
+
+def commands() -> dict[str, tuple[type, Callable[[Any], int]]]:
+    """Each command by its name: its settings, and what executes them."""
+    from jaxbp.report import explained  # needs tyro
+
+    return {
+        "train": (Train, _train),
+        "check": (Check, _check),
+        "explain": (explained.Explain, explained.run),
+    }
+
+
+def parsed(args: list[str]) -> Any:
+    """The settings that the arguments ask for; those of a run that is resumed are its own."""
+    with errors.needs("tyro and rich", "cli", "jaxbp"):
+        import rich as rich
+        import tyro
+
+        from jaxbp.cli import train as train
+
+        kinds: dict[str, Callable[..., Any]] = {name: kind for name, (kind, _) in commands().items()}
+    config = tyro.extras.subcommand_cli_from_dict(
+        kinds,
+        prog="jaxbp",
+        description=f"{jaxbp.__doc__} jaxbp --version says which.",
+        args=args,
+        config=(tyro.conf.PositionalRequiredArgs,),
+    )
+    if not isinstance(config, Train) or config.resume is None:
+        return config
+    own = replace(run.settings(config.resume), resume=config.resume)
+    asked = anywhere(tyro.cli(Train, prog="jaxbp train", args=args[1:], default=own))
+    for field in fields(Train):
+        if (then := getattr(own, field.name)) != (now := getattr(asked, field.name)):
+            expected = f"{flag(field.name)} {then}, with which {config.resume} was started"
+            raise ValueError(errors.message("jaxbp train --resume", expected, f"{now}", "leave the flag out"))
+    return own

@@ -1,0 +1,148 @@
+"""A text file as rows of cells: its encoding, its delimiter, quotes as RFC 4180 has them, bounded memory."""
+
+import codecs
+import csv
+import gzip
+import io
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from itertools import islice
+from pathlib import Path
+from typing import BinaryIO, TextIO, cast
+
+from jaxbp.data.files import GZIP, IDX, MORE, ZIP, assert_file, decoding, kind_of
+from jaxbp.errors import message
+
+LINE = 2**22  # characters that one line may have
+_HEAD, _SAMPLE = 2**16, 20  # characters and rows from which the delimiter is told
+_DELIMITERS = ",;\t|"
+_MARKS = {
+    codecs.BOM_UTF8: "utf-8-sig",
+    codecs.BOM_UTF32_LE: "utf-32",  # before UTF-16, whose mark it begins with
+    codecs.BOM_UTF32_BE: "utf-32",
+    codecs.BOM_UTF16_LE: "utf-16",
+    codecs.BOM_UTF16_BE: "utf-16",
+}
+_READ_BY = {ZIP: "read_npz reads .npz; save a spreadsheet as CSV", IDX: "read_idx and open_idx read it"}
+_SAVE_AS = "encoding='cp1252' reads what Windows wrote; or save it as UTF-8"
+
+_NUMBER = re.compile(r"[ \t]*[-+]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][-+]?[0-9]+)?[ \t]*")
+_COMMA = re.compile(r"[ \t]*[-+]?[0-9.]*,[0-9]+(?:\.[0-9]+)?[ \t]*")
+
+
+def is_number(cell: str) -> bool:
+    """Whether a cell is a plain decimal number: no underscore, no hexadecimal, no nan, ASCII digits.
+
+    Example:
+        >>> [is_number(cell) for cell in ("-1.5e3", " 2 ", "1_0", "nan", "0x1", "1,5", "")]
+        [True, True, False, False, False, False, False]
+    """
+    return _NUMBER.fullmatch(cell) is not None
+
+
+def has_comma(cell: str) -> bool:
+    """Whether a cell is a number but for a comma in it: 1,5 or 1,234.5."""
+    return _COMMA.fullmatch(cell) is not None
+
+
+def rows(
+    path: Path, where: str, *, delimiter: str | None, encoding: str | None, max_bytes: int
+) -> Iterator[tuple[int, list[str]]]:
+    """The rows of a table, each with the number of its first line; empty lines are left out.
+
+    A line ends with a line feed, a carriage return or both, and with nothing else. A cell may be quoted; what
+    Python's csv module refuses in its strict mode is refused.
+
+    Args:
+        path: the file, plain or gzipped.
+        where: what messages call the place.
+        delimiter: what separates the cells; None is told from the first rows.
+        encoding: of the text; None is told by the mark at its beginning, UTF-8 without one.
+        max_bytes: the longest text accepted.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: no text, another encoding, a quote in the wrong place, a line or a text that is too long.
+    """
+    assert_file(path, where, max_bytes)
+    if delimiter is None:
+        with _text(path, where, encoding) as text, _worded(where):
+            delimiter = _told_delimiter(text.read(_HEAD))
+    with _text(path, where, encoding) as text, _worded(where):
+        reader = csv.reader(_lines(text, where, max_bytes), strict=True, delimiter=delimiter)
+        line = 1
+        try:
+            for cells in reader:
+                empty = not cells or (len(cells) == 1 and cells[0] and not cells[0].strip(" \t"))
+                if not empty:  # "" is a cell, an empty one
+                    yield line, cells
+                line = reader.line_num + 1
+        except csv.Error as error:
+            expected = "quotes around whole cells, closed before the next one"
+            raise ValueError(message(where, expected, f"in line {line}: {error}")) from error
+
+
+@contextmanager
+def _text(path: Path, where: str, encoding: str | None) -> Iterator[TextIO]:
+    """The file as text, unpacked and decoded as it is read."""
+    with path.open("rb") as raw:
+        with decoding(where):
+            packed = kind_of(raw.peek(64)) == GZIP
+            stream = gzip.GzipFile(fileobj=raw) if packed else raw
+            first = stream.peek(64)[:64]
+        if (found := kind_of(first)) != "text":
+            raise ValueError(message(where, "a table of numbers as text", found, _READ_BY.get(found, "")))
+        if encoding is None:
+            encoding = next((name for mark, name in _MARKS.items() if first.startswith(mark)), "utf-8")
+            if encoding == "utf-8" and b"\0" in first:
+                hint = "encoding='utf-16-le' reads UTF-16 that has no mark at its beginning"
+                raise ValueError(message(where, "text", "bytes of value 0", hint))
+        try:
+            text = io.TextIOWrapper(cast(BinaryIO, stream), encoding, newline="")
+        except LookupError as error:
+            raise ValueError(message(where, "a known encoding", f"encoding={encoding!r}")) from error
+        with text:
+            yield text
+
+
+@contextmanager
+def _worded(where: str) -> Iterator[None]:
+    """The errors of decoding a stream, said plainly."""
+    with decoding(where):
+        try:
+            yield
+        except UnicodeDecodeError as error:
+            got = f"byte 0x{error.object[error.start]:02x}, which is not ({error.reason})"
+            raise ValueError(message(where, f"{error.encoding.upper()} text", got, _SAVE_AS)) from error
+
+
+def _lines(text: TextIO, where: str, max_bytes: int) -> Iterator[str]:
+    """The lines, none of them and not all together longer than allowed."""
+    total = 0
+    while line := text.readline(LINE + 1):
+        if total == 0:
+            line = line.removeprefix("\ufeff")  # the mark, where an encoding that keeps it was given
+        total += len(line)
+        if len(line) > LINE:
+            got = "a longer one; is it a table, an example a line?"
+            raise ValueError(message(where, f"lines of at most {LINE} characters", got))
+        if total > max_bytes:
+            raise ValueError(message(where, f"at most {max_bytes} bytes of text", "more", MORE))
+        yield line
+
+
+def _told_delimiter(head: str) -> str:
+    """The delimiter under which the first rows have the most numbers; the comma where it is open."""
+
+    def numbers(delimiter: str) -> int:
+        found = 0
+        try:
+            for cells in islice(csv.reader(io.StringIO(head, newline=""), delimiter=delimiter), _SAMPLE):
+                commas = delimiter != "," and len(cells) > 1
+                found += len(cells) > 1 and sum(is_number(c) or (commas and has_comma(c)) for c in cells)
+        except csv.Error:  # a quoted cell that is cut or too long: what came before it counts
+            pass
+        return found
+
+    return max(_DELIMITERS, key=numbers)

@@ -1,0 +1,191 @@
+"""`explain`: the lecture's steps for one example, every formula with its numbers put in."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+
+from jaxbp import errors
+from jaxbp.backprop import value_and_grad
+from jaxbp.layers import Layer
+from jaxbp.losses import (
+    Loss,
+    binary_cross_entropy,
+    binary_cross_entropy_on_probabilities,
+    softmax_cross_entropy,
+    squared_error,
+)
+from jaxbp.observe.explanation import Explanation, compared
+from jaxbp.observe.given import as_numbers, as_params, as_target, as_units, one_example
+from jaxbp.observe.lines import Choices
+from jaxbp.observe.network import place, plain, walk
+from jaxbp.observe.outputs import Output, output_steps
+from jaxbp.observe.places import Place, all_places, is_identity, maps
+from jaxbp.observe.steps import steps
+from jaxbp.typing import Array, Params
+
+KNOWN = {
+    loss.values: loss.name
+    for loss in (
+        squared_error,
+        binary_cross_entropy,
+        binary_cross_entropy_on_probabilities,
+        softmax_cross_entropy,
+    )
+}
+"""The losses whose formulas are written out, by what they compute."""
+
+
+def explain(
+    net: Layer,
+    loss: Loss,
+    params: Params,
+    x: Any,
+    y: Any,
+    *,
+    eta: float = 0.1,
+    example: int = 1,
+    units: Sequence[int] | None = None,
+    frozen: Sequence[str] = (),
+    digits: int = 6,
+) -> Explanation:
+    r"""Back-propagation on paper: the steps "directly" and "matrix-based", in numbers, for one example.
+
+    Directly is component by component, in plain Python floats by the formulas that are printed.
+    Matrix-based is by the layers' hand-written rules. Both are in float64, and each step starts from the
+    same numbers in both ways.
+
+    Args:
+        net: any layer. A layer of your own is written by its name, and component by component if it has a
+            ``formula``; see `Layer`.
+        loss: any loss; for one example, so that mean and sum are the same.
+        params: of net, arrays or lists.
+        x: (d_0,), or examples as rows. Arrays, lists and ints are taken as floats.
+        y: the target, as the loss takes it.
+        eta: how far the step of gradient descent goes.
+        example: which row of x, counted from 1.
+        units: which units of each layer are written out component by component, counted from 1; by
+            default the first 8.
+        frozen: parameters that the gradient step leaves as they are, ``("b",)``.
+        digits: significant digits.
+
+    Returns:
+        An `Explanation`. It prints as text and in a notebook. ``markdown()``, ``svg()`` and ``to_dict()``
+        write it otherwise; ``worksheet()`` leaves the numbers out.
+
+    Raises:
+        TypeError: for a net or a loss of another kind, or what is no numbers.
+        ValueError: for parameters of another network (transposed, counted from 0), numbers that are not
+            finite, units that do not exist, layers of more than 1024 entries, or a loss on logits after a
+            softmax.
+
+    Example: one sigmoid unit.
+        >>> import jaxbp
+        >>> net = jaxbp.mlp([2, 1])
+        >>> params = {1: {"W": [[1.0, -1.0]], "b": [0.5]}}
+        >>> explanation = explain(net, jaxbp.squared_error, params, [1, 0], 2, eta=0.5)
+        >>> print(str(explanation).split("delta_x = delta_a_1 W_1\n")[1])
+           directly
+             delta_W_1[1,1] = delta_a_1 x[1] = (-0.5)·1 = -0.5
+             delta_W_1[1,2] = delta_a_1 x[2] = (-0.5)·0 = 0
+             delta_b_1 = delta_a_1 = -0.5
+             delta_x[1] = delta_a_1 W_1[1,1] = (-0.5)·1 = -0.5
+             delta_x[2] = delta_a_1 W_1[1,2] = (-0.5)·(-1) = 0.5
+           matrix-based
+             delta_W_1 = -0.5 [1 0] = [-0.5 0]
+             delta_x = -0.5 [1 -1] = [-0.5 0.5]
+           difference 0
+        <BLANKLINE>
+        5. one step of gradient descent: w := w - eta delta_w, eta = 0.5
+             W_1 = [1 -1] - 0.5 [-0.5 0] = [1.25 -1]
+             b_1 = 0.5 - 0.5 (-0.5) = 0.75
+             mu 1.5 -> 2, loss 0.125 -> 0
+
+    Source: the lecture, the four steps and the exercise.
+    """
+    if not isinstance(net, Layer):
+        raise TypeError(errors.message("explain", "a network, e.g. jaxbp.mlp([2, 2, 1])", repr(net)))
+    if not isinstance(loss, Loss):
+        hint = f"write jaxbp.{loss}" if loss in KNOWN.values() else "e.g. jaxbp.squared_error"
+        raise TypeError(errors.message("explain", "a loss", repr(loss), hint))
+    value_and_grad(net, loss)  # refuses a loss on logits after a network that ends in its own softmax
+    with jax.enable_x64(True):
+        params = as_params(net, params)
+        x, y, note = one_example(net, params, x, y, example)
+        places = place(net, params, x)
+        size = jax.eval_shape(net.apply, params, x).size
+        y = as_target(loss, y, size)
+        step = as_numbers("eta", eta).reshape(())
+        found = jax.jit(_computed, static_argnums=(0, 1, 5, 6))(
+            net, loss, params, x, (y, step), places, tuple(frozen)
+        )
+    last = (*maps(places), None)[0 if not maps(places) else -2]
+    output = Output(
+        f=last.out if last else "x",
+        alias=last.into if last and is_identity(last) else "",
+        C=size,
+        loss=KNOWN.get(loss.values, loss.name),
+    )
+    choices = Choices(
+        units=None if units is None else as_units(units, [made.d_out for made in all_places(places)])
+    )
+    updated = tuple(
+        (name, found[name].ndim < 2)
+        for made in all_places(places)
+        for path, name in made.parameters
+        if path[-1] not in frozen
+    )
+    values = plain(found)
+    done = steps(places, output_steps(output, choices), updated, choices)
+    return Explanation(
+        places=places,
+        output=output,
+        steps=done,
+        values=values,
+        differences=compared(done, values),
+        updated=updated,
+        frozen=tuple(frozen),
+        choices=choices,
+        digits=digits,
+        note=note,
+    )
+
+
+def _output(places: tuple[Place, ...]) -> str:
+    """The name of what the network makes."""
+    return ("x", *(made.out for made in maps(places)))[-1]
+
+
+def _computed(
+    net: Layer,
+    loss: Loss,
+    params: Params,
+    x: Array,
+    target: tuple[Array, Array],
+    places: tuple[Place, ...],
+    frozen: tuple[str, ...],
+) -> dict[str, Array]:
+    """Every quantity by its name, from the layers' and the loss's own rules."""
+    y, eta = target
+    values: dict[str, Array] = {"x": x, "y": y, "eta": eta}
+    f, back = walk(places, net, params, x, values)
+    name = _output(places)
+    values |= {"f": f, "mu": loss.mu(f), "loss": loss(f, y)}
+    values[f"delta_{name}"] = loss.delta(f, y)
+    values[f"d{loss.name}/df"] = jax.grad(lambda f: loss(f, y))(f)
+    delta_params, values["delta_x"] = back(values[f"delta_{name}"])
+
+    def updated(path: tuple[Any, ...], p: Array, delta: Array) -> Array:
+        return p if getattr(path[-1], "key", None) in frozen else p - eta * delta
+
+    new = jax.tree_util.tree_map_with_path(updated, params, delta_params)
+    f = net.apply(new, x)
+    values |= {"mu:new": loss.mu(f), "loss:new": loss(f, y)}
+    for made in all_places(places):
+        for path, parameter in made.parameters:
+            step = 0.0 if path[-1] in frozen else eta
+            values[f"{parameter}:new"] = values[parameter] - step * values[f"delta_{parameter}"]
+    return values
+
+
+_compiled = jax.jit(_computed, static_argnums=(0, 1, 5, 6))

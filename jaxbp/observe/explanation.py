@@ -1,0 +1,317 @@
+"""What `explain` returns: plain numbers and the steps that made them, and how they print, without JAX."""
+
+import html
+import math
+import sys
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from jaxbp.observe import contract, picture
+from jaxbp.observe.expressions import Tree, Value, evaluate, matmul, number_if_single, rows_of, symbol
+from jaxbp.observe.lines import Choices, Line, Step
+from jaxbp.observe.notations import LATEX, MATHML, ROWS, TEXT, Notation, beside
+from jaxbp.observe.outputs import Output
+from jaxbp.observe.places import Place, all_places, factors, in_words, maps
+from jaxbp.observe.writing import Writer
+
+WIDE = 110  # a longer line has the rows of its matrices below each other
+COLUMN, LONG = 71, 60  # where the shapes stand in a step's heading, unless it is long
+DOTS = "........"  # in place of a number on a worksheet
+
+
+class Seen(dict[Tree, Value]):
+    """Quantities that remembers the largest number that was looked up."""
+
+    largest: float = 0.0
+
+    def __getitem__(self, key: Tree) -> Value:
+        value = super().__getitem__(key)
+        self.largest = max(self.largest, *(abs(entry) for row in rows_of(value) for entry in row))
+        return value
+
+
+def compared(steps: tuple[Step, ...], values: Mapping[Tree, Value]) -> dict[str, tuple[float, float]]:
+    """For each step, the largest difference of the two ways, and the largest number in it.
+
+    The direct way starts from the same numbers as the matrices, and goes on with its own within the step.
+    """
+    differences = {}
+    for step in steps:
+        if step.both_ways:
+            own = Seen(values)
+            worst = 0.0
+            for line in step.direct:
+                made = evaluate(line.tree if line.compute is None else line.compute, own)
+                known = symbol(line.target[1]) in values
+                other = evaluate(line.target, own) if known else made
+                worst = max(worst, _apart(made, other))
+                own[line.target] = made
+            differences[step.title] = (worst, own.largest)
+    return differences
+
+
+def _apart(a: Value, b: Value) -> float:
+    pairs = zip((v for row in rows_of(a) for v in row), (v for row in rows_of(b) for v in row), strict=True)
+    return max(0.0 if a == b else math.nan if math.isnan(a - b) else abs(a - b) for a, b in pairs)
+
+
+@dataclass(frozen=True, repr=False)
+class Explanation:
+    """Back-propagation for one example, every formula and every number; from `explain`.
+
+    Args:
+        places: the maps of the network.
+        output: where the loss stands.
+        steps: the lecture's steps as formulas.
+        values: every quantity by its symbol, as rows of plain floats.
+        differences: for each step that is done in two ways their largest difference, and the largest number.
+        updated: the parameters that the gradient step changes, and whether each is a vector.
+        frozen: those that it leaves as they are, by the last word of their path.
+        choices: what is written out.
+        digits: significant digits.
+        note: which example it is, of several.
+    """
+
+    places: tuple[Place, ...]
+    output: Output
+    steps: tuple[Step, ...]
+    values: Mapping[Tree, Value]
+    differences: Mapping[str, tuple[float, float]]
+    updated: tuple[tuple[str, bool], ...] = ()
+    frozen: tuple[str, ...] = ()
+    choices: Choices = field(default_factory=Choices)
+    digits: int = 6
+    note: str = ""
+
+    def with_digits(self, digits: int) -> "Explanation":
+        """The same with more or fewer significant digits."""
+        return replace(self, digits=digits)
+
+    @property
+    def largest_difference(self) -> float:
+        """Of the two ways, over all steps, in units of eps times the largest number of the step."""
+        eps = sys.float_info.epsilon
+        return max((d / (eps * scale) for d, scale in self.differences.values() if d), default=0.0)
+
+    def __repr__(self) -> str:
+        return self.text()
+
+    def text(self, width: int = WIDE) -> str:
+        """The steps as text; a line that is longer has the rows of its matrices below each other."""
+        return "\n".join(self._text(width, blank=False))
+
+    def worksheet(self, width: int = WIDE) -> str:
+        """The steps with dots in place of every computed number, and the answers at the end."""
+        return "\n".join([*self._text(width, blank=True), "", "Answers", *self._answers()])
+
+    def jacobians(self) -> str:
+        """Every Jacobian of the chain, and the running product from the loss back to x."""
+        numbers = self._numbers(TEXT)
+        lines = ["the chain of Jacobians, from the loss back to x, and the product so far"]
+        for name, matrix, product in self.chain():
+            lines += [f"  {name} = {numbers.value(matrix)}", f"    product {numbers.value(product)}"]
+        return "\n".join(lines)
+
+    def chain(self) -> Iterator[tuple[str, Value, Value]]:
+        """(name, Jacobian, product so far), from the delta of the output to x."""
+        product = number_if_single(self.values[symbol(self.output.delta)])
+        yield self.output.delta, product, product
+        for place in factors(maps(self.places)):
+            matrix = number_if_single(self.values[symbol(place.jacobian)])
+            product = matmul(product, matrix)
+            yield place.jacobian, matrix, product
+
+    def markdown(self) -> str:
+        """The steps as Markdown, with the formulas in LaTeX."""
+        return "\n\n".join(self._markdown())
+
+    def svg(self) -> str:
+        """The network as a picture: values forward, deltas back."""
+        return picture.svg(self)
+
+    def _repr_html_(self) -> str:
+        return self.svg() + "".join(self._html())
+
+    def to_dict(self) -> dict[str, Any]:
+        """The numbers, ready for JSON: see `jaxbp.observe.contract`."""
+        return contract.to_dict(self)
+
+    def difference(self, step: Step) -> str:
+        """The largest difference of the two ways; 0 up to 4 eps times the largest number of the step."""
+        worst, scale = self.differences[step.title]
+        return "0" if worst <= 4 * sys.float_info.epsilon * scale else f"{worst:.2g}"
+
+    def _numbers(self, notation: Notation, step: Step | None = None) -> Writer:
+        """Writes numbers: the record's, and what the direct way of the step makes besides."""
+        return Writer(
+            notation, self.digits, {**self.values, **(made_within(step, self.values) if step else {})}
+        )
+
+    def parameters(self) -> list[str]:
+        """The names of the parameters, in order."""
+        return [name for place in all_places(self.places) for _, name in place.parameters]
+
+    def title(self) -> str:
+        """The network and its loss in words."""
+        return f"{in_words(maps(self.places))}, {self.output.loss}"
+
+    def _notes(self) -> Iterator[str]:
+        """Which example it is, and what is left out, and how to choose."""
+        if self.note:
+            yield self.note
+        sizes = [size for place in all_places(self.places) for size in (place.d_in, place.d_out)]
+        if self.choices.units is not None:
+            yield f"written out: units {', '.join(map(str, self.choices.units))}"
+        elif max(sizes, default=1) > self.choices.limit:
+            yield f"written out: units 1 to {self.choices.limit} of each layer; units=[3, 7] chooses others"
+
+    def _heading(self, step: Step, notation: Notation) -> list[str]:
+        """The formulas of a step, each with what separates it from the next."""
+        symbols = Writer(notation)
+        if step.changes:
+            eta = symbols.equation(symbols(symbol("eta")), self._numbers(notation)(symbol("eta")))
+            sides = (symbols(side) for side in step.heading[0][:2])
+            return [notation.infix([("", next(sides)), (":=", next(sides))]) + ", ", eta]
+        equations = [(symbols.equation(symbols(e.left), symbols(e.right)), e.then) for e in step.heading]
+        return [text + ("" if i + 1 == len(equations) else then) for i, (text, then) in enumerate(equations)]
+
+    def _ways(self, step: Step, notation: Notation, blank: bool) -> Iterator[tuple[str, list[list[str]]]]:
+        """("directly", lines) and ("matrix-based", lines), each line by its sides.
+
+        Of a step that is done in one way it is ("", lines).
+        """
+        numbers = self._numbers(notation, step)
+        ways = [("directly", step.direct), ("matrix-based", step.matrix)]
+        if not step.both_ways:
+            ways = [("", (*step.direct, *step.matrix))]
+        for way, lines in ways:
+            written = [self._sides(line, numbers, blank) for line in lines if line.show != "quiet"]
+            if step.changes:
+                written.append([", ".join(self._change(name, numbers, blank) for name in step.changes)])
+            if written:
+                yield way, written
+
+    def _sides(self, line: Line, numbers: Writer, blank: bool) -> list[str]:
+        """target, formula in symbols, with numbers, result."""
+        symbols = numbers._replace(values=None)
+        sides = [symbols(line.target)]
+        if line.show in ("both", "symbols") or (blank and line.show == "numbers"):
+            sides.append(symbols(line.tree))
+        if blank:
+            return [*sides, symbols.notation.words(DOTS)]
+        if line.show in ("both", "numbers"):
+            sides.append(numbers(line.tree))
+        return [*sides, numbers(line.target)]
+
+    def _change(self, name: str, numbers: Writer, blank: bool) -> str:
+        words = numbers.notation.words
+        before, after = (words(DOTS) if blank else numbers(symbol(name + new)) for new in ("", ":new"))
+        name = numbers._replace(values=None)(symbol(name))
+        pieces = [("", name), (" ", before), ("->", after)]
+        return numbers.notation.infix(pieces)
+
+    def _given(self, notation: Notation) -> tuple[list[str], list[str]]:
+        """x, y and eta, and the parameters, with their values."""
+        symbols, numbers = Writer(notation), self._numbers(notation)
+
+        def named(name: str) -> str:
+            return symbols.equation(symbols(symbol(name)), numbers(symbol(name)))
+
+        return [named(name) for name in ("x", "y", "eta")], [named(name) for name in self.parameters()]
+
+    def _text(self, width: int, blank: bool) -> Iterator[str]:
+        given, parameters = self._given(TEXT)
+        yield f"explain: {self.title()}; {', '.join(given)}"
+        line = "  ".join(parameters)
+        if len(line) > width:
+            layers = [[name for _, name in place.parameters] for place in all_places(self.places)]
+            tall = iter(self._given(ROWS)[1])
+            line = "\n".join(beside(*(f"{next(tall)}  " for _ in names)) for names in layers if names)
+        yield from (" " * 9 + row for row in line.splitlines())
+        yield from (" " * 9 + note for note in self._notes())
+        for step in self.steps:
+            heading = f"{step.title}: {''.join(self._heading(step, TEXT))}"
+            padded = heading.ljust(COLUMN) if len(heading) < LONG else heading + " " * 10
+            yield ""
+            yield padded + ", ".join(step.shapes) if step.shapes else heading
+            below = dict(self._ways(step, ROWS, blank))
+            for way, lines in self._ways(step, TEXT, blank):
+                if way:
+                    yield f"   {way}"
+                for sides, rows in zip(lines, below[way], strict=True):
+                    line = Writer(TEXT).equation(*sides)
+                    line = Writer(ROWS).equation(*rows) if len(line) > width else line
+                    yield from (f"     {row}" for row in line.split("\n"))
+            if step.both_ways and step.direct and not blank:
+                yield f"   difference {self.difference(step)}"
+
+    def _answers(self) -> Iterator[str]:
+        for step in self.steps:
+            yield f"  {step.title}"
+            for _, lines in self._ways(step, TEXT, blank=False):
+                yield from (
+                    f"    {Writer(TEXT).equation(*dict.fromkeys((sides[0], sides[-1])))}" for sides in lines
+                )
+
+    def _markdown(self) -> Iterator[str]:
+        def display(formulas: list[str]) -> str:
+            return f"$$\n{', '.join(formulas)}\n$$"
+
+        given, parameters = self._given(LATEX)
+        yield f"## {self.title()}"
+        yield from (display(formulas) for formulas in (given, parameters) if formulas)
+        yield from self._notes()
+        for step in self.steps:
+            yield f"### {step.title}"
+            yield f"$$\n{' '.join(self._heading(step, LATEX))}\n$$"
+            if step.shapes:
+                yield f"Shapes: {', '.join(step.shapes)}"
+            for way, lines in self._ways(step, LATEX, blank=False):
+                aligned = (" ".join((sides[0], *("&= " * (i == 0) + ("= " * (i > 0)) + side
+                           for i, side in enumerate(_different(sides)[1:])))) for sides in lines)  # fmt: skip
+                newline = " \\\\\n"
+                yield (
+                    f"{way}\n\n" if way else ""
+                ) + f"$$\n\\begin{{aligned}}\n{newline.join(aligned)}\n\\end{{aligned}}\n$$"
+            if step.both_ways and step.direct:
+                yield f"difference {self.difference(step)}"
+
+    def _html(self) -> Iterator[str]:
+        def math_of(formula: str) -> str:
+            return f"<div><math>{formula}</math></div>"
+
+        given, parameters = self._given(MATHML)
+        yield f"<h3>{html.escape(self.title())}</h3>"
+        yield from (math_of("<mo>,</mo>".join(formulas)) for formulas in (given, parameters) if formulas)
+        yield from (f"<p>{html.escape(note)}</p>" for note in self._notes())
+        for step in self.steps:
+            yield f"<h4>{html.escape(step.title)}</h4>"
+            yield math_of("".join(_separated(piece) for piece in self._heading(step, MATHML)))
+            yield f"<p>{html.escape(', '.join(step.shapes))}</p>" if step.shapes else ""
+            for way, lines in self._ways(step, MATHML, blank=False):
+                yield f"<p><em>{way}</em></p>" if way else ""
+                yield from (math_of(Writer(MATHML).equation(*sides)) for sides in lines)
+            if step.both_ways and step.direct:
+                yield f"<p>difference {self.difference(step)}</p>"
+
+
+def made_within(step: Step, values: Mapping[Tree, Value]) -> dict[Tree, Value]:
+    """What the direct way makes besides the quantities of the record: delta_mu, the loss of an output."""
+    made: dict[Tree, Value] = {}
+    for line in step.direct:
+        if symbol(line.target[1]) not in values or line.target[1] == "loss":
+            made[line.target] = evaluate(
+                line.tree if line.compute is None else line.compute, {**values, **made}
+            )
+    return made
+
+
+def _different(sides: list[str]) -> list[str]:
+    return [side for i, side in enumerate(sides) if i == 0 or side != sides[i - 1]]
+
+
+def _separated(piece: str) -> str:
+    """A formula and the comma or semicolon after it."""
+    formula, end = (piece[:-2], piece[-2:]) if piece.endswith((", ", "; ")) else (piece, "")
+    return formula + (f'<mo rspace="1em">{end.strip()}</mo>' if end else "")

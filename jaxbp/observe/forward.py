@@ -1,0 +1,138 @@
+"""Step 1, layer by layer: the lines of each kind of place."""
+
+from collections.abc import Callable
+from itertools import chain
+
+from jaxbp.observe.expressions import Tree, plus, symbol, times
+from jaxbp.observe.lines import (
+    Choices,
+    Equation,
+    Line,
+    Made,
+    Step,
+    When,
+    ends,
+    entry,
+    formula_of,
+    intermediate,
+    shape,
+    weight,
+)
+from jaxbp.observe.places import Place, by_layer, is_identity
+
+
+def forward(tag: str, group: list[Place], choices: Choices) -> list[Step]:
+    """The steps of one layer; those of a block's branch and skip come before its own."""
+    inner = [
+        step
+        for place in group
+        for places in (place.branch, place.skip)
+        for inner_tag, inner_group in by_layer(places)
+        for step in forward(inner_tag, inner_group, choices)
+    ]
+    made = [FORWARD[p.kind](p, choices, when) for place in group for p, when in choices.alternatives(place)]
+    first, last = group[0], group[-1]
+    of = [shape(first.weights, first.d_out, first.d_in)] if first.kind == "dense" else []
+    alias = " = x" if first.into == "x" and tag == "1" else ""
+    into = f"{'f_0' if alias else first.into}{alias} ({first.d_in},)"
+    outs = list(dict.fromkeys([shape(place.out, place.d_out) for place in group if not is_identity(place)]))
+    step = Step(
+        title=f"1. forward, layer {tag}" if tag != "0" else "1. forward, before layer 1",
+        heading=tuple(chain.from_iterable(heading for heading, _, _ in made)),
+        shapes=(*of, into, *outs),
+        direct=tuple(chain.from_iterable(direct for _, direct, _ in made)),
+        matrix=tuple(chain.from_iterable(matrix for _, _, matrix in made)),
+        why=WHY_FORWARD.get(first.kind, f"{last.out} is what the layer makes of {first.into}."),
+    )
+    return [*inner, step] if any(made_of for made_of in (step.matrix, step.direct)) else inner
+
+
+WHY_FORWARD = {
+    "dense": "Each unit adds up what it receives, weighted, and its activation bends the sum.",
+    "residual": "The block adds what its branch has made of the input to the input itself.",
+}
+
+
+def _dense_forward(place: Place, choices: Choices, when: When) -> Made:
+    W, b, d = place.weights, place.bias, place.d_in
+    into = "f_0" if place.into == "x" else place.into
+
+    def total(products: Tree, bias: Tree) -> Tree:
+        return ("+", *(products[1:] if products[0] == "+" else (products,)), bias) if b else products
+
+    direct = [
+        Line(
+            entry(place.out, i, place.d_out),
+            total(
+                plus([times(weight(place, W, i, j), entry(place.into, j, d)) for j in range(1, d + 1)]),
+                entry(b or "", i, place.d_out),
+            ),
+        )
+        for i in choices.chosen(place.d_out)
+    ]
+    product = ("@", symbol(W), symbol(place.into))
+    named = ("@", symbol(W), symbol(into))
+    heading = [Equation(symbol(place.out), total(named, symbol(b or "")))]
+    return heading, direct, [Line(symbol(place.out), total(product, symbol(b or "")))]
+
+
+def _phi_forward(place: Place, choices: Choices, when: When) -> Made:
+    a, f = symbol(place.into), symbol(place.out)
+    if place.name == "identity":
+        return [], [], [Line(f, a, "quiet", when=when)]
+    direct = []
+    for i in choices.chosen(place.d_out):
+        for name, tree in formula_of(place, i).items():
+            if name == "f":
+                direct.append(Line(entry(place.out, i, place.d_out), tree, when=when))
+                break
+            direct.append(Line(intermediate(place, name, i), tree, when=when))
+    called = ("call", place.name, a)
+    matrix = [Line(f, called, "symbols", ("each", formula_of(place)["f"], a), when)]
+    return [Equation(f, called, when=when)], direct, matrix
+
+
+def _softmax_forward(place: Place, choices: Choices, when: When) -> Made:
+    a, f, d = symbol(place.into), symbol(place.out), place.d_out
+    powers = [("exp", entry(place.into, j, d)) for j in range(1, d + 1)]
+    direct = [
+        Line(
+            entry(place.out, i, d),
+            ("/", powers[i - 1], plus(powers)),
+            compute=("entry", ("softmax", a), i),
+            when=when,
+        )
+        for i in choices.chosen(d)
+    ]
+    called = ("call", "softmax", a)
+    return [Equation(f, called, when=when)], direct, [Line(f, called, "symbols", ("softmax", a), when)]
+
+
+def _residual_forward(place: Place, choices: Choices, when: When) -> Made:
+    skip, branch = ends(place)
+    direct = [
+        Line(
+            entry(place.out, i, place.d_out),
+            plus([entry(skip, i, place.d_out), entry(branch, i, place.d_out)]),
+        )
+        for i in choices.chosen(place.d_out)
+    ]
+    both = ("+", symbol(skip), symbol(branch))
+    return [Equation(symbol(place.out), both)], direct, [Line(symbol(place.out), both)]
+
+
+def _own_forward(place: Place, choices: Choices, when: When) -> Made:
+    out, called = symbol(place.out), ("call", place.name, symbol(place.into))
+    heading = [Equation(out, called)]
+    if place.formula:
+        heading.append(Equation(("call", place.name, symbol("a")), ("words", place.formula)))
+    return heading, [], [Line(out, called, "symbols", compute=out)]
+
+
+FORWARD: dict[str, Callable[[Place, Choices, When], Made]] = {
+    "dense": _dense_forward,
+    "phi": _phi_forward,
+    "softmax": _softmax_forward,
+    "residual": _residual_forward,
+    "own": _own_forward,
+}

@@ -1,0 +1,145 @@
+"""What a person types, as float64 arrays: numbers as on the board, lists, ints, labels; or a sentence."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxbp import errors
+from jaxbp.layers import Layer
+from jaxbp.losses import Loss
+from jaxbp.typing import Array, Params
+
+
+def as_numbers(name: str, value: Any) -> Array:
+    """An array of finite float64.
+
+    Raises:
+        TypeError: for what is no numbers.
+        ValueError: for a NaN or an infinity, or rows of different lengths.
+
+    Example:
+        >>> as_numbers("x", ["one"])
+        Traceback (most recent call last):
+        ...
+        TypeError: explain: expected numbers for x, got ['one']
+    """
+    try:
+        array = np.asarray(value, np.float64)
+    except (TypeError, ValueError):
+        ragged = isinstance(value, list | tuple) and any(isinstance(row, list | tuple) for row in value)
+        kind, expected = (ValueError, "rows of one length") if ragged else (TypeError, "numbers")
+        raise kind(errors.message("explain", f"{expected} for {name}", repr(value)[:80])) from None
+    if not np.isfinite(array).all():
+        raise ValueError(errors.message("explain", f"finite numbers for {name}", repr(array.tolist())[:80]))
+    return jnp.asarray(array, jnp.float64)
+
+
+def as_params(net: Layer, params: Params) -> Params:
+    """The parameters as arrays of the network's shapes.
+
+    Raises:
+        ValueError: for other keys or shapes; it says where layers are counted from 0 or W is transposed.
+    """
+    return _like(jax.eval_shape(net.init, jax.random.key(0)), params, "explain")
+
+
+def _like(expected: Any, given: Any, where: str) -> Any:
+    if not isinstance(expected, dict):
+        name = where.rpartition(" ")[2]
+        array = as_numbers(name, given)
+        if array.shape != expected.shape:
+            transposed = array.ndim == 2 and array.shape == expected.shape[::-1]
+            hint = f"it is transposed: a row of {name} is a unit, write {name}.T" if transposed else ""
+            scalar = expected.shape == (1,) and array.shape == ()
+            if not scalar:
+                message = errors.message(where, f"shape {expected.shape}", f"{array.shape}", hint)
+                raise ValueError(message)
+            array = array.reshape(1)
+        return array
+    keys = ", ".join(map(str, expected))
+    if isinstance(given, list | tuple) and len(given) == len(expected):
+        hint = "layers count from 1, as on the board: {1: params_1, 2: params_2, ...}"
+        raise ValueError(errors.message(where, f"parameters {{{keys}}}", f"a {type(given).__name__}", hint))
+    if not isinstance(given, dict) or given.keys() != expected.keys():
+        got = f"{{{', '.join(map(str, given))}}}" if isinstance(given, dict) else f"a {type(given).__name__}"
+        from_0 = isinstance(given, dict) and 0 in given and 0 not in expected
+        hint = (
+            "layers count from 1, as on the board" if from_0 else "were they made by another network's init?"
+        )
+        raise ValueError(errors.message(where, f"parameters {{{keys}}}", got, hint))
+    return {
+        key: _like(value, given[key], f"{where}: layer {key}" if isinstance(key, int) else f"{where}: {key}")
+        for key, value in expected.items()
+    }
+
+
+def one_example(net: Layer, params: Params, x: Any, y: Any, example: int) -> tuple[Array, Any, str]:
+    """x and y of one example, and which of how many it is.
+
+    Raises:
+        ValueError: for an example that does not exist.
+    """
+    x = as_numbers("x", x)
+    if x.ndim == 0:
+        x = x.reshape(1)
+    if x.ndim < 2 or not _takes(net, params, x[0]):
+        return x, y, ""
+    if not 1 <= example <= len(x):
+        got = f"example {example}"
+        raise ValueError(
+            errors.message("explain", f"an example from 1 to {len(x)}", got, "they count from 1")
+        )
+    y = np.asarray(y)
+    if len(y) != len(x):
+        raise ValueError(errors.message("explain", f"a target for each of {len(x)} examples", f"{len(y)}"))
+    note = f"example {example} of {len(x)}; example= chooses another" if len(x) > 1 else ""
+    return x[example - 1], y[example - 1], note
+
+
+def _takes(net: Layer, params: Params, x: Array) -> bool:
+    """Whether x is one example: no network that takes x also takes x[0], unless x is a batch."""
+    try:
+        jax.eval_shape(net.apply, params, x)
+    except (ValueError, TypeError):
+        return False
+    return True
+
+
+def as_target(loss: Loss, y: Any, size: int) -> Array:
+    """y as a vector of float64; a label as its one-hot row.
+
+    Raises:
+        ValueError: for a target of another size, a label that names no class, or probabilities that do not
+            add to 1.
+    """
+    label = np.asarray(y)
+    if loss.targets == "classes" and label.ndim == 0 and np.issubdtype(label.dtype, np.integer):
+        if not 0 <= label < size:
+            raise ValueError(errors.message("explain", f"a class from 0 to {size - 1} for y", f"{label}"))
+        return jax.nn.one_hot(label, size, dtype=jnp.float64)
+    target = as_numbers("y", y)
+    target = target.reshape(1) if target.ndim == 0 else target
+    if target.shape != (size,):
+        hint = "one target for each output" + (", or the class as an int" if loss.targets == "classes" else "")
+        raise ValueError(errors.message("explain", f"y of {size} numbers", f"shape {target.shape}", hint))
+    if loss.targets == "classes" and abs(float(target.sum()) - 1) > 1e-6:
+        got = f"numbers that add to {float(target.sum()):g}"
+        raise ValueError(errors.message("explain", "y of probabilities, which add to 1", got))
+    return target
+
+
+def as_units(units: Sequence[int], sizes: Sequence[int]) -> tuple[int, ...]:
+    """The units to write out, counted from 1.
+
+    Raises:
+        ValueError: for a unit that no layer has.
+    """
+    for unit in units:
+        if not 1 <= unit <= max(sizes, default=1):
+            got = f"unit {unit}"
+            hint = "units count from 1" if unit == 0 else ""
+            raise ValueError(errors.message("explain", f"units from 1 to {max(sizes, default=1)}", got, hint))
+    return tuple(sorted(set(units)))

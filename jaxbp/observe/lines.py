@@ -1,0 +1,151 @@
+"""What a step is made of: lines, each a target and its formula, and a heading. Plain data."""
+
+from typing import Literal, NamedTuple
+
+from jaxbp.observe.expressions import Tree, parse, replaced, symbol
+from jaxbp.observe.places import Place
+
+Show = Literal["both", "numbers", "symbols", "result", "quiet"]
+When = tuple[str, str] | None
+
+
+class Line(NamedTuple):
+    """target = formula.
+
+    Args:
+        target: the quantity, or one entry of it.
+        tree: the formula as it is written.
+        show: what stands between the target and the result: the formula in symbols, with numbers, both or
+            neither; ``"quiet"`` is not printed.
+        compute: the formula as it is computed, where that keeps more digits; None if it is ``tree``.
+        when: the choice for which the line holds, ``("phi_1", "sigmoid")``; None for every one.
+    """
+
+    target: Tree
+    tree: Tree
+    show: Show = "both"
+    compute: Tree = None
+    when: When = None
+
+
+class Equation(NamedTuple):
+    """Part of a step's heading, left = right, and what separates it from the next."""
+
+    left: Tree
+    right: Tree
+    then: str = ", "
+    when: When = None
+
+
+class Step(NamedTuple):
+    """One step.
+
+    Args:
+        title: ``1. forward, layer 1``.
+        heading: the formulas of the step.
+        shapes: the quantities and their shapes, as text.
+        direct: component by component.
+        matrix: with matrices.
+        why: one sentence.
+        factors: of a backward step, the names of the Jacobians that it puts at the right of the product.
+        delta: of a backward step, the name of the product of all so far, from the loss to here.
+        changes: quantities whose value before and after stands at the end of the step.
+    """
+
+    title: str
+    heading: tuple[Equation, ...]
+    shapes: tuple[str, ...] = ()
+    direct: tuple[Line, ...] = ()
+    matrix: tuple[Line, ...] = ()
+    why: str = ""
+    factors: tuple[tuple[str, When], ...] = ()
+    delta: str = ""
+    changes: tuple[str, ...] = ()
+
+    @property
+    def both_ways(self) -> bool:
+        """Whether the step is done in two ways that are compared."""
+        return bool(self.delta) or self.title.startswith("1.")
+
+
+class Choices(NamedTuple):
+    """What can be chosen and is written out, besides what the network has: activations by name, losses.
+
+    Args:
+        phis: formulas by the activation's name; softmax has "".
+        losses: names of losses.
+        units: the units of each layer that are written out; None for the first ones.
+        limit: units that are written out without ``units``.
+    """
+
+    phis: dict[str, str] = {}  # noqa: RUF012  a default that nobody changes
+    losses: tuple[str, ...] = ()
+    units: tuple[int, ...] | None = None
+    limit: int = 8
+
+    def chosen(self, d: int) -> list[int]:
+        """The entries of a quantity of d entries that are written out."""
+        if self.units is None:
+            return list(range(1, min(d, self.limit) + 1))
+        return [i for i in self.units if i <= d]
+
+    def alternatives(self, place: Place) -> list[tuple[Place, When]]:
+        """The place as it is, and with every other activation."""
+        if place.kind not in ("phi", "softmax") or not self.phis:
+            return [(place, None)]
+        return [
+            (
+                place._replace(kind="softmax" if name == "softmax" else "phi", name=name, formula=formula),
+                (place.chooses, name),
+            )
+            for name, formula in self.phis.items()
+        ]
+
+
+def entry(name: str, i: int, d: int) -> Tree:
+    """The i-th of d entries; one that is alone needs no index."""
+    return symbol(name) if d == 1 else symbol(name, i)
+
+
+def weight(place: Place, name: str, i: int, j: int) -> Tree:
+    """An entry of a quantity of W's shape; one that is alone needs no index."""
+    return symbol(name) if place.d_in == place.d_out == 1 else symbol(name, i, j)
+
+
+def shape(name: str, *sizes: int) -> str:
+    """W_1 (2, 2)."""
+    return f"{name} ({', '.join(map(str, sizes))}{',' if len(sizes) == 1 else ''})"
+
+
+Made = tuple[list[Equation], list[Line], list[Line]]
+"""What a place puts into a step: heading, direct and matrix lines."""
+
+
+def ends(place: Place) -> tuple[str, str]:
+    """What the skip and the branch of a block make."""
+    skip, branch = (
+        (place.into, *(inner.out for inner in places))[-1] for places in (place.skip, place.branch)
+    )
+    return skip, branch
+
+
+def formula_of(place: Place, i: int | None = None) -> dict[str, Tree]:
+    """The assignments of an activation, at entry i; without i in terms of a alone."""
+    trees = parse(place.formula)
+    known: dict[str, Tree] = {}
+    written: dict[str, Tree] = {}
+    if i is not None:
+        known["a"] = entry(place.into, i, place.d_in)
+    for name, tree in trees.items():
+        written[name] = replaced(tree, known)
+        if i is None:
+            known[name] = written[name]
+        else:
+            made = place.out if name == "f" else f"{name}_{place.out.removeprefix('f_')}"
+            known[name] = entry(made, i, place.d_out)
+    return written
+
+
+def intermediate(place: Place, name: str, i: int) -> Tree:
+    """A name that an activation's formula gives to a part of it, s_1[2]."""
+    return entry(f"{name}_{place.out.removeprefix('f_')}", i, place.d_out)

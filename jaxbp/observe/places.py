@@ -1,0 +1,131 @@
+"""A network as a list of places: which map stands where, what goes into it and what it makes, by name.
+
+A place names its quantities as the lecture does: layer l makes a_l from f_{l-1}, its activation f_l from a_l.
+The layers of a residual block's branch are l.1, l.2, ..., those of its skip l.s1, l.s2, .... Plain data.
+"""
+
+from itertools import groupby
+from typing import Literal, NamedTuple
+
+Kind = Literal["dense", "phi", "softmax", "same", "residual", "own"]
+
+
+class Place(NamedTuple):
+    """One map of the network, out = map(into).
+
+    Args:
+        kind: ``"dense"``; ``"phi"``, an activation with a formula; ``"softmax"``; ``"same"``, which changes
+            no entry; ``"residual"``; ``"own"``, of which only the numbers are known.
+        tag: the layer, ``"2"``, or ``"2.1"`` within the branch of block 2.
+        into: the name of what it takes, ``"x"`` or ``"f_1"``.
+        out: the name of what it makes.
+        delta_into: the name of the delta that it passes back.
+        d_in: the entries of ``into``.
+        d_out: the entries of ``out``.
+        name: of an activation or a layer of the user's own.
+        formula: as the layer gives it.
+        parameters: the names of its parameters, ``("W_1", "b_1")``, by their paths within the layer's.
+        diagonal: whether the Jacobian is known to be diagonal.
+        branch: of a residual block.
+        skip: of a residual block; without places it is the identity.
+    """
+
+    kind: Kind
+    tag: str
+    into: str
+    out: str
+    delta_into: str
+    d_in: int
+    d_out: int
+    name: str = ""
+    formula: str = ""
+    parameters: tuple[tuple[tuple[str, ...], str], ...] = ()
+    diagonal: bool = False
+    branch: tuple["Place", ...] = ()
+    skip: tuple["Place", ...] = ()
+
+    @property
+    def jacobian(self) -> str:
+        """The name of its Jacobian, J_{f_1}(a_1); that of a dense layer is W itself."""
+        return self.weights if self.kind == "dense" else f"J_{{{self.out}}}({self.into})"
+
+    @property
+    def delta_out(self) -> str:
+        """The name of the delta that comes to it."""
+        return f"delta_{self.out}"
+
+    @property
+    def weights(self) -> str:
+        """W_l."""
+        return f"W_{self.tag}"
+
+    @property
+    def bias(self) -> str | None:
+        """b_l, if there is one."""
+        name = f"b_{self.tag}"
+        return name if any(name == other for _, other in self.parameters) else None
+
+    @property
+    def chooses(self) -> str:
+        """The name of the choice of an activation, phi_1."""
+        return "phi" + self.out.removeprefix("f")
+
+
+def by_layer(places: tuple[Place, ...]) -> list[tuple[str, list[Place]]]:
+    """The places of each layer: its weights, then its activations; those that change nothing are left out."""
+    return [(tag, list(group)) for tag, group in groupby(maps(places), lambda place: place.tag)]
+
+
+def maps(places: tuple[Place, ...]) -> tuple[Place, ...]:
+    """The places that have a name for what they make."""
+    return tuple(place for place in places if place.kind != "same")
+
+
+def factors(places: tuple[Place, ...]) -> list[Place]:
+    """The places whose Jacobians are the factors of the chain, output first, without those that are I."""
+    return [place for place in reversed(places) if not is_identity(place)]
+
+
+def is_identity(place: Place) -> bool:
+    """Whether it changes no entry."""
+    return place.kind == "same" or (place.kind == "phi" and place.name == "identity")
+
+
+def all_places(places: tuple[Place, ...]) -> list[Place]:
+    """The places and those within blocks, each block after its branch and skip."""
+    return [
+        inner
+        for place in maps(places)
+        for inner in (*all_places(place.branch), *all_places(place.skip), place)
+    ]
+
+
+def in_words(places: tuple[Place, ...]) -> str:
+    """The network as one would write it, mlp([2, 2, 1], sigmoid) where it is one.
+
+    Example:
+        >>> dense = Place("dense", "1", "x", "a_1", "delta_x", 2, 1)
+        >>> in_words((dense, Place("phi", "1", "a_1", "f_1", "delta_a_1", 1, 1, "sigmoid")))
+        'mlp([2, 1], output=sigmoid)'
+    """
+    layers = by_layer(places)
+    phis = [group[1].name for _, group in layers if len(group) == 2]
+    plain = all(group[0].kind == "dense" and len(group) == 2 for _, group in layers)
+    if (
+        not layers
+        or not plain
+        or len(set(phis[:-1])) > 1
+        or any(group[1].kind == "own" for _, group in layers)
+    ):
+        return f"chain({', '.join(_in_words(place) for place in places if not is_identity(place))})"
+    sizes = [layers[0][1][0].d_in, *(group[0].d_out for _, group in layers)]
+    output = f", output={phis[-1]}" if phis[-1] != "identity" else ""
+    return f"mlp({sizes}{''.join(f', {phi}' for phi in phis[:1] if len(phis) > 1)}{output})"
+
+
+def _in_words(place: Place) -> str:
+    if place.kind == "residual":
+        branch = ", ".join(_in_words(inner) for inner in place.branch if not is_identity(inner))
+        skip = ", ".join(_in_words(inner) for inner in place.skip if not is_identity(inner))
+        return f"residual({branch}{f'; skip {skip}' if skip else ''})"
+    return f"dense({place.d_in}, {place.d_out})" if place.kind == "dense" else place.name

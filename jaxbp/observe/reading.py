@@ -1,0 +1,167 @@
+"""A network from NET.json, the first part of `jaxbp.observe.contract`; what is wrong is named by its key."""
+
+import json
+import math
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from jaxbp import errors, layers, losses
+from jaxbp.layers import Layer, chain, dense, make_leaky_relu, residual
+from jaxbp.losses import Loss
+from jaxbp.observe.contract import WRITTEN
+from jaxbp.typing import Params
+
+ACTIVATIONS: dict[str, Layer] = {
+    name: getattr(layers, name)
+    for name in (
+        "identity", "sigmoid", "tanh", "relu", "leaky_relu", "softplus", "gelu", "gelu_exact", "silu",
+        "softmax",
+    )
+}  # fmt: skip
+"""The activations of NET.json and the page, by name."""
+
+LOSSES: dict[str, Loss] = {
+    name: getattr(losses, name)
+    for name in (
+        "squared_error", "binary_cross_entropy", "binary_cross_entropy_on_probabilities",
+        "softmax_cross_entropy",
+    )
+}  # fmt: skip
+"""The losses of NET.json and the page, by name."""
+
+
+class Network(NamedTuple):
+    """What a NET.json says."""
+
+    net: Layer
+    loss: Loss
+    params: Params
+    x: list[float]
+    y: list[float]
+    eta: float
+
+
+def read_network(path: Path) -> Network:
+    """The network of a NET.json.
+
+    Raises:
+        ValueError: for a file that is no JSON, with its line; for a value that is missing or of another
+            kind, with its key.
+        OSError: for a file that cannot be read.
+    """
+    text = path.read_text(encoding="utf-8")
+    try:
+        data = json.loads(text)
+    except json.JSONDecodeError as error:
+        got = f"{error.msg} in line {error.lineno}, column {error.colno}"
+        raise ValueError(errors.message(str(path), "JSON", got)) from None
+    with errors.within(str(path)):
+        return from_dict(data)
+
+
+def from_dict(data: Any) -> Network:
+    """The network of the contract's first part.
+
+    Raises:
+        ValueError: it names the key, ``layers[1].W``, counted from 1.
+    """
+    given = _object("the file", data, {"layers", "loss", "x", "y"}, {"eta", *WRITTEN})
+    if given.get("version", 1) != 1:
+        raise ValueError(errors.message("version", "1", repr(given["version"])))
+    net, params = _network("layers", given["layers"])
+    return Network(
+        net,
+        _named("loss", given["loss"], LOSSES),
+        params,
+        _numbers("x", given["x"]),
+        _numbers("y", given["y"]),
+        _number("eta", given.get("eta", 0.1)),
+    )
+
+
+def _network(where: str, given: Any) -> tuple[Layer, Params]:
+    if not isinstance(given, list):
+        raise ValueError(errors.message(where, "a list of layers", _short(given)))
+    parts: list[Layer] = []
+    params: dict[int, Params] = {}
+    for l, layer in enumerate(given, 1):
+        key = f"{where}[{l}]"
+        keys = _object(key, layer, set(), {"W", "b", "phi", "branch", "skip"})
+        if "W" in keys:
+            W = _matrix(f"{key}.W", keys["W"])
+            b = _numbers(f"{key}.b", keys["b"]) if "b" in keys else None
+            if b is not None and len(b) != len(W):
+                raise ValueError(
+                    errors.message(f"{key}.b", f"{len(W)} numbers, one for each row of W", f"{len(b)}")
+                )
+            parts.append(dense(len(W[0]), len(W), bias=b is not None))
+            params[len(params) + 1] = {"W": W} | ({} if b is None else {"b": b})
+        elif "branch" in keys:
+            branch, p = _network(f"{key}.branch", keys["branch"])
+            skip, q = _network(f"{key}.skip", keys.get("skip", []))
+            parts.append(residual(branch, skip if skip.parts else layers.identity))
+            made = ({"branch": p} if p else {}) | ({"skip": q} if q else {})
+            if made:
+                params[len(params) + 1] = made
+        elif "phi" not in keys:
+            raise ValueError(errors.message(key, '"W", "branch" or "phi"', _short(layer)))
+        phis = keys.get("phi", "identity")
+        parts += [_activation(f"{key}.phi", phi) for phi in (phis if isinstance(phis, list) else [phis])]
+    return chain(*(part for part in parts if part is not layers.identity)), params
+
+
+def _activation(where: str, name: Any) -> Layer:
+    """The activation of that name; ``leaky_relu(0.2)`` says its slope."""
+    if isinstance(name, str) and name.startswith("leaky_relu(") and name.endswith(")"):
+        try:
+            return make_leaky_relu(float(name[len("leaky_relu(") : -1]))
+        except ValueError:
+            pass
+    return _named(where, name, ACTIVATIONS)
+
+
+def _named(where: str, name: Any, known: dict[str, Any]) -> Any:
+    if not isinstance(name, str) or name not in known:
+        raise ValueError(errors.message(where, f"one of {', '.join(known)}", _short(name)))
+    return known[name]
+
+
+def _object(where: str, given: Any, needed: set[str], optional: set[str]) -> dict[str, Any]:
+    if not isinstance(given, dict):
+        raise ValueError(errors.message(where, "an object, {...}", _short(given)))
+    for key in sorted(needed - given.keys()):
+        raise ValueError(errors.message(where, f'the key "{key}"', f"only {', '.join(given) or 'none'}"))
+    for key in given.keys() - needed - optional:
+        raise ValueError(
+            errors.message(where, f"the keys {', '.join(sorted(needed | optional))}", f'"{key}"')
+        )
+    return given
+
+
+def _number(where: str, given: Any) -> float:
+    if isinstance(given, bool) or not isinstance(given, int | float) or not math.isfinite(given):
+        raise ValueError(errors.message(where, "a finite number", _short(given)))
+    return float(given)
+
+
+def _numbers(where: str, given: Any) -> list[float]:
+    if not isinstance(given, list) or not given:
+        raise ValueError(errors.message(where, "a list of numbers, [...]", _short(given)))
+    return [_number(f"{where}[{i}]", value) for i, value in enumerate(given, 1)]
+
+
+def _matrix(where: str, given: Any) -> list[list[float]]:
+    if not isinstance(given, list) or not given:
+        raise ValueError(
+            errors.message(where, "a list of rows, [[...], ...], a row for each unit", _short(given))
+        )
+    rows = [_numbers(f"{where}[{i}]", row) for i, row in enumerate(given, 1)]
+    for i, row in enumerate(rows, 1):
+        if len(row) != len(rows[0]):
+            got = f"{len(row)} in row {i}"
+            raise ValueError(errors.message(where, f"{len(rows[0])} numbers in each row", got))
+    return rows
+
+
+def _short(given: Any) -> str:
+    return json.dumps(given)[:60]

@@ -1,0 +1,152 @@
+"""A page that shows back-propagation and recomputes it: one file, which loads nothing.
+
+The page's script evaluates and writes the very lines that `explain` prints: they are put into it as trees.
+"""
+
+import json
+from importlib.resources import files
+from typing import Any
+
+from jaxbp import errors
+from jaxbp.observe import Explanation
+from jaxbp.observe.contract import contract
+from jaxbp.observe.expressions import parse
+from jaxbp.observe.lines import Choices, Line, Step, When
+from jaxbp.observe.outputs import LOSSES, output_steps
+from jaxbp.observe.places import Place, all_places, maps
+from jaxbp.observe.reading import ACTIVATIONS
+from jaxbp.observe.steps import steps
+
+LIMIT = 500_000
+"""Bytes of a page."""
+
+
+def write_page(explanation: Explanation) -> str:
+    """The page as HTML.
+
+    Raises:
+        ImportError: without jinja2.
+        ValueError: for a layer or a loss without a formula, and for a network too large for a page.
+
+    Example:
+        >>> import jaxbp
+        >>> params = {1: {"W": [[1.0, -1.0]], "b": [0.5]}}
+        >>> page = write_page(jaxbp.explain(jaxbp.mlp([2, 1]), jaxbp.squared_error, params, [1, 0], 2))
+        >>> page[:15], "http:" in page.replace("http://www.w3.org/", "")
+        ('<!doctype html>', False)
+    """
+    try:
+        import jinja2
+    except ImportError as error:
+        got, hint = "no such package", "pip install 'jaxbp[report]'"
+        raise ImportError(errors.message("page", "jinja2 to be installed", got, hint)) from error
+    _assert_formulas(explanation)
+    folder = files(__name__)
+    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined)
+    page = environment.from_string((folder / "page.html").read_text(encoding="utf-8")).render(
+        title=explanation.title(),
+        style=_verbatim((folder / "page.css").read_text(encoding="utf-8")),
+        script=_verbatim((folder / "page.js").read_text(encoding="utf-8")),
+        data=_verbatim(as_json(explanation.to_dict())),
+        program=_verbatim(as_json(program(explanation))),
+    )
+    if len(page.encode()) > LIMIT:
+        sizes = [place.d_out for place in all_places(explanation.places)]
+        got = f"{len(page.encode()) / 1e6:.1f} MB for layers of up to {max(sizes)} units"
+        hint = "a page is for a network that one can read; jaxbp.explain prints larger ones in part"
+        raise ValueError(errors.message("page", f"at most {LIMIT / 1e6:g} MB", got, hint))
+    return page
+
+
+def as_json(value: Any) -> str:
+    r"""JSON that may stand in a script element: no `<` in it ends the element or begins a comment.
+
+    Example:
+        >>> as_json({"name": "</script>"})
+        '{"name":"\\u003c/script>"}'
+    """
+    return json.dumps(value, separators=(",", ":"), allow_nan=False).replace("<", "\\u003c")
+
+
+def _verbatim(text: str) -> Any:
+    """Text that belongs in a script or a style element as it is."""
+    import markupsafe
+
+    return markupsafe.Markup(text)
+
+
+def _assert_formulas(explanation: Explanation) -> None:
+    """The page can only recompute what has a formula."""
+    for place in all_places(explanation.places):
+        trees = parse(place.formula)
+        if place.kind == "own" or (place.kind == "phi" and "slope" not in trees):
+            hint = 'give it one: formula="f = ...; slope = ..."'
+            raise ValueError(errors.message("page", "layers with a formula and its slope", place.name, hint))
+    if explanation.output.loss not in LOSSES:
+        hint = "explain prints it in the terminal"
+        raise ValueError(errors.message("page", f"one of {', '.join(LOSSES)}", explanation.output.loss, hint))
+
+
+def program(explanation: Explanation) -> dict[str, Any]:
+    """The steps with every activation and loss that one can choose, and the names of what the page shows."""
+    places = maps(explanation.places)
+    formulas = {name: layer.formula for name, layer in ACTIVATIONS.items()} | {"identity": "f = a; slope = 1"}
+    aliases = {layer.name: name for name, layer in ACTIVATIONS.items()}
+    bends = [place for place in all_places(places) if place.kind in ("phi", "softmax")]
+    formulas |= {place.name: place.formula for place in bends if place.name not in aliases}
+    chosen = {place.chooses: aliases.get(place.name, place.name) for place in bends}
+    choices = Choices(formulas, tuple(LOSSES), units=tuple(range(1, 1025)))
+    written = steps(places, output_steps(explanation.output, choices), explanation.updated, choices)
+    return {
+        "steps": [_step(step, {place.jacobian for place in places}) for step in written],
+        "choices": chosen | {"loss": explanation.output.loss},
+        "options": {"phi": list(formulas), "loss": list(LOSSES)},
+        "parameters": explanation.parameters(),
+        "boxes": list(_boxes(places)),
+        "output": explanation.output.f,
+        "delta": explanation.output.delta,
+        "template": contract(
+            explanation,
+            lambda name: {"$rows": name},
+            lambda name: {"$flat": name},
+            lambda name: {"$number": name},
+            lambda place: {"$choice": place.chooses} if place in bends else place.name,
+        ),
+        "vectors": {
+            name: len(value)
+            for name, value in (("x", explanation.to_dict()["x"]), ("y", explanation.to_dict()["y"]))
+        },
+        "digits": explanation.digits,
+    }
+
+
+def _boxes(places: tuple[Place, ...]) -> Any:
+    """What stands in the row of boxes: the name, and the choice of an activation."""
+    for place in places:
+        if place.kind == "residual":
+            yield from _boxes(maps(place.branch))
+            yield from _boxes(maps(place.skip))
+        for _, name in place.parameters:
+            yield {"name": name, "kind": "parameter"}
+        bend = place.kind in ("phi", "softmax")
+        yield {"name": place.out, "kind": "value", "choose": place.chooses if bend else None}
+
+
+def _step(step: Step, chain: set[str]) -> dict[str, Any]:
+    """The step; each of its Jacobians says whether it is a factor of the network's chain."""
+    return {
+        "title": step.title,
+        "heading": [[e.left, e.right, e.then, e.when] for e in step.heading],
+        "shapes": step.shapes,
+        "direct": [_line(line) for line in step.direct],
+        "matrix": [_line(line) for line in step.matrix],
+        "why": step.why,
+        "factors": [(name, when, name in chain) for name, when in step.factors],
+        "delta": step.delta,
+        "changes": step.changes,
+        "both": step.both_ways,
+    }
+
+
+def _line(line: Line) -> tuple[Any, Any, str, Any, When]:
+    return (line.target, line.tree, line.show, line.compute, line.when)

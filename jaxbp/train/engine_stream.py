@@ -1,0 +1,212 @@
+"""Training on data larger than the memory they may take: chunks of batches, the next while one is used."""
+
+import math
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from typing import Any, NamedTuple, ParamSpec, TypeVar
+
+import jax
+import numpy as np
+
+from jaxbp import errors
+from jaxbp.data.checks import held_dtype
+from jaxbp.train.epoch_program import cut, make_chunk, mean_loss
+from jaxbp.train.finite import Watched, all_finite, make_watched, sound
+from jaxbp.train.program_cache import compile_fast, compiled
+from jaxbp.train.run import Bad, EpochsRan, Plan
+from jaxbp.train.sharding import aligned
+from jaxbp.train.step import Data, State, make_metrics, make_step
+from jaxbp.typing import Array
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+_ENOUGH = 2**26  # bytes: larger chunks are no faster, and the first is waited for
+
+
+class Chunk(NamedTuple):
+    """Batches of one size: the rows of their examples, (k, size), new from ``first`` on."""
+
+    rows: np.ndarray
+    first: int
+
+
+def chunks(order: np.ndarray, batch_size: int, most: int) -> list[Chunk]:
+    """The batches of an epoch in chunks of one shape, ``most`` batches at most, and then the short batch.
+
+    Example:
+        >>> [(rows.tolist(), first) for rows, first in chunks(np.arange(7), 2, 2)]
+        [([[0, 1], [2, 3]], 0), ([[2, 3], [4, 5]], 1), ([[6]], 0)]
+    """
+    q, rest = divmod(order.size, batch_size)
+    k, starts, firsts = cut(q, most)
+    batches = order[: q * batch_size].reshape(q, batch_size)
+    whole = [Chunk(batches[start : start + k], first) for start, first in zip(starts, firsts, strict=True)]
+    return whole + [Chunk(order[q * batch_size :][None], 0)] * (rest > 0)
+
+
+class Stream:
+    """An `Engine` whose training set lies on the host, perhaps in a file, and goes to the device in chunks.
+
+    While the device trains on one chunk, a thread gathers the next and puts it there; the first of an epoch
+    comes during the last of the epoch before.
+
+    Args:
+        plan: of the run.
+        epochs: their numbers.
+        memory_budget: as in `fit`.
+        state: the first, for its shapes.
+        pool: with the one thread that gathers.
+    """
+
+    def __init__(self, plan: Plan, epochs: range, memory_budget: int, state: State, pool: ThreadPoolExecutor):
+        x, y = plan.train.x, plan.train.y
+        self._arrays = [(v, held_dtype(v.dtype)) for v in ([x] if y is x else [x, y])]
+        self._plan, self._epochs, self._pool = plan, epochs, pool
+        self._most = _most(self._arrays, plan.batch_size // plan.layout.processes, memory_budget)
+        self._gathered = as_here(self._gather)
+        any_order = np.arange(len(x) * plan.layout.processes)
+        epoch = chunks(any_order, plan.batch_size, self._most)
+        self._length = len(epoch)
+        shapes = [self._shapes(chunk.rows.shape) for chunk in (epoch[0], epoch[-1])]
+        size = max(chunk.rows.size for chunk in epoch)
+        self._room = [[aligned((size, *v.shape[1:]), dtype) for v, dtype in self._arrays] for _ in range(2)]
+        self._begin(epochs.start)
+        self._validation = plan.held_out()
+        started = time.perf_counter()
+        arguments = state, shapes, self._validation
+        self._programs, self._watched, self._finish = compiled(_compile, plan, arguments)
+        self.compile_seconds = time.perf_counter() - started
+
+    def run(self, state: State, epoch: int, most: int) -> EpochsRan:
+        """One epoch, as `Engine` says: the one after that of the last call."""
+        started, waited, before, parts = time.perf_counter(), 0.0, state, []
+        for _ in range(self._length):
+            chunk, data, seconds = self._next()
+            state, losses = self._programs[chunk.rows.shape](state, np.int32(chunk.first), *data)
+            del data  # so that only the program holds it
+            parts.append(np.asarray(losses)[chunk.first :])  # waits for the device
+            waited += seconds
+        losses = np.concatenate(parts)
+        finished = self._finish(before.opt_state, state.params, state.opt_state, self._validation)
+        metrics, finite = jax.device_get(finished)
+        seconds = time.perf_counter() - started
+        if not (finite and np.isfinite(losses).all()):
+            return self._located(before, epoch, seconds)
+        metrics = {name: np.asarray(v)[None] for name, v in metrics.items()}
+        mean = mean_loss(losses[None], self._plan.batch_size, self._plan.N)
+        return EpochsRan(state, mean, metrics, seconds, None, waited / seconds)
+
+    def _located(self, state: State, epoch: int, seconds: float) -> EpochsRan:
+        """The epoch once more from ``state``, looked at after each iteration, up to the bad one."""
+        first, parts = int(state.step), []
+        watched = Watched.begun(state)
+        self._begin(epoch)
+        for _ in range(self._length):
+            chunk, data, _ = self._next()
+            watched, losses = self._watched(watched, np.int32(chunk.first), *data)
+            del data
+            parts.append(np.asarray(losses)[chunk.first :])
+        losses, bad = np.concatenate(parts), int(watched.bad)
+        # Where none is bad, this program rounded to the other side of an overflow.
+        iteration = losses.size - 1 if bad < 0 else bad - first
+        found = Bad(losses, iteration, np.asarray(watched.broken))
+        return EpochsRan(watched.state, losses[:0], {}, seconds, found)
+
+    def _begin(self, epoch: int) -> None:
+        """Gather the first chunk of an epoch; `_next` goes on from there."""
+        plan, epochs = self._plan, range(epoch, self._epochs.stop)
+        self._chunks = (c for e in epochs for c in chunks(plan.order(e), plan.batch_size, self._most))
+        self._ahead = self._pool.submit(self._gathered, self._chunks)
+
+    def _next(self) -> tuple[Chunk, list[Array], float]:
+        """A chunk, its x and y on the device, and the seconds that it was waited for."""
+        started = time.perf_counter()
+        chunk, data = self._ahead.result()
+        seconds = time.perf_counter() - started
+        self._ahead = self._pool.submit(self._gathered, self._chunks)
+        return chunk, data, seconds
+
+    def _gather(self, parts: Iterator[Chunk]) -> tuple[Chunk, list[Array]]:
+        # Raises StopIteration in the worker after the last chunk; that future is never read.
+        chunk = next(parts)
+        self._room.reverse()
+        data = [
+            self._plan.layout.gather(array, chunk.rows, _part(room, chunk.rows.shape))
+            for (array, _), room in zip(self._arrays, self._room[0], strict=True)
+        ]
+        return chunk, jax.block_until_ready(_x_and_y(data))  # type: ignore[no-untyped-call]
+
+    def _shapes(self, rows: tuple[int, ...]) -> list[jax.ShapeDtypeStruct]:
+        """What `_gather` will give."""
+        struct = partial(jax.ShapeDtypeStruct, sharding=self._plan.layout.batches(rows[1]))
+        return _x_and_y([struct((*rows, *v.shape[1:]), dtype) for v, dtype in self._arrays])
+
+
+def _part(room: np.ndarray, rows: tuple[int, ...]) -> np.ndarray:
+    """Its first examples, in the batches of a chunk."""
+    return room[: math.prod(rows)].reshape(*rows, *room.shape[1:])
+
+
+def _x_and_y(arrays: list[Any]) -> list[Any]:
+    """Two, where y is x too."""
+    return arrays * (3 - len(arrays))
+
+
+def _compile(plan: Plan, arguments: Any) -> tuple[dict[tuple[int, ...], Any], Any, Any]:
+    """Programs: of chunks by the shape of their rows, of a chunk that is watched, and of an epoch's end."""
+    state, data, validation = arguments
+    layout, evaluate = plan.layout, plan.evaluate
+    step = make_step(plan.grad_fn, plan.optimizer, plan.preprocess)
+
+    metrics_of = evaluate and make_metrics(evaluate)
+
+    def finish(
+        before: Any, params: Any, opt_state: Any, validation: Data | None
+    ) -> tuple[dict[str, Array], Array]:
+        metrics = metrics_of(params, *validation) if metrics_of and validation else {}
+        return metrics, all_finite(params) & sound(before, opt_state)
+
+    where = layout.shardings(state, plan.optimizer)
+    run = jax.jit(make_chunk(step), out_shardings=where and (where, layout.everywhere))
+    programs = {
+        x.shape[:2]: compile_fast(run.lower(state, np.int32(0), x, y))
+        for x, y in {x.shape: (x, y) for x, y in data}.values()
+    }
+    finished = jax.jit(finish, out_shardings=layout.everywhere).lower(
+        state.opt_state, state.params, state.opt_state, validation
+    )
+    return programs, jax.jit(make_chunk(make_watched(step))), compile_fast(finished)
+
+
+def _most(arrays: list[tuple[np.ndarray, np.dtype]], batch_size: int, memory_budget: int) -> int:
+    """How many batches a chunk may have; there are two chunks, and a batch in the dtype it is stored in.
+
+    ``batch_size`` is what this process gives to one.
+    """
+    batch = 2 * batch_size * sum(dtype.itemsize * array[:1].size for array, dtype in arrays)
+    spare = batch_size * sum(array[:1].nbytes for array, dtype in arrays if array.dtype != dtype)
+    if batch + spare > memory_budget:
+        raise ValueError(
+            errors.message(
+                "fit",
+                f"a memory_budget of at least {batch + spare} bytes, which batches of {batch_size} need",
+                f"{memory_budget}",
+                "give more, or choose a smaller batch_size",
+            )
+        )
+    return max(1, (min(memory_budget, _ENOUGH) - spare) // batch)
+
+
+def as_here(fn: Callable[P, T]) -> Callable[P, T]:
+    """``fn`` for another thread, with the settings that JAX has in this one: they belong to a thread."""
+    x64 = bool(jax.config.jax_enable_x64)  # type: ignore[attr-defined]
+    device = jax.config.jax_default_device  # type: ignore[attr-defined]
+
+    def run(*args: P.args, **kwargs: P.kwargs) -> T:
+        with jax.enable_x64(x64), jax.default_device(device):
+            return fn(*args, **kwargs)
+
+    return run

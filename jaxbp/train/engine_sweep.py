@@ -1,0 +1,182 @@
+"""The networks of a sweep in groups: the program of `fit` under vmap, and a thread for each core."""
+
+import os
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import lru_cache
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from jaxbp import errors
+from jaxbp.train.engine_resident import Pace, stacked
+from jaxbp.train.engine_stream import as_here
+from jaxbp.train.epoch_program import GATHERED, make_epochs, mean_loss
+from jaxbp.train.program_cache import compile_fast, compiled
+from jaxbp.train.run import EpochsRan, Plan
+from jaxbp.train.step import State, make_step
+from jaxbp.train.sweep_result import Point
+from jaxbp.typing import Array, Params, Random
+
+Make = Callable[..., optax.GradientTransformation]
+
+_CACHED = 2**22  # bytes of parameters that a core trains at a time; with twice as many it is slower
+
+
+class Net(NamedTuple):
+    """One network of a sweep.
+
+    Args:
+        params: its first.
+        key: as in `fit`; nets with the same key follow the same order.
+        point: its hyperparameters.
+    """
+
+    params: Params
+    key: Random
+    point: Point
+
+    @property
+    def number(self) -> bytes:
+        """The key as what can be compared."""
+        return np.asarray(jax.random.key_data(self.key)).tobytes()
+
+
+Group = tuple[State, dict[str, Array]]  # the states of its networks and their points, stacked
+
+
+class Groups:
+    """An `Engine` of the networks of a sweep, and the program that runs epochs of a group of them.
+
+    Its state is a tuple of a `Group` each.
+
+    Args:
+        nets: all of them.
+        plan: of the run, with the optimizer of the first net.
+        make: the optimizer of a point.
+        epochs: of the run, at most.
+        memory_budget: as in `sweep`.
+    """
+
+    def __init__(
+        self,
+        nets: Sequence[Net],
+        plan: Plan,
+        make: Make,
+        epochs: int,
+        memory_budget: int | None,
+    ):
+        self._plan, self._pace, self._N = plan, Pace(epochs, len(plan.train)), len(nets)
+        room = 2 * self._pace.most
+        self._order = {net.number: lru_cache(room)(plan._replace(key=net.key).order) for net in nets}
+        self._lanes, size, self._waits = _shares(len(nets), nets[0].params, plan.optimizer, memory_budget)
+        # The last net fills the last group up: all are of one shape.
+        numbers = np.minimum(np.arange(-(-len(nets) // size) * size), len(nets) - 1)
+        self._nets = [[nets[i] for i in group] for group in numbers.reshape(-1, size)]
+        self._held = plan.layout.data(plan.train.x, plan.train.y), plan.held_out()
+        self.begun = tuple(_start(group, make) for group in self._nets)
+
+        arguments = (*self.begun[0], self._orders(self._nets[0], 1, 1), np.int32(1), *self._held)
+        started = time.perf_counter()
+        self._program = compiled(_compile, plan._replace(optimizer=make), arguments)
+        self.compile_seconds = time.perf_counter() - started
+
+    def run(self, state: tuple[Group, ...], epoch: int, most: int) -> EpochsRan:
+        """As `Engine` says, but the given state is gone."""
+        count = min(self._pace.count, most)
+        started = time.perf_counter()
+        with ThreadPoolExecutor(self._lanes) as pool:
+            run = as_here(lambda g: self._run(g, state[g], epoch, count))
+            groups, *ran = zip(*pool.map(run, range(len(state))), strict=True)
+        seconds = (time.perf_counter() - started) / count
+        self._pace.took(seconds)
+        losses, metrics, finite = (
+            jax.tree.map(lambda *parts: np.concatenate(parts)[: self._N], *part) for part in ran
+        )
+        return EpochsRan(groups, losses, metrics, seconds, finite=finite)
+
+    def _run(self, g: int, group: Group, epoch: int, count: int) -> tuple[Group, Any, Any, Any]:
+        state, point = group
+        orders = self._orders(self._nets[g], epoch, count)
+        state, *out = self._program(state, point, orders, np.int32(count), *self._held)
+        losses, metrics, finite = jax.device_get(out)
+        if self._waits:
+            params, opt_state = jax.device_get((state.params, state.opt_state))
+            state = state._replace(params=params, opt_state=opt_state)
+        losses = mean_loss(losses, self._plan.batch_size, len(self._plan.train))[:, :count]
+        return (state, point), losses, {name: column[:, :count] for name, column in metrics.items()}, finite
+
+    def _orders(self, nets: Sequence[Net], epoch: int, count: int) -> np.ndarray:
+        """What `stacked` gives, once for all nets or for each."""
+        shared = len(self._order) == 1
+        orders = [
+            stacked(self._order[net.number], epoch, count, self._pace.most)
+            for net in (nets[:1] if shared else nets)
+        ]
+        return orders[0] if shared else np.stack(orders)
+
+    def params(self, state: tuple[Group, ...]) -> Params:
+        """Of all nets, stacked, on the host."""
+        stacked = [jax.device_get(states.params) for states, _ in state]
+        return jax.tree.map(lambda *leaves: np.concatenate(leaves)[: self._N], *stacked)
+
+
+def _compile(plan: Plan, arguments: Any) -> Any:
+    """The program of the epochs; ``plan.optimizer`` is a function of the point."""
+
+    def one(state: State, point: dict[str, Array], orders: Array, *rest: Any) -> Any:
+        step = make_step(plan.grad_fn, plan.optimizer(**point), plan.preprocess)
+        epochs = make_epochs(step, plan.batch_size, plan.evaluate, plan.layout.take, gathered)
+        return epochs(state, orders, *rest)
+
+    shared = arguments[2].ndim == 2  # (epochs, N), not (nets, epochs, N)
+    gathered = GATHERED if shared else GATHERED // len(arguments[2])
+    program = jax.jit(
+        jax.vmap(one, in_axes=(0, 0, None if shared else 0, None, None, None)), donate_argnums=0
+    )
+    return compile_fast(program.lower(*arguments))
+
+
+def _start(nets: Sequence[Net], make: Make) -> tuple[State, dict[str, Array]]:
+    """The first states of these nets, and their points, stacked."""
+    points = {name: jnp.stack([jnp.asarray(net.point[name]) for net in nets]) for name in nets[0].point}
+    params = jax.tree.map(lambda *leaves: jnp.stack(leaves), *(net.params for net in nets))
+    opt_state = jax.vmap(lambda params, point: make(**point).init(params))(params, points)
+    keys = jnp.stack([net.key for net in nets])
+    return State(params, opt_state, keys, jnp.zeros(len(nets), jnp.int32)), points
+
+
+def _shares(
+    N: int, params: Params, optimizer: optax.GradientTransformation, budget: int | None
+) -> tuple[int, int, bool]:
+    """How many groups train at a time, the nets of a group, and whether some wait on the host meanwhile.
+
+    Raises:
+        ValueError: for a budget too small for one net.
+    """
+    of_params, of_net = _bytes(params), _bytes((params, jax.eval_shape(optimizer.init, params)))
+    on_cpu = jax.default_backend() == "cpu"
+    if budget is None:
+        told = jax.local_devices()[0].memory_stats() or {}
+        budget = told.get("bytes_limit", 4 * N * of_net) // 4
+    at_once = min(N, budget // of_net)
+    if at_once < 1:
+        expected = f"memory_budget of at least {of_net} bytes, one net"
+        raise ValueError(errors.message("sweep", expected, f"{budget}"))
+    lanes = min(at_once, _cores()) if on_cpu else 1
+    size = min(at_once // lanes, max(1, _CACHED // of_params) if on_cpu else N)
+    rounds = -(-N // (lanes * size))
+    return lanes, -(-N // (lanes * rounds)), at_once < N
+
+
+def _bytes(tree: Any) -> int:
+    return sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(tree))
+
+
+def _cores() -> int:
+    """Those that this process may use, where the system tells."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

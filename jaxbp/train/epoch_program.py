@@ -1,0 +1,166 @@
+"""Epochs as one compiled program: a scan over mini-batches, then the evaluation, for several epochs."""
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxbp.train.finite import Watched, all_finite, make_watched, sound
+from jaxbp.train.step import Data, Evaluate, State, Step, make_metrics
+from jaxbp.typing import Array, Random, Scalar
+
+Take = Callable[[Array, Array], Array]  # (rows, indices of batches (k, batch)) -> the batches
+
+GATHERED = 2**22  # bytes of batches at hand at a time, about what a cache holds
+
+
+Carry = TypeVar("Carry")
+
+
+def epoch_order(key: Random, epoch: int, N: int, process: int = 0) -> np.ndarray:
+    """The order of the N examples in an epoch, a function of nothing else: it needs no state to resume.
+
+    It is drawn on the host, where it costs a fraction of what `jax.random.permutation` takes.
+
+    Example:
+        >>> epoch_order(jax.random.key(0), 1, 5).tolist(), epoch_order(jax.random.key(0), 2, 5).tolist()
+        ([2, 0, 4, 3, 1], [1, 2, 3, 4, 0])
+    """
+    seed = [*np.asarray(jax.random.key_data(key)).ravel().tolist(), process, epoch]
+    return np.random.default_rng(seed).permutation(N).astype(np.int32)
+
+
+def cut(q: int, most: int) -> tuple[int, list[int], list[int]]:
+    """q batches in chunks of one size k, at most ``most``: k, where each starts, the first new batch in it.
+
+    That all have one shape makes them one program. Where k does not divide q, the last chunk begins with
+    batches that were there before.
+
+    Example:
+        >>> cut(5, 2)
+        (2, [0, 2, 3], [0, 0, 1])
+    """
+    k = -(-q // -(-q // most))
+    begins = range(0, q, k)
+    starts = [min(begin, q - k) for begin in begins]
+    return k, starts, [begin - start for begin, start in zip(begins, starts, strict=True)]
+
+
+def make_epoch(
+    step: Callable[[Carry, Array, Array], tuple[Carry, Scalar]],
+    batch_size: int,
+    take: Take,
+    gathered: int = GATHERED,
+) -> Callable[[Carry, Array, Data], tuple[Carry, Array]]:
+    """One epoch: (state, order, data) -> (state, losses of the iterations).
+
+    Of the N = q batch_size + r examples in the given order come q iterations of batch_size, and if r > 0 a
+    last one of r. From data larger than a cache several batches are gathered at a time: single ones would
+    each wait for memory.
+    """
+    chunk = make_chunk(step)
+
+    def epoch(state: Carry, order: Array, data: Data) -> tuple[Carry, Array]:
+        q, rest = divmod(order.size, batch_size)
+        batches = order[: q * batch_size].reshape(q, batch_size)
+        example = sum(v.dtype.itemsize * v[:1].size for v in data)
+        most = max(1, gathered // (batch_size * example)) if order.size * example > gathered else 1
+        k, starts, firsts = cut(q, most)
+
+        def body(state: Carry, at: tuple[Array, Array]) -> tuple[Carry, Array]:
+            start, first = at
+            rows = jax.lax.dynamic_slice_in_dim(batches, start, k)
+            return chunk(state, first, *(take(v, rows) for v in data))
+
+        state, losses = jax.lax.scan(body, state, (jnp.asarray(starts), jnp.asarray(firsts)))
+        losses = jnp.append(losses[:-1], losses[-1, firsts[-1] :])
+        if rest:
+            x, y = (take(v, order[None, q * batch_size :])[0] for v in data)
+            state, last = step(state, x, y)
+            losses = jnp.append(losses, last)
+        return state, losses
+
+    return epoch
+
+
+def make_epochs(
+    step: Step, batch_size: int, evaluate: Evaluate | None, take: Take, gathered: int = GATHERED
+) -> Callable[[State, Array, Array, Data, Data | None], tuple[State, Array, dict[str, Array], Array]]:
+    """Several epochs: (state, orders, count, data, validation) -> (state, losses, metrics, finite).
+
+    Short epochs would wait for the host between them. The first ``count`` of the orders (G, N) are run;
+    as it is no part of the shapes, one program serves every count. losses is (G, iterations), each of the
+    metrics (G,); of them the first ``count`` rows mean something. ``finite`` says that these losses
+    and the last parameters are, and that no entry of the optimizer's state stopped being so: looked at once
+    at the end, it costs an iteration nothing, and `locate` finds the iteration when it is False.
+    """
+    epoch = make_epoch(step, batch_size, take, gathered)
+    metrics_of = evaluate and make_metrics(evaluate)
+
+    @jax.jit  # traced once, for its shapes and for the loop
+    def evaluated(
+        state: State, order: Array, data: Data, validation: Data | None
+    ) -> tuple[State, Array, dict[str, Scalar]]:
+        state, losses = epoch(state, order, data)
+        return state, losses, metrics_of(state.params, *validation) if metrics_of and validation else {}
+
+    def epochs(
+        state: State, orders: Array, count: Array, data: Data, validation: Data | None
+    ) -> tuple[State, Array, dict[str, Array], Array]:
+        def body(e: Array, carry: tuple[State, Any]) -> tuple[State, Any]:
+            state, rows = carry
+            state, *row = evaluated(state, orders[e], data, validation)
+            return state, jax.tree.map(lambda column, value: column.at[e].set(value), rows, row)
+
+        _, *row = jax.eval_shape(evaluated, state, orders[0], data, validation)
+        rows = jax.tree.map(lambda v: jnp.zeros((len(orders), *v.shape), v.dtype), row)
+        before = state.opt_state
+        state, (losses, metrics) = jax.lax.fori_loop(0, count, body, (state, rows))
+        finite = all_finite((losses, state.params)) & sound(before, state.opt_state)
+        return state, losses, metrics, finite
+
+    return epochs
+
+
+def mean_loss(losses: np.ndarray, batch_size: int, N: int) -> np.ndarray:
+    """The mean loss of N examples from the losses of their batches, the last axis; the last may be short."""
+    sizes = np.full(losses.shape[-1], batch_size)
+    sizes[-1] = N - batch_size * (len(sizes) - 1)
+    return np.average(losses.astype(np.float64), axis=-1, weights=sizes)
+
+
+def make_chunk(
+    step: Callable[[Carry, Array, Array], tuple[Carry, Scalar]],
+) -> Callable[[Carry, Array, Array, Array], tuple[Carry, Array]]:
+    """Batches that are at hand: (state, first, x, y) -> (state, losses), x and y of shape (k, batch, ...).
+
+    The iterations are those of the batches ``first`` to k; losses is (k,), with 0 before ``first``.
+    """
+    step = jax.jit(step)  # traced once, for its shapes and for the loop
+
+    def chunk(state: Carry, first: Array, x: Array, y: Array) -> tuple[Carry, Array]:
+        def body(i: Array, carry: tuple[Carry, Array]) -> tuple[Carry, Array]:
+            state, losses = carry
+            state, loss = step(state, x[i], y[i])
+            return state, losses.at[i].set(loss)
+
+        _, loss = jax.eval_shape(step, state, x[0], y[0])
+        return jax.lax.fori_loop(first, len(x), body, (state, jnp.zeros(len(x), loss.dtype)))
+
+    return chunk
+
+
+def make_locate(
+    step: Step, batch_size: int, take: Take
+) -> Callable[[State, Array, Data], tuple[State, Array, Array, Array]]:
+    """(state, order, data) -> (state, losses, first bad iteration or -1, what broke): a watched epoch."""
+    epoch = make_epoch(make_watched(step), batch_size, take)
+
+    def locate(state: State, order: Array, data: Data) -> tuple[State, Array, Array, Array]:
+        first = state.step
+        (state, bad, broken), losses = epoch(Watched.begun(state), order, data)
+        return state, losses, jnp.where(bad < 0, bad, bad - first), broken
+
+    return locate

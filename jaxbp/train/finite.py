@@ -1,0 +1,94 @@
+"""What must stay finite while training runs, and the first iteration after which it is not."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from jaxbp.train.step import State, Step
+from jaxbp.typing import Array, Scalar
+
+
+def all_finite(tree: Any) -> Array:
+    """Whether no entry of the tree is NaN or infinite."""
+    return jnp.stack([jnp.isfinite(leaf).all() for leaf in jax.tree.leaves(tree)]).all()
+
+
+def watched_leaves(opt_state: Any) -> list[tuple[str, Any]]:
+    """The float leaves of an optimizer's state, which must not overflow, and the names of their paths.
+
+    The norm of a gradient that `optax.MultiSteps` skips may overflow: that is why it was skipped.
+
+    Example:
+        >>> import optax
+        >>> [name for name, _ in watched_leaves(optax.adam(0.1).init({"w": jnp.zeros(2)}))]
+        ["[0].mu['w']", "[0].nu['w']"]
+    """
+    return [
+        (jax.tree_util.keystr(path), leaf)
+        for path, leaf in jax.tree_util.tree_leaves_with_path(opt_state)
+        if jnp.issubdtype(jnp.result_type(leaf), jnp.inexact)
+        and not any(getattr(key, "name", "") == "skip_state" for key in path)
+    ]
+
+
+def broke(before: Any, after: Any) -> Array:
+    """What each of the `watched_leaves` of the optimizer's state became: NaN or infinity, or 0 while sound.
+
+    An entry that was not finite before has broken nothing: some states begin with infinity.
+    """
+    found = [jnp.zeros(0)]
+    for (_, old), (_, new) in zip(watched_leaves(before), watched_leaves(after), strict=True):
+        lost = jnp.isfinite(old) & ~jnp.isfinite(new)
+        worst = jnp.max(jnp.where(lost, jnp.real(new), -jnp.inf), initial=-jnp.inf)
+        found.append(jnp.where(lost.any(), worst, 0).astype(float)[None])
+    return jnp.concatenate(found)
+
+
+def sound(before: Any, after: Any) -> Array:
+    """Whether no entry of the optimizer's state stopped being finite."""
+    pairs = zip(watched_leaves(before), watched_leaves(after), strict=True)
+    kept = [(jnp.isfinite(new) | ~jnp.isfinite(old)).all() for (_, old), (_, new) in pairs]
+    return jnp.stack([jnp.bool_(True), *kept]).all()
+
+
+class Watched(NamedTuple):
+    """What a watched step carries.
+
+    Args:
+        state: that before the first bad iteration.
+        bad: the number of that iteration, or -1.
+        broken: what `broke` says of it.
+    """
+
+    state: State
+    bad: Array
+    broken: Array
+
+    @classmethod
+    def begun(cls, state: State) -> "Watched":
+        """Before the first step."""
+        nothing = jnp.zeros_like(broke(state.opt_state, state.opt_state))
+        return cls(state, jnp.full_like(state.step, -1), nothing)
+
+
+def make_watched(step: Step) -> Callable[[Watched, Array, Array], tuple[Watched, Scalar]]:
+    """The step that looks at what it did.
+
+    An iteration is bad if its loss or the parameters it leaves are not finite, or if the optimizer's state
+    stopped being so. From there on nothing is updated any more, so that the state is the one before it.
+    """
+
+    def watched(carry: Watched, x: Array, y: Array) -> tuple[Watched, Scalar]:
+        before, bad, broken = carry
+        after, loss = step(before, x, y)
+        finite = all_finite((loss, after.params))
+        lost = broke(before.opt_state, after.opt_state)
+        good = finite & jnp.isfinite(lost).all()
+        go, first = good & (bad < 0), ~good & (bad < 0)
+        state = jax.tree.map(lambda new, old: jnp.where(go, new, old), after, before)
+        bad = jnp.where(first, before.step, bad)
+        return Watched(state, bad, jnp.where(first & finite, lost, broken)), loss
+
+    return watched

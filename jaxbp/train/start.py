@@ -1,0 +1,147 @@
+"""Where a run begins: its optimizer, parameters and state, tried before anything is compiled."""
+
+import zlib
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from jaxbp import arguments, errors
+from jaxbp.arguments import described
+from jaxbp.train.result import Result
+from jaxbp.typing import Params, Random
+
+
+class Start(NamedTuple):
+    """Where a run begins.
+
+    Args:
+        params: the parameters.
+        opt_state: the optimizer's state, None for a fresh one.
+        learned: the earlier result that the run goes on from, or None.
+    """
+
+    params: Params
+    opt_state: Any
+    learned: Result | None
+
+
+def assert_optimizer(where: str, optimizer: Any) -> optax.GradientTransformation:
+    """The optimizer, if it is one.
+
+    Raises:
+        TypeError: for a function that makes one, its name, a number or anything else.
+    """
+    if all(callable(getattr(optimizer, part, None)) for part in ("init", "update")) and not isinstance(
+        optimizer, type
+    ):
+        return optimizer
+    hint = "e.g. optax.adam(1e-3)"
+    name = optimizer.lower() if isinstance(optimizer, str) else getattr(optimizer, "__name__", "")
+    if callable(getattr(optax, name or " ", None)):
+        hint = f"make it, e.g. optax.{name}({'1e-3' if 'adam' in name else '0.1'})"
+    elif isinstance(optimizer, int | float) and not isinstance(optimizer, bool):
+        hint = f"e.g. optax.sgd({optimizer})"
+    raise TypeError(errors.message(where, "an optax optimizer", described(optimizer), hint))
+
+
+def assert_params(where: str, params: Params) -> Params:
+    """The parameters, as arrays.
+
+    Raises:
+        TypeError: for a leaf that is no floating-point array, and for modules of other libraries.
+        ValueError: for none at all, or one that is not finite.
+    """
+    made_by = {base.__module__.partition(".")[0]: base for base in type(params).__mro__}
+    names = {f"{base.__module__}.{base.__qualname__}" for base in type(params).__mro__}
+    if any(name.startswith("flax.nnx.") and name.endswith(".Module") for name in names):
+        hint = (
+            "part it first, graph, params, rest = nnx.split(model, nnx.Param, ...), and nnx.merge in grad_fn"
+        )
+        raise TypeError(errors.message(where, "params, a pytree of arrays", described(params), hint))
+    try:
+        params = arguments.params(where, params)
+    except TypeError as error:
+        hint = ""
+        if "flax" in made_by:
+            hint = "; graph, params, rest = nnx.split(model, nnx.Param, ...) parts off the parameters"
+        elif "equinox" in made_by:
+            hint = "; params, static = eqx.partition(model, eqx.is_inexact_array) parts off the arrays"
+        if hint and hint.split("(")[0].split()[-1] not in str(error):
+            raise TypeError(f"{error}{hint}") from None
+        raise
+    leaves = jax.tree_util.tree_leaves_with_path(params)
+    if not leaves:
+        raise ValueError(errors.message(where, "at least one parameter", "none: there is nothing to learn"))
+    for path, leaf in leaves:
+        if leaf.is_fully_addressable and not np.isfinite(np.asarray(leaf)).all():
+            got = f"NaN or infinity in {jax.tree_util.keystr(path) or 'params'}"
+            raise ValueError(errors.message(where, "finite parameters", got, "initialize them anew"))
+    return params
+
+
+def assert_start(
+    params: Params | Result, opt_state: Any, optimizer: optax.GradientTransformation, key: Random
+) -> tuple[Start, Random]:
+    """Where the run begins, and the key of its orders and iterations.
+
+    With an opt_state alone nothing tells how many epochs lie behind. So as to repeat none of their orders and
+    keys the run has a key of its own, derived from the given one and the arrays that it begins with.
+    """
+    learned = params if isinstance(params, Result) else None
+    if learned is not None:
+        if opt_state is not None:
+            got = "an earlier result for params and opt_state as well"
+            raise ValueError(errors.message("fit", "one state to begin with", got, "leave opt_state out"))
+        params, opt_state = learned.last_params, learned.opt_state
+    params = assert_params("fit", params)
+    _assert_opt_state("fit", optimizer, params, opt_state)
+    if opt_state is not None and learned is None:
+        leaves = [leaf for leaf in jax.tree.leaves((params, opt_state)) if _is_plain(leaf)]
+        digest = 0
+        for leaf in leaves:
+            digest = zlib.crc32(np.asarray(leaf).tobytes(), digest)
+        key = jax.random.fold_in(key, digest)
+    return Start(params, opt_state, learned), key
+
+
+def _is_plain(leaf: Any) -> bool:
+    """Whether this process has all the numbers of a leaf."""
+    if not isinstance(leaf, jax.Array):
+        return True
+    return leaf.is_fully_addressable and not jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
+
+
+def _assert_opt_state(
+    where: str, optimizer: optax.GradientTransformation, params: Params, opt_state: Any
+) -> None:
+    """Raises unless the state, if one is given, is that of the optimizer.
+
+    Raises:
+        TypeError: for an optimizer that does not begin with these parameters.
+        ValueError: for a state of another optimizer or other parameters.
+    """
+    try:
+        fresh = jax.eval_shape(optimizer.init, params)
+    except (TypeError, ValueError, AttributeError) as error:
+        expected = "an optimizer whose init takes these parameters"
+        raise TypeError(errors.message(where, expected, f"{type(error).__name__}: {error}")) from error
+    if opt_state is None:
+        return
+    expected, hint = "an opt_state of this optimizer and these parameters", "give that of an earlier result"
+    if isinstance(opt_state, Result):
+        raise TypeError(
+            errors.message(where, expected, "a Result", "give it for params, fit(grad_fn, result, data, ...)")
+        )
+    trees = [jax.tree.structure(tree) for tree in (opt_state, fresh)]
+    if len(set(trees)) > 1:
+        raise ValueError(errors.message(where, expected, f"{trees[0]} for {trees[1]}", hint))
+    for (path, leaf), given in zip(
+        jax.tree_util.tree_leaves_with_path(fresh), jax.tree.leaves(opt_state), strict=True
+    ):
+        kinds = [f"{jnp.result_type(v)} of shape {jnp.shape(v)}" for v in (given, leaf)]
+        if kinds[0] != kinds[1]:
+            got = f"{kinds[0]} for {kinds[1]} in {jax.tree_util.keystr(path)}"
+            raise ValueError(errors.message(where, expected, got, hint))

@@ -1,0 +1,1 @@
+"""Why a rule is wrong: the mistakes that people make, each recognized by its result."""

@@ -1,0 +1,117 @@
+"""How far a right result may be off: by last digits of inputs and operations, by loops that stop early."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+
+from jaxbp.jaxprs.exception_origin import raise_own
+from jaxbp.verify.maps.pullback import Pullback, wide
+from jaxbp.verify.numbers.arbiter import Sample
+from jaxbp.verify.numbers.differences import COVER
+
+# Rounding moves an entry by some multiple of what two random changes of the last digit did to it.
+NOISE_FACTOR = 64
+SHAKES = 3
+STRAYED = 0.2
+
+
+def relative_tolerance(eps: float, iterative: bool = False) -> float:
+    """Half the digits of the dtype: what two right ways to compute a derivative agree to.
+
+    A loop that stops by a test has its answer to the tolerance of that test; where that cannot be measured,
+    a quarter.
+    """
+    return float(eps ** (0.25 if iterative else 0.5))
+
+
+def agree(a: np.ndarray, b: np.ndarray, rtol: float) -> bool:
+    """Whether two arrays agree in every entry, to a part of it alone: most do, and need no closer look."""
+    with np.errstate(all="ignore"):
+        gap = np.abs(a - b)
+        return bool((gap <= rtol * np.abs(b)).all() and np.isfinite(gap).all())
+
+
+def jiggled(arrays: Sequence[Any], eps: float, rng: np.random.Generator) -> list[Any]:
+    """Each entry times ``1 ± eps``: the change that rounding may make of it. Zeros stay zeros."""
+    return [_jiggle(x, eps, rng) for x in arrays]
+
+
+def _jiggle(x: Any, eps: float, rng: np.random.Generator) -> Any:
+    signs = rng.integers(0, 2, np.shape(x), np.int8) * 2.0 - 1.0
+    with np.errstate(all="ignore"):
+        return jnp.asarray(wide(x) * (1 + eps * signs), dtype=x.dtype)
+
+
+def unexplained(
+    masks: Sequence[np.ndarray], sample: Sample, maps: Sequence[Pullback], inputs: Sequence[Any]
+) -> list[np.ndarray]:
+    """The suspects that are further apart than the rounding of their operations can put them.
+
+    A right formula loses digits where it subtracts what is nearly equal; what it then differs by shows when
+    the result of each operation is moved by its last digit.
+    """
+    pairs = zip(maps, (sample.rule, sample.reference), strict=False)
+    reaches = [reach(m, inputs, sample.cotangent, plain) for m, plain in pairs]
+    gaps = _apart(sample.rule, sample.reference)
+    return [
+        m & ~(gap <= COVER * np.fmax.reduce(rs)) for m, gap, *rs in zip(masks, gaps, *reaches, strict=True)
+    ]
+
+
+def reach(
+    m: Pullback, inputs: Sequence[Any], ct: Sequence[Any], plain: Sequence[np.ndarray]
+) -> list[np.ndarray]:
+    """How far a few changes of the last digit of every operation move a map's result from ``plain``."""
+    far = [np.zeros(w.shape) for w in plain]
+    for k in range(SHAKES):
+        try:
+            there = m.shake(jnp.uint32(1_000_003 * k), inputs, ct)[1]
+        except Exception as error:
+            raise_own(error)
+            break  # An operation of another kind (a callback, a kernel) has no last digit to move.
+        far = [np.fmax(r, d) for r, d in zip(far, _apart(there, plain), strict=True)]
+    return far
+
+
+def unsettled(
+    maps: Sequence[Pullback], inputs: Sequence[Any], ct: Sequence[Any], want: Sequence[np.ndarray]
+) -> tuple[list[np.ndarray], float]:
+    """What loops that stop by a test leave open: a part of each entry's scale, and a relative tolerance.
+
+    Where running on moves the result by much, or to no number, the loop was no iteration to a limit, and
+    what it leaves open is not known: then half of the digits of a tolerance are asked for.
+    """
+    if not any(m.iterative for m in maps):
+        return [np.broadcast_to(0.0, w.shape) for w in want], 0.0
+    size = [np.max(np.abs(w), initial=0.0, where=np.isfinite(w)) for w in want]
+    loose = [0.0] * len(want)
+    for m in maps:
+        moved = settling(m, inputs, ct)[1]
+        if not all(g <= STRAYED * s for g, s in zip(moved, size, strict=True)):
+            open_ = [
+                np.full(w.shape, relative_tolerance(m.epsilon) * s) for w, s in zip(want, size, strict=True)
+            ]
+            return open_, relative_tolerance(m.epsilon, True)
+        loose = [n + g for n, g in zip(loose, moved, strict=True)]
+    return [np.full(w.shape, n) for w, n in zip(want, loose, strict=True)], 0.0
+
+
+def settling(m: Pullback, inputs: Sequence[Any], ct: Sequence[Any]) -> tuple[list[float], list[float]]:
+    """How much each output and each cotangent still moves when the loops run on, twice the largest change.
+
+    The largest entry is the measure: a loop's test knows small ones only to its own tolerance.
+    """
+    if m.settle is None:
+        return [0.0] * m.outputs, [0.0] * len(m.dtypes)
+    outs, cts = (
+        [2 * float(np.max(d, initial=0.0)) for d in _apart(a, b)]
+        for a, b in zip(m.call(inputs, ct), m.settle(inputs, ct), strict=True)
+    )
+    return outs, cts
+
+
+def _apart(a: Sequence[Any], b: Sequence[Any]) -> list[np.ndarray]:
+    with np.errstate(all="ignore"):
+        return [np.abs(wide(x) - wide(y)) for x, y in zip(a, b, strict=True)]

@@ -1,0 +1,335 @@
+"""The page in a real browser: its numbers against JAX, its keys and buttons, what it sends (nothing)."""
+
+import json
+import shutil
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import jaxbp
+from jaxbp.observe.reading import ACTIVATIONS, LOSSES, from_dict
+from jaxbp.report.page import LIMIT, write_page
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+FLAGS = [
+    "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
+    "--disable-component-update", "--disable-sync",
+]  # fmt: skip
+PARAMS = {1: {"W": [[0.5, -0.4], [0.3, 0.8]], "b": [0.1, -0.2]}, 2: {"W": [[0.7, -0.6]], "b": [0.05]}}
+
+
+def exercise():
+    return jaxbp.explain(
+        jaxbp.mlp([2, 2, 1], jaxbp.sigmoid), jaxbp.binary_cross_entropy, PARAMS, [1, 0], 1, eta=0.5
+    )
+
+
+@pytest.fixture(scope="module")
+def browser():
+    playwright = pytest.importorskip("playwright.sync_api")
+    if CHROMIUM is None:
+        pytest.skip("no Chromium at hand")
+    with playwright.sync_playwright() as driver:
+        started = driver.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        yield started
+        started.close()
+
+
+@pytest.fixture
+def opened(browser, tmp_path):
+    """Opens an explanation's page; fails on any error of its script, and on any request."""
+    contexts, faults = [], []
+
+    def open_page(explanation, allow_refusals=False, **context):
+        path = tmp_path / f"page{len(contexts)}.html"
+        path.write_text(write_page(explanation), encoding="utf-8")
+        contexts.append(browser.new_context(**context))
+        page = contexts[-1].new_page()
+        page.on("pageerror", lambda error: faults.append(str(error)))
+        page.on("console", lambda message: faults.append(message.text) if not allow_refusals else None)
+        page.on("request", lambda sent: None if sent.url == path.as_uri() else faults.append(sent.url))
+        page.goto(path.as_uri())
+        return page
+
+    yield open_page
+    for context in contexts:
+        context.close()
+    assert faults == []
+
+
+def numbers(tree):
+    """Every number of a tree by its path."""
+    if isinstance(tree, dict):
+        return {f"{k}.{path}": v for k in tree for path, v in numbers(tree[k]).items()}
+    if isinstance(tree, list):
+        return {f"{i}.{path}": v for i, one in enumerate(tree) for path, v in numbers(one).items()}
+    return {"": tree} if isinstance(tree, int | float) and not isinstance(tree, bool) else {}
+
+
+PARTS = ("layers", "trace", "mu", "loss_value", "deltas", "after")
+
+
+def from_jax(shown):
+    """The same numbers by backprop, from the page's own inputs; without explain."""
+    read = from_dict({key: shown[key] for key in ("layers", "loss", "x", "y", "eta")})
+    with jax.enable_x64(True):
+        params = {l: {leaf: jnp.asarray(v) for leaf, v in p.items()} for l, p in read.params.items()}
+        x, y = jnp.asarray(read.x), jnp.asarray(read.y)
+        bp = jaxbp.backprop(read.net, read.loss, params, x, y)
+        new = jax.tree.map(lambda p, delta: p - read.eta * delta, params, bp.deltas.params)
+        f = read.net.apply(new, x)
+        after = {"mu": read.loss.mu(f), "loss_value": read.loss(f, y)}
+    L = len(params)
+    found = {
+        "trace": {letter: [getattr(bp.trace, letter)[l] for l in range(1, L + 1)] for letter in "af"},
+        "mu": bp.mu,
+        "loss_value": bp.loss,
+        "deltas": {letter: [getattr(bp.deltas, letter)[l] for l in range(1, L + 1)] for letter in "af"}
+        | {leaf: [bp.deltas.params[l][leaf] for l in range(1, L + 1)] for leaf in "Wb"}
+        | {"x": bp.deltas.x},
+        "after": after | {"layers": [{leaf: new[l][leaf] for leaf in "Wb"} for l in range(1, L + 1)]},
+    }
+    return jax.tree.map(lambda v: np.asarray(v).tolist(), found)
+
+
+def compare(shown):
+    expected, got = numbers(from_jax(shown)), numbers({part: shown[part] for part in PARTS})
+    scale = max(abs(v) for v in expected.values())
+    for path, value in expected.items():
+        assert got[path] == pytest.approx(value, abs=1e-6 * scale), path
+
+
+def test_the_page_opens_checked_against_jax(opened):
+    page = opened(exercise())
+    assert page.locator("#checked summary").inner_text().startswith("checked against JAX: largest difference")
+    shown, written = page.evaluate("result"), exercise().to_dict()
+    assert set(shown) == set(written)
+    expected = numbers(written)
+    assert numbers(shown).keys() == expected.keys()
+    for path, value in numbers(shown).items():
+        assert value == pytest.approx(expected[path], abs=1e-15), path
+    assert json.loads(page.locator("#data").text_content()) == written
+    assert len(write_page(exercise()).encode()) < LIMIT == 500_000
+
+
+def random_net(rng, sizes):
+    net = jaxbp.mlp(sizes)
+    shapes = jax.eval_shape(net.init, jax.random.key(0))
+    params = jax.tree.map(lambda p: rng.uniform(-2, 2, p.shape).round(3), shapes)
+    x, y = rng.uniform(-2, 2, sizes[0]).round(3), np.eye(sizes[-1])[rng.integers(sizes[-1])]
+    return jaxbp.explain(net, jaxbp.squared_error, params, x, y)
+
+
+TWICE = {("binary_cross_entropy", "sigmoid"), ("softmax_cross_entropy", "softmax")}  # backprop refuses them
+
+
+def test_200_random_edits_agree_with_jax(opened):
+    """Every activation and every loss, chosen and typed as a person does."""
+    rng = np.random.default_rng(0)
+    phis, losses = list(ACTIVATIONS), list(LOSSES)
+    met, edits = set(), 0
+    for round_, sizes in enumerate(([2, 3, 2], [3, 2], [2, 3, 3, 2], [1, 2], [2, 3, 2])):
+        page = opened(random_net(rng, sizes))
+        fields = [f.get_attribute("id") for f in page.locator("input[type=number]").all()]
+        for i in range(40):
+            loss = losses[(edits + round_) % len(losses)]
+            chosen = [phis[(edits + l * 3) % len(phis)] for l in range(len(sizes) - 1)]
+            if loss.endswith("probabilities"):
+                chosen[-1] = "sigmoid"  # its mu must lie between 0 and 1
+            elif i % 2 or (loss, chosen[-1]) in TWICE:
+                chosen[-1] = "identity"
+            for l, phi in enumerate(chosen, 1):
+                if page.input_value(f"#phi_{l}") != phi:
+                    page.select_option(f"#phi_{l}", phi)
+            page.select_option("#loss", loss)
+            field = fields[rng.integers(len(fields))]
+            low, high = (0, 1) if field.startswith("y") else (-2, 2)
+            page.fill(f'[id="{field}"]', str(round(float(rng.uniform(low, high)), 3)))
+            shown = page.evaluate("result")
+            edits += 1
+            compare(shown)
+            met |= {loss, *chosen}
+    assert met == {*phis, *losses}
+    assert edits == 200
+
+
+def test_steps_by_key_and_button(opened):
+    page = opened(exercise())
+    titles = []
+    for _ in range(7):
+        titles.append(page.locator("#step-title").inner_text())
+        page.keyboard.press("ArrowRight")
+    assert titles[0] == "1. forward, layer 1"
+    assert titles[-1] == "5. one step of gradient descent"
+    assert page.locator("#next").is_disabled()
+    page.keyboard.press("Home")
+    assert page.locator("#live").inner_text().startswith("Step 1 of 7, 1. forward, layer 1: a_1 = [0.6; 0.1]")
+    page.get_by_role("button", name="Next").click()
+    assert "a_2 = 0.186972" in page.get_by_role("status").inner_text()
+    page.get_by_role("button", name="Back").click()
+    page.keyboard.press("End")
+    assert "loss from 0.604025 to 0.440079" in page.locator("#live").inner_text()
+    assert page.locator('#chain [aria-current="step"]').count() >= 4
+    page.focus('[id="x[1]"]')
+    page.keyboard.press("ArrowLeft")  # moves the cursor in the field, not the step
+    assert page.locator("#place").inner_text() == "step 7 of 7"
+
+
+def test_gradient_descent_undo_and_reset(opened):
+    page = opened(exercise())
+    page.get_by_role("button", name="One step of gradient descent").click()
+    assert page.evaluate("result.loss_value") == pytest.approx(0.4400791790938715, abs=1e-15)
+    assert float(page.input_value('[id="W_1[2,1]"]')) == pytest.approx(0.26608041548800826)
+    assert page.locator("#loss-before").inner_text() == "before 0.604025"
+    page.get_by_role("button", name="Undo").click()
+    assert page.evaluate("result.loss_value") == pytest.approx(0.6040246908465317, abs=1e-15)
+    page.fill("#eta", "2")
+    page.select_option("#phi_1", "relu")
+    page.get_by_role("button", name="Reset").click()
+    assert page.evaluate("result") == page.evaluate("(start(), result)")
+    assert page.input_value("#phi_1") == "sigmoid"
+    assert page.input_value("#eta") == "0.5"
+
+
+def test_numbers_that_are_not_finite_are_refused_with_a_sentence(opened):
+    page = opened(exercise())
+    before = page.evaluate("result.loss_value")
+    page.fill('[id="b_2"]', "")
+    assert "b_2 is not a finite number" in page.locator("#live").inner_text()
+    assert page.locator('[id="b_2"]').get_attribute("aria-invalid") == "true"
+    page.fill('[id="b_2"]', "1e999")
+    assert page.evaluate("result.loss_value") == before
+    page.get_by_role("button", name="One step of gradient descent").click()
+    assert page.evaluate("result.loss_value") == before
+    page.fill('[id="b_2"]', "0.05")
+    assert page.locator('[id="b_2"]').get_attribute("aria-invalid") == "false"
+
+
+def test_blocks_two_activations_and_what_comes_before_layer_1(opened):
+    net = jaxbp.chain(
+        jaxbp.tanh,
+        jaxbp.dense(2, 3),
+        jaxbp.tanh,
+        jaxbp.softplus,
+        jaxbp.residual(jaxbp.chain(jaxbp.dense(3, 2), jaxbp.relu, jaxbp.dense(2, 3))),
+        jaxbp.softmax,
+        jaxbp.residual(jaxbp.dense(3, 2), jaxbp.dense(3, 2, bias=False)),
+    )
+    params = jax.tree.map(lambda p: np.round(np.asarray(p, float), 2), net.init(jax.random.key(0)))
+    explanation = jaxbp.explain(net, jaxbp.softmax_cross_entropy, params, [1.0, 0.5], 1)
+    page = opened(explanation)
+    shown, expected = numbers(page.evaluate("result")), numbers(explanation.to_dict())
+    assert shown.keys() == expected.keys()
+    for path, value in shown.items():
+        assert value == pytest.approx(expected[path], abs=1e-14), path
+    page.select_option('[id="phi_1\'"]', "gelu")
+    page.select_option('[id="phi_2.1"]', "silu")
+    page.fill('[id="W_2.1[1,2]"]', "0.75")
+    shown = page.evaluate("result")
+    read = from_dict({key: shown[key] for key in ("layers", "loss", "x", "y", "eta")})
+    again = jaxbp.explain(read.net, read.loss, read.params, read.x, read.y, eta=read.eta).to_dict()
+    assert shown["deltas"]["x"] == pytest.approx(again["deltas"]["x"], abs=1e-12)
+
+
+def test_a_class_called_script_is_text(opened):
+    odd = jaxbp.elementwise(
+        "<script>document.title='broken'</script>", jnp.tanh, lambda f: 1 - f**2, saves="output",
+        formula=jaxbp.tanh.formula,
+    )  # fmt: skip
+    net = jaxbp.chain(jaxbp.dense(2, 2), odd, jaxbp.dense(2, 1))
+    page = opened(jaxbp.explain(net, jaxbp.squared_error, PARAMS, [1, 0], 1))
+    assert page.title() != "broken"
+    assert "<script>" in page.locator(".net").inner_text()
+    assert "<script>" in page.locator("#heading").inner_text()
+
+
+def test_the_policy_allows_no_request(opened):
+    page = opened(exercise(), allow_refusals=True)
+    assert "default-src 'none'" in page.locator('meta[http-equiv="Content-Security-Policy"]').get_attribute(
+        "content"
+    )
+    assert "http" not in write_page(exercise()).replace("http://www.w3.org/", "").replace("http-equiv", "")
+    assert page.evaluate("fetch('https://example.org').then(() => 'sent', () => 'refused')") == "refused"
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_small_screens(opened, scheme):
+    net = jaxbp.mlp([3, 5, 5, 4], jaxbp.tanh)
+    params = net.init(jax.random.key(0))
+    explanation = jaxbp.explain(net, jaxbp.softmax_cross_entropy, params, [1, 0, 2], 2)
+    page = opened(explanation, viewport={"width": 360, "height": 740}, color_scheme=scheme)
+    for _ in range(9):
+        assert page.evaluate("document.documentElement.scrollWidth") == 360
+        page.keyboard.press("ArrowRight")
+
+
+def test_print_with_and_without_answers(opened):
+    page = opened(exercise())
+    page.emulate_media(media="print")
+    assert "0.546607" in page.locator("#paper").inner_text()
+    page.evaluate("document.getElementById('worksheet').click()")
+    sheet, _, answers = page.locator("#paper").inner_text().partition("Answers")
+    assert "0.546607" not in sheet
+    assert "0.546607" in answers
+    assert page.locator("#paper .dots").count() > 30
+    assert page.pdf()[:4] == b"%PDF"
+
+
+def test_everything_is_reached_by_keyboard_and_has_a_name(opened):
+    page = opened(exercise())
+    for role in ("button", "spinbutton", "combobox", "checkbox", "tab"):
+        for found in page.get_by_role(role).all():
+            assert found.evaluate("e => e.tabIndex >= 0 || e.getAttribute('role') === 'tab'")
+            assert found.evaluate(
+                "e => (e.textContent + (e.ariaLabel ?? '') + (e.labels?.[0]?.textContent ?? '')).trim()"
+            )
+    reached = set()
+    for _ in range(60):
+        page.keyboard.press("Tab")
+        reached.add(page.evaluate("document.activeElement.id"))
+    assert {"W_1[1,2]", "x[1]", "b_2", "y", "phi_1", "loss", "eta", "next", "descend", "worksheet"} <= reached
+
+
+def test_why_backwards_counts_multiplications(opened):
+    net = jaxbp.mlp([3, 5, 4], jaxbp.tanh)
+    explanation = jaxbp.explain(net, jaxbp.softmax_cross_entropy, net.init(jax.random.key(0)), [1, 0, 2], 2)
+    page = opened(explanation)
+    assert page.locator("#count-reverse").inner_text() == str(4 * 5 + 5 + 5 * 3)  # row W_2, diagonal, W_1
+    assert page.locator("#count-forward").inner_text() == str(5 * 3 + 4 * 5 * 3 + 4 * 3)
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        ("layer", "layers with a formula and its slope"),
+        ("loss", "one of squared_error"),
+        ("size", "at most 0.5 MB"),
+    ],
+)
+def test_what_a_page_cannot_show_is_said(change, sentence):
+    net, loss, sizes = jaxbp.mlp([2, 2, 1]), jaxbp.squared_error, (2, 1)
+    if change == "layer":
+        net = jaxbp.chain(jaxbp.dense(2, 1), jaxbp.elementwise("sine", jnp.sin, jnp.cos, saves="input"))
+    if change == "loss":
+        loss, sizes = jaxbp.make_softmax_cross_entropy(0.1), (2, 1)
+    if change == "size":
+        net, sizes = jaxbp.mlp([40, 40, 1]), (40, 1)
+    params = net.init(jax.random.key(0))
+    y = [1.0] * sizes[1]
+    explanation = jaxbp.explain(net, loss, params, np.zeros(sizes[0]), y)
+    with pytest.raises(ValueError, match=sentence):
+        write_page(explanation)
+
+
+def test_the_command_writes_the_page(tmp_path, capsys):
+    pytest.importorskip("tyro")
+    from jaxbp import cli
+
+    path = tmp_path / "page.html"
+    assert cli.main(["explain", "--html", str(path)]) == 0
+    assert path.read_text(encoding="utf-8") == write_page(exercise())
+    assert Path(path).stat().st_size < LIMIT
+    capsys.readouterr()

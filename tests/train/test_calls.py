@@ -1,0 +1,306 @@
+"""What `fit` and `sweep` are given is taken as what it means, or refused before the first epoch."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+import jaxbp
+from jaxbp.data import Dataset
+from tests.cases import draw_params
+from tests.train.test_fit import EVALUATE, GRAD, NET, data
+
+x, y = data()
+HELD = {"validation": (x, y), "evaluate": EVALUATE}
+
+
+def loss(params, x, y):
+    return jaxbp.softmax_cross_entropy(NET.apply(params, x), y)
+
+
+def with_aux(params, x, y):
+    return loss(params, x, y), {"stats": x.mean()}
+
+
+def never(record):
+    raise AssertionError("an epoch was run")
+
+
+def refusal(call, **options):
+    """The message that refuses these options; nothing was trained before it came."""
+    given = {"optimizer": optax.sgd(0.1), "key": jax.random.key(1), "batch_size": 8, "epochs": 3}
+    given |= {"grad_fn": GRAD, "params": draw_params(NET, "float32"), "data": (x, y), "progress_bar": False}
+    with pytest.raises((TypeError, ValueError)) as caught:
+        call(**given | options)
+    said = str(caught.value)
+    assert ": expected " in said
+    assert ", got " in said
+    return said
+
+
+def fit(callbacks=(never,), **options):
+    return jaxbp.fit(callbacks=callbacks, **options)
+
+
+def batches():
+    while True:
+        yield x[:8], y[:8]
+
+
+BAD = {
+    "optimizer not made": (
+        {"optimizer": optax.adam},
+        "got the function adam; make it, e.g. optax.adam(1e-3)",
+    ),
+    "optimizer by name": ({"optimizer": "sgd"}, "got 'sgd'; make it, e.g. optax.sgd(0.1)"),
+    "a rate": ({"optimizer": 0.1}, "expected an optax optimizer, got the float 0.1; e.g. optax.sgd(0.1)"),
+    "no optimizer": ({"optimizer": None}, "got None; e.g. optax.adam(1e-3)"),
+    "an optimizer that wants the loss": (
+        {"optimizer": optax.polyak_sgd()},
+        "missing 1 required keyword-only",
+    ),
+    "key 0": ({"key": 0}, "expected a key, got the int 0; try jax.random.key(0)"),
+    "two keys": ({"key": jax.random.split(jax.random.key(0))}, "one key, got 2 keys"),
+    "a triple": ({"data": (x, y, y)}, "expected data (x, y) or a Dataset, got 3 arrays; give both"),
+    "x alone": ({"data": x}, "got float32 of shape (26, 4); give (x, y)"),
+    "two rows alone": ({"data": x[:2]}, "got float32 of shape (2, 4); give (x, y)"),
+    "a dict": ({"data": {"x": x, "y": y}}, "got a dict of 2; give its arrays"),
+    "a generator": (
+        {"data": batches()},
+        "a generator; give whole arrays, or memory maps with memory_budget=",
+    ),
+    "x by name": ({"data": ({"a": x[:, :2], "b": x[:, 2:]}, y)}, "x as one array, got a dict of 2; join"),
+    "images": ({"data": (x.reshape(-1, 2, 2), y)}, "reshape"),
+    "a fraction": ({"validation": 0.2, "evaluate": EVALUATE}, "got the float 0.2; part the data first"),
+    "other targets": ({**HELD, "validation": (x, x)}, "3 class"),
+    "callbacks alone": (
+        {"callbacks": print},
+        "a list of functions of an epoch's record, got the function print",
+    ),
+    "callbacks that are none": ({"callbacks": [1]}, "callback 0 to be a function, got the int 1"),
+    "a callback of nothing": (
+        {"callbacks": [lambda: None]},
+        "callback 0 to take 1 argument, got a lambda ()",
+    ),
+    "checkpoints True": (
+        {"checkpoints": True},
+        "checkpoints to be a Checkpoints, got True; e.g. jaxbp.Check",
+    ),
+    "early_stopping 5": ({"early_stopping": 5}, "got the int 5; e.g. jaxbp.EarlyStopping(5)"),
+    "mesh 2": ({"mesh": 2}, "mesh to be a Mesh, got the int 2; e.g. jax.make_mesh"),
+    "progress_bar 'no'": ({"progress_bar": "no"}, "progress_bar True or False"),
+    "memory_budget 1e9": ({"memory_budget": 1e9}, "memory_budget a whole number of at least 1"),
+    "preprocess": ({"preprocess": 255}, "preprocess to be a function, got the int 255"),
+    "epochs nan": ({"epochs": float("nan")}, "epochs a whole number of at least 1, got the float nan"),
+    "epochs 2.5": ({"epochs": 2.5}, "got the float 2.5"),
+    "epochs True": ({"epochs": True}, "got True"),
+    "batch_size 8.0": ({"batch_size": 8.0}, "batch_size a whole number, got the float 8.0; write 8"),
+    "batch_size '8'": ({"batch_size": "8"}, "write it without quotes"),
+    "evaluate None": ({**HELD, "evaluate": lambda p, x, y: None}, "to return {name: scalar}, got None"),
+    "evaluate a scalar": ({**HELD, "evaluate": loss}, "to return {name: scalar}, got float32 of shape ()"),
+    "a matrix": (
+        {**HELD, "evaluate": lambda p, x, y: {"confusion": jnp.eye(3)}},
+        "got 'confusion': float32 of",
+    ),
+    "evaluate of two": (
+        {**HELD, "evaluate": lambda p, x: {}},
+        "evaluate to take 3 arguments, got a lambda (p, x)",
+    ),
+    "a loss": ({"grad_fn": loss}, "float32 of shape () alone; e.g. jaxbp.value_and_grad(net, loss)"),
+    "has_aux": (
+        {"grad_fn": jax.value_and_grad(with_aux, has_aux=True)},
+        "grad_fn returned ((loss, aux), grads): expected (loss, grads), got a tuple of 2 for the loss",
+    ),
+    "gradients alone": ({"grad_fn": jax.grad(loss)}, "a scalar loss and a tree like params"),
+    "a transposed gradient": (
+        {"grad_fn": lambda p, x, y: (x.sum(), jax.tree.map(jnp.transpose, p))},
+        "float32 of shape (4, 6) for [1]['W'] of shape (6, 4)",
+    ),
+    "a key by another name": (
+        {"grad_fn": lambda params, x, y, rng: GRAD(params, x, y)},
+        "an argument for a random key must be called key",
+    ),
+    "grad_fn of two": ({"grad_fn": lambda params, x: None}, "grad_fn to take 3 arguments"),
+    "no grad_fn": ({"grad_fn": None}, "grad_fn to be a function, got None; e.g. jaxbp.value_and_grad"),
+    "integers": (
+        {"params": jax.tree.map(lambda p: p.astype(int), draw_params(NET, "float32"))},
+        "floating-point parameters, got [1]['W'] int32; try jnp.asarray(W, float)",
+    ),
+    "bools": ({"params": {"w": jnp.array([True])}}, "got ['w'] bool"),
+    "complex": ({"params": {"w": jnp.array([1j])}}, "got ['w'] complex64"),
+    "functions": ({"params": {"w": jnp.ones(2), "f": jnp.tanh}}, "['f']"),
+    "no parameters": ({"params": {}}, "at least one parameter, got none"),
+    "NaN": ({"params": {"w": jnp.array([1.0, jnp.nan])}}, "finite parameters, got NaN or infinity in ['w']"),
+    "a state of another": (
+        {"opt_state": optax.adam(0.1).init(draw_params(NET, "float32"))},
+        "an opt_state of this optimizer and these parameters",
+    ),
+    "a state of other shapes": (
+        {
+            "optimizer": optax.adam(0.1),
+            "opt_state": optax.adam(0.1).init(jax.tree.map(lambda p: p[:1], draw_params(NET, "float32"))),
+        },
+        "float32 of shape (1, 4) for float32 of shape (6, 4) in [0].mu[1]['W']",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_fit_refuses_before_the_first_epoch(case):
+    options, says = BAD[case]
+    assert says in refusal(fit, **options)
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "remedy"), [(-1, 1, "(y + 1) / 2"), (0, 255, "y / 255"), (1, 2, "y - 1")]
+)
+@pytest.mark.parametrize("held", [False, True], ids=["data", "validation"])
+def test_targets_that_are_no_probabilities(low, high, remedy, held):
+    net = jaxbp.mlp([4, 3, 1], jaxbp.tanh)
+    good = (x[:, :1] > 0).astype(np.float32)
+    bad = np.where(good, np.float32(high), np.float32(low))
+    options = {"grad_fn": jaxbp.value_and_grad(net, jaxbp.binary_cross_entropy), "data": (x, bad)}
+    if held:
+        evaluate = jaxbp.make_evaluate(net.apply, jaxbp.binary_cross_entropy)
+        options |= {"data": (x, good), "validation": (x, bad), "evaluate": evaluate}
+    said = refusal(fit, params=draw_params(net, "float32"), **options)
+    assert said.startswith("validation: " if held else "data: ")
+    assert remedy in said
+
+
+def test_modules_of_other_libraries_are_told_how_to_part_them():
+    nnx, eqx = pytest.importorskip("flax.nnx"), pytest.importorskip("equinox")
+
+    class Dropped(nnx.Module):
+        def __init__(self, rngs):
+            self.linear, self.drop = nnx.Linear(4, 3, rngs=rngs), nnx.Dropout(0.5, rngs=rngs)
+
+    module = Dropped(nnx.Rngs(0))
+    assert "nnx.split" in refusal(fit, params=module)
+    _, state = nnx.split(module)
+    said = refusal(fit, params=state)
+    assert "['drop']" in said
+    assert "nnx.split(model, nnx.Param, ...)" in said
+    said = refusal(fit, params=eqx.nn.MLP(4, 3, 5, 1, key=jax.random.key(0)))
+    assert ".activation" in said
+    assert "eqx.partition" in said
+
+
+def test_parted_modules_train():
+    """What the messages advise."""
+    nnx, eqx = pytest.importorskip("flax.nnx"), pytest.importorskip("equinox")
+    options = {
+        "optimizer": optax.adam(0.05),
+        "key": jax.random.key(0),
+        "epochs": 2,
+        "batch_size": 13,
+        "progress_bar": False,
+    }
+    train = Dataset(x, y, 3)
+
+    graph, params, rest = nnx.split(nnx.Linear(4, 3, rngs=nnx.Rngs(0)), nnx.Param, ...)
+
+    def of_nnx(params, x, y):
+        return jaxbp.softmax_cross_entropy(nnx.merge(graph, params, rest)(x), y)
+
+    assert jaxbp.fit(jax.value_and_grad(of_nnx), params, train, **options).stopped == "finished"
+    params, static = eqx.partition(eqx.nn.Linear(4, 3, key=jax.random.key(0)), eqx.is_inexact_array)
+
+    def of_equinox(params, x, y):
+        return jaxbp.softmax_cross_entropy(jax.vmap(eqx.combine(params, static))(x), y)
+
+    assert jaxbp.fit(jax.value_and_grad(of_equinox), params, train, **options).stopped == "finished"
+
+
+def test_values_that_mean_the_same_train_the_same():
+    """NumPy numbers, a raw key, lists and frames: the result is that of the plain value, bit for bit."""
+    pandas = pytest.importorskip("pandas")
+    options = {"optimizer": optax.sgd(0.1), "epochs": 2, "batch_size": 8, "progress_bar": False}
+    params, key = draw_params(NET, "float32"), jax.random.key(7)
+    expected = jaxbp.fit(GRAD, params, (x, y), key=key, **options)
+    frame, column = pandas.DataFrame(x).convert_dtypes(), pandas.Series(y).astype("Int64")
+    same = [
+        {"key": jax.random.PRNGKey(7)},
+        {"epochs": np.int64(2), "batch_size": np.uint8(8)},
+        {"data": [x, y]},
+        {"data": (x.astype(object), y.tolist())},
+        {"data": (frame, column)},
+        {"data": (np.ma.masked_array(x), y.astype(">i8"))},
+        {"params": jax.tree.map(np.asarray, params)},
+        {"callbacks": (c for c in [lambda record: None])},
+    ]
+    for other in same:
+        given = {"grad_fn": GRAD, "params": params, "data": (x, y), "key": key} | options | other
+        result = jaxbp.fit(**given)
+        jax.tree.map(np.testing.assert_array_equal, result.params, expected.params)
+
+
+@pytest.mark.parametrize("patience", [0, -1, float("nan"), 2.5, "3", None, True])
+def test_patience_is_checked_when_it_is_given(patience):
+    with pytest.raises((TypeError, ValueError), match="EarlyStopping: expected patience a whole number"):
+        jaxbp.EarlyStopping(patience)
+
+
+@pytest.mark.parametrize("mode", ["MIN", "maximum", None, True])
+def test_a_mode_is_one_of_two_words(mode):
+    with pytest.raises((TypeError, ValueError), match="EarlyStopping: expected mode 'min' or 'max', got"):
+        jaxbp.EarlyStopping(3, mode=mode)
+    result = jaxbp.sweep(
+        GRAD,
+        NET.init,
+        (x, y),
+        optimizer=optax.sgd,
+        seeds=1,
+        epochs=1,
+        batch_size=8,
+        progress_bar=False,
+        hyperparameters={"learning_rate": [0.1]},
+        key=jax.random.key(0),
+    )
+    with pytest.raises((TypeError, ValueError), match="best: expected mode 'min' or 'max', got"):
+        result.best(mode=mode)
+
+
+SWEPT = {
+    "an optimizer that is made": ({"optimizer": optax.sgd(0.1)}, "a function that makes the optimizer, got"),
+    "another name": (
+        {"hyperparameters": {"eta": [0.1]}},
+        "that takes the hyperparameters eta, got the function sgd",
+    ),
+    "no optimizer comes of it": (
+        {"optimizer": lambda learning_rate: 3},
+        "expected an optax optimizer, got the int 3",
+    ),
+    "a list": ({"hyperparameters": [0.1]}, "hyperparameters, a dict of lists of numbers, got a list of 1"),
+    "NaN": ({"hyperparameters": {"learning_rate": [0.1, float("nan")]}}, "learning_rate, value 1"),
+    "a word": ({"hyperparameters": {"learning_rate": "0.1"}}, "numbers for learning_rate"),
+    "init": ({"init": draw_params(NET, "float32")}, "init to be a function, got a dict of 2"),
+    "init of nothing": ({"init": lambda: None}, "init to take 1 argument"),
+    "integers": ({"init": lambda key: {"w": jnp.ones(2, int)}}, "sweep: expected floating-point parameters"),
+    "key": ({"key": 3}, "sweep: expected a key, got the int 3"),
+    "seeds": ({"seeds": 2.0}, "seeds a whole number, got the float 2.0"),
+    "seeds as floats": ({"seeds": [0, 1.5]}, "seed 1 a whole number"),
+    "data": ({"data": (x, y, y)}, "sweep: expected data (x, y) or a Dataset, got 3 arrays"),
+    "epochs": ({"epochs": 1.0}, "sweep: expected epochs a whole number"),
+    "evaluate": ({**HELD, "evaluate": lambda p, x, y: 1}, "to return {name: scalar}, got the int 1"),
+    "a loss": ({"grad_fn": loss}, "alone; e.g. jaxbp.value_and_grad(net, loss)"),
+    "order": ({"order": "Own"}, "did you mean 'own'?"),
+    "memory_budget": ({"memory_budget": "1GB"}, "memory_budget a whole number"),
+}
+
+
+@pytest.mark.parametrize("case", SWEPT)
+def test_sweep_refuses_before_the_first_epoch(case):
+    options, says = SWEPT[case]
+    swept = {
+        "init": NET.init,
+        "optimizer": optax.sgd,
+        "hyperparameters": {"learning_rate": [0.1]},
+        "seeds": 2,
+    }
+
+    def call(params, **given):
+        return jaxbp.sweep(**given)
+
+    assert says in refusal(call, **swept | options)
