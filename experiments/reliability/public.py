@@ -16,13 +16,14 @@ import jaxbp
 from experiments.reliability import world
 from experiments.reliability.roles import ALWAYS, BESIDE, ONLY, OWN, ROLES, VARIANTS, Role, of_loss
 
-# Jacobians as operators are parts of the chain's result; errors and tables print; the command is no function.
-LEFT_OUT = {"operators", "cli", "errors", "tables", "typing", "trace", "jaxprs", "quantities"}
+# Jacobians as operators are parts of the chain's result; errors and tables print; the command is no function;
+# the doors (arguments) are what every other function here is tried through.
+LEFT_OUT = {"arguments", "operators", "cli", "errors", "tables", "typing", "trace", "jaxprs", "quantities"}
 # Records that the library makes and hands out; nobody calls these.
 RESULTS = {
     "Backprop", "Deltas", "Trace", "Result", "Sweep", "DivergenceError", "Report", "Finding", "NetworkReport",
     "Factor", "JacobianChain", "ParameterJacobian", "PerExample", "Plan", "LinearUnitFit", "PerceptronFit",
-    "ValueAndGrad", "Scaling",
+    "ValueAndGrad", "Scaling", "Explanation",
 }  # fmt: skip
 LAYER_METHODS = ("init", "apply", "forward", "backward", "jacobian")  # fields that a user calls
 
