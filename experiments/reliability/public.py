@@ -107,6 +107,8 @@ def _entry(
             continue
         role = own.get(argument) or OWN.get(f"{key}.{argument}") or ROLES.get(argument)
         if role is not None:
+            if parameter.default is None:  # None is a good value of it
+                role = role._replace(kinds=[k._replace(any=k.any or k.name == "None") for k in role.kinds])
             roles[argument], how[argument] = role, parameter.kind
             if needed or argument in always:
                 required.append(argument)

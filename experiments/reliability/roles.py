@@ -226,7 +226,15 @@ _FROZEN = [
     Kind("one text", lambda g: g[0], (lambda g: g,)), open_to_any("none of them", lambda g: []),
     *(refused(name, v) for name, v in (("a name that is not there", ("c",)), ("a long name that is not there", ("bias",)), ("a number", 5), ("numbers in it", (1,)), ("None", None), ("None in it", (None,)), ("bytes in it", (b"b",)), ("True", True), ("a function", len), ("nested", (("b",),)))),
 ]  # fmt: skip
-_STEPS = Role([*things.NOTHING, refused("None", None), Kind("its title", lambda g: g.title, (lambda g: g,)), refused("a number of a step", 4)], lambda: next(s for s in world.explanation().steps if s.both_ways))
+_STEPS = Role(
+    [
+        *things.NOTHING,
+        refused("None", None),
+        Kind("its title", lambda g: g.title, (lambda g: g,)),
+        refused("a number of a step", 4),
+    ],
+    lambda: next(s for s in world.explanation().steps if s.both_ways),
+)
 _PART = [*things.NOTHING, refused("None", None)]
 _FIELD = {  # the functions that a record of one's own is made of
     f"{record}.{name}": Role(_PART, lambda record=record, name=name: getattr(world.LOSS if record == "Loss" else jaxbp.tanh, name))
@@ -255,6 +263,7 @@ OWN: dict[str, Role] = {
     "explain.digits": Role(numbers.whole(1, 17), _value(4)), "Explanation.with_digits.digits": Role(numbers.whole(1, 17), _value(4)),
     "Explanation.text.width": Role(_or_endless(numbers.whole(1)), _value(80)), "Explanation.worksheet.width": Role(_or_endless(numbers.whole(1)), _value(80)),
     "Explanation.difference.step": _STEPS,
+    "fit.opt_state": Role([], ROLES["opt_state"].good),  # of Adam: tried with Adam, in "fit (adam)"
     "fit.params": Role(params.START, world.params), "fit.key": KEY,
     "forward.x": ROWS, "backprop.x": PAIRED_ROWS, "parameter_jacobian.x": ROWS,
     "Dataset.x": PAIRED_DATA, "Dataset.y": Role(labels.LABELS, lambda: np.array(world.Y)), "assert_data.x": PAIRED_DATA, "assert_data.y": Role([k for k in labels.LABELS if "one-hot" not in k.name and "column" not in k.name and "row" not in k.name], lambda: np.array(world.Y)),

@@ -1,4 +1,4 @@
-"""Activations f = phi(a): elementwise ones with their slope, softmax, identity and dropout.
+"""Activations f = phi(a): elementwise ones with their slope, softmax and identity.
 
 | activation   | f                           | range          | slope f'(a)                      | saved  |
 |--------------|-----------------------------|----------------|----------------------------------|--------|
@@ -18,10 +18,11 @@ At their kinks relu'(0) = 0 and leaky_relu'(0) = 1, as in `jax.nn`.
 
 import math
 from collections.abc import Callable
-from typing import Literal
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 
 from jaxbp import arguments, errors
@@ -31,7 +32,6 @@ from jaxbp.operators import Diagonal, DiagonalPlusLowRank, Identity, Operator
 from jaxbp.typing import Array, Params, Random, Rows, Saved, Tensor
 
 __all__ = [
-    "dropout",
     "elementwise",
     "gelu",
     "gelu_exact",
@@ -86,12 +86,21 @@ def elementwise(
     if not callable(saves):
         arguments.option(where, "saves", saves, ("input", "output", "either"))
 
+    def entries(symbol: str, value: Any, shape: tuple[int, ...]) -> Array:
+        """What phi or slope returned: a number for each entry."""
+        number = isinstance(value, jax.Array | np.ndarray | np.generic | bool | int | float)
+        if not number or jnp.shape(value) not in (shape, ()):
+            expected = f"{symbol} to return an array of the shape {shape} that it is given"
+            raise TypeError(errors.message(where, expected, arguments.described(value)))
+        return jnp.asarray(value)
+
     def apply(params: Params, f: Tensor, *, key: Random | None = None) -> Tensor:
-        return phi(rows(name, f))
+        f = rows(name, f)
+        return entries("phi", phi(f), f.shape)
 
     @apart
     def phi_and_saved(a: Tensor) -> tuple[Tensor, Saved]:
-        out = phi(a)
+        out = entries("phi", phi(a), a.shape)
         return out, saves(a) if callable(saves) else ()
 
     def forward(params: Params, f: Tensor, *, key: Random | None = None) -> tuple[Tensor, Saved]:
@@ -102,7 +111,8 @@ def elementwise(
         return out, out if saves == "output" or (saves == "either" and is_large(f)) else f
 
     def backward(params: Params, saved: Saved, delta_out: Tensor) -> tuple[Params, Tensor]:
-        phi_prime = jnp.asarray(slope(saved))
+        phi_prime = slope(saved)
+        phi_prime = entries("slope", phi_prime, getattr(phi_prime, "shape", ()))
         constant = phi_prime.ndim == 0
         delta_out = rows(name, delta_out) if constant else delta_of(name, delta_out, phi_prime.shape)
         mask = phi_prime.dtype == jnp.bool
@@ -289,48 +299,3 @@ softmax = Layer(
     function=jax.nn.softmax,
     means="diag(mu) - mu mu^T",
 )
-
-
-def dropout(rate: float) -> Layer:
-    """Each entry of f zeroed with probability ``rate``, the others divided by 1 - rate.
-
-    The identity unless a key is given, so evaluation needs no switch. Saves the mask.
-
-    Args:
-        rate: the probability of zeroing, 0 <= rate < 1.
-
-    Raises:
-        TypeError: for a rate that is no number.
-        ValueError: for a rate outside [0, 1).
-
-    Example:
-        >>> dropout(0.5).apply({}, jnp.ones(6), key=jax.random.key(0))
-        Array([0., 0., 2., 2., 0., 2.], dtype=float32)
-        >>> dropout(0.5).apply({}, jnp.ones(3))
-        Array([1., 1., 1.], dtype=float32)
-
-    Source: Srivastava et al. 2014, in its inverted form.
-    """
-    rate = arguments.number("dropout", "rate", rate, low=0, high=1, open_high=True)
-    name = f"dropout({rate:g})"
-
-    def masked(keep: Saved, f: Tensor) -> Tensor:
-        return f if keep is None else jnp.where(keep, f / (1 - rate), 0)
-
-    def forward(params: Params, f: Tensor, *, key: Random | None = None) -> tuple[Tensor, Saved]:
-        f = rows(name, f)
-        key = None if key is None else arguments.key(name, key)
-        keep = None if key is None else jax.random.bernoulli(key, 1 - rate, f.shape)
-        return masked(keep, f), keep
-
-    def apply(params: Params, f: Tensor, *, key: Random | None = None) -> Tensor:
-        return forward(params, f, key=key)[0]
-
-    def backward(params: Params, saved: Saved, delta_out: Tensor) -> tuple[Params, Tensor]:
-        delta_out = rows(name, delta_out, "delta_out")
-        if saved is not None:
-            delta_out = delta_of(name, delta_out, saved.shape)
-        return {}, masked(saved, delta_out)
-
-    # The chain is that of the network without a key, where dropout is the identity.
-    return Layer(name, apply, forward, backward, jacobian=identity.jacobian, means="I")

@@ -5,7 +5,7 @@ from typing import Any
 
 import jax
 
-from jaxbp import errors
+from jaxbp import arguments
 from jaxbp.backprop import value_and_grad
 from jaxbp.layers import Layer
 from jaxbp.losses import (
@@ -15,8 +15,8 @@ from jaxbp.losses import (
     softmax_cross_entropy,
     squared_error,
 )
-from jaxbp.observe.explanation import Explanation, compared
-from jaxbp.observe.given import as_numbers, as_params, as_target, as_units, one_example
+from jaxbp.observe.explanation import DIGITS, Explanation, compared
+from jaxbp.observe.given import as_frozen, as_numbers, as_params, as_target, as_units, one_example
 from jaxbp.observe.lines import Choices
 from jaxbp.observe.network import place, plain, walk
 from jaxbp.observe.outputs import Output, output_steps
@@ -103,11 +103,12 @@ def explain(
 
     Source: the lecture, the four steps and the exercise.
     """
-    if not isinstance(net, Layer):
-        raise TypeError(errors.message("explain", "a network, e.g. jaxbp.mlp([2, 2, 1])", repr(net)))
-    if not isinstance(loss, Loss):
-        hint = f"write jaxbp.{loss}" if loss in KNOWN.values() else "e.g. jaxbp.squared_error"
-        raise TypeError(errors.message("explain", "a loss", repr(loss), hint))
+    arguments.instance("explain", "net", net, Layer, "e.g. jaxbp.mlp([2, 2, 1])")
+    known = isinstance(loss, str) and loss in KNOWN.values()
+    hint = f"write jaxbp.{loss}" if known else "e.g. jaxbp.squared_error"
+    arguments.instance("explain", "loss", loss, Loss, hint)
+    eta = arguments.number("explain", "eta", eta)
+    digits = arguments.whole("explain", "digits", digits, low=1, high=DIGITS)
     value_and_grad(net, loss)  # refuses a loss on logits after a network that ends in its own softmax
     with jax.enable_x64(True):
         params = as_params(net, params)
@@ -115,9 +116,13 @@ def explain(
         places = place(net, params, x)
         size = jax.eval_shape(net.apply, params, x).size
         y = as_target(loss, y, size)
-        step = as_numbers("eta", eta).reshape(())
+        made = all_places(places)
+        frozen = as_frozen(frozen, sorted({path[-1] for each in made for path, _ in each.parameters}))
+        if units is not None:
+            units = as_units(units, [each.d_out for each in made])
+        step = as_numbers("eta", eta)
         found = jax.jit(_computed, static_argnums=(0, 1, 5, 6))(
-            net, loss, params, x, (y, step), places, tuple(frozen)
+            net, loss, params, x, (y, step), places, frozen
         )
     last = (*maps(places), None)[0 if not maps(places) else -2]
     output = Output(
@@ -126,13 +131,11 @@ def explain(
         C=size,
         loss=KNOWN.get(loss.values, loss.name),
     )
-    choices = Choices(
-        units=None if units is None else as_units(units, [made.d_out for made in all_places(places)])
-    )
+    choices = Choices(units=units)
     updated = tuple(
         (name, found[name].ndim < 2)
-        for made in all_places(places)
-        for path, name in made.parameters
+        for each in made
+        for path, name in each.parameters
         if path[-1] not in frozen
     )
     values = plain(found)
@@ -144,7 +147,7 @@ def explain(
         values=values,
         differences=compared(done, values),
         updated=updated,
-        frozen=tuple(frozen),
+        frozen=frozen,
         choices=choices,
         digits=digits,
         note=note,

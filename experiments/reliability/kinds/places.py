@@ -216,7 +216,9 @@ GRID: list[Kind] = [  # hyperparameters of a sweep
     means_same("a generator", lambda g: {k: (x for x in v) for k, v in g.items()}),
     means_same("pandas", lambda g: {k: arrays.table(np.array(v)) for k, v in g.items()}),
     means_same("as text", lambda g: {k: [str(x) for x in v] for k, v in g.items()}),
-    Kind("one number", lambda g: {k: v[0] for k, v in g.items()}, (lambda g: {k: v[:1] for k, v in g.items()},)),
+    Kind(
+        "one number", lambda g: {k: v[0] for k, v in g.items()}, (lambda g: {k: v[:1] for k, v in g.items()},)
+    ),
     Kind("one text", lambda g: dict.fromkeys(g, "0.1")),
     Kind("pairs", lambda g: list(g.items()), (lambda g: g,)),
     Kind("another name", lambda g: {"lr": next(iter(g.values()))}),
