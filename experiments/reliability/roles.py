@@ -135,7 +135,9 @@ def square(a: Any) -> Any:
 square.defvjp(lambda a: (a * a, a), lambda a, c: (2 * a * c,))
 _CHECKED = Role(
     [
-        kind
+        kind._replace(
+            any=kind.any or kind.name.startswith("complex")
+        )  # functions of complex numbers have rules
         for kind in arrays.ROWS
         if kind not in arrays.SHAPES
         and kind not in arrays.FEWER_BITS
@@ -191,7 +193,7 @@ ROLES: dict[str, Role] = {
     "engine": _word("npz", {"numpy": "npz", "pickle": "", "zarr": "", ".npz": "npz"}),
     "path": Role(places.FILE_OUT, lambda: world.folder() / "new.npz"), "tree": Role(params.TREE, world.params),
     "like": Role(params.LIKE, world.params), "meta": Role(places.TREE_META, lambda: {"eta": 0.1}),
-    "epoch": Role(numbers.whole(1, vast=False), _value(3)), "value": Role([k for k in numbers.number() if "NaN" not in k.name and "inf" not in k.name], _value(0.25)),
+    "epoch": Role(numbers.whole(0, vast=False), _value(3)), "value": Role([k for k in numbers.number() if "NaN" not in k.name and "inf" not in k.name], _value(0.25)),
     "config": Role(places.TREE_META, lambda: {"eta": 0.1}), "eta": RATE, "unit": UNIT, "num_classes": Role(numbers.whole(2, 1000, optional=True), _value(2)),
     "narrow": FLAG, "raw": FLAG, "stratify": FLAG, "regression": FLAG, "saves_input": FLAG,
     "download": Role([k for k in numbers.FLAG if k.name in ("text no", "text False", "text 0", "0", "None", "2", "an object", "NaN", "a function")], _value(False)),

@@ -77,8 +77,9 @@ def updated(
     expected = "an optimizer whose update returns (updates like params, state)"
     if not isinstance(returned, tuple) or len(returned) != 2:
         raise TypeError(errors.message("fit", expected, described(returned)))
-    if (tree := jax.tree.structure(returned[0])) != jax.tree.structure(params):
-        raise TypeError(errors.message("fit", expected, f"updates {tree}"))
+    trees = [jax.tree.structure(tree) for tree in (returned[0], params)]
+    if len(set(trees)) > 1:
+        raise TypeError(errors.message("fit", expected, f"updates {trees[0]} for params {trees[1]}"))
     return returned
 
 

@@ -68,8 +68,8 @@ def fitting(where: str, f: Callable[..., Any], args: Sequence[Any], kwargs: dict
     Raises:
         TypeError: when it is none, or they do not fit it.
     """
-    if not callable(f):
-        raise TypeError(message(where, "a function", f"{type(f).__name__}"))
+    if not callable(f) or isinstance(f, type):
+        raise TypeError(message(where, "a function", arguments.described(f)))
     name: str = getattr(f, "__name__", type(f).__name__)
     try:
         signature = inspect.signature(f)
