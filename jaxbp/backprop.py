@@ -13,14 +13,13 @@ with the update W += eta delta x^T, is its negative: error_l = -delta_{a_l}.
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any
 
 import jax
 
 from jaxbp import arguments, errors
 from jaxbp.layers.activations import identity
 from jaxbp.layers.composition import numbered, residual, split
-from jaxbp.layers.layer import Layer, assert_params
+from jaxbp.layers.layer import NO_LAYER, Layer, assert_params, rows, taken
 from jaxbp.losses import Loss
 from jaxbp.trace import Backprop, Deltas, Trace
 from jaxbp.typing import Array, Params, Random, Rows, Saved, Scalar, Targets
@@ -45,7 +44,7 @@ def forward(net: Layer, params: Params, x: Array, *, key: Random | None = None) 
 
     Source: the lecture, forward propagation.
     """
-    params, x, key = _taken("forward", net, params, x, key)
+    params, x, key = taken("forward", net, params, x, key)
     return _forward(net, params, x, key)
 
 
@@ -80,7 +79,7 @@ def backward(net: Layer, params: Params, trace: Trace, delta_f: Rows) -> Deltas:
 
     Source: the lecture, back-propagation step 4.
     """
-    arguments.instance("backward", "net", net, Layer, _NO_LAYER)
+    arguments.instance("backward", "net", net, Layer, NO_LAYER)
     arguments.instance("backward", "trace", trace, Trace, "forward(net, params, x) makes it")
     params = arguments.params("backward", params)
     delta_f = arguments.array("backward", "delta_f", delta_f, floats=True)
@@ -150,7 +149,7 @@ def backprop(
     Source: the lecture, "the four steps".
     """
     _assert_logits("backprop", net, loss)
-    params, x, key = _taken("backprop", net, params, x, key)
+    params, x, key = taken("backprop", net, params, x, key)
     trace = _forward(net, params, x, key)
     f = trace.out
     with errors.within("backprop"):
@@ -177,7 +176,7 @@ class ValueAndGrad:
         self, params: Params, x: Array, y: Targets, *, key: Random | None = None
     ) -> tuple[Scalar, Params]:
         """The loss and its gradient; a key turns dropout on."""
-        params, x, key = _taken("value_and_grad", self.net, params, x, key)
+        params, x, key = taken("value_and_grad", self.net, params, x, key)
         f, saved = self.net.forward(params, x, key=key)
         with jax.named_scope("loss"), errors.within("value_and_grad"):
             value, delta = self.loss(f, y), self.loss.delta(f, y)
@@ -187,6 +186,8 @@ class ValueAndGrad:
     def num_classes(self, params: Params, x: Array) -> int | None:
         """C, the size of the network's output, if the loss is one of classes: y must fit it."""
         params = arguments.params("value_and_grad", params)
+        if not isinstance(x, jax.ShapeDtypeStruct):
+            x = rows("value_and_grad", x, "x")
         return jax.eval_shape(self.net.apply, params, x).shape[-1] if self.loss.targets == "classes" else None
 
     def assert_targets(self, y: Targets, *, where: str = "") -> None:
@@ -238,7 +239,7 @@ def with_hand_vjp(net: Layer) -> Callable[..., Array]:
         >>> jax.grad(lambda f: apply({}, f).sum())(jnp.zeros(2))
         Array([0.25, 0.25], dtype=float32)
     """
-    arguments.instance("with_hand_vjp", "net", net, Layer, _NO_LAYER)
+    arguments.instance("with_hand_vjp", "net", net, Layer, NO_LAYER)
 
     @jax.custom_vjp
     def apply(params: Params, f: Array, key: Random | None) -> Array:
@@ -255,26 +256,14 @@ def with_hand_vjp(net: Layer) -> Callable[..., Array]:
     apply.defvjp(fwd, bwd)
 
     def checked(params: Params, f: Array, *, key: Random | None = None) -> Array:
-        return apply(*_taken("with_hand_vjp", net, params, f, key))
+        return apply(*taken("with_hand_vjp", net, params, f, key))
 
     return checked
 
 
-_NO_LAYER = (
-    "make one, e.g. jaxbp.mlp([d_0, d_1]); a network of another library goes to fit, check, per_example"
-)
-
-
-def _taken(where: str, net: Layer, params: Params, x: Any, key: Any) -> tuple[Params, Array, Random | None]:
-    """Parameters, inputs and key as the layers take them."""
-    arguments.instance(where, "net", net, Layer, _NO_LAYER)
-    x = arguments.array(where, "x", x, floats=not hasattr(x, "dtype"))
-    return arguments.params(where, params), x, None if key is None else arguments.key(where, key)
-
-
 def _assert_logits(where: str, net: Layer, loss: Loss) -> None:
     """A loss on logits has its own mu; a network that ends in the same function would apply it twice."""
-    arguments.instance(where, "net", net, Layer, _NO_LAYER)
+    arguments.instance(where, "net", net, Layer, NO_LAYER)
     arguments.instance(where, "loss", loss, Loss, "e.g. jaxbp.squared_error, or a Loss of your own")
     # identity and dropout, whose Jacobian is its, pass on what is before them
     parts = [part for part in net.parts or (net,) if part.jacobian is not identity.jacobian]

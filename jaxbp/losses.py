@@ -235,8 +235,8 @@ def make_softmax_cross_entropy(label_smoothing: float = 0.0) -> Loss:
     def rows(f: Rows, y: Targets) -> tuple[Rows, Rows]:
         """F, and y as rows: one-hot (a row of NaN where a label is out of range), smoothed."""
         f = arguments.array(name, "f", f, floats=True)
-        if f.ndim == 0:
-            raise ValueError(errors.message(name, "f of shape (*n, C)", "shape ()"))
+        if f.ndim == 0 or not f.shape[-1]:
+            raise ValueError(errors.message(name, "f of shape (*n, C), C at least 1", f"shape {f.shape}"))
         y, C = arguments.array(name, "y", y, fill=-1), f.shape[-1]
         if y.shape == f.shape[:-1]:
             if not jnp.issubdtype(y.dtype, jnp.integer):

@@ -430,6 +430,17 @@ class Callback:
         return a
 
 
+async def later(a): ...
+
+
+def one_by_one(a):
+    yield a
+
+
+async def both(a):
+    yield a
+
+
 @pytest.mark.parametrize(
     ("value", "positional", "keywords"),
     [
@@ -459,6 +470,9 @@ def test_function_takes_what_can_be_called_so(value, positional, keywords):
         (lambda a: 0, 1, ("key",), ["key="]),
         (lambda a: 0, None, ("key",), ["key="]),
         (Callback(), 3, (), ["3 arguments"]),
+        (later, 1, (), ["the coroutine function later"]),
+        (one_by_one, 1, (), ["the generator function one_by_one"]),
+        (both, None, (), ["the generator function both"]),
     ],
 )
 def test_function_refuses_the_rest(value, positional, keywords, words):
@@ -539,6 +553,10 @@ def test_path():
         refused(lambda v=value: arguments.path("here", "path", v), word, error=TypeError)
     refused(lambda: arguments.path("here", "path", ""), error=ValueError)
     refused(lambda: arguments.path("here", "path", "a\0b"), error=ValueError)
+    for long in ("x" * 300, "a/" * 4000, "a/" + "b" * 300 + "/c"):
+        refused(
+            lambda v=long: arguments.path("here", "path", v), f"{len(Path(long).as_posix())}"[:1], "short"
+        )
     with open(__file__) as file:
         refused(lambda: arguments.path("here", "path", file), "give its name", error=TypeError)
 

@@ -19,6 +19,13 @@ X = np.array([[1.5, 2.0], [3.0, 4.25], [5.0, 6.0]], np.float32)
 Y = np.array([[0.5, 2.0], [1.0, 0.0], [0.25, 1.0]], np.float32)
 SE, CE, BCE = jaxbp.squared_error, jaxbp.softmax_cross_entropy, jaxbp.binary_cross_entropy
 TRACE = jaxbp.forward(NET, PARAMS, X)
+EVALUATE = jaxbp.make_evaluate(NET.apply, SE)
+SWEPT = jaxbp.Sweep(PARAMS, [0, 1], [{}, {}], {"loss": np.array([[2.0], [1.0]])}, "finished", 0.0, 0.0)
+EXPLAINED = jaxbp.explain(NET, SE, PARAMS, X[0], Y[0])
+
+
+def explained(**options):
+    return jaxbp.explain(NET, SE, PARAMS, X, Y, **options)
 
 
 def leaves(tree):
@@ -69,6 +76,9 @@ ENTRIES = {
     "fit_linear_unit": lambda v: units.fit_linear_unit(v, [1, 2, 3], eta=0.01, epochs=2).unit,
     "fit_perceptron": lambda v: units.fit_perceptron(v, [1, -1, 1], epochs=2).unit,
     "margin": lambda v: units.margin(units.Unit([1.0, 2.0], 0.5), v, [1, 1, 1]),
+    "evaluate, x": lambda v: EVALUATE(PARAMS, v, Y),
+    "evaluate, y": lambda v: EVALUATE(PARAMS, X, v),
+    "explain": lambda v: [jaxbp.explain(NET, SE, PARAMS, v, Y, example=e).values for e in (1, 2, 3)],
     "standardiser": lambda v: jaxbp.data.make_standardiser(v)(v),
 }
 KINDS = ["lists", "big-endian float32", "a nullable frame"]  # of the many in test_arguments
@@ -123,6 +133,7 @@ WITH_PARAMS = {
     "per_example": lambda p: jaxbp.per_example(NET, SE, p, X, Y),
     "check_network": lambda p: jaxbp.check_network(NET, SE, p, X, Y),
     "net.apply": lambda p: NET.apply(p, X),
+    "evaluate": lambda p: EVALUATE(p, X, Y),
     "net.forward": lambda p: NET.forward(p, X),
     "net.backward": lambda p: NET.backward(p, NET.forward(PARAMS, X)[1], Y),
 }
@@ -256,6 +267,12 @@ WORDS = {
     "bias": lambda w: jaxbp.dense(2, 2, bias=w),
     "stratify": lambda w: jaxbp.split(jaxbp.Dataset(X, X), 0.4, stratify=w),
     "dtype": lambda w: jaxbp.mixed_precision(NET, w),
+    "saves_input": lambda w: replace(jaxbp.tanh, saves_input=w),
+    "monitor": lambda w: SWEPT.best(w),
+    "raw": lambda w: jaxbp.data.assert_data(X, Y, raw=w),
+    "narrow": lambda w: jaxbp.data.assert_data(X, Y, narrow=w),
+    "frozen": lambda w: explained(frozen=(w,)),
+    "step": EXPLAINED.difference,
 }
 
 
@@ -281,6 +298,14 @@ NUMBERS = {
     "batch_size": lambda v: units.fit_perceptron(X, [1, 1, -1], batch_size=v),
     "num_classes": lambda v: jaxbp.Dataset(X, np.zeros(3, int), v),
     "num_classes of the check": lambda v: jaxbp.data.assert_data(X, np.zeros(3, int), num_classes=v),
+    "example": lambda v: explained(example=v),
+    "units": lambda v: explained(units=[v]),
+    "digits": lambda v: explained(digits=v),
+    "with_digits": EXPLAINED.with_digits,
+    "width of the text": EXPLAINED.text,
+    "width of the worksheet": EXPLAINED.worksheet,
+    "params_of": SWEPT.params_of,
+    "order of check": lambda v: jaxbp.check(jax.nn.relu, X, order=v),
     "seed": lambda v: jaxbp.split(jaxbp.Dataset(X, X), 0.4, seed=v),
 }
 
@@ -501,3 +526,51 @@ def test_every_public_name_is_there():
     for name in jaxbp.__all__:
         assert getattr(jaxbp, name) is not None
     assert callable(jaxbp.report.plot_sweep)
+
+
+def test_a_record_s_parts_are_what_they_say():
+    for saved in (None, 5, "ab", [], (), ((), (), ())):
+        refused_in(lambda s=saved: NET.backward(PARAMS, s, Y), "saved, a tuple of 2")
+    for leaf in ("W", jnp.tanh, [], 3):
+        if leaf != []:
+            refused_in(
+                lambda v=leaf: jaxbp.count_parameters({1: {"W": v}}), "a pytree of arrays, got [1]['W']"
+            )
+    for made in (lambda a: jnp.tanh, lambda a: None, lambda a: "a", lambda a: a[:1], lambda a: (a, a)):
+        layer = jaxbp.elementwise("mine", made, jnp.ones_like, saves="input")
+        refused_in(lambda n=layer: n.apply({}, X), "phi to return an array")
+        refused_in(lambda n=layer: n.forward({}, X), "phi to return an array")
+    for made in (lambda a: jnp.tanh, lambda a: None, lambda a: "a"):
+        layer = jaxbp.elementwise("mine", jnp.sin, made, saves="input")
+        refused_in(lambda n=layer: n.backward({}, X, X), "slope to return an array")
+    refused_in(lambda: jaxbp.Dataset(X, np.zeros(3, int), 10**18), "num_classes")
+    refused_in(lambda: CE(np.ones((3, 0)), [0, 1, 1]), "C at least 1")
+    for leaf in (np.nan, np.inf):
+        refused_in(
+            lambda v=leaf: units.fit_linear_unit(X, [1, 2, 3], eta=0.1, unit=units.Unit([v, 1.0], 0.0)),
+            "finite",
+        )
+
+
+def test_lists_of_explain():
+    for name in ("b", b"b", 5, None, {"b": 1}, len):
+        refused_in(lambda v=name: explained(frozen=v), "frozen a list")
+    for value in (1, "all", {1: 2}, len):
+        refused_in(lambda v=value: explained(units=v), "units a list")
+    for taken in (["b"], {"b"}, np.array(["b"]), iter("b")):
+        assert explained(frozen=taken).frozen == ("b",)
+    for taken in ((1,), np.array([1]), iter([1, 1])):
+        assert explained(units=taken).choices.units == (1,)
+
+
+def test_rows_of_probabilities_have_an_accuracy_and_other_targets_have_none():
+    evaluate = jaxbp.make_evaluate(NET.apply, CE)
+    labels = np.array([0, 1, 1])
+    for rows in (
+        np.eye(2)[labels],
+        np.eye(2, dtype=int)[labels],
+        np.array([[0.75, 0.25], [0, 1], [0.5, 0.5]]),
+    ):
+        found = evaluate(PARAMS, X, rows)["accuracy"]
+        assert found == evaluate(PARAMS, X, rows.argmax(-1))["accuracy"]
+    assert set(EVALUATE(PARAMS, X, Y)) == {"loss"}

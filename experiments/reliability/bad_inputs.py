@@ -79,6 +79,8 @@ def judged(cases: list[Case], *, jobs: int = 2, timeout: float = 60, show: bool 
     for done, (i, answer) in enumerate(asked, 1):
         if answer[0] != "skipped":
             found.append(Judged(cases[i], Verdict(*answer)))
+        if show and answer[0] in BAD:
+            print(answer[0], cases[i], answer[1], sep=": ", file=sys.stderr, flush=True)
         if show and done % 100 == 0:
             print(f"{done} of {len(cases)}", file=sys.stderr, flush=True)
     return sorted(found)

@@ -13,8 +13,9 @@ SKIPPED = {
     "waited",
     "name",
     "environment",
+    "run",
     "verdict",
-}  # time, and what only prints
+}  # time, what is drawn at random, and what only prints
 WORDED = (
     ValueError,
     TypeError,

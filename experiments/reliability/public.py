@@ -16,13 +16,14 @@ import jaxbp
 from experiments.reliability import world
 from experiments.reliability.roles import ALWAYS, BESIDE, ONLY, OWN, ROLES, VARIANTS, Role, of_loss
 
-# Jacobians as operators are parts of the chain's result; errors and tables print; the command is no function.
-LEFT_OUT = {"operators", "cli", "errors", "tables", "typing", "trace", "jaxprs", "quantities"}
+# Jacobians as operators are parts of the chain's result; errors and tables print; the command is no function;
+# the doors (arguments) are what every other function here is tried through.
+LEFT_OUT = {"arguments", "operators", "cli", "errors", "tables", "typing", "trace", "jaxprs", "quantities"}
 # Records that the library makes and hands out; nobody calls these.
 RESULTS = {
     "Backprop", "Deltas", "Trace", "Result", "Sweep", "DivergenceError", "Report", "Finding", "NetworkReport",
     "Factor", "JacobianChain", "ParameterJacobian", "PerExample", "Plan", "LinearUnitFit", "PerceptronFit",
-    "ValueAndGrad", "Scaling",
+    "ValueAndGrad", "Scaling", "Explanation",
 }  # fmt: skip
 LAYER_METHODS = ("init", "apply", "forward", "backward", "jacobian")  # fields that a user calls
 
@@ -106,6 +107,8 @@ def _entry(
             continue
         role = own.get(argument) or OWN.get(f"{key}.{argument}") or ROLES.get(argument)
         if role is not None:
+            if parameter.default is None:  # None is a good value of it
+                role = role._replace(kinds=[k._replace(any=k.any or k.name == "None") for k in role.kinds])
             roles[argument], how[argument] = role, parameter.kind
             if needed or argument in always:
                 required.append(argument)

@@ -135,7 +135,9 @@ def square(a: Any) -> Any:
 square.defvjp(lambda a: (a * a, a), lambda a, c: (2 * a * c,))
 _CHECKED = Role(
     [
-        kind
+        kind._replace(
+            any=kind.any or kind.name.startswith("complex")
+        )  # functions of complex numbers have rules
         for kind in arrays.ROWS
         if kind not in arrays.SHAPES
         and kind not in arrays.FEWER_BITS
@@ -191,7 +193,7 @@ ROLES: dict[str, Role] = {
     "engine": _word("npz", {"numpy": "npz", "pickle": "", "zarr": "", ".npz": "npz"}),
     "path": Role(places.FILE_OUT, lambda: world.folder() / "new.npz"), "tree": Role(params.TREE, world.params),
     "like": Role(params.LIKE, world.params), "meta": Role(places.TREE_META, lambda: {"eta": 0.1}),
-    "epoch": Role(numbers.whole(1, vast=False), _value(3)), "value": Role([k for k in numbers.number() if "NaN" not in k.name and "inf" not in k.name], _value(0.25)),
+    "epoch": Role(numbers.whole(0, vast=False), _value(3)), "value": Role([k for k in numbers.number() if "NaN" not in k.name and "inf" not in k.name], _value(0.25)),
     "config": Role(places.TREE_META, lambda: {"eta": 0.1}), "eta": RATE, "unit": UNIT, "num_classes": Role(numbers.whole(2, 1000, optional=True), _value(2)),
     "narrow": FLAG, "raw": FLAG, "stratify": FLAG, "regression": FLAG, "saves_input": FLAG,
     "download": Role([k for k in numbers.FLAG if k.name in ("text no", "text False", "text 0", "0", "None", "2", "an object", "NaN", "a function")], _value(False)),
@@ -215,6 +217,26 @@ ROLES: dict[str, Role] = {
     "shift": Role(arrays.SAME, lambda: np.array(world.X[0])), "scale": Role(arrays.SAME, lambda: np.array(world.X[0] + 1)),
     "w": Role(arrays.SAME, lambda: jnp.asarray(world.X[0])), "w_0": Role(numbers.number(), _value(0.25)),
 }  # fmt: skip
+_UNITS = [
+    means_same("a tuple", tuple), means_same("an array", np.array), means_same("big-endian", lambda g: np.array(g, ">i4")),
+    means_same("a generator", lambda g: (u for u in g)), means_same("floats", lambda g: [float(u) for u in g]), means_same("as text", lambda g: [str(u) for u in g]),
+    Kind("one number", lambda g: g[0], (lambda g: g[:1],)), Kind("a unit of True", lambda g: [True], (lambda g: [1],)), open_to_any("none of them", lambda g: []),
+    *(refused(name, v) for name, v in (("unit 0", [0]), ("unit -1", [-1]), ("unit 99", [99]), ("unit 1.5", [1.5]), ("unit None", [None]), ("NaN in it", [float("nan")]), ("words in it", ["a"]), ("nested", [[1, 2]]), ("a word", "all"), ("a function", len), ("a dict", {}), ("10**30", [10**30]))),
+]  # fmt: skip
+_FROZEN = [
+    means_same("a list", list), means_same("a set", set), means_same("a generator", lambda g: (name for name in g)), means_same("an array", np.array),
+    Kind("one text", lambda g: g[0], (lambda g: g,)), open_to_any("none of them", lambda g: []),
+    *(refused(name, v) for name, v in (("a name that is not there", ("c",)), ("a long name that is not there", ("bias",)), ("a number", 5), ("numbers in it", (1,)), ("None", None), ("None in it", (None,)), ("bytes in it", (b"b",)), ("True", True), ("a function", len), ("nested", (("b",),)))),
+]  # fmt: skip
+_STEPS = Role(
+    [
+        *things.NOTHING,
+        refused("None", None),
+        Kind("its title", lambda g: g.title, (lambda g: g,)),
+        refused("a number of a step", 4),
+    ],
+    lambda: next(s for s in world.explanation().steps if s.both_ways),
+)
 _PART = [*things.NOTHING, refused("None", None)]
 _FIELD = {  # the functions that a record of one's own is made of
     f"{record}.{name}": Role(_PART, lambda record=record, name=name: getattr(world.LOSS if record == "Loss" else jaxbp.tanh, name))
@@ -238,6 +260,12 @@ OWN: dict[str, Role] = {
     "linear_unit_step.eta": _STEP, "perceptron_step.eta": _STEP,
     "save.meta": Role([k._replace(any=k.any or k.name in ("a word", "a number", "a list")) for k in places.TREE_META], lambda: {"eta": 0.1}),
     **_FIELD, **_SWEEP, **_ONE_ROW,
+    "explain.eta": Role(numbers.number(), _value(0.5)), "explain.example": Role(numbers.whole(1, 6), _value(2)),
+    "explain.units": Role(_UNITS, lambda: [1, 2]), "explain.frozen": Role(_FROZEN, lambda: ("b",)),
+    "explain.digits": Role(numbers.whole(1, 17), _value(4)), "Explanation.with_digits.digits": Role(numbers.whole(1, 17), _value(4)),
+    "Explanation.text.width": Role(_or_endless(numbers.whole(1)), _value(80)), "Explanation.worksheet.width": Role(_or_endless(numbers.whole(1)), _value(80)),
+    "Explanation.difference.step": _STEPS,
+    "fit.opt_state": Role([], ROLES["opt_state"].good),  # of Adam: tried with Adam, in "fit (adam)"
     "fit.params": Role(params.START, world.params), "fit.key": KEY,
     "forward.x": ROWS, "backprop.x": PAIRED_ROWS, "parameter_jacobian.x": ROWS,
     "Dataset.x": PAIRED_DATA, "Dataset.y": Role(labels.LABELS, lambda: np.array(world.Y)), "assert_data.x": PAIRED_DATA, "assert_data.y": Role([k for k in labels.LABELS if "one-hot" not in k.name and "column" not in k.name and "row" not in k.name], lambda: np.array(world.Y)),

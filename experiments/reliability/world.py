@@ -94,5 +94,10 @@ def fit(**changes: Any) -> Any:
     return jaxbp.fit(**given | changes)
 
 
+def explanation() -> Any:
+    """Of the first example."""
+    return jaxbp.explain(NET, LOSS, params(), X[0], Y[0])
+
+
 def history() -> dict[str, np.ndarray]:
     return {"epoch": np.arange(1, 4), "seconds": np.ones(3), "loss": np.array([3.0, 2.0, 1.0])}

@@ -1,6 +1,7 @@
 """Doors for what is no number: keys, words, records, functions, parameters, paths."""
 
 import difflib
+import errno
 import inspect
 import os
 from collections.abc import Collection, Sequence
@@ -108,7 +109,7 @@ def function(
     What has no signature to be read (some built-in functions) passes.
 
     Raises:
-        TypeError: for what cannot be called so.
+        TypeError: for what cannot be called so, and for coroutine and generator functions.
 
     Example:
         >>> function("fit", "evaluate", lambda params: {}, positional=3)
@@ -118,6 +119,10 @@ def function(
     """
     if not callable(value):
         raise TypeError(message(where, f"{name} to be a function", described(value)))
+    for lazy, is_so in (("coroutine", inspect.iscoroutinefunction), ("generator", _makes_generators)):
+        if is_so(value):
+            got, hint = f"the {lazy} function {getattr(value, '__name__', '')}", "its call would run nothing"
+            raise TypeError(message(where, f"{name} to be a plain function", got, hint))
     if positional is None and not keywords:
         return value
     try:
@@ -140,6 +145,10 @@ def function(
         written = written if len(written) <= 80 else written[:80] + "..."
         raise TypeError(message(where, expected, f"{described(value)} {written}")) from None
     return value
+
+
+def _makes_generators(value: Any) -> bool:
+    return inspect.isgeneratorfunction(value) or inspect.isasyncgenfunction(value)
 
 
 def params(where: str, value: Params) -> Params:
@@ -197,7 +206,7 @@ def path(where: str, name: str, value: Any) -> Path:
 
     Raises:
         TypeError: for what is neither text nor an `os.PathLike` of text: bytes, None, an open file.
-        ValueError: for the empty text, or one with a NUL character.
+        ValueError: for the empty text, one with a NUL character, or longer than the system takes it.
 
     Example:
         >>> path("load", "path", None)
@@ -216,4 +225,10 @@ def path(where: str, name: str, value: Any) -> Path:
         raise TypeError(message(where, expected, described(value), hint))
     if not text or "\0" in text:
         raise ValueError(message(where, expected, described(text) if text else "''"))
+    try:
+        os.lstat(text)
+    except OSError as error:
+        if error.errno == errno.ENAMETOOLONG:
+            got = f"{len(text)} characters, {described(text)}"
+            raise ValueError(message(where, f"{name} as short as the system takes it", got)) from None
     return Path(text)

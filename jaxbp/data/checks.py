@@ -62,6 +62,7 @@ def assert_data(
     """
     if num_classes is not None:
         num_classes = arguments.whole(where, "num_classes", num_classes, low=1)
+    narrow, raw = arguments.flag(where, "narrow", narrow), arguments.flag(where, "raw", raw)
     x, y = _as_array(x, "x", narrow, where), _as_array(y, "y", narrow, where)
     if len(x) != len(y):
         raise ValueError(
@@ -105,6 +106,7 @@ def assert_batch_size(batch_size: int, n: int, *, where: str = "fit") -> None:
         ...
         ValueError: fit: expected a whole batch_size in 1..10, got batch_size 64 > 10 examples; ...
     """
+    n = arguments.whole(where, "n", n, low=1)
     whole = isinstance(batch_size, (int, np.integer)) and not isinstance(batch_size, bool)
     if whole and 1 <= batch_size <= n:
         return

@@ -27,7 +27,7 @@ class Dataset:
     Raises:
         TypeError: for x or y that hold no numbers, a num_classes that is no whole number, a name
             that is no text.
-        ValueError: for x and y of two lengths, or a num_classes below 1.
+        ValueError: for x and y of two lengths, or a num_classes below 1 or beyond int32.
 
     Example:
         >>> import numpy as np
@@ -50,7 +50,8 @@ class Dataset:
             if type(values) is not np.ndarray or not _holds_numbers(values):
                 object.__setattr__(self, field, arguments.array(where, field, values, host=True))
         if self.num_classes is not None:
-            C = arguments.whole(where, "num_classes", self.num_classes, low=1)
+            most = np.iinfo(np.int32).max  # of the labels
+            C = arguments.whole(where, "num_classes", self.num_classes, low=1, high=most)
             object.__setattr__(self, "num_classes", C)
         if self.x.ndim == 0 or self.y.ndim == 0 or len(self.x) != len(self.y):
             got = f"x of shape {self.x.shape} and y of shape {self.y.shape}"

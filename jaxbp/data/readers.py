@@ -161,6 +161,8 @@ def read_npz(
     arguments.whole(where, "max_bytes", max_bytes, low=1)
     if names is not None and (isinstance(names, str) or not isinstance(names, Collection)):
         raise TypeError(message(where, "a list of names", f"names={names!r}"))
+    for name in names or ():
+        arguments.instance(where, "each of names", name, str)
     assert_file(path, where)
     arrays: dict[str, np.ndarray] = {}
     with decoding(where), zipfile.ZipFile(path) as archive:

@@ -1,7 +1,6 @@
 """Layers: pure maps with their derivative by hand, closed under composition."""
 
 from jaxbp.layers import initializers as initializers
-from jaxbp.layers.activations import dropout as dropout
 from jaxbp.layers.activations import gelu as gelu
 from jaxbp.layers.activations import gelu_exact as gelu_exact
 from jaxbp.layers.activations import identity as identity
@@ -18,6 +17,7 @@ from jaxbp.layers.composition import mlp as mlp
 from jaxbp.layers.composition import residual as residual
 from jaxbp.layers.dense import dense as dense
 from jaxbp.layers.dense import flatten as flatten
+from jaxbp.layers.dropout import dropout as dropout
 from jaxbp.layers.elementwise import elementwise as elementwise
 from jaxbp.layers.layer import Layer as Layer
 from jaxbp.layers.layer import count_parameters as count_parameters

@@ -98,6 +98,10 @@ def chain(*parts: Layer) -> Layer:
         return f, tuple(saved)
 
     def backward(params: Params, saved: Saved, delta: Array) -> tuple[Params, Array]:
+        if not isinstance(saved, tuple) or len(saved) != len(parts):
+            got, hint = arguments.described(saved), "it is the second result of forward"
+            expected = f"saved, a tuple of {len(parts)}, one for each part"
+            raise TypeError(errors.message(name, expected, got, hint))
         delta_params = {}
         for (l, part, p), s in reversed(list(zip(parts_of(params, steps), saved, strict=True))):
             with jax.named_scope(f"delta_{l}"):

@@ -1,11 +1,13 @@
 """Elementwise layers f = phi(a): the factory that makes one of phi and its slope."""
 
 from collections.abc import Callable
-from typing import Literal
+from typing import Any, Literal
 
+import jax
 import jax.numpy as jnp
+import numpy as np
 
-from jaxbp import arguments
+from jaxbp import arguments, errors
 from jaxbp.layers.layer import Layer, delta_of, rows
 from jaxbp.layers.memory import apart, is_large
 from jaxbp.operators import Diagonal, Operator
@@ -51,12 +53,21 @@ def elementwise(
     if not callable(saves):
         arguments.option(where, "saves", saves, ("input", "output", "either"))
 
+    def entries(symbol: str, value: Any, shape: tuple[int, ...]) -> Array:
+        """What phi or slope returned: a number for each entry."""
+        number = isinstance(value, jax.Array | np.ndarray | np.generic | bool | int | float)
+        if not number or jnp.shape(value) not in (shape, ()):
+            expected = f"{symbol} to return an array of the shape {shape} that it is given"
+            raise TypeError(errors.message(where, expected, arguments.described(value)))
+        return jnp.asarray(value)
+
     def apply(params: Params, f: Tensor, *, key: Random | None = None) -> Tensor:
-        return phi(rows(name, f))
+        f = rows(name, f)
+        return entries("phi", phi(f), f.shape)
 
     @apart
     def phi_and_saved(a: Tensor) -> tuple[Tensor, Saved]:
-        out = phi(a)
+        out = entries("phi", phi(a), a.shape)
         return out, saves(a) if callable(saves) else ()
 
     def forward(params: Params, f: Tensor, *, key: Random | None = None) -> tuple[Tensor, Saved]:
@@ -67,7 +78,8 @@ def elementwise(
         return out, out if saves == "output" or (saves == "either" and is_large(f)) else f
 
     def backward(params: Params, saved: Saved, delta_out: Tensor) -> tuple[Params, Tensor]:
-        phi_prime = jnp.asarray(slope(saved))
+        phi_prime = slope(saved)
+        phi_prime = entries("slope", phi_prime, getattr(phi_prime, "shape", ()))
         constant = phi_prime.ndim == 0
         delta_out = rows(name, delta_out) if constant else delta_of(name, delta_out, phi_prime.shape)
         mask = phi_prime.dtype == jnp.bool

@@ -94,6 +94,7 @@ class Layer:
             arguments.function(where, field, getattr(self, field))
         if self.function is not None:
             arguments.function(where, "function", self.function)
+        arguments.flag(where, "saves_input", self.saves_input)
         arguments.option(where, "form", self.form, ("atom", "product", "sum"))
         for i, part in enumerate(arguments.instance(where, "parts", self.parts, tuple)):
             arguments.instance(where, f"part {i}", part, Layer)
@@ -107,6 +108,18 @@ class Layer:
 
     def __repr__(self) -> str:
         return self.name
+
+
+NO_LAYER = (
+    "make one, e.g. jaxbp.mlp([d_0, d_1]); a network of another library goes to fit, check, per_example"
+)
+
+
+def taken(where: str, net: Layer, params: Params, x: Any, key: Any) -> tuple[Params, Array, Random | None]:
+    """Parameters, inputs and key as the layers take them."""
+    arguments.instance(where, "net", net, Layer, NO_LAYER)
+    x = rows(where, x, "x")
+    return arguments.params(where, params), x, None if key is None else arguments.key(where, key)
 
 
 def rows(name: str, f: Any, symbol: str = "f") -> Array:
@@ -149,6 +162,9 @@ def count_parameters(params: Params) -> int:
     Args:
         params: any pytree of arrays, or of `jax.eval_shape(net.init, key)`'s shapes.
 
+    Raises:
+        TypeError: for a leaf that is no array.
+
     Example: the lecture's 4-4-1 net, 4 * 4 + 4 + 1.
         >>> from jaxbp.layers import chain, dense, sigmoid
         >>> net = chain(dense(4, 4, bias=False), sigmoid, dense(4, 1))
@@ -157,4 +173,11 @@ def count_parameters(params: Params) -> int:
 
     Source: the lecture, multi-layer perceptron.
     """
-    return sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(params))
+    count = 0
+    for path, leaf in jax.tree_util.tree_leaves_with_path(params):
+        if not isinstance(shape := getattr(leaf, "shape", None), tuple):
+            at = jax.tree_util.keystr(path) or "params"
+            got = f"{at} {arguments.described(leaf)}"
+            raise TypeError(errors.message("count_parameters", "a pytree of arrays", got))
+        count += math.prod(shape)
+    return count

@@ -1,12 +1,12 @@
 """Pictures, by matplotlib."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from jaxbp import errors
+from jaxbp import arguments, errors
 
 
 def plot_history(history: dict[str, np.ndarray], path: Path) -> None:
@@ -18,13 +18,17 @@ def plot_history(history: dict[str, np.ndarray], path: Path) -> None:
 
     Raises:
         ImportError: without matplotlib.
+        TypeError, ValueError: for no history of numbers in columns of one length, or no path.
     """
-    losses = [name for name in history if name.endswith("loss")]
-    others = [name for name in history if name not in (*losses, "epoch", "seconds")]
+    columns = _columns("plot_history", history, 1)
+    path = arguments.path("plot_history", "path", path)
+    losses = [name for name in columns if name.endswith("loss")]
+    others = [name for name in columns if name not in (*losses, "epoch", "seconds")]
+    epochs = columns.get("epoch", 1 + np.arange(max(map(len, columns.values()))))
 
     def draw(axes: Any, names: list[str]) -> None:
         for name in names:
-            axes.plot(history["epoch"], history[name], label=name)
+            axes.plot(epochs, columns[name], label=name)
         axes.set_ylabel("loss" if names is losses else ", ".join(names))
         axes.set_title("loss by epoch" if names is losses else "metrics by epoch")
 
@@ -41,11 +45,21 @@ def plot_sweep(points: Sequence[dict[str, float]], history: dict[str, np.ndarray
 
     Raises:
         ImportError: without matplotlib.
+        TypeError, ValueError: as `plot_history`, and unless there is a point for each net.
     """
+    columns = _columns("plot_sweep", history, 2)
+    path = arguments.path("plot_sweep", "path", path)
+    nets = len(next(iter(columns.values())))
+    listed = isinstance(points, list | tuple) and all(isinstance(point, Mapping) for point in points)
+    if not listed or len(points) != nets:
+        got = arguments.described(points)
+        raise TypeError(
+            errors.message("plot_sweep", f"points, a list of a dict for each of {nets} nets", got)
+        )
     distinct = [point for i, point in enumerate(points) if point not in points[:i]]
 
     def draw(axes: Any, names: list[str]) -> None:
-        column = np.ma.masked_invalid(history[names[0]])
+        column = np.ma.masked_invalid(columns[names[0]])
         epochs = np.arange(1, column.shape[1] + 1)
         for point in distinct:
             nets = column[[other == point for other in points]]
@@ -55,7 +69,20 @@ def plot_sweep(points: Sequence[dict[str, float]], history: dict[str, np.ndarray
             axes.fill_between(epochs, nets.min(axis=0), nets.max(axis=0), alpha=0.2, color=line.get_color())
         axes.set_ylabel(names[0])
 
-    _save("plot_sweep", [[name] for name in history], draw, path)
+    _save("plot_sweep", [[name] for name in columns], draw, path)
+
+
+def _columns(where: str, history: Any, ndim: int) -> dict[str, np.ndarray]:
+    """The columns of a history as arrays of so many axes, all of one length."""
+    if not (hasattr(history, "keys") and hasattr(history, "__getitem__")) or not len(history):
+        got, hint = arguments.described(history), "give result.history"
+        raise TypeError(errors.message(where, "history, columns of numbers by their names", got, hint))
+    found = {str(name): arguments.array(where, f"history[{name!r}]", history[name], host=True)
+             for name in history}  # fmt: skip
+    shapes = {name: column.shape for name, column in found.items()}
+    if any(len(shape) != ndim or shape != next(iter(shapes.values())) for shape in shapes.values()):
+        raise ValueError(errors.message(where, f"columns of one length with {ndim} axes", f"{shapes}"))
+    return found
 
 
 def _save(name: str, panels: Iterable[list[str]], draw: Callable[[Any, list[str]], None], path: Path) -> None:

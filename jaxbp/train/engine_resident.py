@@ -115,7 +115,7 @@ def _compile(plan: Plan, arguments: Any) -> tuple[Any, Any]:
     layout, optimizer = plan.layout, plan.optimizer
     step = make_step(plan.grad_fn, optimizer, plan.preprocess)
     epochs = make_epochs(step, plan.batch_size, plan.evaluate, layout.take)
-    where = layout.shardings(arguments[0], optimizer)
+    where = layout.shardings(arguments[0])
 
     def into(spare: State, *arguments: Any) -> Any:
         return epochs(*arguments)

@@ -169,7 +169,7 @@ def _compile(plan: Plan, arguments: Any) -> tuple[dict[tuple[int, ...], Any], An
         metrics = metrics_of(params, *validation) if metrics_of and validation else {}
         return metrics, all_finite(params) & sound(before, opt_state)
 
-    where = layout.shardings(state, plan.optimizer)
+    where = layout.shardings(state)
     run = jax.jit(make_chunk(step), out_shardings=where and (where, layout.everywhere))
     programs = {
         x.shape[:2]: compile_fast(run.lower(state, np.int32(0), x, y))

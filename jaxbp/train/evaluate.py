@@ -1,9 +1,13 @@
 """Metrics of a network on data it is not trained on."""
 
 from collections.abc import Callable
+from typing import Any
 
+import jax
 import jax.numpy as jnp
+import numpy as np
 
+from jaxbp import arguments
 from jaxbp.train.step import Evaluate
 from jaxbp.typing import Array, Params, Scalar
 
@@ -11,7 +15,7 @@ from jaxbp.typing import Array, Params, Scalar
 def make_evaluate(
     apply: Callable[[Params, Array], Array], loss: Callable[[Array, Array], Scalar]
 ) -> Evaluate:
-    """Metrics of a network on a data set: its loss, and for integer labels its accuracy.
+    """Metrics of a network on a data set: its loss, and for class labels its accuracy.
 
     Args:
         apply: ``(params, x) -> f`` of shape (*n, C), any JAX function.
@@ -19,7 +23,8 @@ def make_evaluate(
 
     Returns:
         ``evaluate(params, x, y) -> {"loss": ..., "accuracy": ...}``, the accuracy being the share of the
-        examples whose largest f is at y, and NaN where f is NaN. Targets that are no labels have no accuracy.
+        examples whose largest f is at y, and NaN where f is NaN. Of a row of probabilities, for a `Loss` of
+        classes, the label is where it is largest. Targets that are no labels have no accuracy.
 
     Example:
         >>> import jaxbp
@@ -27,13 +32,31 @@ def make_evaluate(
         >>> evaluate({}, jnp.array([[0.0, 1.0], [2.0, 0.0], [0.0, 3.0]]), jnp.array([1, 0, 0]))["accuracy"]
         Array(0.6666667, dtype=float32)
     """
+    arguments.function("make_evaluate", "apply", apply, positional=2)
+    arguments.function("make_evaluate", "loss", loss, positional=2)
 
     def evaluate(params: Params, x: Array, y: Array) -> dict[str, Scalar]:
+        x, y = _taken("x", x), _taken("y", y)
+        params = jax.tree.map(lambda leaf: _taken("params", leaf) if _is_numpy(leaf) else leaf, params)
         f = apply(params, x)
         metrics = {"loss": loss(f, y)}
-        if jnp.issubdtype(y.dtype, jnp.integer) and y.shape == f.shape[:-1]:
-            right = (f.argmax(-1) == y).astype(metrics["loss"].dtype)
+        shape = getattr(y, "shape", None)
+        rows = getattr(loss, "targets", "") == "classes" and shape == f.shape
+        if rows or (shape == f.shape[:-1] and jnp.issubdtype(y.dtype, jnp.integer)):
+            right = (f.argmax(-1) == (y.argmax(-1) if rows else y)).astype(metrics["loss"].dtype)
             metrics["accuracy"] = jnp.where(jnp.isnan(f).any(-1), jnp.nan, right).mean()
         return metrics
 
     return evaluate
+
+
+def _taken(name: str, value: Any) -> Any:
+    """An array, or a tree of arrays as it is: only ``apply`` and ``loss`` know what that means."""
+    if isinstance(value, dict) or (isinstance(value, tuple) and any(hasattr(v, "shape") for v in value)):
+        return value
+    return arguments.array("evaluate", name, value)
+
+
+def _is_numpy(leaf: Any) -> bool:
+    """An array that a compiled ``apply`` would misread in another byte order."""
+    return isinstance(leaf, np.ndarray)

@@ -156,7 +156,7 @@ class Run(NamedTuple):
         opt_state = plan.optimizer.init(params) if opt_state is None else opt_state
         step = jnp.int32(learned.step if learned else 0)
         state = State(params, _own(opt_state), _own(plan.key), step)
-        return cls(plan.layout.state(state, plan.optimizer), best, rows)
+        return cls(plan.layout.state(state), best, rows)
 
     def resumed(self, checkpoints: Checkpoints | None, config: dict[str, Any]) -> "Run":
         """The newest that the checkpoints hold, or this one."""

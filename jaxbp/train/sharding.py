@@ -11,7 +11,6 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
@@ -190,25 +189,27 @@ class Layout:
         """The sharding of what every device holds whole, the same in every process."""
         return None if self.mesh is None else _sharding(self.mesh)
 
-    def state(self, state: State, optimizer: optax.GradientTransformation) -> State:
+    def state(self, state: State) -> State:
         """The state where it belongs."""
         if self.mesh is None:
             return state
-        return jax.tree.map(_put, state, self.shardings(state, optimizer))
+        return jax.tree.map(_put, state, self.shardings(state))
 
-    def shardings(self, state: State, optimizer: optax.GradientTransformation) -> Any:
+    def shardings(self, state: State) -> Any:
         """A State of the shardings of its arrays, the optimizer's as their parameters', or None."""
         if self.mesh is None:
             return None
         whole = _sharding(self.mesh)
         of_params = jax.tree.map(partial(_of_parameter, self.mesh), state.params)
-        of_optimizer = optax.tree_utils.tree_map_params(
-            optimizer,
-            lambda _, sharding: sharding,
-            state.opt_state,
-            of_params,
-            transform_non_params=lambda _: whole,
-        )
+        given = {path: (leaf.shape, _of_parameter(self.mesh, leaf))
+                 for path, leaf in jax.tree_util.tree_leaves_with_path(state.params)}  # fmt: skip
+
+        def like_its_parameter(path: tuple[Any, ...], leaf: Array) -> NamedSharding:
+            # What an optimizer keeps for a parameter lies at that parameter's path, below a field of its own.
+            ends = (given.get(path[i:]) for i in range(len(path) + 1))
+            return next((place for shape, place in filter(None, ends) if shape == leaf.shape), whole)
+
+        of_optimizer = jax.tree_util.tree_map_with_path(like_its_parameter, state.opt_state)
         return State(of_params, of_optimizer, whole, whole)  # type: ignore[arg-type]
 
 

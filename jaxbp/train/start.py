@@ -97,6 +97,7 @@ def assert_start(
             raise ValueError(errors.message("fit", "one state to begin with", got, "leave opt_state out"))
         params, opt_state = learned.last_params, learned.opt_state
     params = assert_params("fit", params)
+    opt_state = jax.tree.map(_native, opt_state)
     _assert_opt_state("fit", optimizer, params, opt_state)
     if opt_state is not None and learned is None:
         leaves = [leaf for leaf in jax.tree.leaves((params, opt_state)) if _is_plain(leaf)]
@@ -107,11 +108,21 @@ def assert_start(
     return Start(params, opt_state, learned), key
 
 
+def _native(leaf: Any) -> Any:
+    """A leaf of NumPy's in the machine's byte order; a deleted one of JAX's is refused."""
+    numbers = isinstance(leaf, np.ndarray) or (isinstance(leaf, jax.Array) and not _is_key(leaf))
+    return arguments.array("fit", "opt_state", leaf) if numbers else leaf
+
+
+def _is_key(leaf: jax.Array) -> bool:
+    return jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
+
+
 def _is_plain(leaf: Any) -> bool:
     """Whether this process has all the numbers of a leaf."""
     if not isinstance(leaf, jax.Array):
         return True
-    return leaf.is_fully_addressable and not jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
+    return leaf.is_fully_addressable and not _is_key(leaf)
 
 
 def _assert_opt_state(

@@ -65,14 +65,22 @@ def updated(
     """What the optimizer adds to the parameters, and its next state.
 
     Raises:
-        TypeError: for an optimizer whose update needs more, such as the value of the loss.
+        TypeError: for an optimizer whose update needs more, such as the value of the loss, or returns
+            something else.
     """
     try:
-        return optimizer.update(grads, opt_state, params)
+        returned = optimizer.update(grads, opt_state, params)
     except TypeError as error:
         expected = "an optimizer that updates from gradients, state and parameters alone"
         hint = "e.g. optax.adam(1e-3); fit gives update no value, no value_fn and no other argument"
         raise TypeError(errors.message("fit", expected, f"{error}", hint)) from error
+    expected = "an optimizer whose update returns (updates like params, state)"
+    if not isinstance(returned, tuple) or len(returned) != 2:
+        raise TypeError(errors.message("fit", expected, described(returned)))
+    trees = [jax.tree.structure(tree) for tree in (returned[0], params)]
+    if len(set(trees)) > 1:
+        raise TypeError(errors.message("fit", expected, f"updates {trees[0]} for params {trees[1]}"))
+    return returned
 
 
 def takes_key(grad_fn: GradFn) -> bool:

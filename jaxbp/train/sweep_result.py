@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxbp import errors
-from jaxbp.arguments import option
+from jaxbp.arguments import option, whole
 from jaxbp.tables import as_html, as_text
 from jaxbp.typing import Params
 
@@ -55,10 +55,9 @@ class Sweep:
                 are NaN.
         """
         option("best", "mode", mode, ("min", "max"))
-        monitor = monitor or ("val_loss" if "val_loss" in self.history else "loss")
-        if monitor not in self.history:
-            columns = ", ".join(self.history)
-            raise ValueError(errors.message("best", f"monitor to be one of {columns}", repr(monitor)))
+        if monitor is None:
+            monitor = "val_loss" if "val_loss" in self.history else "loss"
+        option("best", "monitor", monitor, self.history)
         if self.diverged.all() or not self.history[monitor].size:
             got = "none: all diverged" if self.diverged.any() else "no epoch"
             hint = "try lower learning rates"
@@ -70,7 +69,13 @@ class Sweep:
         return int(np.nanargmin(last) if mode == "min" else np.nanargmax(last))
 
     def params_of(self, i: int) -> Params:
-        """The parameters of net i."""
+        """The parameters of net i; -1 is the last.
+
+        Raises:
+            TypeError: for an i that is no whole number.
+            ValueError: for a net that is not there.
+        """
+        i = whole("params_of", "i", i, low=-len(self.seeds), high=len(self.seeds) - 1)
         return jax.tree.map(lambda leaf: jnp.asarray(leaf[i]), self.params)
 
     def to_dict(self) -> dict[str, Any]:

@@ -60,6 +60,9 @@ def assert_inputs(
         arguments.function(where, "preprocess", preprocess, positional=1)
     if evaluate is not None:
         arguments.function(where, "evaluate", evaluate, positional=3)
+        if isinstance(evaluate, type):
+            hint = "give a function of (params, x, y), e.g. jaxbp.make_evaluate(net.apply, loss)"
+            raise TypeError(errors.message(where, "evaluate to be a function", described(evaluate), hint))
     x, y = arrays(where, "data", data)
     if validation is not None:
         held_x, held_y = arrays(where, "validation", validation)
@@ -67,8 +70,11 @@ def assert_inputs(
         given = "evaluate" if validation is None else "validation"
         hint = "e.g. evaluate=jaxbp.make_evaluate(net.apply, loss)"
         raise ValueError(errors.message(where, "validation and evaluate together", f"only {given}", hint))
-    raw, C = preprocess is not None, data.num_classes if isinstance(data, Dataset) else None
-    C = _num_classes(where, grad_fn, params, x, preprocess) or C
+    raw, told = preprocess is not None, data.num_classes if isinstance(data, Dataset) else None
+    C = _num_classes(where, grad_fn, params, x, preprocess) or told
+    if told not in (C, None):
+        got, hint = f"a Dataset of {told}", "make the network's output, or num_classes, the other's size"
+        raise ValueError(errors.message(where, f"data of the network's {C} classes", got, hint))
     nbytes = x.nbytes + (0 if y is x else y.nbytes)
     streams = memory_budget is not None and nbytes > memory_budget
     train = assert_data(x, y, num_classes=C, narrow=not streams, raw=raw)
@@ -188,9 +194,15 @@ def _num_classes(
     """C where the network tells it, through `jaxbp.value_and_grad`."""
     held = _held(x)
     if preprocess is not None:
-        held = jax.eval_shape(preprocess, held)
+        expected = "preprocess to give a row of floats for each example"
+
+        def changed(x: Any) -> Any:
+            if not isinstance(rows := preprocess(x), jax.Array | np.ndarray):
+                raise TypeError(errors.message(where, expected, described(rows), "e.g. lambda x: x / 255"))
+            return rows
+
+        held = jax.eval_shape(changed, held)
         if not jnp.issubdtype(held.dtype, jnp.inexact) or held.shape[:1] != x.shape[:1]:
-            expected = "preprocess to give a row of floats for each example"
             raise TypeError(
                 errors.message(where, expected, f"{held.dtype} {held.shape}", "e.g. lambda x: x / 255")
             )

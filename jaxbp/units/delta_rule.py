@@ -164,6 +164,8 @@ def checked(
     unit = start if unit is None else parameters(where, unit, dtype)
     if unit.w.shape != start.w.shape:
         raise ValueError(message(where, f"a unit with w of shape {start.w.shape}", f"{unit.w.shape}"))
+    if not bool(jnp.isfinite(unit.w).all() & jnp.isfinite(unit.w_0)):
+        raise ValueError(message(where, "a unit to start from that is finite", "NaN or inf in w or w_0"))
     return Given(x, t, eta, epochs, len(x) if batch_size is None else batch_size, key, unit)
 
 

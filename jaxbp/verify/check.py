@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxbp import arguments
 from jaxbp.errors import message
 from jaxbp.jaxprs.exception_origin import is_own, told, whole_tracebacks
 from jaxbp.jaxprs.rules import Rule, describe, rules_in, transposes_in
@@ -79,13 +80,12 @@ def check(
         Autodiff of the primal as reference: the VJP is unique where the primal is differentiable.
         Difference quotients: Richardson extrapolation, step chosen on the plateau of the error.
     """
-    if order not in (1, 2):
-        raise ValueError(message("check", "order 1 or 2", repr(order)))
     return judge_call("check", flatten_call("check", f, args, kwargs), declare, order)
 
 
 def judge_call(where: str, call: Call, declare: Intents, order: int) -> Report:
     """Judge every rule of a call; the errors are worded as those of the function ``where``."""
+    order = arguments.whole(where, "order", order, low=1, high=2)
     check_intents(where, declare)
     with np.errstate(all="ignore"):
         own = call.arrays(exact=False)
@@ -294,6 +294,6 @@ def assert_rules(
         >>> import jax, jax.numpy as jnp
         >>> assert_rules(jax.nn.relu, jnp.array([-1.0, 2.0]))
     """
-    report = check(f, *args, declare=declare, order=order, **kwargs)
+    report = judge_call("assert_rules", flatten_call("assert_rules", f, args, kwargs), declare, order)
     if not report.ok:
         raise AssertionError(str(report))

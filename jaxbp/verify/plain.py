@@ -6,11 +6,14 @@ from contextlib import suppress
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 
+from jaxbp.arguments import described
+from jaxbp.errors import message
 from jaxbp.verify.check import judge_call
 from jaxbp.verify.clauses.declared import Intents
 from jaxbp.verify.report import Report
-from jaxbp.verify.sites.call import fitting, flatten_call
+from jaxbp.verify.sites.call import fitting, flatten_call, is_array
 
 
 def check_vjp(
@@ -38,6 +41,7 @@ def check_vjp(
     """
     fitting("check_vjp", primal, args, {})
     name = fitting("check_vjp", vjp, (*args, None), {})
+    _assert_arrays("check_vjp", name, lambda *a: vjp(*a, jax.tree.map(jnp.ones_like, primal(*a))), args)
 
     def backward(saved: tuple[Any, ...], cotangent: Any) -> tuple[Any, ...]:
         result = vjp(*saved, cotangent)
@@ -72,11 +76,22 @@ def check_jvp(
     """
     fitting("check_jvp", primal, args, {})
     name = fitting("check_jvp", jvp, (args, args), {})
+    _assert_arrays("check_jvp", name, lambda *a: jvp(a, a), args)
     rule = jax.custom_jvp(_named(primal, name, primal, jvp))
     rule.defjvp(lambda primals, tangents: (primal(*primals), jvp(primals, tangents)))
     return judge_call(
         "check_jvp", flatten_call("check_jvp", _named(rule, name, primal), args, {}), declare, order
     )
+
+
+def _assert_arrays(where: str, name: str, rule: Callable[..., Any], args: tuple[Any, ...]) -> None:
+    """Raise a TypeError for a rule that returns something else than numbers, which JAX does not run."""
+    returned: list[Any] = []
+    with suppress(Exception):  # a rule that raises is judged
+        jax.eval_shape(lambda *a: returned.extend(jax.tree.leaves(rule(*a))), *args)
+    for leaf in returned:
+        if not is_array(leaf) and not isinstance(leaf, int):
+            raise TypeError(message(where, f"{name} to return arrays", described(leaf)))
 
 
 def _named(

@@ -43,6 +43,21 @@ def fit(callbacks=(never,), **options):
     return jaxbp.fit(callbacks=callbacks, **options)
 
 
+async def later(record): ...
+
+
+def updating(update):
+    return optax.GradientTransformation(
+        lambda params: (), lambda grads, state, params=None: update(grads, state)
+    )
+
+
+def gone():
+    state = optax.adam(0.1).init(draw_params(NET, "float32"))
+    jax.tree.map(lambda leaf: leaf.delete(), state)
+    return state
+
+
 def batches():
     while True:
         yield x[:8], y[:8]
@@ -83,6 +98,24 @@ BAD = {
         {"callbacks": [lambda: None]},
         "callback 0 to take 1 argument, got a lambda ()",
     ),
+    "a coroutine for a callback": ({"callbacks": [later]}, "a plain function, got the coroutine function"),
+    "an optimizer that returns nothing": (
+        {"optimizer": updating(lambda g, s: None)},
+        "(updates like params, state), got",
+    ),
+    "an optimizer that returns updates alone": (
+        {"optimizer": updating(lambda g, s: g)},
+        "(updates like params, state), got",
+    ),
+    "an optimizer that returns three": ({"optimizer": updating(lambda g, s: (g, s, s))}, "got a tuple of 3"),
+    "other updates": ({"optimizer": updating(lambda g, s: ({}, s))}, "got updates PyTreeDef({})"),
+    "preprocess to nothing": ({"preprocess": lambda x: None}, "a row of floats for each example, got None"),
+    "preprocess to a pair": ({"preprocess": lambda x: (x, x)}, "got a tuple of 2; e.g. lambda x: x / 255"),
+    "preprocess that waits": ({"preprocess": later}, "a plain function, got the coroutine function"),
+    "more classes than outputs": ({"data": Dataset(x, y, 7)}, "the network's 3 classes, got a Dataset of 7"),
+    "fewer classes than outputs": ({"data": Dataset(x, y, 2)}, "the network's 3 classes, got a Dataset of 2"),
+    "a class for evaluate": ({**HELD, "evaluate": dict}, "evaluate"),
+    "a deleted state": ({"optimizer": optax.adam(0.1), "opt_state": gone()}, "deleted"),
     "checkpoints True": (
         {"checkpoints": True},
         "checkpoints to be a Checkpoints, got True; e.g. jaxbp.Check",
@@ -150,6 +183,48 @@ BAD = {
 def test_fit_refuses_before_the_first_epoch(case):
     options, says = BAD[case]
     assert says in refusal(fit, **options)
+
+
+def test_a_state_in_another_byte_order_goes_on_as_its_own():
+    state = optax.adam(0.1).init(draw_params(NET, "float32"))
+    other = jax.tree.map(lambda leaf: np.asarray(leaf).astype(leaf.dtype.newbyteorder(">")), state)
+    ends = [
+        jaxbp.fit(GRAD, draw_params(NET, "float32"), (x, y), optimizer=optax.adam(0.1), opt_state=given,
+                  key=jax.random.key(1), batch_size=8, epochs=1, progress_bar=False).params
+        for given in (state, other)
+    ]  # fmt: skip
+    jax.tree.map(np.testing.assert_array_equal, *ends)
+
+
+@pytest.mark.parametrize("of", ["multi_transform", "masked", "init by name"])
+def test_optimizers_of_parts_of_the_parameters_train_over_a_mesh(of):
+    def is_w(params):
+        return jax.tree_util.tree_map_with_path(lambda path, _: path[-1].key == "W", params)
+
+    def named(params):
+        return jax.tree.map(lambda w: "adam" if w else "sgd", is_w(params))
+
+    optimizer = {
+        "multi_transform": optax.multi_transform({"adam": optax.adam(0.1), "sgd": optax.sgd(0.1)}, named),
+        "masked": optax.masked(optax.adam(0.1), is_w),
+        "init by name": optax.GradientTransformation(
+            lambda params: {"mean": params[1]["W"] * 0},
+            lambda grads, state, params=None: (
+                jax.tree.map(lambda g: -0.1 * g, grads),
+                {"mean": 0.9 * state["mean"] + grads[1]["W"]},
+            ),
+        ),
+    }[of]
+    ends = [
+        jaxbp.fit(GRAD, draw_params(NET, "float32"), (x, y), optimizer=optimizer, mesh=mesh,
+                  key=jax.random.key(1), batch_size=8, epochs=2, progress_bar=False)
+        for mesh in (None, jax.make_mesh((2, 2), ("data", "model"), devices=jax.devices()[:4]))
+    ]  # fmt: skip
+    for alone, over in zip(*(jax.tree.leaves((end.params, end.opt_state)) for end in ends), strict=True):
+        np.testing.assert_allclose(over, alone, rtol=1e-5, atol=1e-6)
+    if of != "init by name":  # what Adam keeps for a W is cut as that W is
+        cut = [leaf.sharding.spec for leaf in jax.tree.leaves(ends[1].opt_state) if leaf.shape == (6, 4)]
+        assert [spec[0] for spec in cut] == ["model"] * 2
 
 
 @pytest.mark.parametrize(

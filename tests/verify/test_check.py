@@ -10,6 +10,7 @@ import pytest
 from jax.test_util import check_grads
 
 from jaxbp.verify import assert_rules, check, check_jvp, check_vjp
+from tests.test_arguments import MEANT, TAKEN
 
 from .case import normal, rule
 
@@ -240,6 +241,16 @@ def test_records_are_plain_data():
     assert "<table>" in report._repr_html_()
 
 
+@pytest.mark.parametrize("kind", ["big-endian float32", "a nullable frame", "object floats", "a memoryview"])
+def test_arguments_that_hold_numbers_are_the_arrays_they_mean(kind):
+    square = jax.custom_vjp(lambda a: a * a)
+    square.defvjp(lambda a: (a * a, a), lambda a, c: (3 * a * c,))
+    kinds = TAKEN | {"a memoryview": lambda: memoryview(MEANT)}
+    found, wanted = check(square, kinds[kind]()), check(square, jnp.asarray(MEANT))
+    assert found.findings[0].sentence == wanted.findings[0].sentence
+    assert not found.ok
+
+
 def host(x):
     return jax.pure_callback(np.sin, jax.ShapeDtypeStruct(x.shape, x.dtype), x)
 
@@ -254,17 +265,33 @@ def host(x):
         (lambda: check(lambda x, y: x, jnp.ones(3)), TypeError, "arguments that fit"),
         (lambda: check(jnp.sin, jnp.array([1.0, jnp.nan])), ValueError, "a NaN in x"),
         (lambda: check(lambda t: t["w"], {"w": jnp.array([jnp.nan])}), ValueError, "a NaN in t['w']"),
-        (lambda: check(jnp.sin, jnp.ones(3), order=3), ValueError, "order 1 or 2"),
+        (lambda: check(jnp.sin, jnp.ones(3), order=3), ValueError, "order a whole number in [1, 2]"),
         (lambda: check(jnp.sin, jnp.ones(3), declare="stop"), ValueError, "its rules are none"),
-        (lambda: check(jnp.sin, jnp.ones(3), declare={"name": 1}), ValueError, "got 'name': 1"),
+        (lambda: check(jnp.sin, jnp.ones(3), declare={"name": 1}), ValueError, "got 'name': the int 1"),
         (lambda: check(jnp.sin, jnp.ones(3), declare=["stop"]), ValueError, "a word holds for every rule"),
         (lambda: check(jnp.sin, jnp.ones(3), declare=("clipped", 1)), ValueError, "take one number"),
+        (lambda: check(jnp.sin, jnp.ones(3), declare=()), ValueError, "declare to name one of"),
+        (lambda: check(jnp.sin, jnp.ones(3), declare=""), ValueError, "declare to name one of"),
+        (lambda: check(jnp.sin, jnp.ones(3), declare=("scaled",)), ValueError, "take one number"),
+        (lambda: check(jnp.sin, jnp.ones(3), declare=("scaled", "2")), TypeError, "the constant of scaled"),
+        (lambda: check(jnp.sin, jnp.ones(3), declare=("scaled", jnp.nan)), ValueError, "got nan"),
+        (lambda: check(jnp.sin, jnp.ones(3), order=np.zeros(0)), TypeError, "order a whole number"),
+        (lambda: assert_rules(jnp.sin, jnp.ones(3), order="1"), TypeError, "assert_rules: expected order"),
+        (lambda: check_vjp(jnp.sin, jnp.multiply, jnp.ones(3), order=True), TypeError, "got True"),
+        (lambda: check(jnp.sin, np.ma.masked_array([1.0, 2.0], [0, 1])), ValueError, "without masked values"),
+        (lambda: check(jnp.sin, np.ma.masked), ValueError, "without masked values"),
+        (lambda: check(jnp.sin, np.array([1.0, None])), ValueError, "without missing values"),
+        (lambda: check(jnp.sin, np.zeros(2, "M8[s]")), TypeError, "dates"),
         (lambda: check(lambda x: x, jnp.ones(3, bool)), TypeError, "a floating argument"),
         (lambda: check(lambda x: None, jnp.ones(3)), TypeError, "got nothing"),
         (lambda: check(host, jnp.ones(3)), TypeError, "host to be differentiable"),
         (lambda: check_vjp(3, jnp.sin, jnp.ones(3)), TypeError, "a function"),
         (lambda: check_vjp(jnp.sin, lambda a: a, jnp.ones(3)), TypeError, "arguments that fit"),
         (lambda: check_jvp(jnp.sin, lambda p: p, jnp.ones(3)), TypeError, "arguments that fit"),
+        (lambda: check_vjp(jnp.sin, lambda a, c: "a", jnp.ones(3)), TypeError, "to return arrays, got 'a'"),
+        (lambda: check_vjp(jnp.sin, lambda a, c: (jnp.cos,), jnp.ones(3)), TypeError, "the function cos"),
+        (lambda: check_jvp(jnp.sin, lambda p, t: jnp.cos, jnp.ones(3)), TypeError, "to return arrays"),
+        (lambda: check(dict, jnp.ones(3)), TypeError, "a function, got the class dict"),
         (lambda: assert_rules(jnp.sin, jnp.array([jnp.nan])), ValueError, "a NaN in x"),
     ],
 )

@@ -80,7 +80,7 @@ FILE_IN: list[Kind] = [
     Kind("missing", lambda g: Path(g).parent / "missing"),
     Kind("a folder", lambda g: Path(g).parent),
     Kind("a link to nothing", _dangling),
-    Kind("a slash after", lambda g: os.fspath(g) + "/"),
+    means_same("a slash after", lambda g: os.fspath(g) + "/"),  # pathlib drops it: there is one such file
     Kind("a URL", lambda g: "https://example.org/data.csv"),
     Kind("its content", lambda g: Path(g).read_bytes()[:100]),
     Kind("no UTF-8", lambda g: os.fspath(g) + "\udcff"),
@@ -216,7 +216,9 @@ GRID: list[Kind] = [  # hyperparameters of a sweep
     means_same("a generator", lambda g: {k: (x for x in v) for k, v in g.items()}),
     means_same("pandas", lambda g: {k: arrays.table(np.array(v)) for k, v in g.items()}),
     means_same("as text", lambda g: {k: [str(x) for x in v] for k, v in g.items()}),
-    Kind("one number", lambda g: {k: v[0] for k, v in g.items()}, (lambda g: {k: v[:1] for k, v in g.items()},)),
+    Kind(
+        "one number", lambda g: {k: v[0] for k, v in g.items()}, (lambda g: {k: v[:1] for k, v in g.items()},)
+    ),
     Kind("one text", lambda g: dict.fromkeys(g, "0.1")),
     Kind("pairs", lambda g: list(g.items()), (lambda g: g,)),
     Kind("another name", lambda g: {"lr": next(iter(g.values()))}),

@@ -351,4 +351,6 @@ INITIALIZER: list[Kind] = [
 
 
 def _bad_rate(rate: Any) -> Any:
-    return optax.GradientTransformation(lambda p: (), lambda g, s, p=None: (jax.tree.map(lambda a: a * rate, g), s))
+    return optax.GradientTransformation(
+        lambda p: (), lambda g, s, p=None: (jax.tree.map(lambda a: a * rate, g), s)
+    )

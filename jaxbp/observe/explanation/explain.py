@@ -6,15 +6,22 @@ from typing import Any
 
 import jax
 
-from jaxbp import errors
+from jaxbp import arguments
 from jaxbp.backprop import value_and_grad
 from jaxbp.layers import Layer
 from jaxbp.losses import Loss
-from jaxbp.observe.explanation.inputs import as_numbers, as_params, as_target, as_units, one_example
+from jaxbp.observe.explanation.inputs import (
+    as_frozen,
+    as_numbers,
+    as_params,
+    as_target,
+    as_units,
+    one_example,
+)
 from jaxbp.observe.explanation.json_reading import LOSSES
 from jaxbp.observe.explanation.network import place, plain, walk
 from jaxbp.observe.explanation.places import Place, all_places, is_identity, maps
-from jaxbp.observe.explanation.record import Explanation
+from jaxbp.observe.explanation.record import DIGITS, Explanation
 from jaxbp.observe.explanation.steps.lecture import steps
 from jaxbp.observe.explanation.steps.lines import Choices
 from jaxbp.observe.explanation.steps.outputs import Output, output_steps
@@ -92,12 +99,12 @@ def explain(
 
     Source: the lecture, the four steps and the exercise.
     """
-    if not isinstance(net, Layer):
-        raise TypeError(errors.message("explain", "a network, e.g. jaxbp.mlp([2, 2, 1])", repr(net)))
-    if not isinstance(loss, Loss):
-        is_name = isinstance(loss, str) and loss in LOSSES
-        hint = f"write jaxbp.{loss}" if is_name else "e.g. jaxbp.squared_error"
-        raise TypeError(errors.message("explain", "a loss", repr(loss), hint))
+    arguments.instance("explain", "net", net, Layer, "e.g. jaxbp.mlp([2, 2, 1])")
+    known = isinstance(loss, str) and loss in LOSSES
+    hint = f"write jaxbp.{loss}" if known else "e.g. jaxbp.squared_error"
+    arguments.instance("explain", "loss", loss, Loss, hint)
+    eta = arguments.number("explain", "eta", eta)
+    digits = arguments.whole("explain", "digits", digits, low=1, high=DIGITS)
     value_and_grad(net, loss)  # refuses a loss on logits after a network that ends in its own softmax
     with jax.enable_x64(True):
         params = as_params(net, params)
@@ -105,15 +112,17 @@ def explain(
         places = place(net, params, x)
         output = _output(places, loss, jax.eval_shape(net.apply, params, x).size)
         y = as_target(loss, y, output.C)
-        step = as_numbers("eta", eta).reshape(())
-        found = _numbers(net, loss, params, x, (y, step), places, output, tuple(frozen))
-    choices = Choices(
-        units=None if units is None else as_units(units, [made.d_out for made in all_places(places)])
-    )
+        made = all_places(places)
+        frozen = as_frozen(frozen, sorted({path[-1] for each in made for path, _ in each.parameters}))
+        if units is not None:
+            units = as_units(units, [each.d_out for each in made])
+        step = as_numbers("eta", eta)
+        found = _numbers(net, loss, params, x, (y, step), places, output, frozen)
+    choices = Choices(units=units)
     updated = tuple(
         (name, found[name].ndim < 2)
-        for made in all_places(places)
-        for path, name in made.parameters
+        for each in made
+        for path, name in each.parameters
         if path[-1] not in frozen
     )
     values = plain(found)
@@ -125,7 +134,7 @@ def explain(
         values=values,
         differences=compared(done, values),
         updated=updated,
-        frozen=tuple(frozen),
+        frozen=frozen,
         choices=choices,
         digits=digits,
         note=note,

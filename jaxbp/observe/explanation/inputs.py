@@ -1,13 +1,13 @@
 """What a person types, as float64 arrays: numbers as on the board, lists, ints, labels; or a sentence."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxbp import errors
+from jaxbp import arguments, errors
 from jaxbp.layers import Layer
 from jaxbp.losses import Loss
 from jaxbp.typing import Array, Params
@@ -17,21 +17,19 @@ def as_numbers(name: str, value: Any) -> Array:
     """An array of finite float64.
 
     Raises:
-        TypeError: for what is no numbers.
-        ValueError: for a NaN or an infinity, or rows of different lengths.
+        TypeError: for what is no numbers, or rows of different lengths.
+        ValueError: for a NaN or an infinity, a missing or a masked value.
 
     Example:
         >>> as_numbers("x", ["one"])
         Traceback (most recent call last):
         ...
-        TypeError: explain: expected numbers for x, got ['one']
+        TypeError: explain: expected numbers in x, got dtype <U3, text; code the words as numbers first
     """
-    try:
-        array = np.asarray(value, np.float64)
-    except (TypeError, ValueError):
-        ragged = isinstance(value, list | tuple) and any(isinstance(row, list | tuple) for row in value)
-        kind, expected = (ValueError, "rows of one length") if ragged else (TypeError, "numbers")
-        raise kind(errors.message("explain", f"{expected} for {name}", repr(value)[:80])) from None
+    array = arguments.array("explain", name, value, host=True)
+    if jnp.issubdtype(array.dtype, jnp.complexfloating):
+        raise TypeError(errors.message("explain", f"real {name}", arguments.described(array), f"{name}.real"))
+    array = array.astype(np.float64)
     if not np.isfinite(array).all():
         raise ValueError(errors.message("explain", f"finite numbers for {name}", repr(array.tolist())[:80]))
     return jnp.asarray(array, jnp.float64)
@@ -85,16 +83,16 @@ def one_example(net: Layer, params: Params, x: Any, y: Any, example: int) -> tup
     x = as_numbers("x", x)
     if x.ndim == 0:
         x = x.reshape(1)
+    if x.size == 0:
+        raise ValueError(errors.message("explain", "an x with numbers", f"shape {x.shape}"))
+    y = arguments.array("explain", "y", y, host=True)
     if x.ndim < 2 or not _takes(net, params, x[0]):
+        arguments.whole("explain", "example", example, low=1, high=1)
         return x, y, ""
-    if not 1 <= example <= len(x):
-        got = f"example {example}"
-        raise ValueError(
-            errors.message("explain", f"an example from 1 to {len(x)}", got, "they count from 1")
-        )
-    y = np.asarray(y)
-    if len(y) != len(x):
-        raise ValueError(errors.message("explain", f"a target for each of {len(x)} examples", f"{len(y)}"))
+    example = arguments.whole("explain", "example", example, low=1, high=len(x))  # as on the board
+    if y.shape[:1] != x.shape[:1]:
+        got = f"shape {y.shape}"
+        raise ValueError(errors.message("explain", f"a target for each of {len(x)} examples", got))
     note = f"example {example} of {len(x)}; example= chooses another" if len(x) > 1 else ""
     return x[example - 1], y[example - 1], note
 
@@ -115,7 +113,7 @@ def as_target(loss: Loss, y: Any, size: int) -> Array:
         ValueError: for a target of another size, a label that names no class, or probabilities that do not
             add to 1.
     """
-    label = np.asarray(y)
+    label = arguments.array("explain", "y", y, host=True)
     of_classes = loss.targets == "classes"
     if of_classes and label.ndim == 0 and np.issubdtype(label.dtype, np.integer):
         if not 0 <= label < size:
@@ -136,11 +134,29 @@ def as_units(units: Sequence[int], sizes: Sequence[int]) -> tuple[int, ...]:
     """The units to write out, counted from 1.
 
     Raises:
+        TypeError: for what is no list of whole numbers.
         ValueError: for a unit that no layer has.
     """
-    for unit in units:
-        if not 1 <= unit <= max(sizes, default=1):
-            got = f"unit {unit}"
-            hint = "units count from 1" if unit == 0 else ""
-            raise ValueError(errors.message("explain", f"units from 1 to {max(sizes, default=1)}", got, hint))
-    return tuple(sorted(set(units)))
+    found = listed("units", units, "[1, 2]")
+    most = max(sizes, default=1)
+    whole = (arguments.whole("explain", "each of units", unit, low=1, high=most) for unit in found)
+    return tuple(sorted(set(whole)))
+
+
+def as_frozen(frozen: Sequence[str], names: Collection[str]) -> tuple[str, ...]:
+    """The parameters that stay as they are, each of them one that the network has.
+
+    Raises:
+        TypeError: for what is no list of names.
+        ValueError: for a parameter that no layer has.
+    """
+    found = listed("frozen", frozen, "('b',)")
+    return tuple(arguments.option("explain", "each of frozen", name, names) for name in found)
+
+
+def listed(name: str, values: Any, example: str) -> list[Any]:
+    """A list of values, of anything that goes through them; a text is none."""
+    if isinstance(values, str | bytes | Mapping) or not hasattr(values, "__iter__"):
+        got = arguments.described(values)
+        raise TypeError(errors.message("explain", f"{name} a list, e.g. {example}", got))
+    return list(values)

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from jaxbp import arguments
 from jaxbp.observe.explanation import json_format, picture
 from jaxbp.observe.explanation.formulas.notations import LATEX, MATHML, ROWS, TEXT, Notation, beside
 from jaxbp.observe.explanation.formulas.trees import Tree, Value, matmul, number_if_single, rows_of, symbol
@@ -17,6 +18,7 @@ from jaxbp.observe.explanation.two_ways import made_within
 
 WIDE = 110  # a longer line has the rows of its matrices below each other
 COLUMN, LONG = 71, 60  # where the shapes stand in a step's heading, unless it is long
+DIGITS = 17  # tell any two numbers of float64 apart
 DOTS = "........"  # in place of a number on a worksheet
 
 
@@ -50,7 +52,7 @@ class Explanation:
 
     def with_digits(self, digits: int) -> "Explanation":
         """The same with more or fewer significant digits."""
-        return replace(self, digits=digits)
+        return replace(self, digits=arguments.whole("with_digits", "digits", digits, low=1, high=DIGITS))
 
     @property
     def largest_difference(self) -> float:
@@ -63,10 +65,11 @@ class Explanation:
 
     def text(self, width: int = WIDE) -> str:
         """The steps as text; a line that is longer has the rows of its matrices below each other."""
-        return "\n".join(self._text(width, blank=False))
+        return "\n".join(self._text(arguments.whole("text", "width", width, low=1), blank=False))
 
     def worksheet(self, width: int = WIDE) -> str:
         """The steps with dots in place of every computed number, and the answers at the end."""
+        width = arguments.whole("worksheet", "width", width, low=1)
         return "\n".join([*self._text(width, blank=True), "", "Answers", *self._answers()])
 
     def jacobians(self) -> str:
@@ -124,6 +127,8 @@ class Explanation:
 
     def difference(self, step: Step) -> str:
         """The largest difference of the two ways; 0 up to 4 eps times the largest number of the step."""
+        arguments.instance("difference", "step", step, Step, "one of explanation.steps")
+        arguments.option("difference", "the step's title", step.title, self.differences)
         worst, scale = self.differences[step.title]
         return "0" if worst <= 4 * sys.float_info.epsilon * scale else f"{worst:.2g}"
 

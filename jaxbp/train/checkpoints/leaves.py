@@ -72,6 +72,10 @@ def kind(name: str, leaf: Any) -> str:
         got = type(leaf).__name__ + (" of dtype object" if is_array else "")
         hint = "a tree to store holds data alone, no functions and no objects"
         raise TypeError(message(f"leaf {name}".strip(), expected, got, hint))
+    if isinstance(leaf, np.ma.MaskedArray) and np.ma.getmaskarray(leaf).any():
+        hint = "store leaf.filled(...), or leaf.data and leaf.mask"
+        where = f"leaf {name}".strip()
+        raise TypeError(message(where, "an array without masked values", "a masked array", hint))
     return f"{leaf.dtype} {leaf.shape}"
 
 

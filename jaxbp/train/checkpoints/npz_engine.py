@@ -56,6 +56,8 @@ def save(path: str | os.PathLike[str], tree: Any, *, meta: dict[str, Any] | None
         array([0., 1., 2.], dtype=float32)
     """
     path = arguments.path("save", "path", path)
+    if path.is_dir():
+        raise IsADirectoryError(message("save", "path to name a file", f"the folder {str(path)!r}"))
     hint = "nothing was changed at this path"
     with worded(f"save({path.name})", f"to write {path}", hint):
         write(path, tree, meta=meta)

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence, Set
 
 import numpy as np
 
+from jaxbp import arguments
 from jaxbp.errors import message
 from jaxbp.verify.causes.evidence import alike, ratio_of
 from jaxbp.verify.numbers.arbiter import Sample
@@ -20,19 +21,23 @@ def check_intents(where: str, declare: Intents) -> None:
     """Say what ``declare`` may be, where it is anything else: a word, a word with its constant, or a mapping.
 
     Raises:
+        TypeError: for a constant that is no number.
         ValueError: for anything else.
     """
-    for name, intent in declare.items() if isinstance(declare, Mapping) else [("", declare)] * bool(declare):
-        got = f"{name!r}: {intent!r}" if name else repr(intent)
+    every = [] if declare is None else [("", declare)]
+    for name, intent in declare.items() if isinstance(declare, Mapping) else every:
+        shown = repr(intent) if isinstance(intent, str | tuple) else arguments.described(intent)
+        got = f"{name!r}: {shown}" if name else shown
         word, *constant = (intent,) if not isinstance(intent, tuple) else intent or ("",)
-        if word not in INTENTS:
+        if not isinstance(word, str) or word not in INTENTS:
             hint = 'a word holds for every rule of f; {"name of a rule": word} for that one'
             raise ValueError(message(where, f"declare to name one of {', '.join(INTENTS)}", got, hint))
-        if constant and (
-            word not in WITH_CONSTANT or len(constant) > 1 or not isinstance(constant[0], int | float)
-        ):
+        if not isinstance(intent, tuple):
+            continue
+        if word not in WITH_CONSTANT or len(constant) != 1:
             hint = f"{' and '.join(WITH_CONSTANT)} take one number: ('scaled', 0.5)"
             raise ValueError(message(where, "an intent with its constant", got, hint))
+        arguments.number(where, f"the constant of {word}", constant[0])
 
 
 def check_names(where: str, f: str, declare: Intents, named: Set[str]) -> None:

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxbp import arguments
 from jaxbp.errors import message
 
 
@@ -33,9 +34,10 @@ def flatten_call(where: str, f: Callable[..., Any], args: Sequence[Any], kwargs:
     """
     name = fitting(where, f, args, kwargs)
     flat, tree = jax.tree_util.tree_flatten_with_path((tuple(args), dict(kwargs)))
+    names = _names(f, args)
+    flat = [(path, _taken(where, _path(path, names), x)) for path, x in flat]
     moving = [k for k, (_, x) in enumerate(flat) if is_array(x)]
     leaves = [flat[k][1] for k in moving]
-    names = _names(f, args)
     paths = [_path(flat[k][0], names) for k in moving]
 
     def fn(*values: Any) -> list[Any]:
@@ -66,8 +68,8 @@ def fitting(where: str, f: Callable[..., Any], args: Sequence[Any], kwargs: dict
     Raises:
         TypeError: when it is none, or they do not fit it.
     """
-    if not callable(f):
-        raise TypeError(message(where, "a function", f"{type(f).__name__}"))
+    if not callable(f) or isinstance(f, type):
+        raise TypeError(message(where, "a function", arguments.described(f)))
     name: str = getattr(f, "__name__", type(f).__name__)
     try:
         signature = inspect.signature(f)
@@ -88,6 +90,20 @@ def is_array(x: Any) -> bool:
         and x.dtype.kind in "OUSV"
         and not jnp.issubdtype(x.dtype, jnp.inexact)
     )
+
+
+def _taken(where: str, path: str, x: Any) -> Any:
+    """What holds numbers as an array of JAX or NumPy, through the door; all else stays as it is."""
+    if isinstance(x, jax.Array):
+        typed_key = jnp.issubdtype(x.dtype, jax.dtypes.extended)
+        return x if typed_key else arguments.array(where, path, x)
+    if isinstance(x, np.ndarray | np.generic):
+        text = x.dtype.kind in "US"
+        return x if text else arguments.array(where, path, x, host=True)
+    if hasattr(x, "__jax_array__") or isinstance(x, type):
+        return x
+    holds = any(hasattr(x, name) for name in ("__array__", "__array_interface__", "toarray", "get_columns"))
+    return arguments.array(where, path, x, host=True) if holds or isinstance(x, memoryview) else x
 
 
 def _is_float(x: Any) -> bool:
