@@ -62,6 +62,7 @@ def loss(f, y):
 
 RESULTS = {
     "Backprop": lambda: jaxbp.backprop(net(), jaxbp.squared_error, params(), X, Y),
+    "Explanation": lambda: jaxbp.explain(net(), jaxbp.squared_error, params(), X[0], Y[0]),
     "JacobianChain": lambda: jaxbp.jacobian_chain(net(), params(), X[0]),
     "Plan": lambda: jaxbp.jacobian_chain(net(), params(), X[0]).plan(),
     "ParameterJacobian": lambda: jaxbp.parameter_jacobian(*named_params(), X),

@@ -8,11 +8,11 @@ from jaxbp.operators.composites import Kronecker as Kronecker
 from jaxbp.operators.composites import Linear as Linear
 from jaxbp.operators.composites import Product as Product
 from jaxbp.operators.composites import Sum as Sum
+from jaxbp.operators.operator import Operator as Operator
 from jaxbp.operators.planning import Cost as Cost
 from jaxbp.operators.planning import cost as cost
 from jaxbp.operators.records import Dense as Dense
 from jaxbp.operators.records import Diagonal as Diagonal
 from jaxbp.operators.records import DiagonalPlusLowRank as DiagonalPlusLowRank
 from jaxbp.operators.records import Identity as Identity
-from jaxbp.operators.records import Operator as Operator
 from jaxbp.operators.records import Scaled as Scaled

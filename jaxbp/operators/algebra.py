@@ -19,14 +19,14 @@ from functools import reduce
 import jax.numpy as jnp
 
 from jaxbp import arguments, errors
-from jaxbp.operators import planning, records
+from jaxbp.operators import operator, planning
 from jaxbp.operators.composites import Kronecker, Linear, Product, Sum
+from jaxbp.operators.operator import Operator
 from jaxbp.operators.records import (
     Dense,
     Diagonal,
     DiagonalPlusLowRank,
     Identity,
-    Operator,
     Scaled,
 )
 from jaxbp.typing import Array
@@ -35,7 +35,7 @@ _LAZY = (Kronecker, Linear, Sum, Product)
 _DIAGONAL = (Identity, Scaled, Diagonal)
 
 
-@records.compose.register(Operator)
+@operator.compose.register(Operator)
 def compose(A: Operator, B: Operator) -> Operator:
     """A B: multiplied where the result keeps a structure, a lazy `Product` where either is lazy.
 
@@ -97,7 +97,7 @@ def multiply(A: Operator, B: Operator) -> Operator:
             return Dense(A.push(B.matrix()))
 
 
-@records.add.register(Operator)
+@operator.add.register(Operator)
 def add(A: Operator, B: Operator) -> Operator:
     """A + B: diagonal, low-rank and dense parts join; with anything lazy it stays a `Sum`.
 
@@ -140,7 +140,7 @@ def _diagonal(J: Operator) -> Array:
             return jnp.ones(J.shape[0])
 
 
-@records.settle.register(Operator)
+@operator.settle.register(Operator)
 def settle(J: Operator) -> Operator:
     """A lazy operator as the smallest type that is not; any other as it is.
 

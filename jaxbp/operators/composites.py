@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 from jax.tree_util import Partial
 
-from jaxbp.operators.records import Operator, record
+from jaxbp.operators.operator import Operator, record
 from jaxbp.typing import Array, Float, Tensor
 
 

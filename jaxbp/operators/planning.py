@@ -17,12 +17,12 @@ import jax
 
 from jaxbp import errors
 from jaxbp.operators.composites import Kronecker, Linear, Product, Sum
+from jaxbp.operators.operator import Operator
 from jaxbp.operators.records import (
     Dense,
     Diagonal,
     DiagonalPlusLowRank,
     Identity,
-    Operator,
     Scaled,
 )
 

@@ -335,8 +335,8 @@ def test_printing_needs_no_jax():
 
 SAYS = {
     "loss as text": ({"loss": "squared_error"}, TypeError, "write jaxbp.squared_error"),
-    "a list of losses": ({"loss": [jaxbp.squared_error]}, TypeError, "a loss, got [squared_error]"),
-    "a net as text": ({"net": "mlp"}, TypeError, "a network, e.g. jaxbp.mlp"),
+    "a list of losses": ({"loss": [jaxbp.squared_error]}, TypeError, "loss to be a Loss, got a list of 1"),
+    "a net as text": ({"net": "mlp"}, TypeError, "net to be a Layer, got 'mlp'; e.g. jaxbp.mlp"),
     "layers from 0": ({"params": {0: PARAMS[1], 1: PARAMS[2]}}, ValueError, "layers count from 1"),
     "a list of layers": ({"params": [PARAMS[1], PARAMS[2]]}, ValueError, "layers count from 1"),
     "W transposed": (
@@ -346,11 +346,11 @@ SAYS = {
     ),
     "another net's": ({"params": {1: PARAMS[1]}}, ValueError, "another network's init"),
     "not finite": ({"x": [1, math.nan]}, ValueError, "finite numbers for x"),
-    "words": ({"x": ["one", "two"]}, TypeError, "numbers for x"),
+    "words": ({"x": ["one", "two"]}, TypeError, "numbers in x, got dtype <U3, text"),
     "ragged": (
         {"params": PARAMS | {1: {"W": [[1, 2], [3]], "b": [0, 0]}}},
-        ValueError,
-        "rows of one length",
+        TypeError,
+        "W as one rectangular array",
     ),
     "three inputs": ({"x": [1, 2, 3]}, ValueError, "f with last axis 2"),
     "two targets": ({"y": [1, 0]}, ValueError, "y of 1 numbers"),
@@ -364,9 +364,19 @@ SAYS = {
         ValueError,
         "binary_cross_entropy",
     ),
-    "unit 0": ({"units": [0]}, ValueError, "units count from 1"),
-    "example 0": ({"x": [[1, 0], [0, 1]], "y": [[1], [0]], "example": 0}, ValueError, "they count from 1"),
-    "eta": ({"eta": "fast"}, TypeError, "numbers for eta"),
+    "unit 0": ({"units": [0]}, ValueError, "each of units a whole number in [1, 2], got 0"),
+    "example 0": (
+        {"x": [[1, 0], [0, 1]], "y": [[1], [0]], "example": 0},
+        ValueError,
+        "example a whole number in [1, 2], got 0",
+    ),
+    "eta": ({"eta": "fast"}, TypeError, "eta a number, got 'fast'"),
+    "masked": ({"x": np.ma.masked_array([1.0, 2.0], [1, 0])}, ValueError, "x without masked values"),
+    "complex": ({"x": [1j, 0]}, TypeError, "real x"),
+    "no x": ({"x": []}, ValueError, "an x with numbers"),
+    "an example of one": ({"example": 2}, ValueError, "example a whole number in [1, 1], got 2"),
+    "another parameter": ({"frozen": ("c",)}, ValueError, "each of frozen 'W' or 'b', got 'c'"),
+    "18 digits": ({"digits": 18}, ValueError, "digits a whole number in [1, 17]"),
 }
 
 
