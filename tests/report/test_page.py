@@ -126,7 +126,8 @@ def random_net(rng, sizes):
 TWICE = {("binary_cross_entropy", "sigmoid"), ("softmax_cross_entropy", "softmax")}  # backprop refuses them
 
 
-def test_200_random_edits_agree_with_jax(opened):
+@pytest.mark.parametrize("each", [5, pytest.param(40, marks=pytest.mark.soak)])
+def test_random_edits_of_five_networks_agree_with_jax(opened, each):
     """Every activation and every loss, chosen and typed as a person does."""
     rng = np.random.default_rng(0)
     phis, losses = list(ACTIVATIONS), list(LOSSES)
@@ -135,9 +136,9 @@ def test_200_random_edits_agree_with_jax(opened):
         page = opened(random_net(rng, sizes))
         selected = {}
         fields = page.locator("input[type=number]").evaluate_all("all => all.map(e => e.id)")
-        for i in range(40):
+        for i in range(each):
             loss = losses[(edits + round_) % len(losses)]
-            chosen = [phis[(edits + l * 3) % len(phis)] for l in range(len(sizes) - 1)]
+            chosen = [phis[(3 * (edits + l) + round_) % len(phis)] for l in range(len(sizes) - 1)]
             if loss.endswith("probabilities"):
                 chosen[-1] = "sigmoid"  # its mu must lie between 0 and 1
             elif i % 2 or (loss, chosen[-1]) in TWICE:
@@ -155,7 +156,7 @@ def test_200_random_edits_agree_with_jax(opened):
             compare(shown)
             met |= {loss, *chosen}
     assert met == {*phis, *losses}
-    assert edits == 200
+    assert edits == 5 * each
 
 
 def test_steps_by_key_and_button(opened):
