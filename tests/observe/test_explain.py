@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 import jaxbp
@@ -168,7 +168,6 @@ RANDOM = [
     ),
     jaxbp.chain(jaxbp.tanh, jaxbp.residual(jaxbp.softplus), jaxbp.dense(3, 4), jaxbp.sigmoid, jaxbp.softmax),
 ]
-WITHOUT_GELU = [net for i, net in enumerate(RANDOM) if i not in (1, 4)]
 LOGITS = [loss for name, loss in LOSSES.items() if not name.endswith("probabilities")]
 
 
@@ -189,20 +188,15 @@ def agree(net, loss, seed):
 @pytest.mark.parametrize("networks", [25, pytest.param(200, marks=pytest.mark.soak)])
 def test_both_ways_agree_to_4_eps_on_many_networks(networks):
     for seed in range(networks):
-        i = seed % len(WITHOUT_GELU)
-        agree(WITHOUT_GELU[i], LOGITS[i % len(LOGITS)], seed)
-
-
-@pytest.mark.xfail(reason="gelu's rule has 1 + tanh(u), which loses the digits that 1 / (1 + e^-2u) keeps")
-def test_both_ways_agree_to_4_eps_with_gelu():
-    for seed in range(10):
-        agree(RANDOM[4], LOGITS[2], seed)
+        i = seed % len(RANDOM)
+        agree(RANDOM[i], LOGITS[(i + i // 3) % len(LOGITS)], seed)
 
 
 @pytest.mark.soak
 @settings(max_examples=200, deadline=None)
-@given(st.sampled_from(WITHOUT_GELU[:-1]), st.sampled_from(LOGITS), st.integers(0, 10**6))
+@given(st.sampled_from(RANDOM), st.sampled_from(LOGITS), st.integers(0, 10**6))
 def test_both_ways_agree_to_4_eps_for_every_pair_of_network_and_loss(net, loss, seed):
+    assume(net is not RANDOM[-1] or loss.targets != "classes")  # two softmaxes are refused
     agree(net, loss, seed)
 
 
@@ -337,6 +331,8 @@ def test_printing_needs_no_jax():
     for path in without:
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.ImportFrom) and (node.module or "").startswith(("jaxbp", "jax", "numpy")):
+                if [name.name for name in node.names] == ["arguments"]:
+                    continue  # the doors: they look at numbers of digits, and compute nothing
                 assert node.module.startswith("jaxbp.observe.explanation"), path
                 assert node.module.rpartition(".")[2] not in needs_jax, path
 
