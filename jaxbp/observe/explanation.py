@@ -7,14 +7,14 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from jaxbp import arguments
+from jaxbp.errors import message
 from jaxbp.observe import contract, picture
 from jaxbp.observe.expressions import Tree, Value, evaluate, matmul, number_if_single, rows_of, symbol
 from jaxbp.observe.lines import Choices, Line, Step
 from jaxbp.observe.notations import LATEX, MATHML, ROWS, TEXT, Notation, beside
 from jaxbp.observe.outputs import Output
 from jaxbp.observe.places import Place, all_places, factors, in_words, maps
-from jaxbp.observe.writing import Writer
+from jaxbp.observe.writing import Writer, whole
 
 WIDE = 110  # a longer line has the rows of its matrices below each other
 COLUMN, LONG = 71, 60  # where the shapes stand in a step's heading, unless it is long
@@ -88,7 +88,7 @@ class Explanation:
 
     def with_digits(self, digits: int) -> "Explanation":
         """The same with more or fewer significant digits."""
-        return replace(self, digits=arguments.whole("with_digits", "digits", digits, low=1, high=DIGITS))
+        return replace(self, digits=whole("with_digits", "digits", digits, low=1, high=DIGITS))
 
     @property
     def largest_difference(self) -> float:
@@ -101,11 +101,11 @@ class Explanation:
 
     def text(self, width: int = WIDE) -> str:
         """The steps as text; a line that is longer has the rows of its matrices below each other."""
-        return "\n".join(self._text(arguments.whole("text", "width", width, low=1), blank=False))
+        return "\n".join(self._text(whole("text", "width", width, low=1), blank=False))
 
     def worksheet(self, width: int = WIDE) -> str:
         """The steps with dots in place of every computed number, and the answers at the end."""
-        width = arguments.whole("worksheet", "width", width, low=1)
+        width = whole("worksheet", "width", width, low=1)
         return "\n".join([*self._text(width, blank=True), "", "Answers", *self._answers()])
 
     def jacobians(self) -> str:
@@ -142,8 +142,9 @@ class Explanation:
 
     def difference(self, step: Step) -> str:
         """The largest difference of the two ways; 0 up to 4 eps times the largest number of the step."""
-        arguments.instance("difference", "step", step, Step, "one of explanation.steps")
-        arguments.option("difference", "the step's title", step.title, self.differences)
+        if not isinstance(step, Step) or step.title not in self.differences:
+            expected = "step one of explanation.steps that is done in both ways"
+            raise TypeError(message("difference", expected, f"{step!r:.60}"))
         worst, scale = self.differences[step.title]
         return "0" if worst <= 4 * sys.float_info.epsilon * scale else f"{worst:.2g}"
 

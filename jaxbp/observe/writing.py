@@ -4,9 +4,11 @@ With numbers, a bracket that one adds up at a glance, ``(1 - f)``, is written as
 of e. A negative number is put in parentheses wherever a sign or a factor stands before it.
 """
 
+import operator
 from collections.abc import Callable, Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+from jaxbp.errors import message
 from jaxbp.observe.expressions import Tree, Value, evaluate, has_function
 from jaxbp.observe.notations import Notation
 
@@ -214,3 +216,23 @@ def number(value: float, digits: int) -> str:
 def _cut(items: Sequence, limit: int) -> list:
     """The items; of more than the limit the first ones and the last, and None for those between."""
     return [*items[: limit - 1], None, items[-1]] if len(items) > limit + 1 else list(items)
+
+
+def whole(where: str, name: str, value: Any, *, low: int, high: int | None = None) -> int:
+    """A whole number within bounds; as the door of that name, but without JAX.
+
+    Raises:
+        TypeError: for what is no whole number.
+        ValueError: for one outside the bounds.
+    """
+    bounds = f"at least {low}" if high is None else f"in [{low}, {high}]"
+    shown = message(where, f"{name} a whole number {bounds}", f"{value!r:.60}")
+    try:
+        found = operator.index(value)
+    except TypeError:
+        raise TypeError(shown) from None
+    if isinstance(value, bool):
+        raise TypeError(shown)
+    if found < low or (high is not None and found > high):
+        raise ValueError(shown)
+    return found

@@ -329,7 +329,7 @@ def test_printing_needs_no_jax():
             continue
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.ImportFrom) and (node.module or "").startswith(("jaxbp", "jax", "numpy")):
-                assert node.module.startswith("jaxbp.observe"), path
+                assert node.module.startswith(("jaxbp.observe", "jaxbp.errors")), path
                 assert node.module.rpartition(".")[2] not in needs_jax, path
 
 
