@@ -10,7 +10,18 @@ import numpy as np
 import pytest
 
 import jaxbp
-from experiments.reliability import damage, disk, fuzz, gradients, injected, kills, processes, runs, soak, world
+from experiments.reliability import (
+    damage,
+    disk,
+    fuzz,
+    gradients,
+    injected,
+    kills,
+    processes,
+    runs,
+    soak,
+    world,
+)
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="forks, limits and signals of Linux")
 
