@@ -25,7 +25,7 @@ TYPES = {8: ">u1", 9: ">i1", 11: ">i2", 12: ">i4", 13: ">f4", 14: ">f8"}
 NUMBER = re.compile(r"[ \t\v\f]*[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?[ \t\v\f]*", re.ASCII)
 NAMED = re.compile(r"[ \t]*[+-]?(nan|inf|infinity)[ \t]*", re.ASCII | re.IGNORECASE)
 MEMORY = 20  # bytes of memory for a byte of a file, beside a mebibyte
-LINE = 64  # and for a byte of a line, which is held whole: its cells as text (50 bytes and more) and as numbers
+LINE = 64  # and for a byte of a line, held whole: its cells as text (50 bytes and more) and as numbers
 LONGEST = 2**22  # characters of a line; beyond it a file costs nothing more
 
 

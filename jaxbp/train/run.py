@@ -266,7 +266,7 @@ def keep(
 
 
 def warn_never_finite(result: Result, stopping: EarlyStopping | None) -> None:
-    """Say which metrics were NaN or infinite in every epoch: nobody sees such a column in a history of many."""
+    """Say which metrics were finite in no epoch: nobody sees such a column in a history of many."""
     epochs = len(result.history["epoch"])
     for name, column in result.history.items():
         if epochs and not np.isfinite(column).any():

@@ -200,7 +200,7 @@ def _append(archive: zipfile.ZipFile, name: str, array: np.ndarray) -> int:
 
 
 def _native(array: Any) -> np.ndarray:
-    """The array in the machine's byte order, as it is read back; its bits where NumPy would forget the dtype."""
+    """The array in native byte order, as it is read back; its bits where NumPy would forget the dtype."""
     array = np.asarray(array, order="C")
     if _is_foreign(array.dtype):
         return array.view(f"u{array.itemsize}")

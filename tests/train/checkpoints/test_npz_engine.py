@@ -222,7 +222,7 @@ def zeroed(content, rng):
 
 @pytest.mark.parametrize("damage", [flipped, cut, zeroed])
 def test_damage_never_gives_another_tree(tmp_path, damage):
-    """Of 60 files each is refused, but for one at most, which is hit where nothing is read from, and is exact."""
+    """Of 60 files all are refused, but for one at most, hit where nothing is read from, which is exact."""
     rng = np.random.default_rng(0)
     tree = {f"W{i}": rng.normal(size=(50, 100)).astype(np.float32) for i in range(12)}  # 0.24 MB
     save(tmp_path / "whole.npz", tree)
