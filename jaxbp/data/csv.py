@@ -193,7 +193,7 @@ def _is_header(cells: list[str], where: str) -> bool:
         got = f"{','.join(cells[:4])}{',...' if len(cells) > 4 else ''}, as pandas numbers columns"
         hint = "header=True if these are names, header=False if they are an example"
         raise ValueError(message(where, "a first line that is clearly a header or an example", got, hint))
-    return not any(map(is_number, cells))
+    return not any(is_number(cell.strip()) for cell in cells)  # a blank of any kind makes no name of it
 
 
 def _label(label: int | str | None, columns: int, names: list[str] | None, where: str) -> int:

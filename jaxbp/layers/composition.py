@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from itertools import pairwise
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -253,12 +254,18 @@ def _no_layer(value: object) -> str:
 def _suited(activation: Layer) -> Initializer:
     """`he_uniform` where phi lets positive numbers through and holds negative ones back, as relu does."""
     first = activation.parts[0] if activation.form == "product" and activation.parts else activation
-    if first.function is None:
+    function = first.function
+    if function is None:
         return initializers.glorot_uniform
-    with jax.ensure_compile_time_eval():
-        down, up = first.function(jnp.array([-10.0, 10.0], jnp.float32))
-        one_sided = bool((up > 5) & (abs(down) < up / 2))
-    return initializers.he_uniform if one_sided else initializers.glorot_uniform
+
+    def suited(*args: Any) -> Any:
+        # Asked when it draws: a net is often made before the devices are chosen, or many processes joined.
+        with jax.ensure_compile_time_eval():
+            down, up = function(jnp.array([-10.0, 10.0], jnp.float32))
+            one_sided = bool((up > 5) & (abs(down) < up / 2))
+        return (initializers.he_uniform if one_sided else initializers.glorot_uniform)(*args)
+
+    return suited
 
 
 def mlp(

@@ -108,7 +108,7 @@ def fit(
     Returns:
         A `Result`. Ctrl-C ends the run after the epoch it is in and returns what was learned so far; a
         second Ctrl-C aborts. Of many processes it is enough that one is asked to stop. A warning names each
-        metric that was NaN in every epoch; NaN is never the best of a monitor.
+        metric that was NaN or infinite in every epoch; NaN is never the best of a monitor.
 
     Raises:
         TypeError, ValueError: before the first epoch, for any argument that is not as said above: data that

@@ -266,15 +266,21 @@ def keep(
 
 
 def warn_never_finite(result: Result, stopping: EarlyStopping | None) -> None:
-    """Say which metrics were NaN in every epoch: nobody sees a column of NaN in a history of many."""
+    """Say which metrics were finite in no epoch: nobody sees such a column in a history of many."""
     epochs = len(result.history["epoch"])
     for name, column in result.history.items():
-        if epochs and np.isnan(column).all():
+        if epochs and not np.isfinite(column).any():
             hint = "what evaluate computes is not defined on these data"
             if stopping is not None and stopping.monitor == name:
                 hint += "; no epoch was the best, the parameters are the last"
-            expected, got = f"{name} to be a number in some epoch", f"NaN in all {epochs}"
+            expected, got = f"{name} to be a number in some epoch", f"{_kinds(column)} in all {epochs}"
             warnings.warn(errors.message("fit", expected, got, hint), stacklevel=3)
+
+
+def _kinds(column: np.ndarray) -> str:
+    """What these entries are, none of which is finite: NaN, inf, -inf, or which of them."""
+    kinds = {"NaN": np.isnan(column), "inf": column == np.inf, "-inf": column == -np.inf}
+    return " or ".join(name for name, found in kinds.items() if found.any())
 
 
 def _own(tree: Any) -> Any:

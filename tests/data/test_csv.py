@@ -148,6 +148,8 @@ REFUSED = {
     "1,2\n"
     + "1\n" * 80: r"line 2 with 1 column; .*; line 6 with 1 column; and 75 more \(80 bad lines of 81\)$",
     "pixel,1,label\n3,4,1\n": r"column 1 with 'pixel'.*; header=True if the first line has names",
+    "\f1,\f2\n3,4\n": r"column 1 with '\\x0c1' in line 1",  # no header: an example would be lost
+    "\xa01,\xa02\n3,4\n": r"column 1 with '\\xa01' in line 1",
     # labels
     "x,y\n1,0\n2,0.5\n3,2.5\n": r"column 2 \('y'\) as label '0.5' in line 3 and 1 more .*; regression=True",
     "1,2\n3,1e300\n": "column 2 as label '1e300' in line 2 .*; regression=True takes float targets",

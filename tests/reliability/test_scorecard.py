@@ -1,14 +1,27 @@
 """Short versions of the scorecard's parts, and of the instruments: each must be able to fail."""
 
+import dataclasses
 import importlib
 import sys
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 import jaxbp
-from experiments.reliability import damage, disk, fuzz, gradients, injected, kills, processes, runs, soak
+from experiments.reliability import (
+    damage,
+    disk,
+    fuzz,
+    gradients,
+    injected,
+    kills,
+    processes,
+    runs,
+    soak,
+    world,
+)
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="forks, limits and signals of Linux")
 
@@ -23,7 +36,7 @@ def test_gradients_by_hand():
 def test_a_wrong_gradient_is_seen(monkeypatch):
     wrong = jaxbp.elementwise("sine", jnp.sin, lambda a: jnp.cos(a) * (1 + 1e-6), saves="input")
     monkeypatch.setattr(gradients, "ACTIVATIONS", (lambda rng: wrong,))
-    found = [gradients.compared(seed) for seed in range(4)]
+    found = [gradients.compared(seed) for seed in range(8)]  # in the first four no gradient reaches a sine
     with_sine = [item["worst"] for item in found if "sine" in item.get("net", "")]
     assert with_sine
     assert max(with_sine) > gradients.LIMIT
@@ -94,8 +107,9 @@ def test_a_killed_run_ends_with_the_same_digest():
 
 def test_the_digest_sees_a_bit():
     result = runs.digest
-    ran = jaxbp.train.Result({"w": np.zeros(2)}, (), {"loss": np.ones(1)}, "finished", 1, 0.0)
-    other = jaxbp.train.Result({"w": np.array([0, 5e-324])}, (), {"loss": np.ones(1)}, "finished", 1, 0.0)
+    ran = world.fit(epochs=1)
+    other = dataclasses.replace(ran, params=jax.tree.map(lambda a: np.nextafter(a, np.inf), ran.params))
+    assert result(ran) == result(world.fit(epochs=1))
     assert result(ran) != result(other)
 
 
@@ -104,7 +118,7 @@ def test_the_experiment_prints_a_row(tmp_path, capsys):
     config = module.Config(only="gradients", scale=0.003, jobs=1, out=tmp_path, json=tmp_path / "rows.json")
     result = module.main(config)
     assert result["gradients"]["faults"] == ()
-    assert "hand-written gradients" in capsys.readouterr().out
+    assert "5-point" in capsys.readouterr().out  # a narrow terminal breaks the sentence, and no word
     assert (tmp_path / "rows.json").exists()
 
 

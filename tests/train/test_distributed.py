@@ -195,3 +195,15 @@ def test_eight_devices_equal_one():
         timeout=LIMIT,
         check=True,
     )
+
+
+@pytest.mark.parametrize("activation", ["relu", "tanh", "make_leaky_relu(0.1)"])
+def test_a_net_is_made_before_the_devices_are_chosen(activation):
+    """Else no net could be a constant of a module whose main calls `connect`."""
+    code = (
+        "import jax, jaxbp; net = jaxbp.mlp([4, 8, 2], jaxbp.%s); "
+        "jaxbp.value_and_grad(net, jaxbp.squared_error); "
+        "jax.config.update('jax_num_cpu_devices', 3); assert jax.device_count() == 3"
+    )
+    ran = subprocess.run([sys.executable, "-c", code % activation], capture_output=True, text=True)
+    assert ran.returncode == 0, ran.stderr

@@ -4,6 +4,7 @@ import os
 import signal
 import threading
 import time
+import warnings
 
 import jax
 import jax.numpy as jnp
@@ -237,6 +238,28 @@ def test_a_metric_that_is_never_a_number_is_said():
     with pytest.warns(UserWarning, match="no epoch was the best, the parameters are the last"):
         result = run(early_stopping=stopping, epochs=9, **options)
     assert (result.stopped, result.best_epoch) == ("early", 2)
+
+
+@pytest.mark.parametrize(
+    ("early", "late", "said"),
+    [("inf", "inf", "inf"), ("-inf", "-inf", "-inf"), ("nan", "inf", "NaN or inf"), ("inf", "1", "")],
+)
+def test_a_metric_that_is_never_finite_is_said(early, late, said):
+    def evaluate(params, x, y):
+        return {"m": jnp.where(jnp.round(params["t"]) <= 4, float(early), float(late))}
+
+    def grad_fn(params, x, y):
+        loss, grads = GRAD(params["net"], x, y)
+        return loss, {"net": grads, "t": jnp.float32(-10)}
+
+    with warnings.catch_warnings(record=True) as seen:
+        warnings.simplefilter("always")
+        run(
+            grad_fn, {"net": NET.init(jax.random.key(0)), "t": jnp.float32(0)}, epochs=3, evaluate=evaluate,
+            validation=data(10), early_stopping=jaxbp.EarlyStopping(5, "val_m"),
+        )  # fmt: skip
+    found = [str(warning.message) for warning in seen if "val_m" in str(warning.message)]
+    assert [f"got {said} in all" in text for text in found] == [True] * bool(said), found
 
 
 @pytest.mark.parametrize("mode", ["min", "max"])

@@ -2,8 +2,7 @@
 
 import os
 import re
-import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -44,8 +43,10 @@ def named(folder: Path, engine: Engine, where: str) -> list[tuple[int, Path]]:
     return sorted(((int(match[1]), folder / name) for match, name in matches if match), reverse=True)
 
 
-def whole(names: list[tuple[int, Path]], engine: Engine) -> Iterator[Held]:
-    """The checkpoints of these names whose manifests are whole; the others are passed over, and named."""
+def whole(
+    names: list[tuple[int, Path]], engine: Engine, pass_over: Callable[[Path, Exception], None]
+) -> Iterator[Held]:
+    """The checkpoints of these names whose manifests are whole; ``pass_over`` is told of the others."""
     for epoch, path in names:
         try:
             yield Held(epoch, path, manifest_of(epoch, path, engine))
@@ -91,8 +92,3 @@ def clean(folder: Path, engine: Engine, where: str, epoch: int, keep: int, best:
     for path in folder.iterdir():
         if (stray := _STRAY.fullmatch(path.name)) and int(stray[1]) <= epoch:
             remove(path, engine.folders)
-
-
-def pass_over(path: Path, error: Exception) -> None:
-    """Say that a checkpoint is not used, and why."""
-    warnings.warn(f"{path} is passed over: {error}", stacklevel=4)

@@ -6,7 +6,7 @@ import secrets
 import warnings
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -74,6 +74,7 @@ class Checkpoints:
     mode: Literal["min", "max"] = "min"
     engine: Literal["npz", "orbax"] = "npz"
     accept: tuple[str, ...] = ()
+    _said: set[str] = field(default_factory=set, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         where = "Checkpoints"
@@ -200,7 +201,7 @@ class Checkpoints:
             for name in self.accept:
                 arguments.option("Checkpoints", "each name in accept", name, config)
         names = self._shared()
-        held = list(contents.whole(names, self._engine))
+        held = list(contents.whole(names, self._engine, self._pass_over))
         contents.assert_one_run(held, self._where())
         for _, path, manifest in held:
             if config is not None:
@@ -209,7 +210,7 @@ class Checkpoints:
             try:
                 tree = self._engine.load(path, manifest, like)
             except (ValueError, OSError) as error:
-                contents.pass_over(path, error)
+                self._pass_over(path, error)
                 continue
             if changed := "; ".join(differences(manifest.meta["environment"], environment())):
                 warnings.warn(f"{path.name} was written elsewhere, bits may differ: {changed}", stacklevel=3)
@@ -226,7 +227,7 @@ class Checkpoints:
         Raises:
             ValueError: it is damaged, of another epoch or run, or has other leaves than ``like``.
         """
-        newest = next(contents.whole(self._shared(), self._engine), None)
+        newest = next(contents.whole(self._shared(), self._engine, self._pass_over), None)
         if newest is None or not (best := newest.manifest.meta["best"]):
             return None
         path = self._path(best["epoch"])
@@ -262,17 +263,28 @@ class Checkpoints:
 
     def _before(self, epoch: int, config: Any) -> Held | None:
         """The newest checkpoint, which must be of an epoch before this and of the same config."""
-        for held in contents.whole(self._names(), self._engine):
+        for held in contents.whole(self._names(), self._engine, self._remind):
             if held.epoch >= epoch:
                 try:
                     self._engine.verify(held.path)
                 except (ValueError, OSError) as error:
-                    contents.pass_over(held.path, error)
+                    self._remind(held.path, error)
                     continue
                 raise FileExistsError(self._taken(epoch, held.path.name))
             self._assert_config(held.path, held.manifest.meta.get("config"), config)
             return held
         return None
+
+    def _pass_over(self, path: Path, error: Exception) -> None:
+        """Say that a checkpoint is not used, and why."""
+        said = f"{path} is passed over: {error}"
+        self._said.add(said)
+        warnings.warn(said, stacklevel=4)
+
+    def _remind(self, path: Path, error: Exception) -> None:
+        """The same, where it was not said: the file stays, and each save meets it anew."""
+        if f"{path} is passed over: {error}" not in self._said:
+            self._pass_over(path, error)
 
     def _taken(self, epoch: int, got: str) -> str:
         hint = "does another run write here? Resume from latest(), or give another folder"

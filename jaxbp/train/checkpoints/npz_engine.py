@@ -160,7 +160,8 @@ def _members(path: Path, manifest: Manifest) -> dict[str, np.ndarray]:
 
 def _read(path: Path, names: list[str] | None) -> dict[str, np.ndarray]:
     """Members of the file. They are not compressed, so a size beyond the file's is a lie."""
-    return read_npz(path, names=names, max_bytes=path.stat().st_size if path.is_file() else 0)
+    size = path.stat().st_size if path.is_file() else 0
+    return read_npz(path, names=names, max_bytes=max(size, 1))  # of no file and an empty one, it says so
 
 
 def _write(path: Path, meta: dict[str, Any], leaves: dict[str, Leaf], members: dict[str, np.ndarray]) -> None:
@@ -201,9 +202,11 @@ def _append(archive: zipfile.ZipFile, name: str, array: np.ndarray) -> int:
 
 
 def _native(array: Any) -> np.ndarray:
-    """The array itself, or its bits where NumPy's format would forget the dtype."""
+    """The array in native byte order, as it is read back; its bits where NumPy would forget the dtype."""
     array = np.asarray(array, order="C")
-    return array.view(f"u{array.itemsize}") if _is_foreign(array.dtype) else array
+    if _is_foreign(array.dtype):
+        return array.view(f"u{array.itemsize}")
+    return array.astype(array.dtype.newbyteorder("="), copy=False)
 
 
 def _is_foreign(dtype: Any) -> bool:

@@ -129,7 +129,7 @@ CRAFTED = {
     "no number": (member("['W']", np.zeros((0, 3), "f4")), r"got \['W'\] float32 \(0, 3\)"),
     "float64": (member("['W']", np.zeros((2, 3))), r"got \['W'\] float64 \(2, 3\)"),
     "integers": (member("['W']", np.zeros((2, 3), "i4")), r"got \['W'\] int32 \(2, 3\)"),
-    "big-endian": (member("['W']", np.zeros((2, 3), ">f4")), r"got \['W'\] >f4 \(2, 3\)"),
+    "big-endian": (member("['W']", np.zeros((2, 3), ">f4")), CHECKSUM),
     "complex": (member("['W']", np.zeros((2, 3), "c8")), "complex64"),
     "text": (member("['W']", np.full((2, 3), "a")), "<U1"),
     "objects": (member("['W']", np.full((2, 3), None)), "expected"),
@@ -200,7 +200,7 @@ def test_a_crafted_file_is_refused_in_words(tmp_path, change, said):
     save(file, STATE, meta={"epoch": 3})
     craft(file, change)
     text = refusal(lambda: restore(file, STATE))
-    assert re.match(r"(restore|read_npz)\(a\.npz\): expected .*, got ", text), text
+    assert re.match(r"(restore|read_npz)\(a\.npz\)(\[.*\])?: expected .*, got ", text), text
     assert re.search(said, text), text
 
 

@@ -4,6 +4,7 @@ import signal
 import subprocess
 import sys
 import time
+import warnings
 
 import jax
 import numpy as np
@@ -63,11 +64,27 @@ def test_a_damaged_newest_is_passed_over_named_and_written_anew(tmp_path):
     with pytest.warns(UserWarning, match=r"epoch_00000[34]\.npz is passed over: read_npz") as seen:
         found, meta = checkpoints.latest(TREE)
     assert (found["epoch"], meta["epoch"], len(seen)) == (2, 2, 2)
-    with pytest.warns(UserWarning, match=r"epoch_00000[34]\.npz is passed over"):
-        checkpoints.save(3, tree(3))
-    with pytest.warns(UserWarning, match=r"epoch_000004\.npz is passed over"):
-        checkpoints.save(4, tree(4))
+    checkpoints.save(3, tree(3))  # without a word: they were named
+    checkpoints.save(4, tree(4))
     assert checkpoints.latest(TREE)[0]["epoch"] == 4
+
+
+@pytest.mark.parametrize("engine", ["npz", "orbax"])
+def test_what_is_passed_over_is_named_once_and_not_at_each_save(tmp_path, engine):
+    """Where nothing was read before the first save, that save names it; another fault is said anew."""
+    checkpoints = Checkpoints(tmp_path, engine=engine)
+    bad = tmp_path / f"epoch_000009{'.npz' if engine == 'npz' else ''}"
+    bad.mkdir() if engine == "orbax" else bad.write_bytes(b"no checkpoint")
+    with warnings.catch_warnings(record=True) as seen:
+        warnings.simplefilter("always")
+        for epoch in (1, 2, 3):
+            checkpoints.save(epoch, tree(epoch))
+        assert len([w for w in seen if "is passed over" in str(w.message)]) == 1
+        bad.rmdir() if engine == "orbax" else bad.unlink()
+        bad.write_bytes((tmp_path / "epoch_000001.npz").read_bytes()) if engine == "npz" else bad.touch()
+        for epoch in (4, 5, 6):
+            checkpoints.save(epoch, tree(epoch))
+        assert len([w for w in seen if "is passed over" in str(w.message)]) == 2
 
 
 def test_a_folder_without_a_whole_one_is_not_taken_for_a_new_one(tmp_path):
