@@ -47,17 +47,7 @@ OUTSIDE: list[Kind] = [
 ]
 _DIGITS = [kind for kind in NO_NUMBERS if kind.means]  # text that holds numbers
 # Floats are class labels, or by their dtype targets: where both can be, either is a defensible reading.
-_FLOATS = (
-    "float64",
-    "longdouble",
-    "Decimals",
-    "Fractions",
-    "objects",
-    "object array",
-    "0.0 and 1.0",
-    "list of floats",
-    "complex",
-)
+_FLOATS = ("float64", "longdouble", "Decimals", "Fractions", "objects", "object array", "0.0 and 1.0", "list of floats", "complex")
 
 
 def _or_targets(kind: Kind) -> Kind:

@@ -149,15 +149,7 @@ START: list[Kind] = [  # where a run starts: finite
     *(kind._replace(any=False) for kind in PARAMS if kind.any),
 ]
 # A tree to store is stored as it is; one to restore by says what comes back.
-_TREES = (
-    "leaves of lists",
-    "leaves of tuples",
-    "leaves of words",
-    "leaves of None",
-    "leaves of typed keys",
-    "complex leaves",
-    "leaves of datetimes",
-)
+_TREES = ("leaves of lists", "leaves of tuples", "leaves of words", "leaves of None", "leaves of typed keys", "complex leaves", "leaves of datetimes")
 TREE: list[Kind] = [kind._replace(any=True) if kind.name in _TREES else kind for kind in LEAVES]
 LIKE: list[Kind] = [
     *(kind._replace(means=(lambda g: g,), loose=0.0) for kind in LEAVES if kind.means),

@@ -351,6 +351,4 @@ INITIALIZER: list[Kind] = [
 
 
 def _bad_rate(rate: Any) -> Any:
-    return optax.GradientTransformation(
-        lambda p: (), lambda g, s, p=None: (jax.tree.map(lambda a: a * rate, g), s)
-    )
+    return optax.GradientTransformation(lambda p: (), lambda g, s, p=None: (jax.tree.map(lambda a: a * rate, g), s))
