@@ -28,10 +28,10 @@ import jaxbp
 from experiments.peers.job import Job
 from experiments.peers.with_jax import optimizer_of
 from experiments.record import figure, run, save, table
-from jaxbp.train.epoch_program import make_epochs
-from jaxbp.train.program_cache import compile_fast
+from jaxbp.train.engines.program_cache import compile_fast
+from jaxbp.train.programs.epoch_program import make_epochs
+from jaxbp.train.programs.step import State, make_step
 from jaxbp.train.sharding import Layout
-from jaxbp.train.step import State, make_step
 
 job_of = importlib.import_module("experiments.90_training_benchmark").job_of
 

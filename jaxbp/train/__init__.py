@@ -1,4 +1,20 @@
-"""Training any gradient function: whole epochs as one compiled program."""
+"""Training any gradient function: whole epochs as one compiled program.
+
+| row | place | what it holds |
+|---|---|---|
+| 0 | `progress`, `interrupt` | what a person sees while training runs, and how they end it |
+| 0 | `programs/` | what is compiled: an iteration, epochs, the look at what is not finite |
+| 0 | `processes/` | what processes say to each other |
+| 1 | `result`, `sweep_result` | what a run returns |
+| 1 | `sharding` | where data and state lie |
+| 1 | `evaluate`, `distributed` | metrics of a network; many processes as one run |
+| 2 | `checkpoints/` | a folder that keeps the epochs of a run |
+| 2 | `start` | where a run begins |
+| 3 | `run` | what of a run stays, and what changes from epoch to epoch |
+| 4 | `description`, `validate` | by what a checkpoint knows its run; what is tried before the first epoch |
+| 4 | `engines/` | what runs epochs: on the device, on a stream, for many networks |
+| 5 | `fit`, `sweep` | one network; many |
+"""
 
 from jaxbp.train.checkpoints import Checkpoints as Checkpoints
 from jaxbp.train.checkpoints import read_meta as read_meta

@@ -11,9 +11,9 @@ from contextlib import ExitStack, suppress
 import jax
 
 from jaxbp import arguments, errors
-from jaxbp.train.guests import Guests
-from jaxbp.train.watch import Watch
-from jaxbp.train.wire import Hello, Lines, fault_of, own_name, parsed, receive, send, to_line
+from jaxbp.train.processes.guests import Guests
+from jaxbp.train.processes.watch import Watch
+from jaxbp.train.processes.wire import Hello, Lines, fault_of, own_name, parsed, receive, send, to_line
 
 _GRACE = 3  # seconds in which the right process may still come, after one that does not belong here
 _PATIENCE_OF_JAX = 100  # seconds, or ten heartbeats: it acts where the watch could not

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxbp import arguments
-from jaxbp.train.step import Evaluate
+from jaxbp.train.programs.step import Evaluate
 from jaxbp.typing import Array, Params, Scalar
 
 

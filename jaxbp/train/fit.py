@@ -14,15 +14,15 @@ from jaxbp import arguments
 from jaxbp.data import Dataset
 from jaxbp.train.checkpoints import Checkpoints
 from jaxbp.train.description import describe
-from jaxbp.train.engine_resident import Resident
-from jaxbp.train.engine_stream import Stream
+from jaxbp.train.engines.resident import Resident
+from jaxbp.train.engines.stream import Stream
 from jaxbp.train.interrupt import asked_to_stop
+from jaxbp.train.programs.step import Data, Evaluate, GradFn, Preprocess
 from jaxbp.train.progress import Record, progress
 from jaxbp.train.result import EarlyStopping, Result
 from jaxbp.train.run import Engine, Plan, Run, keep, warn_never_finite
 from jaxbp.train.sharding import Layout
 from jaxbp.train.start import assert_optimizer, assert_start
-from jaxbp.train.step import Data, Evaluate, GradFn, Preprocess
 from jaxbp.train.validate import (
     assert_callbacks,
     assert_inputs,

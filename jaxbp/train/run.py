@@ -11,11 +11,11 @@ import optax
 from jaxbp import errors
 from jaxbp.data import Dataset
 from jaxbp.train.checkpoints import Checkpoints
-from jaxbp.train.finite import watched_leaves
+from jaxbp.train.programs.finite import watched_leaves
+from jaxbp.train.programs.step import Evaluate, GradFn, Preprocess, State
 from jaxbp.train.progress import Record
 from jaxbp.train.result import Best, DivergenceError, EarlyStopping, Result, Stopped
 from jaxbp.train.sharding import Layout
-from jaxbp.train.step import Evaluate, GradFn, Preprocess, State
 from jaxbp.typing import Params, Random
 
 

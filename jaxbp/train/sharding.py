@@ -16,8 +16,8 @@ from jax.sharding import PartitionSpec as P
 
 from jaxbp import errors
 from jaxbp.arguments import instance
-from jaxbp.train.epoch_program import epoch_order
-from jaxbp.train.step import State
+from jaxbp.train.programs.epoch_program import epoch_order
+from jaxbp.train.programs.step import State
 from jaxbp.typing import Array, Random
 
 DATA, MODEL = "data", "model"

@@ -11,13 +11,13 @@ import numpy as np
 from jaxbp import arguments, errors
 from jaxbp.arguments import described
 from jaxbp.data import Dataset
-from jaxbp.train.engine_sweep import Group, Groups, Make, Net
+from jaxbp.train.engines.networks import Group, Groups, Make, Net
 from jaxbp.train.interrupt import asked_to_stop
+from jaxbp.train.programs.step import Data, Evaluate, GradFn, Preprocess
 from jaxbp.train.progress import progress
 from jaxbp.train.run import EpochsRan, Plan
 from jaxbp.train.sharding import Layout
 from jaxbp.train.start import assert_optimizer, assert_params
-from jaxbp.train.step import Data, Evaluate, GradFn, Preprocess
 from jaxbp.train.sweep_result import Point, Sweep
 from jaxbp.train.validate import assert_inputs
 from jaxbp.typing import Params, Random

@@ -12,9 +12,9 @@ from jaxbp.arguments import described
 from jaxbp.data import Dataset, assert_batch_size, assert_data
 from jaxbp.data.checks import held_dtype
 from jaxbp.train.checkpoints import Checkpoints
+from jaxbp.train.programs.step import Data, Evaluate, GradFn, Preprocess, make_metrics, takes_key
 from jaxbp.train.result import EarlyStopping
 from jaxbp.train.run import Plan
-from jaxbp.train.step import Data, Evaluate, GradFn, Preprocess, make_metrics, takes_key
 from jaxbp.typing import Params
 
 

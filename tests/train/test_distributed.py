@@ -87,7 +87,9 @@ def test_fit_equals_one_device(processes, x64, memory_budget, together, tmp_path
 def batches(processes, key, epoch, N, B):
     """The rows of the concatenated shares in each iteration: of a batch, an equal part from each share."""
     part = B // processes
-    orders = [jaxbp.train.epoch_program.epoch_order(key, epoch, N, i) + i * N for i in range(processes)]
+    orders = [
+        jaxbp.train.programs.epoch_program.epoch_order(key, epoch, N, i) + i * N for i in range(processes)
+    ]
     return [np.concatenate([o[s : s + part] for o in orders]) for s in range(0, N, part)]
 
 

@@ -12,8 +12,8 @@ import pytest
 
 import jaxbp
 from jaxbp.data import Dataset
-from jaxbp.train import program_cache
-from jaxbp.train.epoch_program import epoch_order
+from jaxbp.train.engines import program_cache
+from jaxbp.train.programs.epoch_program import epoch_order
 from tests.cases import draw, draw_params
 
 NET = jaxbp.mlp([4, 6, 3], jaxbp.tanh)

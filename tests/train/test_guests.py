@@ -10,7 +10,8 @@ import warnings
 import jax
 import pytest
 
-from jaxbp.train import distributed, wire
+from jaxbp.train import distributed
+from jaxbp.train.processes import wire
 from tests.train.processes import free_address
 
 RIGHT = {"process_id": 1, "num_processes": 2, "jax": jax.__version__}

@@ -12,7 +12,7 @@ import pytest
 
 import jaxbp
 from jaxbp.data import Dataset, open_idx
-from jaxbp.train.engine_stream import chunks
+from jaxbp.train.engines.stream import chunks
 from jaxbp.train.sharding import Layout
 from tests.cases import draw_params
 from tests.train.test_fit import EVALUATE, GRAD, NET, data, run

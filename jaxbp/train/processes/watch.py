@@ -14,7 +14,7 @@ from typing import Any
 import jax
 
 from jaxbp.errors import message
-from jaxbp.train.wire import LIMIT, Lines, parsed, send, to_line
+from jaxbp.train.processes.wire import LIMIT, Lines, parsed, send, to_line
 
 # Parts of the heartbeat. A process that waits in a collective for a peer that hangs can be interrupted by
 # nothing; what is left between SILENT and END is for those that are just doing something else.

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from jaxbp.train.step import State, Step
+from jaxbp.train.programs.step import State, Step
 from jaxbp.typing import Array, Scalar
 
 

@@ -10,11 +10,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxbp.train.epoch_program import make_epochs, make_locate, mean_loss
-from jaxbp.train.program_cache import compile_fast, compiled
+from jaxbp.train.engines.program_cache import compile_fast, compiled
+from jaxbp.train.programs.epoch_program import make_epochs, make_locate, mean_loss
+from jaxbp.train.programs.step import State, make_step
 from jaxbp.train.run import Bad, EpochsRan, Plan
 from jaxbp.train.sharding import own
-from jaxbp.train.step import State, make_step
 
 # Upper bounds of what is run at a time, so that progress and Ctrl-C stay responsive.
 _EXAMPLES, _EPOCHS, _SECONDS = 2**16, 64, 0.1

@@ -5,7 +5,7 @@ import socket
 import time
 from collections.abc import Iterator
 
-from jaxbp.train.wire import LIMIT, Hello, Lines, hello
+from jaxbp.train.processes.wire import LIMIT, Hello, Lines, hello
 
 _PATIENCE = 10  # seconds in which a connection must have said hello
 _MOST = 100  # connections that have not; a further one takes the place of the oldest

@@ -7,8 +7,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxbp.train.finite import Watched, all_finite, make_watched, sound
-from jaxbp.train.step import Data, Evaluate, State, Step, make_metrics
+from jaxbp.train.programs.finite import Watched, all_finite, make_watched, sound
+from jaxbp.train.programs.step import Data, Evaluate, State, Step, make_metrics
 from jaxbp.typing import Array, Random, Scalar
 
 Take = Callable[[Array, Array], Array]  # (rows, indices of batches (k, batch)) -> the batches

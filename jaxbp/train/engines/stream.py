@@ -12,12 +12,12 @@ import numpy as np
 
 from jaxbp import errors
 from jaxbp.data.checks import held_dtype
-from jaxbp.train.epoch_program import cut, make_chunk, mean_loss
-from jaxbp.train.finite import Watched, all_finite, make_watched, sound
-from jaxbp.train.program_cache import compile_fast, compiled
+from jaxbp.train.engines.program_cache import compile_fast, compiled
+from jaxbp.train.programs.epoch_program import cut, make_chunk, mean_loss
+from jaxbp.train.programs.finite import Watched, all_finite, make_watched, sound
+from jaxbp.train.programs.step import Data, State, make_metrics, make_step
 from jaxbp.train.run import Bad, EpochsRan, Plan
 from jaxbp.train.sharding import aligned
-from jaxbp.train.step import Data, State, make_metrics, make_step
 from jaxbp.typing import Array
 
 P = ParamSpec("P")
