@@ -28,7 +28,7 @@ import jaxbp
 from experiments.peers.job import Job
 from experiments.peers.with_jax import optimizer_of
 from experiments.record import figure, run, save, table
-from jaxbp.train.engines.program_cache import compile_fast
+from jaxbp.train.program_cache import compile_fast
 from jaxbp.train.programs.epoch_program import make_epochs
 from jaxbp.train.programs.step import State, make_step
 from jaxbp.train.sharding import Layout

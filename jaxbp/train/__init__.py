@@ -11,9 +11,10 @@
 | 2 | `checkpoints/` | a folder that keeps the epochs of a run |
 | 2 | `start` | where a run begins |
 | 3 | `run` | what of a run stays, and what changes from epoch to epoch |
-| 4 | `description`, `validate` | by what a checkpoint knows its run; what is tried before the first epoch |
-| 4 | `engines/` | what runs epochs: on the device, on a stream, for many networks |
-| 5 | `fit`, `sweep` | one network; many |
+| 4 | `program_cache` | compiled programs outlive their run |
+| 5 | `description`, `validate` | by what a checkpoint knows its run; what is tried before the first epoch |
+| 5 | `engines/` | what runs epochs: on the device, on a stream, for many networks |
+| 6 | `fit`, `sweep` | one network; many |
 """
 
 from jaxbp.train.checkpoints import Checkpoints as Checkpoints

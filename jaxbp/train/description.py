@@ -12,7 +12,7 @@ import numpy as np
 from jax.experimental import multihost_utils
 
 from jaxbp.arguments.arrays import held_dtype
-from jaxbp.train.engines.program_cache import compiled
+from jaxbp.train.program_cache import compiled
 from jaxbp.train.programs.step import loss_and_grads, takes_key, updated
 from jaxbp.train.result import EarlyStopping
 from jaxbp.train.run import Plan

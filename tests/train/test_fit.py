@@ -12,7 +12,7 @@ import pytest
 
 import jaxbp
 from jaxbp.data import Dataset
-from jaxbp.train.engines import program_cache
+from jaxbp.train import program_cache
 from jaxbp.train.programs.epoch_program import epoch_order
 from tests.cases import draw, draw_params
 

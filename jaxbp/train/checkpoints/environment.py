@@ -61,6 +61,20 @@ def differences(then: Any, now: Any, name: str = "") -> Iterator[str]:
         yield f"{name} was {was}, is {now_is}" if short else f"{name} is another one"
 
 
+def by_entry(then: dict[str, Any], now: dict[str, Any]) -> dict[str, str]:
+    """The entries of two configs that differ, each with how.
+
+    Example:
+        >>> by_entry({"batch_size": 32, "key": 0}, {"batch_size": 64, "key": 0})
+        {'batch_size': 'batch_size was 32, is 64'}
+    """
+    said = {
+        name: "; ".join(differences(then.get(name, ABSENT), now.get(name, ABSENT), name))
+        for name in sorted({*then, *now})
+    }
+    return {name: text for name, text in said.items() if text}
+
+
 ABSENT = object()  # the value of a name that is not there
 _SHORT = 80  # characters of a value that is written out
 

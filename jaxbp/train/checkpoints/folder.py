@@ -20,7 +20,7 @@ from jaxbp.train.checkpoints import contents
 from jaxbp.train.checkpoints.contents import Held
 from jaxbp.train.checkpoints.disk import move_aside, worded
 from jaxbp.train.checkpoints.engines import ENGINES, Engine
-from jaxbp.train.checkpoints.environment import ABSENT, differences, environment
+from jaxbp.train.checkpoints.environment import by_entry, differences, environment
 from jaxbp.train.checkpoints.leaves import listed, match
 from jaxbp.train.checkpoints.lock import locked
 from jaxbp.train.checkpoints.manifest import plain
@@ -268,23 +268,19 @@ class Checkpoints:
                 try:
                     self._engine.verify(held.path)
                 except (ValueError, OSError) as error:
-                    self._remind(held.path, error)
+                    self._pass_over(held.path, error, again=False)
                     continue
                 raise FileExistsError(self._taken(epoch, held.path.name))
             self._assert_config(held.path, held.manifest.meta.get("config"), config)
             return held
         return None
 
-    def _pass_over(self, path: Path, error: Exception) -> None:
-        """Say that a checkpoint is not used, and why."""
+    def _pass_over(self, path: Path, error: Exception, again: bool = True) -> None:
+        """Say that a checkpoint is not used, and why; with ``again`` also where it was said before."""
         said = f"{path} is passed over: {error}"
-        self._said.add(said)
-        warnings.warn(said, stacklevel=4)
-
-    def _remind(self, path: Path, error: Exception) -> None:
-        """The same, where it was not said: the file stays, and each save meets it anew."""
-        if f"{path} is passed over: {error}" not in self._said:
-            self._pass_over(path, error)
+        if again or said not in self._said:
+            self._said.add(said)
+            warnings.warn(said, stacklevel=4)
 
     def _taken(self, epoch: int, got: str) -> str:
         hint = "does another run write here? Resume from latest(), or give another folder"
@@ -292,17 +288,10 @@ class Checkpoints:
 
     def _assert_config(self, path: Path, then: Any, now: Any, said: bool = False) -> None:
         """Raises where an entry differs that is not accepted; ``said`` warns of those that are."""
-        then, now = then or {}, plain(now)
-        changed = {
-            name: "; ".join(differences(then.get(name, ABSENT), now.get(name, ABSENT), name))
-            for name in sorted({*then, *now})
-        }
-        changed = {name: text for name, text in changed.items() if text}
+        changed = by_entry(then or {}, plain(now))
         if refused := {name: text for name, text in changed.items() if name not in self.accept}:
-            hint = (
-                "go on with the same config, give another folder, or take what differs with "
-                f"Checkpoints(..., accept={(*self.accept, *refused)!r})"
-            )
+            hint = "go on with the same config, give another folder, or take what differs with "
+            hint += f"Checkpoints(..., accept={(*self.accept, *refused)!r})"
             expected = f"the config of the run in {path.name}"
             raise ValueError(message(self._where(), expected, "; ".join(refused.values()), hint))
         if changed and said:

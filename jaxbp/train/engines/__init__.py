@@ -1,1 +1,1 @@
-"""What runs epochs: on the device, on a stream, for many networks at once; and the programs they share."""
+"""What runs epochs: on data that lie on the device, on a stream, for many networks at once."""

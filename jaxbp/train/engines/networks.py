@@ -13,9 +13,9 @@ import numpy as np
 import optax
 
 from jaxbp import errors
-from jaxbp.train.engines.program_cache import compile_fast, compiled
 from jaxbp.train.engines.resident import Pace, stacked
 from jaxbp.train.engines.stream import as_here
+from jaxbp.train.program_cache import compile_fast, compiled
 from jaxbp.train.programs.epoch_program import GATHERED, make_epochs, mean_loss
 from jaxbp.train.programs.step import State, make_step
 from jaxbp.train.run import EpochsRan, Plan

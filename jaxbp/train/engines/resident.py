@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxbp.train.engines.program_cache import compile_fast, compiled
+from jaxbp.train.program_cache import compile_fast, compiled
 from jaxbp.train.programs.epoch_program import make_epochs, make_locate, mean_loss
 from jaxbp.train.programs.step import State, make_step
 from jaxbp.train.run import Bad, EpochsRan, Plan

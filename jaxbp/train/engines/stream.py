@@ -12,7 +12,7 @@ import numpy as np
 
 from jaxbp import errors
 from jaxbp.data.checks import held_dtype
-from jaxbp.train.engines.program_cache import compile_fast, compiled
+from jaxbp.train.program_cache import compile_fast, compiled
 from jaxbp.train.programs.epoch_program import cut, make_chunk, mean_loss
 from jaxbp.train.programs.finite import Watched, all_finite, make_watched, sound
 from jaxbp.train.programs.step import Data, State, make_metrics, make_step
