@@ -3,11 +3,11 @@
 | row | place | what it holds |
 |---|---|---|
 | 0 | `progress`, `interrupt` | what a person sees while training runs, and how they end it |
-| 0 | `programs/` | what is compiled: an iteration, epochs, the look at what is not finite |
+| 0 | `programs/` | what is compiled: an iteration, epochs, metrics, the look at what is not finite |
 | 0 | `processes/` | what processes say to each other |
 | 1 | `result`, `sweep_result` | what a run returns |
 | 1 | `sharding` | where data and state lie |
-| 1 | `evaluate`, `distributed` | metrics of a network; many processes as one run |
+| 1 | `distributed` | many processes as one run |
 | 2 | `checkpoints/` | a folder that keeps the epochs of a run |
 | 2 | `start` | where a run begins |
 | 3 | `run` | what of a run stays, and what changes from epoch to epoch |
@@ -22,8 +22,8 @@ from jaxbp.train.checkpoints import read_meta as read_meta
 from jaxbp.train.checkpoints import restore as restore
 from jaxbp.train.checkpoints import save as save
 from jaxbp.train.distributed import connect as connect
-from jaxbp.train.evaluate import make_evaluate as make_evaluate
 from jaxbp.train.fit import fit as fit
+from jaxbp.train.programs.evaluate import make_evaluate as make_evaluate
 from jaxbp.train.result import DivergenceError as DivergenceError
 from jaxbp.train.result import EarlyStopping as EarlyStopping
 from jaxbp.train.result import Result as Result

@@ -7,6 +7,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -263,7 +264,7 @@ class Checkpoints:
 
     def _before(self, epoch: int, config: Any) -> Held | None:
         """The newest checkpoint, which must be of an epoch before this and of the same config."""
-        for held in contents.whole(self._names(), self._engine, self._remind):
+        for held in contents.whole(self._names(), self._engine, partial(self._pass_over, again=False)):
             if held.epoch >= epoch:
                 try:
                     self._engine.verify(held.path)

@@ -1,1 +1,1 @@
-"""What is compiled: an iteration, whole epochs, and the look at what stopped being finite."""
+"""What is compiled: an iteration, whole epochs, metrics, and the look at what stopped being finite."""
