@@ -14,7 +14,7 @@ from jaxbp.observe.lines import Choices, Line, Step
 from jaxbp.observe.notations import LATEX, MATHML, ROWS, TEXT, Notation, beside
 from jaxbp.observe.outputs import Output
 from jaxbp.observe.places import Place, all_places, factors, in_words, maps
-from jaxbp.observe.writing import Writer, whole
+from jaxbp.observe.writing import Writer, separated, whole
 
 WIDE = 110  # a longer line has the rows of its matrices below each other
 COLUMN, LONG = 71, 60  # where the shapes stand in a step's heading, unless it is long
@@ -293,7 +293,7 @@ class Explanation:
         yield from (f"<p>{html.escape(note)}</p>" for note in self._notes())
         for step in self.steps:
             yield f"<h4>{html.escape(step.title)}</h4>"
-            yield math_of("".join(_separated(piece) for piece in self._heading(step, MATHML)))
+            yield math_of("".join(separated(piece) for piece in self._heading(step, MATHML)))
             yield f"<p>{html.escape(', '.join(step.shapes))}</p>" if step.shapes else ""
             for way, lines in self._ways(step, MATHML, blank=False):
                 yield f"<p><em>{way}</em></p>" if way else ""
@@ -315,9 +315,3 @@ def made_within(step: Step, values: Mapping[Tree, Value]) -> dict[Tree, Value]:
 
 def _different(sides: list[str]) -> list[str]:
     return [side for i, side in enumerate(sides) if i == 0 or side != sides[i - 1]]
-
-
-def _separated(piece: str) -> str:
-    """A formula and the comma or semicolon after it."""
-    formula, end = (piece[:-2], piece[-2:]) if piece.endswith((", ", "; ")) else (piece, "")
-    return formula + (f'<mo rspace="1em">{end.strip()}</mo>' if end else "")

@@ -236,3 +236,9 @@ def whole(where: str, name: str, value: Any, *, low: int, high: int | None = Non
     if found < low or (high is not None and found > high):
         raise ValueError(shown)
     return found
+
+
+def separated(piece: str) -> str:
+    """A formula and the comma or semicolon after it."""
+    formula, end = (piece[:-2], piece[-2:]) if piece.endswith((", ", "; ")) else (piece, "")
+    return formula + (f'<mo rspace="1em">{end.strip()}</mo>' if end else "")
