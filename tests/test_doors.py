@@ -574,3 +574,6 @@ def test_rows_of_probabilities_have_an_accuracy_and_other_targets_have_none():
         found = evaluate(PARAMS, X, rows)["accuracy"]
         assert found == evaluate(PARAMS, X, rows.argmax(-1))["accuracy"]
     assert set(EVALUATE(PARAMS, X, Y)) == {"loss"}
+    for value in ("a", None, (1.0, 2.0)):
+        made = jaxbp.make_evaluate(NET.apply, lambda f, y, v=value: v)
+        refused_in(lambda m=made: m(PARAMS, X, labels), "loss(f, y) to return a number")

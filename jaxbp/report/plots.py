@@ -21,7 +21,7 @@ def plot_history(history: dict[str, np.ndarray], path: Path) -> None:
         TypeError, ValueError: for no history of numbers in columns of one length, or no path.
     """
     columns = _columns("plot_history", history, 1)
-    path = arguments.path("plot_history", "path", path)
+    path = _picture("plot_history", path)
     losses = [name for name in columns if name.endswith("loss")]
     others = [name for name in columns if name not in (*losses, "epoch", "seconds")]
     epochs = columns.get("epoch", 1 + np.arange(max(map(len, columns.values()))))
@@ -48,7 +48,7 @@ def plot_sweep(points: Sequence[dict[str, float]], history: dict[str, np.ndarray
         TypeError, ValueError: as `plot_history`, and unless there is a point for each net.
     """
     columns = _columns("plot_sweep", history, 2)
-    path = arguments.path("plot_sweep", "path", path)
+    path = _picture("plot_sweep", path)
     nets = len(next(iter(columns.values())))
     listed = isinstance(points, list | tuple) and all(isinstance(point, Mapping) for point in points)
     if not listed or len(points) != nets:
@@ -70,6 +70,15 @@ def plot_sweep(points: Sequence[dict[str, float]], history: dict[str, np.ndarray
         axes.set_ylabel(names[0])
 
     _save("plot_sweep", [[name] for name in columns], draw, path)
+
+
+def _picture(where: str, path: Any) -> Path:
+    """The path of a picture, whose suffix says the format; without one it would be written beside it."""
+    path = arguments.path(where, "path", path)
+    if not path.suffix:
+        expected = "path to name a picture, whose suffix says the format"
+        raise ValueError(errors.message(where, expected, arguments.described(str(path)), "e.g. a.png"))
+    return path
 
 
 def _columns(where: str, history: Any, ndim: int) -> dict[str, np.ndarray]:

@@ -44,7 +44,7 @@ def test_points_are_one_for_each_net(tmp_path, points):
         plot_sweep(points, LOSS, tmp_path / "a.png")
 
 
-@pytest.mark.parametrize("path", [None, 5, print, "a.png\0", "x" * 300])
+@pytest.mark.parametrize("path", [None, 5, print, "a.png\0", "x" * 300, ".", "/", "picture"])
 def test_a_picture_goes_to_a_path(path):
     with pytest.raises((TypeError, ValueError), match=r": expected path .*, got "):
         plot_sweep([{}, {}], LOSS, path)

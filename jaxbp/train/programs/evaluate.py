@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxbp import arguments
+from jaxbp import arguments, errors
 from jaxbp.train.programs.step import Evaluate
 from jaxbp.typing import Array, Params, Scalar
 
@@ -39,7 +39,11 @@ def make_evaluate(
         x, y = _taken("x", x), _taken("y", y)
         params = jax.tree.map(lambda leaf: _taken("params", leaf) if _is_numpy(leaf) else leaf, params)
         f = apply(params, x)
-        metrics = {"loss": loss(f, y)}
+        value = loss(f, y)
+        if not hasattr(value, "dtype") and not isinstance(value, float):
+            got = arguments.described(value)
+            raise TypeError(errors.message("evaluate", "loss(f, y) to return a number", got))
+        metrics = {"loss": jnp.asarray(value)}
         shape = getattr(y, "shape", None)
         rows = getattr(loss, "targets", "") == "classes" and shape == f.shape
         if rows or (shape == f.shape[:-1] and jnp.issubdtype(y.dtype, jnp.integer)):
