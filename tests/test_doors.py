@@ -107,11 +107,13 @@ BAD = {
 ANY_SHAPE = {"sigmoid.apply", "relu.forward", "softmax.apply", "identity.apply", "dropout.apply", "residual"}
 ANY_SHAPE |= {"Dense", "standardiser"}
 
+FINE = {("None", "ggn_diagonal"), ("too large", "explain")}  # no labels needed; it computes in float64
+
 
 @pytest.mark.parametrize("entry", ENTRIES)
 def test_what_holds_none_is_refused(entry):
     for kind, value in BAD.items():
-        if (kind == "another shape" and entry in ANY_SHAPE) or (kind, entry) == ("None", "ggn_diagonal"):
+        if (kind == "another shape" and entry in ANY_SHAPE) or (kind, entry) in FINE:
             continue
         with pytest.raises((TypeError, ValueError), match=r": expected .*, got ") as caught:
             ENTRIES[entry](value)
@@ -529,8 +531,8 @@ def test_every_public_name_is_there():
 
 
 def test_a_record_s_parts_are_what_they_say():
-    for saved in (None, 5, "ab", [], (), ((), (), ())):
-        refused_in(lambda s=saved: NET.backward(PARAMS, s, Y), "saved, a tuple of 2")
+    for saved in (None, 5, "ab", [], (), ((), ())):
+        refused_in(lambda s=saved: NET.backward(PARAMS, s, Y), "saved, a tuple of 1")
     for leaf in ("W", jnp.tanh, [], 3):
         if leaf != []:
             refused_in(

@@ -225,10 +225,11 @@ def path(where: str, name: str, value: Any) -> Path:
         raise TypeError(message(where, expected, described(value), hint))
     if not text or "\0" in text:
         raise ValueError(message(where, expected, described(text) if text else "''"))
-    try:
-        os.lstat(text)
-    except OSError as error:
-        if error.errno == errno.ENAMETOOLONG:
-            got = f"{len(text)} characters, {described(text)}"
-            raise ValueError(message(where, f"{name} as short as the system takes it", got)) from None
+    for some in (text, *Path(text).parts):  # each part, for the folders above it may not be there yet
+        try:
+            os.lstat(some)
+        except OSError as error:
+            if error.errno == errno.ENAMETOOLONG:
+                got = f"{len(text)} characters, {described(text)}"
+                raise ValueError(message(where, f"{name} as short as the system takes it", got)) from None
     return Path(text)

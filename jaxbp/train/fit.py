@@ -197,5 +197,5 @@ def make_engine(
 ) -> Engine:
     """What runs the epochs that are left: on a stream where there is a budget, else on the device."""
     if memory_budget is None:
-        return Resident(plan, epochs, run.state)
+        return Resident(plan, epochs - run.epoch, run.state)
     return Stream(plan, range(run.epoch + 1, epochs + 1), memory_budget, run.state, pool)

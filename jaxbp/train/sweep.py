@@ -174,7 +174,10 @@ def _seeds(seeds: Any) -> list[int]:
         ValueError: for none, or one below 0.
     """
     if _is_list(seeds):
-        found = [arguments.whole("sweep", f"seed {i}", seed, low=0) for i, seed in enumerate(seeds)]
+        most = 2**32 - 1  # of jax.random.fold_in
+        found = [
+            arguments.whole("sweep", f"seed {i}", seed, low=0, high=most) for i, seed in enumerate(seeds)
+        ]
     else:
         found = list(range(arguments.whole("sweep", "seeds", seeds)))
     if not found:

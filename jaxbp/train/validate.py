@@ -12,7 +12,15 @@ from jaxbp.arguments import described
 from jaxbp.data import Dataset, assert_batch_size, assert_data
 from jaxbp.data.checks import held_dtype
 from jaxbp.train.checkpoints import Checkpoints
-from jaxbp.train.programs.step import Data, Evaluate, GradFn, Preprocess, make_metrics, takes_key
+from jaxbp.train.programs.step import (
+    Data,
+    Evaluate,
+    GradFn,
+    Preprocess,
+    make_metrics,
+    takes_key,
+    traced,
+)
 from jaxbp.train.result import EarlyStopping
 from jaxbp.train.run import Plan
 from jaxbp.typing import Params
@@ -197,7 +205,9 @@ def _num_classes(
         expected = "preprocess to give a row of floats for each example"
 
         def changed(x: Any) -> Any:
-            if not isinstance(rows := preprocess(x), jax.Array | np.ndarray):
+            with traced("preprocess"):
+                rows = preprocess(x)
+            if not isinstance(rows, jax.Array | np.ndarray):
                 raise TypeError(errors.message(where, expected, described(rows), "e.g. lambda x: x / 255"))
             return rows
 

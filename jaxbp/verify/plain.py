@@ -39,7 +39,7 @@ def check_vjp(
         >>> report.findings[0].cause
         'sign'
     """
-    fitting("check_vjp", primal, args, {})
+    _assert_arrays("check_vjp", fitting("check_vjp", primal, args, {}), primal, args)
     name = fitting("check_vjp", vjp, (*args, None), {})
     _assert_arrays("check_vjp", name, lambda *a: vjp(*a, jax.tree.map(jnp.ones_like, primal(*a))), args)
 
@@ -74,7 +74,7 @@ def check_jvp(
         >>> check_jvp(jnp.sin, lambda p, t: t[0] * jnp.cos(p[0]), jnp.array([0.1, 0.2])).ok
         True
     """
-    fitting("check_jvp", primal, args, {})
+    _assert_arrays("check_jvp", fitting("check_jvp", primal, args, {}), primal, args)
     name = fitting("check_jvp", jvp, (args, args), {})
     _assert_arrays("check_jvp", name, lambda *a: jvp(a, a), args)
     rule = jax.custom_jvp(_named(primal, name, primal, jvp))

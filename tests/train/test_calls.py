@@ -111,6 +111,22 @@ BAD = {
     "other updates": ({"optimizer": updating(lambda g, s: ({}, s))}, "got updates PyTreeDef({})"),
     "preprocess to nothing": ({"preprocess": lambda x: None}, "a row of floats for each example, got None"),
     "preprocess to a pair": ({"preprocess": lambda x: (x, x)}, "got a tuple of 2; e.g. lambda x: x / 255"),
+    "preprocess through NumPy": (
+        {"preprocess": lambda x: np.asarray(x) / 2},
+        "preprocess: expected jax.numpy",
+    ),
+    "grad_fn through NumPy": (
+        {"grad_fn": lambda p, x, y: (np.asarray(x).sum(), p)},
+        "grad_fn: expected jax.numpy alone, for it is compiled, got",
+    ),
+    "grad_fn through float": (
+        {"grad_fn": lambda p, x, y: (float(x.sum()), p)},
+        "grad_fn: expected jax.numpy alone",
+    ),
+    "evaluate that asks": (
+        {**HELD, "evaluate": lambda p, x, y: {"a": 1.0 if x.sum() > 0 else 0.0}},
+        "evaluate: expected jax.numpy alone",
+    ),
     "preprocess that waits": ({"preprocess": later}, "a plain function, got the coroutine function"),
     "more classes than outputs": ({"data": Dataset(x, y, 7)}, "the network's 3 classes, got a Dataset of 7"),
     "fewer classes than outputs": ({"data": Dataset(x, y, 2)}, "the network's 3 classes, got a Dataset of 2"),
@@ -338,6 +354,7 @@ def test_a_mode_is_one_of_two_words(mode):
 
 
 SWEPT = {
+    "a seed of 33 bits": ({"seeds": [2**32]}, "seed 0 a whole number in [0, 4.29497e+09], got 4294967296"),
     "an optimizer that is made": ({"optimizer": optax.sgd(0.1)}, "a function that makes the optimizer, got"),
     "another name": (
         {"hyperparameters": {"eta": [0.1]}},

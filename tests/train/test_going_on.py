@@ -6,6 +6,7 @@ import optax
 import pytest
 
 import jaxbp
+from jaxbp.train import program_cache
 from tests.cases import draw_params
 from tests.train.test_fit import EVALUATE, GRAD, data, run
 
@@ -37,6 +38,13 @@ def test_five_epochs_and_five_more_are_ten(name):
     options = RUNS[name]
     half = run(epochs=5, **options)
     assert_same(run(epochs=5, **options | {"params": half}), run(epochs=10, **options))
+
+
+def test_going_on_compiles_nothing_anew():
+    first = run(epochs=3)
+    compiled = program_cache._kept.cache_info().misses
+    run(epochs=3, params=run(epochs=3, params=first))
+    assert program_cache._kept.cache_info().misses == compiled
 
 
 def test_what_goes_on_is_kept_and_taken_up_again(tmp_path):

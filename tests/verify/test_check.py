@@ -241,7 +241,7 @@ def test_records_are_plain_data():
     assert "<table>" in report._repr_html_()
 
 
-@pytest.mark.parametrize("kind", ["big-endian float32", "a nullable frame", "object floats", "a memoryview"])
+@pytest.mark.parametrize("kind", ["big-endian float32", "a nullable frame", "objects", "a memoryview"])
 def test_arguments_that_hold_numbers_are_the_arrays_they_mean(kind):
     square = jax.custom_vjp(lambda a: a * a)
     square.defvjp(lambda a: (a * a, a), lambda a, c: (3 * a * c,))
@@ -291,6 +291,8 @@ def host(x):
         (lambda: check_vjp(jnp.sin, lambda a, c: "a", jnp.ones(3)), TypeError, "to return arrays, got 'a'"),
         (lambda: check_vjp(jnp.sin, lambda a, c: (jnp.cos,), jnp.ones(3)), TypeError, "the function cos"),
         (lambda: check_jvp(jnp.sin, lambda p, t: jnp.cos, jnp.ones(3)), TypeError, "to return arrays"),
+        (lambda: check_vjp(lambda a: "a", jnp.multiply, jnp.ones(3)), TypeError, "to return arrays, got 'a'"),
+        (lambda: check_jvp(lambda a: jnp.cos, lambda p, t: t, jnp.ones(3)), TypeError, "the function cos"),
         (lambda: check(dict, jnp.ones(3)), TypeError, "a function, got the class dict"),
         (lambda: assert_rules(jnp.sin, jnp.array([jnp.nan])), ValueError, "a NaN in x"),
     ],

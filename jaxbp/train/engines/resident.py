@@ -24,7 +24,7 @@ class Pace:
     """How many epochs are run at a time: short ones would wait for the host between them.
 
     Args:
-        epochs: of the run, at most.
+        epochs: that are left, at most.
         N: examples of an epoch.
     """
 

@@ -1,7 +1,8 @@
 """One iteration, and the metrics after an epoch: what is traced, and what must come of it."""
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import jax
@@ -49,7 +50,9 @@ def make_step(
 
     def step(state: State, x: Array, y: Array) -> tuple[State, Scalar]:
         extra = {"key": jax.random.fold_in(state.key, state.step)} if wants_key else {}
-        returned = grad_fn(state.params, preprocess(x) if preprocess else x, y, **extra)
+        rows = preprocess(x) if preprocess else x
+        with traced("grad_fn"):
+            returned = grad_fn(state.params, rows, y, **extra)
         loss, grads = loss_and_grads(returned, state.params)
         with jax.named_scope("update"):
             updates, opt_state = updated(optimizer, grads, state.opt_state, state.params)
@@ -57,6 +60,20 @@ def make_step(
         return State(params, opt_state, state.key, state.step + 1), loss
 
     return step
+
+
+@contextmanager
+def traced(name: str) -> Iterator[None]:
+    """Says what it means where a function of the user's asks a traced array for its numbers."""
+    try:
+        yield
+    except (
+        jax.errors.TracerArrayConversionError,
+        jax.errors.TracerIntegerConversionError,
+        jax.errors.ConcretizationTypeError,
+    ) as error:
+        got, hint = str(error).partition("\n")[0], "np.f(x), float(x) and if x: have no numbers to look at"
+        raise TypeError(errors.message(name, "jax.numpy alone, for it is compiled", got, hint)) from error
 
 
 def updated(
@@ -131,7 +148,8 @@ def make_metrics(evaluate: Evaluate) -> Evaluate:
     """
 
     def metrics(params: Params, x: Array, y: Array) -> dict[str, Scalar]:
-        returned = evaluate(params, x, y)
+        with traced("evaluate"):
+            returned = evaluate(params, x, y)
         expected = "evaluate(params, x, y) to return {name: scalar}"
         hint = "e.g. evaluate=jaxbp.make_evaluate(net.apply, loss)"
         if not isinstance(returned, dict):
