@@ -41,9 +41,9 @@ def test_five_epochs_and_five_more_are_ten(name):
 
 
 def test_going_on_compiles_nothing_anew():
-    first = run(epochs=3)
+    first = run(epochs=3, **RUNS["sgd"])
     compiled = program_cache._kept.cache_info().misses
-    run(epochs=3, params=run(epochs=3, params=first))
+    run(epochs=3, **RUNS["sgd"] | {"params": run(epochs=3, **RUNS["sgd"] | {"params": first})})
     assert program_cache._kept.cache_info().misses == compiled
 
 
