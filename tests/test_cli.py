@@ -343,6 +343,7 @@ def test_digits_reach_97_percent(tmp_path):
 DATA = Path(os.environ.get("JAXBP_DATA", Path(__file__).parents[2] / "shared" / "data"))
 
 
+@pytest.mark.soak
 @pytest.mark.skipif(not (DATA / "mnist").is_dir(), reason="the MNIST files are not at hand")
 def test_mnist_reaches_97_5_percent_within_10_epochs(tmp_path):
     _, folder = run(tmp_path, "--no-check", "--data", "mnist", "--data-dir", str(DATA), "--epochs", "10")

@@ -11,8 +11,8 @@ EXPERIMENTS = Path(__file__).resolve().parents[1] / "experiments"
 SOAK = pytest.mark.soak
 COMPARED = {  # what of the default configuration is reached in seconds, and what in minutes
     "01_exercise_direct_and_matrix": (),
-    "02_units": (),
-    "03_activations": (),
+    "02_units": SOAK,
+    "03_activations": SOAK,
     "04_forward_3_5_5_4": (),
     "05_why_deep_learning": SOAK,
     "07_four_steps": (),
