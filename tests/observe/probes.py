@@ -42,8 +42,7 @@ def walk(jaxpr, consts, args, see):
         elif name == "scan" and eqn.params["length"] <= 12:
             out = steps(eqn.params, inner, values, see)
         else:
-            subfuns, options = eqn.primitive.get_bind_params(eqn.params)
-            out = eqn.primitive.bind(*subfuns, *values, **options)
+            out = eqn.primitive.bind(*values, **eqn.primitive.get_bind_params(eqn.params))
             out = out if eqn.primitive.multiple_results else [out]
             see(name, eqn.params, values, out)
         env.update(zip(eqn.outvars, out, strict=True))
@@ -109,7 +108,8 @@ def overflow(f, params, batch):
     def born(name, _, ins, outs):
         if not floating(outs) or not floating(ins) or name == "log":
             return None
-        return sum(jnp.isinf(o).sum() for o in outs) * jnp.all(jnp.array([jnp.isfinite(i).all() for i in ins]))
+        finite = jnp.all(jnp.array([jnp.isfinite(i).all() for i in ins]))
+        return finite * sum(jnp.isinf(o).sum() for o in outs)
 
     loss, grads = leaves_of_gradient(f, params, batch)
     broken = not all(np.isfinite(v).all() for v in (loss, *grads))
@@ -127,7 +127,8 @@ def underflow(f, params, batch):
 
     _, grads = leaves_of_gradient(f, params, batch)
     at = (params, *batch)
-    return any((g == 0).all() for g in grads) and max(recorded(jax.grad(f), at, lost)) > 0.5
+    shares = recorded(f, at, lost) + recorded(jax.grad(f), at, lost)
+    return any((g == 0).all() for g in grads) and max(shares) > 0.5
 
 
 def clipped(f, params, batch):
@@ -266,7 +267,7 @@ def identical(f, params, batch):
 
 
 def wrong_axis(f, params, batch):
-    """Two examples act on each other, or weights of a mixture sum to 1 over another axis than the mixed one."""
+    """Two examples act on each other, or the weights of a mixture sum to 1 over another axis."""
     x, rest = batch[0], batch[1:]
     first, second = x.at[0].set(x[2]), x.at[1].set(x[3])
     four = jnp.stack([x, first, second, first.at[1].set(x[3])])

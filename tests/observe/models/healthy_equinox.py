@@ -151,7 +151,9 @@ def attention_pooling():
             weights = jax.nn.softmax(jax.vmap(self.score)(x)[:, 0])
             return self.head(weights @ jax.vmap(self.value)(x))
 
-    net = Net(eqx.nn.Linear(4, 1, key=KEYS[0]), eqx.nn.Linear(4, 8, key=KEYS[1]), eqx.nn.Linear(8, 3, key=KEYS[2]))
+    net = Net(
+        eqx.nn.Linear(4, 1, key=KEYS[0]), eqx.nn.Linear(4, 8, key=KEYS[1]), eqx.nn.Linear(8, 3, key=KEYS[2])
+    )
     return equinox_case(net, cross_entropy, normal(1, 24, 7, 4), integers(2, 3, 24))
 
 

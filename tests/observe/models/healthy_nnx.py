@@ -29,7 +29,9 @@ def relu_classifier():
     return nnx_case(MLP(6, 24, 24, 3, phi=nnx.relu), cross_entropy, normal(1, 32, 6), integers(2, 3, 32))
 
 
-@healthy(ASIDE, "Adapters: the base is frozen by stop_gradient on its parameters, the adapter starts at zero.")
+@healthy(
+    ASIDE, "Adapters: the base is frozen by stop_gradient on its parameters, the adapter starts at zero."
+)
 def adapter_on_a_frozen_base():
     class Net(nnx.Module):
         def __init__(self):
@@ -166,7 +168,9 @@ def ranking_by_pairs():
         def __call__(self, pair):
             return (self.score(pair[:, 0]) - self.score(pair[:, 1]))[:, 0]
 
-    return nnx_case(Net(), lambda d, y: jax.nn.softplus(-y * d).mean(), normal(1, 32, 2, 5), 2.0 * integers(2, 2, 32) - 1)  # fmt: skip
+    return nnx_case(
+        Net(), lambda d, y: jax.nn.softplus(-y * d).mean(), normal(1, 32, 2, 5), 2.0 * integers(2, 2, 32) - 1
+    )
 
 
 @healthy(ASIDE, "Positive targets of 1..6 and a softplus output, with a Poisson loss.")

@@ -30,7 +30,11 @@ def standardized(h):
 @healthy(OPEN, "Linear regression: there is nothing to be saturated or dead.")
 def linear_regression():
     x = normal(1, 32, 5)
-    return lambda p, x, y: mse(x @ p["w"] + p["b"], y), {"w": jnp.zeros(5), "b": jnp.zeros(())}, (x, x @ normal(2, 5) + 1.0)  # fmt: skip
+    return (
+        lambda p, x, y: mse(x @ p["w"] + p["b"], y),
+        {"w": jnp.zeros(5), "b": jnp.zeros(())},
+        (x, x @ normal(2, 5) + 1.0),
+    )
 
 
 @healthy(ASIDE, "Logistic regression from zero: all weights are equal, and their gradients are not.")
@@ -67,8 +71,10 @@ def lora():
 
     params = {
         "base": {"W": normal(0, 8, 8, scale=0.4)},
-        "A": normal(1, 8, 2, scale=0.4), "B": jnp.zeros((2, 8)), "head": normal(2, 8, 3, scale=0.4),
-    }  # fmt: skip
+        "A": normal(1, 8, 2, scale=0.4),
+        "B": jnp.zeros((2, 8)),
+        "head": normal(2, 8, 3, scale=0.4),
+    }
     return f, params, (normal(3, 32, 8), integers(4, 3, 32))
 
 
@@ -92,7 +98,9 @@ def causal_attention():
         weights = jax.nn.softmax(jnp.where(causal, scores, -jnp.inf), axis=-1)
         return cross_entropy((weights @ (x @ params["v"])) @ params["out"], y)
 
-    params = {w: normal(i, 8, 8, scale=0.35) for i, w in enumerate("qkv")} | {"out": normal(5, 8, 4, scale=0.35)}
+    params = {w: normal(i, 8, 8, scale=0.35) for i, w in enumerate("qkv")} | {
+        "out": normal(5, 8, 4, scale=0.35)
+    }
     return f, params, (normal(6, 8, 6, 8), integers(7, 4, 8, 6))
 
 
@@ -191,7 +199,11 @@ def label_smoothing():
 def mixture_density():
     def f(params, x, y):
         out = forward(params, x, jnp.tanh).reshape(-1, 3, 3)
-        log_w, mean, deviation = jax.nn.log_softmax(out[..., 0]), out[..., 1], jax.nn.softplus(out[..., 2]) + 0.1
+        log_w, mean, deviation = (
+            jax.nn.log_softmax(out[..., 0]),
+            out[..., 1],
+            jax.nn.softplus(out[..., 2]) + 0.1,
+        )
         z = (y - mean) / deviation
         return -jnp.mean(jax.nn.logsumexp(log_w - z**2 / 2 - jnp.log(deviation), axis=-1))
 
@@ -255,7 +267,9 @@ def attention_with_one_key():
         mixed = jnp.einsum("nk,nkd->nd", jax.nn.softmax(scores, axis=-1), memory @ params["v"])
         return mse(jnp.tanh(x @ params["q"] + mixed) @ params["out"], y)
 
-    params = {w: normal(i, 6, 8, scale=0.4) for i, w in enumerate("qkv")} | {"out": normal(5, 8, 1, scale=0.4)}
+    params = {w: normal(i, 6, 8, scale=0.4) for i, w in enumerate("qkv")} | {
+        "out": normal(5, 8, 1, scale=0.4)
+    }
     return f, params, (normal(6, 24, 6), normal(7, 24, 1, 6), normal(8, 24, 1))
 
 
@@ -316,5 +330,11 @@ def deep_residual_net_with_norms():
             h = h + jax.nn.relu(standardized(h) @ block["up"]) @ block["down"]
         return cross_entropy(standardized(h) @ params["head"], y)
 
-    blocks = [{"up": normal(i, 8, 16, scale=0.35), "down": normal(20 + i, 16, 8, scale=0.1)} for i in range(8)]
-    return f, {"blocks": blocks, "head": normal(9, 8, 3, scale=0.35)}, (normal(10, 24, 8), integers(11, 3, 24))
+    blocks = [
+        {"up": normal(i, 8, 16, scale=0.35), "down": normal(20 + i, 16, 8, scale=0.1)} for i in range(8)
+    ]
+    return (
+        f,
+        {"blocks": blocks, "head": normal(9, 8, 3, scale=0.35)},
+        (normal(10, 24, 8), integers(11, 3, 24)),
+    )

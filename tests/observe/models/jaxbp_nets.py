@@ -33,7 +33,9 @@ def fourteen_sigmoid_layers():
 
 @sick("dead", OPEN, "Biases start at -30 before every relu.")
 def relus_started_at_minus_30():
-    net = jaxbp.mlp([6, 16, 3], jaxbp.relu, bias_init=lambda key, shape, dtype=jnp.float32: jnp.full(shape, -30.0))
+    net = jaxbp.mlp(
+        [6, 16, 3], jaxbp.relu, bias_init=lambda key, shape, dtype=jnp.float32: jnp.full(shape, -30.0)
+    )
     return case(net, jaxbp.softmax_cross_entropy, normal(1, 32, 6), integers(2, 3, 32))
 
 

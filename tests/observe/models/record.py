@@ -1,5 +1,6 @@
 """What a model of the suite is, and the small parts that many of them share."""
 
+import itertools
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -73,9 +74,10 @@ def integers(seed, high, *shape):
 
 def dense(seed, *sizes, scale=1.0):
     """Weights (in, out) of variance scale² / in, and zero biases, of a chain of dense layers."""
-    pairs = list(zip(sizes[:-1], sizes[1:], strict=True))
+    pairs = list(itertools.pairwise(sizes))
     return [
-        {"W": normal(seed + i, m, n, scale=scale / m**0.5), "b": jnp.zeros(n)} for i, (m, n) in enumerate(pairs)
+        {"W": normal(seed + i, m, n, scale=scale / m**0.5), "b": jnp.zeros(n)}
+        for i, (m, n) in enumerate(pairs)
     ]
 
 

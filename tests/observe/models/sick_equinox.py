@@ -28,8 +28,12 @@ def mlp(inputs, outputs, width=16, depth=1, activation=jax.nn.tanh, **options):
     return eqx.nn.MLP(inputs, outputs, width, depth, activation, key=KEYS[0], **options)
 
 
-@sick("saturated", ASIDE, "Every gate of an LSTM has a bias of 30: all of them stay open, nothing is chosen.",
-      ["exploding", "vanishing"])  # fmt: skip
+@sick(
+    "saturated",
+    ASIDE,
+    "Every gate of an LSTM has a bias of 30: all of them stay open, nothing is chosen.",
+    ["exploding", "vanishing"],
+)
 def lstm_gates_held_open():
     class Net(eqx.Module):
         cell: eqx.nn.LSTMCell
@@ -42,7 +46,9 @@ def lstm_gates_held_open():
 
     cell = eqx.nn.LSTMCell(4, 8, key=KEYS[0])
     cell = eqx.tree_at(lambda c: c.bias, cell, jnp.full(32, 30.0))
-    return equinox_case(Net(cell, eqx.nn.Linear(8, 2, key=KEYS[1])), cross_entropy, normal(1, 12, 8, 4), integers(2, 2, 12))  # fmt: skip
+    return equinox_case(
+        Net(cell, eqx.nn.Linear(8, 2, key=KEYS[1])), cross_entropy, normal(1, 12, 8, 4), integers(2, 2, 12)
+    )
 
 
 @sick("dead", OPEN, "A step far too large left biases of about -1000 in an MLP of relus.")
@@ -113,12 +119,18 @@ def deviation_of_equal_values():
             h = self.first(x)
             return self.last(h) + jnp.sqrt(jnp.mean((h - h.mean()) ** 2))
 
-    first = eqx.tree_at(lambda m: m.weight, eqx.nn.Linear(5, 8, use_bias=False, key=KEYS[0]), jnp.zeros((8, 5)))
+    first = eqx.tree_at(
+        lambda m: m.weight, eqx.nn.Linear(5, 8, use_bias=False, key=KEYS[0]), jnp.zeros((8, 5))
+    )
     return equinox_case(Net(first, eqx.nn.Linear(8, 1, key=KEYS[1])), mse, normal(1, 16, 5), normal(2, 16, 1))
 
 
-@sick("overflow", ASIDE, "A Poisson loss takes exp of a rate that unscaled inputs drive beyond 88.",
-      ["unscaled", "dominated", "nan_forward", "nan_backward"])  # fmt: skip
+@sick(
+    "overflow",
+    ASIDE,
+    "A Poisson loss takes exp of a rate that unscaled inputs drive beyond 88.",
+    ["unscaled", "dominated", "nan_forward", "nan_backward"],
+)
 def poisson_of_unscaled_inputs():
     def loss(rate, y):
         return jnp.mean(jnp.exp(rate[:, 0]) - y * rate[:, 0])
@@ -127,8 +139,12 @@ def poisson_of_unscaled_inputs():
     return equinox_case(eqx.nn.Linear(4, 1, key=KEYS[0]), loss, x, integers(2, 9, 24).astype(jnp.float32))
 
 
-@sick("underflow", OPEN, "The likelihood of targets that are 500 deviations away is 0 in float32, and so is every delta.",
-      ["vanishing"])  # fmt: skip
+@sick(
+    "underflow",
+    OPEN,
+    "The likelihood of targets that are 500 deviations away is 0 in float32, and so is every delta.",
+    ["vanishing"],
+)
 def likelihood_of_far_targets():
     def loss(out, y):
         likelihood = jnp.exp(-0.5 * ((out[:, 0] - y) / 0.01) ** 2)  # e^-5000 and less
@@ -162,7 +178,9 @@ def branch_never_added():
     return equinox_case(net, cross_entropy, normal(1, 32, 5), integers(2, 3, 32))
 
 
-@sick("cut", ASIDE, "Tokens are chosen by argmax inside the net and embedded again: the first layer is cut off.")
+@sick(
+    "cut", ASIDE, "Tokens are chosen by argmax inside the net and embedded again: the first layer is cut off."
+)
 def tokens_chosen_by_argmax():
     class Net(eqx.Module):
         choose: eqx.nn.Linear
@@ -173,7 +191,9 @@ def tokens_chosen_by_argmax():
             return self.head(self.embed(jnp.argmax(self.choose(x))))
 
     net = Net(
-        eqx.nn.Linear(5, 6, key=KEYS[0]), eqx.nn.Embedding(6, 8, key=KEYS[1]), eqx.nn.Linear(8, 3, key=KEYS[2])
+        eqx.nn.Linear(5, 6, key=KEYS[0]),
+        eqx.nn.Embedding(6, 8, key=KEYS[1]),
+        eqx.nn.Linear(8, 3, key=KEYS[2]),
     )
     return equinox_case(net, cross_entropy, normal(1, 32, 5), integers(2, 3, 32))
 
@@ -207,14 +227,29 @@ def features_replaced_by_their_mean():
     return equinox_case(mlp(7, 1), mse, x, normal(2, 32, 1))
 
 
-@sick("duplicate_input", ASIDE, "np.repeat stands where np.tile of the rows was meant: columns come in fours.")
+@sick(
+    "duplicate_input", ASIDE, "np.repeat stands where np.tile of the rows was meant: columns come in fours."
+)
 def columns_in_fours():
     x = jnp.repeat(normal(1, 32, 3), 4, axis=1)
     return equinox_case(mlp(12, 3), cross_entropy, x, integers(2, 3, 32))
 
 
-@sick("unscaled", OPEN, "Unix times of 2023 go into the net as they are.",
-      ["saturated", "vanishing", "exploding", "constant_input", "identical", "dominated", "cut", "duplicate_input"])  # fmt: skip
+@sick(
+    "unscaled",
+    OPEN,
+    "Unix times of 2023 go into the net as they are.",
+    [
+        "saturated",
+        "vanishing",
+        "exploding",
+        "constant_input",
+        "identical",
+        "dominated",
+        "cut",
+        "duplicate_input",
+    ],
+)
 def unix_times():
     x = jnp.concatenate([uniform(1, 32, 1, low=1.67e9, high=1.7e9), normal(2, 32, 2)], 1)
     return equinox_case(mlp(3, 1), mse, x, normal(3, 32, 1))
@@ -231,10 +266,15 @@ def softmax_outside_of_vmap():
 
 @sick("size_one", OPEN, "LayerNorm after a bottleneck of one unit: its output is always the bias.")
 def layer_norm_after_a_bottleneck():
-    net = eqx.nn.Sequential([
-        eqx.nn.Linear(5, 1, key=KEYS[0]), eqx.nn.LayerNorm(1), eqx.nn.Linear(1, 8, key=KEYS[1]),
-        eqx.nn.Lambda(jax.nn.relu), eqx.nn.Linear(8, 3, key=KEYS[2]),
-    ])  # fmt: skip
+    net = eqx.nn.Sequential(
+        [
+            eqx.nn.Linear(5, 1, key=KEYS[0]),
+            eqx.nn.LayerNorm(1),
+            eqx.nn.Linear(1, 8, key=KEYS[1]),
+            eqx.nn.Lambda(jax.nn.relu),
+            eqx.nn.Linear(8, 3, key=KEYS[2]),
+        ]
+    )
     return equinox_case(net, cross_entropy, normal(1, 32, 5), integers(2, 3, 32))
 
 
@@ -249,7 +289,11 @@ def row_against_column():
     return equinox_case(mlp(5, "scalar"), mse, normal(1, 20, 5), normal(2, 20, 1))
 
 
-@sick("ignored_examples", ASIDE, "Three of four examples have weight 0 in the loss: the weights were made wrong.")
+@sick(
+    "ignored_examples",
+    ASIDE,
+    "Three of four examples have weight 0 in the loss: the weights were made wrong.",
+)
 def weights_mostly_zero():
     def loss(out, y):
         weights = (jnp.arange(len(y)) % 4 == 0).astype(jnp.float32)
@@ -264,8 +308,12 @@ def tanh_for_temperatures():
     return equinox_case(net, mse, normal(1, 32, 5), uniform(2, 32, 1, low=10, high=30))
 
 
-@sick("mask", ASIDE, "Scores of padding get +1e9 instead of -1e9: every query looks at the padding.",
-      ["saturated", "constant_input"])  # fmt: skip
+@sick(
+    "mask",
+    ASIDE,
+    "Scores of padding get +1e9 instead of -1e9: every query looks at the padding.",
+    ["saturated", "constant_input"],
+)
 def mask_of_the_wrong_sign():
     class Net(eqx.Module):
         q: eqx.nn.Linear
@@ -288,8 +336,12 @@ def mask_of_the_wrong_sign():
     return f, params, (normal(1, 12, 6, 6) * mask[..., None], mask, integers(2, 2, 12))
 
 
-@sick("tiny_denominator", OPEN, "Cosine similarity of vectors of length 1e-10, with 1e-30 under the fraction.",
-      ["exploding"])  # fmt: skip
+@sick(
+    "tiny_denominator",
+    OPEN,
+    "Cosine similarity of vectors of length 1e-10, with 1e-30 under the fraction.",
+    ["exploding"],
+)
 def cosine_of_tiny_vectors():
     def loss(z, y):
         norms = jnp.sqrt((z**2).sum(-1) + 1e-30)

@@ -36,13 +36,15 @@ class MLP(nn.Module):
 
     @nn.compact
     def __call__(self, x):
-        layer = dict(kernel_init=self.kernel_init, dtype=self.dtype)
+        layer = {"kernel_init": self.kernel_init, "dtype": self.dtype}
         for size in self.sizes[:-1]:
             x = self.phi(nn.Dense(size, bias_init=self.bias_init, **layer)(x))
         return self.out(nn.Dense(self.sizes[-1], **layer)(x))
 
 
-@sick("saturated", ASIDE, "Kernels drawn with standard deviation 4 push every tanh to -1 or 1.", ["vanishing"])
+@sick(
+    "saturated", ASIDE, "Kernels drawn with standard deviation 4 push every tanh to -1 or 1.", ["vanishing"]
+)
 def tanh_of_large_kernels():
     net = MLP((32, 32, 3), kernel_init=large)
     return linen_case(net, cross_entropy, normal(1, 32, 10), integers(2, 3, 32))
@@ -119,7 +121,12 @@ def distance_of_equal_twins():
     return linen_case(Net(), mse, pairs, uniform(2, 16))
 
 
-@sick("overflow", ASIDE, "Squares of activations of 1000 do not fit into float16.", ["unscaled", "nan_backward", "nan_forward"])  # fmt: skip
+@sick(
+    "overflow",
+    ASIDE,
+    "Squares of activations of 1000 do not fit into float16.",
+    ["unscaled", "nan_backward", "nan_forward"],
+)
 def squares_in_float16():
     class Net(nn.Module):
         @nn.compact
@@ -227,7 +234,11 @@ def pixels_of_bytes():
     return linen_case(CNN(), cross_entropy, jnp.round(uniform(1, 16, 6, 6, 1, high=255)), integers(2, 4, 16))
 
 
-@sick("wrong_axis", ASIDE, "Attention takes its softmax over the queries: the weights of a query do not sum to 1.")
+@sick(
+    "wrong_axis",
+    ASIDE,
+    "Attention takes its softmax over the queries: the weights of a query do not sum to 1.",
+)
 def softmax_over_the_queries():
     class Net(nn.Module):
         @nn.compact
@@ -275,8 +286,12 @@ def sigmoid_output_byte_targets():
     return linen_case(net, mse, normal(1, 32, 6), jnp.round(uniform(2, 32, 8, high=255)))
 
 
-@sick("mask", ASIDE, "The attention mask is True where there is padding: attention reads padding only.",
-      ["constant_input", "ignored_examples"])  # fmt: skip
+@sick(
+    "mask",
+    ASIDE,
+    "The attention mask is True where there is padding: attention reads padding only.",
+    ["constant_input", "ignored_examples"],
+)
 def attention_mask_inverted():
     class Net(nn.Module):
         @nn.compact
@@ -296,7 +311,12 @@ def attention_mask_inverted():
     return f, params, (x, mask, integers(2, 3, 16))
 
 
-@sick("tiny_denominator", OPEN, "LayerNorm with epsilon 1e-18 of rows whose features differ by 1e-7.", ["exploding"])
+@sick(
+    "tiny_denominator",
+    OPEN,
+    "LayerNorm with epsilon 1e-18 of rows whose features differ by 1e-7.",
+    ["exploding"],
+)
 def layer_norm_of_nearly_constant_rows():
     class Net(nn.Module):
         @nn.compact

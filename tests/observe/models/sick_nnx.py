@@ -1,6 +1,7 @@
 """Sick models in Flax NNX."""
 
-import jax
+import itertools
+
 import jax.numpy as jnp
 import optax
 from flax import nnx
@@ -29,7 +30,7 @@ class MLP(nnx.Module):
 
     def __init__(self, *sizes, phi=nnx.tanh, out=lambda x: x, seed=0, **options):
         rngs = rngs_of(seed)
-        pairs = zip(sizes[:-1], sizes[1:], strict=True)
+        pairs = itertools.pairwise(sizes)
         self.layers = nnx.List([nnx.Linear(m, n, rngs=rngs, **options) for m, n in pairs])
         self.phi, self.out = phi, out
 
@@ -39,7 +40,12 @@ class MLP(nnx.Module):
         return self.out(self.layers[-1](x))
 
 
-@sick("saturated", OPEN, "Kernels drawn with standard deviation 10 make the gates of a GLU 0 or 1.", ["vanishing"])
+@sick(
+    "saturated",
+    OPEN,
+    "Kernels drawn with standard deviation 10 make the gates of a GLU 0 or 1.",
+    ["vanishing"],
+)
 def gates_that_are_shut():
     class Net(nnx.Module):
         def __init__(self):
@@ -114,8 +120,12 @@ def norm_of_an_empty_document():
     return nnx_case(Net(), mse, words, normal(2, 16, 1))
 
 
-@sick("overflow", OPEN, "A variance is exp of an output that is not bounded: exp(200) is inf.",
-      ["nan_forward", "nan_backward", "unscaled"])  # fmt: skip
+@sick(
+    "overflow",
+    OPEN,
+    "A variance is exp of an output that is not bounded: exp(200) is inf.",
+    ["nan_forward", "nan_backward", "unscaled"],
+)
 def exponential_of_an_output():
     def loss(out, y):
         mean, variance = out[:, 0], 1e-3 + jnp.exp(out[:, 1] ** 2)
@@ -171,8 +181,12 @@ def constant_hidden_layer():
     return nnx_case(net, mse, normal(1, 32, 4), normal(2, 32, 1))
 
 
-@sick("constant_input", ASIDE, "Images were divided by 255 as whole numbers: nothing but zeros is left.",
-      ["dead", "ignored_examples"])  # fmt: skip
+@sick(
+    "constant_input",
+    ASIDE,
+    "Images were divided by 255 as whole numbers: nothing but zeros is left.",
+    ["dead", "ignored_examples"],
+)
 def images_of_zeros():
     x = (integers(1, 255, 16, 30) // 255).astype(jnp.float32)
     return nnx_case(MLP(30, 16, 3), cross_entropy, x, integers(2, 3, 16))
@@ -184,15 +198,21 @@ def table_beside_itself():
     return nnx_case(MLP(10, 8, 2), cross_entropy, jnp.concatenate([x, x], axis=1), integers(2, 2, 40))
 
 
-@sick("unscaled", ASIDE, "House areas in square feet and years of construction enter a tanh net.",
-      ["saturated", "duplicate_input", "vanishing"])  # fmt: skip
+@sick(
+    "unscaled",
+    ASIDE,
+    "House areas in square feet and years of construction enter a tanh net.",
+    ["saturated", "duplicate_input", "vanishing"],
+)
 def area_and_year():
     area, year = uniform(1, 32, 1, low=600, high=4000), uniform(2, 32, 1, low=1900, high=2020)
     net = MLP(2, 16, 1)
     return nnx_case(net, mse, jnp.concatenate([area, jnp.round(year)], 1), normal(3, 32, 1))
 
 
-@sick("wrong_axis", OPEN, "LayerNorm reduces the axis of the examples: each prediction depends on the others.")
+@sick(
+    "wrong_axis", OPEN, "LayerNorm reduces the axis of the examples: each prediction depends on the others."
+)
 def layer_norm_over_the_batch():
     class Net(nnx.Module):
         def __init__(self):
@@ -206,7 +226,9 @@ def layer_norm_over_the_batch():
     return nnx_case(Net(), cross_entropy, normal(1, 24, 5), integers(2, 3, 24))
 
 
-@sick("size_one", ASIDE, "Group norm with as many groups as features: each group is one number, minus itself.")
+@sick(
+    "size_one", ASIDE, "Group norm with as many groups as features: each group is one number, minus itself."
+)
 def group_norm_of_single_features():
     class Net(nnx.Module):
         def __init__(self):
@@ -227,7 +249,11 @@ def sigmoid_before_a_loss_of_logits():
     return nnx_case(net, lambda z, y: binary_cross_entropy(z[:, 0], y), normal(1, 32, 5), y)
 
 
-@sick("broadcast", ASIDE, "Weights (N,) times losses (N, 1) are an (N, N) matrix: every weight meets every loss.")
+@sick(
+    "broadcast",
+    ASIDE,
+    "Weights (N,) times losses (N, 1) are an (N, N) matrix: every weight meets every loss.",
+)
 def weights_against_a_column_of_losses():
     def loss(out, y, w):
         return jnp.mean(w * (out - y) ** 2)
@@ -235,7 +261,9 @@ def weights_against_a_column_of_losses():
     return nnx_case(MLP(5, 8, 1), loss, normal(1, 24, 5), normal(2, 24, 1), uniform(3, 24, low=0.2, high=2))
 
 
-@sick("ignored_examples", OPEN, "A Python loop over the examples overwrites the loss: only the last one counts.")
+@sick(
+    "ignored_examples", OPEN, "A Python loop over the examples overwrites the loss: only the last one counts."
+)
 def loop_that_overwrites_the_loss():
     def loss(logits, y):
         total = 0.0

@@ -32,8 +32,12 @@ def sigmoid_of_large_weights():
     return f, params, (normal(1, 32, 8), integers(2, 3, 32))
 
 
-@sick("saturated", ASIDE, "Scores of 50 times their due scale make every attention look at one place only.",
-      ["vanishing"])  # fmt: skip
+@sick(
+    "saturated",
+    ASIDE,
+    "Scores of 50 times their due scale make every attention look at one place only.",
+    ["vanishing"],
+)
 def attention_at_one_place():
     def f(params, x, y):
         scores = (x @ params["q"]) @ jnp.swapaxes(x @ params["k"], 1, 2) * 50.0
@@ -98,7 +102,9 @@ def scan_that_grows():
     return f, params, (normal(2, 16, 60, 3), normal(3, 16, 1))
 
 
-@sick("nan_forward", OPEN, "Logits go to a loss that takes the log of probabilities: log of a negative number.")
+@sick(
+    "nan_forward", OPEN, "Logits go to a loss that takes the log of probabilities: log of a negative number."
+)
 def log_of_logits():
     def f(params, x, y):
         logits = forward(params, x, jnp.tanh)
@@ -126,8 +132,12 @@ def where_around_log():
     return f, {"scale": uniform(0, 5, low=0.5, high=2), "out": normal(1, 5, 1)}, (counts, normal(3, 16, 1))
 
 
-@sick("overflow", OPEN, "A softmax by hand, without its maximum subtracted, of logits beyond 88: inf / inf.",
-      ["nan_forward", "unscaled", "nan_backward"])  # fmt: skip
+@sick(
+    "overflow",
+    OPEN,
+    "A softmax by hand, without its maximum subtracted, of logits beyond 88: inf / inf.",
+    ["nan_forward", "unscaled", "nan_backward"],
+)
 def softmax_by_hand():
     def f(params, x, y):
         e = jnp.exp(x @ params["W"] + params["b"])
@@ -168,7 +178,9 @@ def layer_never_called():
     return f, params, (normal(3, 16, 5), normal(4, 16, 1))
 
 
-@sick("cut", OPEN, "The loss is the squared distance of argmax from the label: no derivative reaches anything.")
+@sick(
+    "cut", OPEN, "The loss is the squared distance of argmax from the label: no derivative reaches anything."
+)
 def loss_of_argmax():
     def f(params, x, y):
         predicted = jnp.argmax(forward(params, x, jnp.tanh), axis=-1)
@@ -177,7 +189,9 @@ def loss_of_argmax():
     return f, dense(0, 5, 8, 4), (normal(1, 32, 5), integers(2, 4, 32).astype(jnp.float32))
 
 
-@sick("detached_state", ASIDE, "The state is detached at each step of the scan: nothing is learned over time.")
+@sick(
+    "detached_state", ASIDE, "The state is detached at each step of the scan: nothing is learned over time."
+)
 def scan_with_detached_state():
     def f(params, x, y):
         def step(h, x):
@@ -196,7 +210,10 @@ def all_weights_equal():
     def f(params, x, y):
         return cross_entropy(forward(params, x, jnp.tanh), y)
 
-    params = [{"W": jnp.full((6, 8), 0.1), "b": jnp.zeros(8)}, {"W": jnp.full((8, 3), 0.1), "b": jnp.zeros(3)}]
+    params = [
+        {"W": jnp.full((6, 8), 0.1), "b": jnp.zeros(8)},
+        {"W": jnp.full((8, 3), 0.1), "b": jnp.zeros(3)},
+    ]
     return f, params, (normal(1, 32, 6), integers(2, 3, 32))
 
 
@@ -218,8 +235,12 @@ def features_three_times():
     return f, dense(0, 12, 8, 1), (jnp.concatenate([x, x, x], 1), integers(2, 2, 32).astype(jnp.float32))
 
 
-@sick("unscaled", ASIDE, "Age in years and income in dollars go to the first layer as they are.",
-      ["dominated", "exploding"])  # fmt: skip
+@sick(
+    "unscaled",
+    ASIDE,
+    "Age in years and income in dollars go to the first layer as they are.",
+    ["dominated", "exploding"],
+)
 def age_and_income():
     def f(params, x, y):
         return binary_cross_entropy(forward(params, x, jax.nn.relu)[:, 0], y)

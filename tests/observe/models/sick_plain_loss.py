@@ -57,8 +57,12 @@ def relu_output_negative_targets():
     return f, dense(0, 5, 16, 1), (normal(1, 32, 5), -0.7 + normal(2, 32, 1))
 
 
-@sick("mask", OPEN, "The mask of the mean over steps is inverted: only the padding is read.",
-      ["constant_input", "ignored_examples"])  # fmt: skip
+@sick(
+    "mask",
+    OPEN,
+    "The mask of the mean over steps is inverted: only the padding is read.",
+    ["constant_input", "ignored_examples"],
+)
 def pooling_mask_inverted():
     def f(params, x, mask, y):
         h = jnp.tanh(x @ params["W"] + params["b"])
@@ -85,8 +89,12 @@ def attention_mask_hides_everything():
     return f, params, (normal(6, 16, 6, 8) * mask[..., None], mask, integers(7, 3, 16))
 
 
-@sick("tiny_denominator", ASIDE, "Hidden rows of norm 1e-9 are divided by it: their deltas grow by 1e9.",
-      ["exploding"])  # fmt: skip
+@sick(
+    "tiny_denominator",
+    ASIDE,
+    "Hidden rows of norm 1e-9 are divided by it: their deltas grow by 1e9.",
+    ["exploding"],
+)
 def rows_divided_by_a_tiny_norm():
     def f(params, x, y):
         h = x @ params["W"]
@@ -122,8 +130,12 @@ def labels_all_three():
     return f, dense(0, 5, 8, 5), (normal(1, 32, 5), jnp.full(32, 3))
 
 
-@sick("label_range", OPEN, "Labels count from 1 to C: label C is out of range, its one-hot row is zero.",
-      ["ignored_examples"])  # fmt: skip
+@sick(
+    "label_range",
+    OPEN,
+    "Labels count from 1 to C: label C is out of range, its one-hot row is zero.",
+    ["ignored_examples"],
+)
 def labels_from_one():
     def f(params, x, y):
         log_p = jax.nn.log_softmax(forward(params, x, jnp.tanh))
