@@ -52,7 +52,7 @@ def test_halves_are_balanced():
             halves = Counter(model.half for model in models if model.framework == framework)
             assert abs(halves["open"] - halves["aside"]) <= 5, (framework, halves)
         halves = Counter(model.half for model in models)
-        assert abs(halves["open"] - halves["aside"]) <= 5, halves
+        assert abs(halves["open"] - halves["aside"]) <= 2, halves
 
 
 @pytest.mark.parametrize("model", list(in_turn(SICK)))

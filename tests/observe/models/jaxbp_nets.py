@@ -31,7 +31,7 @@ def fourteen_sigmoid_layers():
     return case(net, jaxbp.softmax_cross_entropy, normal(1, 32, 6), integers(2, 3, 32))
 
 
-@sick("dead", OPEN, "Biases start at -30 before every relu.")
+@sick("dead", ASIDE, "Biases start at -30 before every relu.")
 def relus_started_at_minus_30():
     net = jaxbp.mlp(
         [6, 16, 3], jaxbp.relu, bias_init=lambda key, shape, dtype=jnp.float32: jnp.full(shape, -30.0)

@@ -114,7 +114,7 @@ def sum_beside_a_mean():
     return f, dense(0, 5, 8, 1), (normal(1, 128, 5), normal(2, 128, 1))
 
 
-@sick("reduction", OPEN, "The cross-entropies of a batch of 64 are summed: the loss grows with the batch.")
+@sick("reduction", ASIDE, "The cross-entropies of a batch of 64 are summed: the loss grows with the batch.")
 def cross_entropy_summed():
     def f(params, x, y):
         return optax.softmax_cross_entropy_with_integer_labels(forward(params, x, jax.nn.relu), y).sum()
@@ -144,7 +144,7 @@ def labels_from_one():
     return f, dense(0, 5, 8, 4), (normal(1, 32, 5), integers(2, 4, 32) + 1)
 
 
-@sick("label_range", OPEN, "Labels of -1 (unknown) pick the last class silently.")
+@sick("label_range", ASIDE, "Labels of -1 (unknown) pick the last class silently.")
 def labels_of_minus_one():
     def f(params, x, y):
         log_p = jax.nn.log_softmax(forward(params, x, jax.nn.relu))
