@@ -269,10 +269,10 @@ def identical(f, params, batch):
 def wrong_axis(f, params, batch):
     """Two examples act on each other, or the weights of a mixture sum to 1 over another axis."""
     x, rest = batch[0], batch[1:]
-    first, second = x.at[0].set(x[2]), x.at[1].set(x[3])
-    four = jnp.stack([x, first, second, first.at[1].set(x[3])])
+    first, second = x.at[0].set(3 * x[2]), x.at[1].set(3 * x[3])
+    four = jnp.stack([x, first, second, first.at[1].set(3 * x[3])])
     losses = np.asarray(compiled(jax.vmap(lambda x: f(params, x, *rest)))(four), float)
-    together = abs(losses[3] - losses[1] - losses[2] + losses[0]) > 1e-4 * abs(losses[0])
+    together = abs(losses[3] - losses[1] - losses[2] + losses[0]) > 3e-5 * abs(losses[0])
 
     def over_another(name, _, ins, outs):
         if name != "div" or jnp.ndim(outs[0]) != 3:
