@@ -267,10 +267,11 @@ def identical(f, params, batch):
 
 
 def wrong_axis(f, params, batch):
-    """Two examples act on each other, or the weights of a mixture sum to 1 over another axis."""
-    x, rest = batch[0], batch[1:]
-    first, second = x.at[0].set(3 * x[2]), x.at[1].set(3 * x[3])
-    four = jnp.stack([x, first, second, first.at[1].set(3 * x[3])])
+    """The halves of the batch act on each other, or the weights of a mixture sum to 1 over another axis."""
+    x, rest, n = batch[0], batch[1:], len(batch[0]) // 2
+    other = 3 * jnp.flip(x, axis=0)
+    first, second = x.at[:n].set(other[:n]), x.at[n:].set(other[n:])
+    four = jnp.stack([x, first, second, other])
     losses = np.asarray(compiled(jax.vmap(lambda x: f(params, x, *rest)))(four), float)
     together = abs(losses[3] - losses[1] - losses[2] + losses[0]) > 3e-5 * abs(losses[0])
 
