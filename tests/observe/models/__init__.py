@@ -1,0 +1,24 @@
+"""Small models, sick and healthy, that judge what is said of a network's flow.
+
+`MODELS` has them all. They were written without sight of the code that they judge, and the half of each
+is fixed: thresholds are set on the half "open", and their figures are taken on the half "aside".
+"""
+
+from . import (
+    healthy_equinox,
+    healthy_linen,
+    healthy_nnx,
+    healthy_plain,
+    jaxbp_nets,
+    sick_equinox,
+    sick_linen,
+    sick_nnx,
+    sick_plain,
+    sick_plain_loss,
+)
+from .record import WORDS, Model
+
+SICK = (sick_plain, sick_plain_loss, sick_linen, sick_nnx, sick_equinox)
+HEALTHY = (healthy_plain, healthy_linen, healthy_nnx, healthy_equinox)
+MODELS: tuple[Model, ...] = tuple(m for family in (*SICK, *HEALTHY, jaxbp_nets) for m in family.MODELS)
+__all__ = ["MODELS", "WORDS", "Model"]
