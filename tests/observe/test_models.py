@@ -16,9 +16,9 @@ HEALTHY = [model for model in MODELS if model.sickness is None]
 
 
 def in_turn(models):
-    """Every third model by default, which keeps the file short; the others by `pytest -m soak`."""
+    """Every twelfth model by default, which keeps the file short; the others by `pytest -m soak`."""
     for i, model in enumerate(models):
-        yield pytest.param(model, id=model.name, marks=[pytest.mark.soak] * (i % 3 > 0))
+        yield pytest.param(model, id=model.name, marks=[pytest.mark.soak] * (i % 12 > 0))
 
 
 @pytest.fixture(autouse=True)
