@@ -124,7 +124,7 @@ def test_an_unreadable_network_is_named_by_line_and_key(case, tmp_path, capsys):
         (["--net", "2", "1", "--loss", "mse"], "--loss: expected one of squared_error"),
         (["--net", "2000", "1"], "at most 1024 entries in a layer"),
         (["--x", "1"], "expected f with last axis 2"),
-        (["--units", "0"], "units count from 1"),
+        (["--units", "0"], "each of units a whole number in [1, 2], got 0"),
     ],
 )
 def test_what_cannot_be_explained_says_why(args, sentence, capsys):
