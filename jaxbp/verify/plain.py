@@ -6,7 +6,6 @@ from contextlib import suppress
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 
 from jaxbp.arguments import described
 from jaxbp.errors import message
@@ -41,7 +40,6 @@ def check_vjp(
     """
     _assert_arrays("check_vjp", fitting("check_vjp", primal, args, {}), primal, args)
     name = fitting("check_vjp", vjp, (*args, None), {})
-    _assert_arrays("check_vjp", name, lambda *a: vjp(*a, jax.tree.map(jnp.ones_like, primal(*a))), args)
 
     def backward(saved: tuple[Any, ...], cotangent: Any) -> tuple[Any, ...]:
         result = vjp(*saved, cotangent)
@@ -76,7 +74,6 @@ def check_jvp(
     """
     _assert_arrays("check_jvp", fitting("check_jvp", primal, args, {}), primal, args)
     name = fitting("check_jvp", jvp, (args, args), {})
-    _assert_arrays("check_jvp", name, lambda *a: jvp(a, a), args)
     rule = jax.custom_jvp(_named(primal, name, primal, jvp))
     rule.defjvp(lambda primals, tangents: (primal(*primals), jvp(primals, tangents)))
     return judge_call(

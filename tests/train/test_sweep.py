@@ -141,7 +141,7 @@ def test_the_best_and_the_summary():
     assert first["loss"] == {"median": pytest.approx(low.mean()), "min": low.min(), "max": low.max()}
     assert repr(result).splitlines()[1].split() == [*ADAM, "diverged", *result.history]
     assert result._repr_html_().count("<tr>") == 5
-    with pytest.raises(ValueError, match="monitor to be one of loss, val_accuracy, val_loss, got 'f1'"):
+    with pytest.raises(ValueError, match="monitor 'loss', 'val_accuracy' or 'val_loss', got 'f1'"):
         result.best("f1")
 
 

@@ -106,3 +106,10 @@ def test_exceptions_show_as_usual_afterwards():
     before = jax.config.jax_traceback_filtering
     check(rule(jnp.sin, lambda a, y, c: (c * a[3],)), X)
     assert jax.config.jax_traceback_filtering == before
+
+
+@pytest.mark.parametrize("given", ["x", jnp.sin, object()], ids=["text", "a function", "an object"])
+def test_a_plain_rule_that_gives_no_array_is_wrong(given):
+    for report in (check_vjp(jnp.sin, lambda a, c: given, X), check_jvp(jnp.sin, lambda p, t: given, X)):
+        assert not report.ok
+        assert "no array" in report.findings[0].sentence
