@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from jaxbp.jaxprs import widest_dtype
-from jaxbp.verify import check, judge
+from jaxbp.verify import check, check_jvp, check_vjp, judge
 from jaxbp.verify import whole_function as whole
 from jaxbp.verify.maps import pullback as references
 from jaxbp.verify.numbers import compare
