@@ -111,7 +111,7 @@ class Explanation:
             >>> found["deltas"]["W"], found["after"]["layers"]
             ([[[3.0]]], [{'W': [[1.7]], 'b': [-0.1], 'phi': 'identity'}])
         """
-        return self.in_json_format(json_format.numbers(self.values)) | {
+        return in_json_format(self, json_format.numbers(self.values)) | {
             "factors": [
                 {"symbol": name, "matrix": rows_of(J), "product": rows_of(product)}
                 for name, J, product in self.chain()
@@ -120,10 +120,6 @@ class Explanation:
                 title: json_format.finite(worst) for title, (worst, _) in self.differences.items()
             },
         }
-
-    def in_json_format(self, content: json_format.Content) -> dict[str, Any]:
-        """NET.json and what `explain` adds to it, with this content in its places."""
-        return json_format.filled(self.title(), self.places, self.output.loss, self.frozen, content)
 
     def difference(self, step: Step) -> str:
         """The largest difference of the two ways; 0 up to 4 eps times the largest number of the step."""
@@ -290,3 +286,10 @@ def _separated(piece: str) -> str:
     """A formula and the comma or semicolon after it."""
     formula, end = (piece[:-2], piece[-2:]) if piece.endswith((", ", "; ")) else (piece, "")
     return formula + (f'<mo rspace="1em">{end.strip()}</mo>' if end else "")
+
+
+def in_json_format(explained: Explanation, content: json_format.Content) -> dict[str, Any]:
+    """NET.json and what `explain` adds to it, with this content in its places."""
+    return json_format.filled(
+        explained.title(), explained.places, explained.output.loss, explained.frozen, content
+    )

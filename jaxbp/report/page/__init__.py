@@ -13,6 +13,7 @@ from jaxbp.observe.explanation.formulas.trees import parse
 from jaxbp.observe.explanation.json_format import Content
 from jaxbp.observe.explanation.json_reading import ACTIVATIONS, LOSSES
 from jaxbp.observe.explanation.places import IDENTITY, Place, all_places, maps
+from jaxbp.observe.explanation.record import in_json_format
 from jaxbp.observe.explanation.steps.lecture import steps
 from jaxbp.observe.explanation.steps.lines import Choices, Line, Step, When
 from jaxbp.observe.explanation.steps.outputs import output_steps
@@ -105,13 +106,14 @@ def program(explanation: Explanation) -> dict[str, Any]:
         "boxes": list(_boxes(places)),
         "output": explanation.output.f,
         "delta": explanation.output.delta,
-        "template": explanation.in_json_format(
+        "template": in_json_format(
+            explanation,
             Content(
                 rows=lambda name: {"$rows": name},
                 entries=lambda name: {"$flat": name},
                 number=lambda name: {"$number": name},
                 phi=lambda place: {"$choice": place.chooses} if place in bends else place.name,
-            )
+            ),
         ),
         "vectors": {
             name: len(value)
