@@ -4,6 +4,7 @@ import json
 import os
 import platform
 from collections.abc import Iterator
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
@@ -24,9 +25,9 @@ def environment() -> dict[str, Any]:
         (True, False, 1)
     """
     return {
-        "jaxbp": _jaxbp(),
+        "jaxbp": _installed("jaxbp"),
         "jax": jax.__version__,
-        "jaxlib": version("jaxlib"),
+        "jaxlib": _installed("jaxlib"),
         "numpy": np.__version__,
         "optax": optax.__version__,
         "platform": f"{platform.system()} {platform.machine()}",
@@ -79,10 +80,11 @@ ABSENT = object()  # the value of a name that is not there
 _SHORT = 80  # characters of a value that is written out
 
 
-def _jaxbp() -> str:
-    """The version of this package; a bare checkout has none."""
+@cache  # read from the disk once: a later user of the process may not be allowed to
+def _installed(package: str) -> str:
+    """The version of a package; a bare checkout has none."""
     try:
-        return version("jaxbp")
+        return version(package)
     except PackageNotFoundError:
         return "not installed"
 
