@@ -357,6 +357,16 @@ def test_number_holds_its_bounds(bounds, outside, words):
         refused(lambda v=value: arguments.number("here", "rate", v, **bounds), words, error=ValueError)
 
 
+def test_number_takes_what_was_measured():
+    """A loss may be NaN; a whole number beyond the floats is none of them, and text is no number."""
+    for value in (math.nan, -math.inf, np.float32(np.inf), jnp.float32(np.nan), 0.5, 2):
+        got = arguments.number("here", "loss", value, finite=False)
+        assert got == float(value) or math.isnan(got)
+    for value in (10**400, -(10**400), Decimal("1e999")):
+        refused(lambda v=value: arguments.number("here", "loss", v, finite=False), "loss", error=ValueError)
+    refused(lambda: arguments.number("here", "loss", math.inf, high=1, finite=False), error=ValueError)
+
+
 @pytest.mark.parametrize("value", [2, np.int64(2), np.uint8(2), np.array(2), jnp.array(2)])
 def test_whole_takes_whole_numbers(value):
     got = arguments.whole("here", "epochs", value, low=1, high=2)

@@ -305,11 +305,7 @@ class Checkpoints:
             return None
         if value is None:
             raise ValueError(message(self._where(), f"a value of {self.monitor}", "None"))
-        try:
-            value = float(value)
-        except (TypeError, ValueError) as error:
-            got = arguments.described(value)
-            raise TypeError(message(self._where(), f"{self.monitor} as a number", got)) from error
+        value = arguments.number(self._where(), self.monitor, value, finite=False)
         if before is not None and before["monitor"] == self.monitor:
             sign = 1 if self.mode == "min" else -1
             if not sign * value < sign * before["value"]:
