@@ -81,11 +81,13 @@ class Loss:
         Looks at concrete values; of a traced y there are none.
 
         Args:
-            y: targets; integers are labels where the loss is one of classes, and are not looked at.
+            y: targets; integers are labels where the loss is one of classes. How many classes there are the
+                outputs tell, which are not here.
             where: what the message calls the place, by default the loss.
 
         Raises:
-            ValueError: for a target below 0 or above 1.
+            ValueError: for a target that is NaN, below 0 or above 1, or a label that is none whatever the
+                classes: one below 0, or beyond 32 bits.
 
         Example:
             >>> import numpy as np
@@ -94,22 +96,31 @@ class Loss:
             ...
             ValueError: binary_cross_entropy: expected targets in [0, 1], got y[0,0] is -1.0; try (y + 1) / 2
         """
+        self._assert_values(y, where or self.name, before=True)
+
+    def _assert_values(self, y: Any, where: str, before: bool = False) -> None:
+        """What `assert_targets` says, ``before`` a call; one with NaN or labels out of range gives NaN."""
         if self.targets == "any" or isinstance(y, jax.core.Tracer | tuple | dict):
             return
         if isinstance(y, jax.Array) and not y.is_fully_addressable:
             return
-        values = arguments.array(where or self.name, "y", y, host=True, fill=-1)
+        values = arguments.array(where, "y", y, host=True, fill=-1)
         if self.targets == "classes" and jnp.issubdtype(values.dtype, jnp.integer):
+            if before and values.size and (bad := find(values, lambda rows: rows < 0)):
+                got = f"y[{bad.place}] is no label: {np.asarray(y)[bad.first]!s}"
+                raise ValueError(errors.message(where, "class labels from 0 on", got))
             return
-        if values.size and (bad := find(values, lambda rows: (rows < 0) | (rows > 1))):
+        if values.size and (
+            bad := find(values, lambda rows: (rows < 0) | (rows > 1) | (np.isnan(rows) & before))
+        ):
             low, high = values.min(), values.max()
             got = f"y[{bad.place}] is {values[bad.first]!s}"
-            hint = "squared_error takes any targets"
+            hint = "" if np.isnan(low) else "squared_error takes any targets"
             for least, most, remedy in ((-1, 1, "(y + 1) / 2"), (1, 2, "y - 1"), (0, 255, "y / 255")):
                 if least <= low and high <= most:
                     hint = f"try {remedy}"
                     break
-            raise ValueError(errors.message(where or self.name, "targets in [0, 1]", got, hint))
+            raise ValueError(errors.message(where, "targets in [0, 1]", got, hint))
 
     def _taken(self, f: Any, y: Any) -> tuple[Rows, Targets]:
         """F and y as arrays; a tuple or dict of targets is a matter of ``values`` and ``deltas``."""
@@ -117,7 +128,7 @@ class Loss:
         if not isinstance(y, tuple | dict):
             # A label that 32 bits do not hold is out of range as any other is, and no class.
             y = arguments.array(self.name, "y", y, fill=-1 if self.targets == "classes" else None)
-        self.assert_targets(y)
+        self._assert_values(y, self.name)
         return f, y
 
     def _divisor(self, f: Rows) -> int:

@@ -435,6 +435,11 @@ def test_instance():
     refused(lambda: arguments.instance("here", "net", int, int), "the class int", error=TypeError)
 
 
+class Affine(NamedTuple):
+    w: jax.Array
+    b: jax.Array
+
+
 class Callback:
     def __call__(self, a, b=1, *, key=None):
         return a
@@ -462,7 +467,8 @@ async def both(a):
         (partial(lambda a, b: 0, 1), 1, ()),
         (jax.jit(lambda a: a), 1, ()),
         (max, 2, ()),
-        (dict, None, ()),
+        (jnp.float32, 1, ()),
+        (np.float16, None, ()),
         (lambda a, b, *, key: 0, None, ("key",)),
     ],
 )
@@ -480,6 +486,9 @@ def test_function_takes_what_can_be_called_so(value, positional, keywords):
         (lambda a: 0, 1, ("key",), ["key="]),
         (lambda a: 0, None, ("key",), ["key="]),
         (Callback(), 3, (), ["3 arguments"]),
+        (dict, 1, (), ["the class dict", "give a function"]),
+        (Affine, 2, (), ["the class Affine"]),
+        (Callback, None, (), ["the class Callback"]),
         (later, 1, (), ["the coroutine function later"]),
         (one_by_one, 1, (), ["the generator function one_by_one"]),
         (both, None, (), ["the generator function both"]),
@@ -491,11 +500,6 @@ def test_function_refuses_the_rest(value, positional, keywords, words):
         *words,
         error=TypeError,
     )
-
-
-class Affine(NamedTuple):
-    w: jax.Array
-    b: jax.Array
 
 
 def test_params_pass_as_they_are():

@@ -68,9 +68,6 @@ def assert_inputs(
         arguments.function(where, "preprocess", preprocess, positional=1)
     if evaluate is not None:
         arguments.function(where, "evaluate", evaluate, positional=3)
-        if isinstance(evaluate, type):
-            hint = "give a function of (params, x, y), e.g. jaxbp.make_evaluate(net.apply, loss)"
-            raise TypeError(errors.message(where, "evaluate to be a function", described(evaluate), hint))
     x, y = arrays(where, "data", data)
     if validation is not None:
         held_x, held_y = arrays(where, "validation", validation)

@@ -135,6 +135,11 @@ class Checkpoints:
                 trial.unlink(missing_ok=True)
         self._engine.assert_installed()
 
+    @property
+    def writes_alone(self) -> bool:
+        """Whether `save` in this process keeps an epoch by itself, whatever became of other processes."""
+        return jax.process_count() == 1 or (self.engine == "npz" and jax.process_index() == 0)
+
     def due(self, epoch: int) -> bool:
         """Whether this epoch is one of those to save."""
         return arguments.whole(f"{self._where()}.due", "epoch", epoch, low=0) % self.every == 0

@@ -40,7 +40,7 @@ def make_evaluate(
         params = jax.tree.map(lambda leaf: _taken("params", leaf) if _is_numpy(leaf) else leaf, params)
         f = apply(params, x)
         value = loss(f, y)
-        if not hasattr(value, "dtype") and not isinstance(value, float):
+        if not (hasattr(value, "dtype") or isinstance(value, float)) or jnp.shape(value) != ():
             got = arguments.described(value)
             raise TypeError(errors.message("evaluate", "loss(f, y) to return a number", got))
         metrics = {"loss": jnp.asarray(value)}
