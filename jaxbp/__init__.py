@@ -67,6 +67,9 @@ from jaxbp.losses import (
 from jaxbp.observe import (
     explain,
 )
+from jaxbp.recipes import (
+    register,
+)
 from jaxbp.trace import (
     Backprop,
     Deltas,
@@ -119,6 +122,7 @@ __all__ = [  # noqa: RUF022, in the order in which one meets them
     "make_leaky_relu",
     "mixed_precision",
     "mlp",
+    "register",
     "relu",
     "residual",
     "sigmoid",
