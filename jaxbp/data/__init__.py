@@ -10,7 +10,9 @@ from jaxbp.data.dataset import make_standardiser as make_standardiser
 from jaxbp.data.dataset import split as split
 from jaxbp.data.readers import open_idx as open_idx
 from jaxbp.data.readers import read_idx as read_idx
+from jaxbp.data.readers import read_npy as read_npy
 from jaxbp.data.readers import read_npz as read_npz
+from jaxbp.data.schema import Schema as Schema
 from jaxbp.data.sources import digits as digits
 from jaxbp.data.sources import fashion_mnist as fashion_mnist
 from jaxbp.data.sources import load as load

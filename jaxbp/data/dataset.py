@@ -2,12 +2,15 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import NamedTuple, overload
+from typing import TYPE_CHECKING, NamedTuple, overload
 
 import numpy as np
 
 from jaxbp import arguments
 from jaxbp.errors import message
+
+if TYPE_CHECKING:
+    from jaxbp.data.schema import Schema
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -23,6 +26,7 @@ class Dataset:
         y: class labels or targets, (N, ...).
         num_classes: C, or None for regression.
         name: what messages call this data set.
+        schema: what x and y were made by, where they are those of a table.
 
     Raises:
         TypeError: for x or y that hold no numbers, a num_classes that is no whole number, a name
@@ -42,6 +46,7 @@ class Dataset:
     y: np.ndarray
     num_classes: int | None = None
     name: str = "data"
+    schema: "Schema | None" = None
 
     def __post_init__(self) -> None:
         where = arguments.instance("Dataset", "name", self.name, str)
