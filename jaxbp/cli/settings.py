@@ -175,7 +175,12 @@ def anywhere(config: Train) -> Train:
 
 def as_json(config: Train, **more: Any) -> str:
     """The settings as config.json has them."""
-    return json.dumps(asdict(replace(config, resume=None)) | more, indent=2, default=str) + "\n"
+    return json.dumps(as_dict(config) | more, indent=2, default=str) + "\n"
+
+
+def as_dict(config: Train) -> dict[str, Any]:
+    """The settings that another run would be started with."""
+    return asdict(replace(config, resume=None))
 
 
 def from_json(text: str, where: str) -> Train:

@@ -14,8 +14,17 @@ import jaxbp
 from jaxbp import errors
 from jaxbp.cli import run
 from jaxbp.cli.outcome import nothing_learned, unscaled
-from jaxbp.cli.settings import DEFAULT_LEARNING_RATE, Train, assert_settings, flag, for_the_reader
+from jaxbp.cli.settings import (
+    DEFAULT_LEARNING_RATE,
+    Train,
+    anywhere,
+    as_dict,
+    assert_settings,
+    flag,
+    for_the_reader,
+)
 from jaxbp.data import Dataset, assert_batch_size, load, split
+from jaxbp.data.sources import PIXELS
 from jaxbp.layers import Layer, initializers
 from jaxbp.train import DivergenceError, EarlyStopping
 from jaxbp.verify import NetworkReport, check_network
@@ -39,10 +48,7 @@ def train(config: Train) -> dict[str, Any]:
     """
     assert_settings(config)
     console = Console(markup=False, highlight=False)
-    reading = for_the_reader(config)
-    data, test = load(
-        config.data, data_dir=config.data_dir, download=config.download, seed=config.seed, **reading
-    )
+    data, test = parts(config)
     data, validation = split(data, VALIDATION_FRACTION, seed=config.seed)
     console.print(f"{len(data)} training, {len(validation)} validation, {len(test)} test examples: {data}")
     if warning := unscaled(data.x):
@@ -85,7 +91,16 @@ def train(config: Train) -> dict[str, Any]:
             "seconds": float(result.history["seconds"].sum()),
             "compile_seconds": result.compile_seconds,
         }
-        run.write(folder, result, summary)
+        trained = jaxbp.Trained(
+            net,
+            result.params,
+            loss,
+            shape=data.x.shape[1:],
+            preprocess=jaxbp.Pixels(PIXELS[config.data]) if config.data in PIXELS else None,
+            metrics=summary,
+            settings=as_dict(anywhere(config)),
+        )
+        run.write(folder, result, trained)
     warning = nothing_learned(net, params, result.params, data, before, after)
     if warning and result.stopped != "diverged":
         console.print(f"warning: {warning}", style="yellow")
@@ -94,6 +109,12 @@ def train(config: Train) -> dict[str, Any]:
     if result.stopped == "interrupted":
         print(f"interrupted after {len(result.history['epoch'])} epochs; {run.how_to_go_on(folder)}")
     return summary
+
+
+def parts(config: Train) -> tuple[Dataset, Dataset]:
+    """The data to learn from, and those to test on."""
+    reading = for_the_reader(config)
+    return load(config.data, data_dir=config.data_dir, download=config.download, seed=config.seed, **reading)
 
 
 def resolved(config: Train, data: Dataset) -> Train:

@@ -281,6 +281,9 @@ def _download(url: str, sha256: str, folder: Path, name: str) -> Path:
         raise OSError(message(name, f"to download {url}", f"{error}", hint)) from error
 
 
+PIXELS = {"digits": 16, "mnist": 255, "fashion_mnist": 255}
+"""The most that a raw pixel of these sets is, by which it was divided."""
+
 _IDX_SOURCES: dict[str, Callable[..., tuple[Dataset, Dataset]]] = {
     "mnist": mnist,
     "fashion_mnist": fashion_mnist,
