@@ -1,8 +1,8 @@
-"""A data set on the host: the record, its split into parts, its scaling by the training part."""
+"""A data set on the host: the record, and its split into parts."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, NamedTuple, overload
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -79,9 +79,16 @@ def _holds_numbers(values: np.ndarray) -> bool:
 
 
 def split(
-    data: Dataset, sizes: float | Sequence[float] | Sequence[int], *, seed: int = 0, stratify: bool = False
+    data: Dataset,
+    sizes: float | Sequence[float] | Sequence[int],
+    *,
+    seed: int = 0,
+    shuffle: bool = True,
+    stratify: bool = False,
 ) -> tuple[Dataset, ...]:
     """Shuffle the examples by ``seed`` and cut them into parts; no example is lost or doubled.
+
+    With ``shuffle=False`` they stay in their order: of a time series the last part is held out.
 
     With ``stratify`` every part holds the classes in the proportions of the whole, to within an
     example or two for each class: the examples of a class are spread evenly over the shuffled order,
@@ -92,6 +99,7 @@ def split(
         sizes: fractions that sum to 1, or whole numbers that sum to N; a single fraction f means
             (1 - f, f), a training part and a held-out part.
         seed: the same seed gives the same parts.
+        shuffle: False cuts the examples in the order they have.
         stratify: keep the proportions of the classes; y must be integer labels, shape (N,).
 
     Returns:
@@ -99,7 +107,7 @@ def split(
 
     Raises:
         ValueError: a size below 0, sizes that do not sum to 1 or N, a part that would be empty, or
-            ``stratify`` without integer labels of shape (N,).
+            ``stratify`` without integer labels of shape (N,), or without ``shuffle``.
 
     Example:
         >>> import numpy as np
@@ -109,14 +117,22 @@ def split(
         ([3, 3], [2, 2])
         >>> [len(part) for part in split(data, (5, 3, 2))]
         [5, 3, 2]
+        >>> split(data, 0.2, shuffle=False)[1].x[:, 0].tolist()
+        [8.0, 9.0]
     """
     arguments.instance("split", "data", data, Dataset, "load(...) or assert_data(x, y) makes one")
     seed = arguments.whole("split", "seed", seed, low=0)
-    stratify = arguments.flag("split", "stratify", stratify)
+    shuffle, stratify = (
+        arguments.flag("split", "shuffle", shuffle),
+        arguments.flag("split", "stratify", stratify),
+    )
+    if stratify and not shuffle:
+        expected, got = "shuffle=True to stratify", "shuffle=False, which keeps the order"
+        raise ValueError(message(f"split of {data.name}", expected, got))
     n = len(data)
     counts = _part_sizes(n, sizes, data.name)
     rng = np.random.default_rng(seed)
-    order = rng.permutation(n)
+    order = rng.permutation(n) if shuffle else np.arange(n)
     if stratify:
         labels = data.y
         if labels.ndim != 1 or labels.dtype.kind not in "iu":
@@ -161,105 +177,3 @@ def _part_sizes(n: int, sizes: float | Sequence[float] | Sequence[int], name: st
             message(where, "at least 1 example in every part", f"parts of {wanted.tolist()} examples")
         )
     return wanted
-
-
-class Scaling(NamedTuple):
-    """z = (x - shift) / scale for each feature; made from the training set, applied to any set.
-
-    Calling it with an array scales the array (its dtype is kept); with a Dataset, its x.
-
-    Args:
-        shift: what is subtracted, (...): the shape of one example.
-        scale: what it is divided by, same shape, never 0.
-    """
-
-    shift: np.ndarray
-    scale: np.ndarray
-
-    @overload
-    def __call__(self, data: Dataset) -> Dataset: ...
-    @overload
-    def __call__(self, data: np.ndarray) -> np.ndarray: ...
-    def __call__(self, data: Dataset | np.ndarray) -> Dataset | np.ndarray:
-        """(data - shift) / scale; the shape and the float dtype stay."""
-        if isinstance(data, Dataset):
-            return replace(data, x=self(data.x))
-        x = arguments.array("scaling", "x", data, host=True)
-        if x.shape[1:] != self.shift.shape:
-            raise ValueError(
-                message(
-                    "scaling",
-                    f"examples of shape {self.shift.shape}, as it was made from",
-                    f"examples of shape {x.shape[1:]}",
-                )
-            )
-        dtype = x.dtype if x.dtype.kind == "f" else np.dtype(np.float32)
-        return ((x - self.shift) / self.scale).astype(dtype)
-
-
-def make_standardiser(x: np.ndarray) -> Scaling:
-    """Scaling by shift = mean, scale = standard deviation (divisor N) of each feature.
-
-    Make it once from the training set and apply it to every other set: statistics of the test set
-    would leak into training. A constant feature gets scale 1, so it becomes 0 and not NaN. The
-    statistics are taken in float64.
-
-    Args:
-        x: training inputs, (N, ...).
-
-    Returns:
-        A Scaling whose arrays have the shape of one example.
-
-    Raises:
-        ValueError: x is empty or has values that are not finite.
-
-    Example:
-        >>> import numpy as np
-        >>> train = np.array([[1.0, 5.0], [3.0, 5.0]])
-        >>> scaling = make_standardiser(train)
-        >>> scaling(train).tolist()
-        [[-1.0, 0.0], [1.0, 0.0]]
-        >>> scaling(np.array([[4.0, 6.0]])).tolist()
-        [[2.0, 1.0]]
-    """
-    x = _finite(x, "make_standardiser")
-    constant = x.max(axis=0) == x.min(axis=0)
-    # The mean of equal floats can round away from them; a constant feature must become exactly 0.
-    mean = np.where(constant, x[0], x.mean(axis=0, dtype=np.float64))
-    return Scaling(mean, np.where(constant, 1.0, x.std(axis=0, dtype=np.float64)))
-
-
-def make_min_max_scaler(x: np.ndarray) -> Scaling:
-    """Scaling by shift = min, scale = max - min of each feature: the training set fills [0, 1].
-
-    Other sets may leave [0, 1] a little. A constant feature gets scale 1, so it becomes 0.
-
-    Args:
-        x: training inputs, (N, ...).
-
-    Returns:
-        A Scaling whose arrays have the shape of one example.
-
-    Raises:
-        ValueError: x is empty or has values that are not finite.
-
-    Example:
-        >>> import numpy as np
-        >>> make_min_max_scaler(np.array([[0.0], [4.0]]))(np.array([[1.0], [5.0]])).tolist()
-        [[0.25], [1.25]]
-    """
-    x = _finite(x, "make_min_max_scaler")
-    low, high = x.min(axis=0).astype(np.float64), x.max(axis=0).astype(np.float64)
-    return Scaling(low, np.where(high == low, 1.0, high - low))
-
-
-def _finite(x: np.ndarray, where: str) -> np.ndarray:
-    """Return x as an array of at least one example and finite values only."""
-    x = arguments.array(where, "x", x, host=True)
-    if x.dtype.kind not in "iuf":
-        raise TypeError(message(where, "real numbers in x", arguments.described(x)))
-    if x.ndim == 0 or x.size == 0:
-        raise ValueError(message(where, "at least one example", f"x of shape {x.shape}"))
-    if not np.isfinite(x).all():
-        raise ValueError(message(where, "finite x", f"{int((~np.isfinite(x)).sum())} values that are not"))
-    return x
