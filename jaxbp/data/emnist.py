@@ -3,6 +3,7 @@
 import os
 import string
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -14,14 +15,23 @@ _URL = "https://biometrics.nist.gov/cs_links/EMNIST/gzip.zip"
 _MD5 = "58c8d27c78d21e728a6bc7b3cc06412e"  # of the archive; its members have the checksums of gzip
 _ALIKE = set("cijklmopsuvwxyz")  # letters whose small form is counted as the capital one
 _ALL = string.digits + string.ascii_uppercase + string.ascii_lowercase
-# The classes of each split in the order of its labels, and the first label.
+_MERGED = "".join(c for c in _ALL if c not in _ALIKE)
+
+
+class Split(NamedTuple):
+    """The classes in the order of their labels, and the first label."""
+
+    classes: str
+    first: int = 0
+
+
 SPLITS = {
-    "balanced": ("".join(c for c in _ALL if c not in _ALIKE), 0),
-    "byclass": (_ALL, 0),
-    "bymerge": ("".join(c for c in _ALL if c not in _ALIKE), 0),
-    "digits": (string.digits, 0),
-    "letters": (string.ascii_lowercase, 1),
-    "mnist": (string.digits, 0),
+    "balanced": Split(_MERGED),
+    "byclass": Split(_ALL),
+    "bymerge": Split(_MERGED),
+    "digits": Split(string.digits),
+    "letters": Split(string.ascii_lowercase, 1),
+    "mnist": Split(string.digits),
 }
 
 

@@ -52,8 +52,8 @@ def load(
     the way back.
 
     Args:
-        name_or_path: the name of a set ("digits", "mnist", "fashion_mnist", "emnist_letters", ...), the path of a
-            file, or a frame.
+        name_or_path: the name of a set ("digits", "mnist", "fashion_mnist", "emnist_letters", ...), the path
+            of a file, or a frame.
         label: the column of the label, by its name, or counted from 0, from the end when negative. None is
             the one that the header calls label, class or target, else the last.
         drop: columns to leave out, by name or number.
@@ -113,9 +113,8 @@ def load(
     if name in SOURCES:
         _assert_has(name, given, {"scale"})
         options = {"data_dir": data_dir, "download": download, "test_fraction": test_fraction, "seed": seed}
-        train, test = SOURCES[name](**options)
-        choice = choice._replace(task="classification", scale=scale or "none")
-        return of_arrays(*train, test, name, choice, cut)
+        train, test = SOURCES[name].read(**options)
+        return of_arrays(*train, test, name, choice, cut, classes=SOURCES[name].classes)
     if not os.path.isfile(path):
         known = ", ".join(SOURCES)
         hint = "of other sets in MNIST's form (KMNIST), jaxbp.data.read_idx reads the files"

@@ -8,7 +8,7 @@ import numpy as np
 
 from jaxbp import arguments
 from jaxbp.data.checks import assert_data
-from jaxbp.data.columns import Column, Number
+from jaxbp.data.columns import Classes, Column, Number
 from jaxbp.data.dataset import Dataset, split
 from jaxbp.data.examples import assert_distinct
 from jaxbp.data.fitting import fitted, fitted_label, fitted_numbers, plan, told_task
@@ -77,16 +77,28 @@ def of_table(table: Table, name: str, choice: Choice, cut: Cut) -> tuple[Dataset
 
 
 def of_arrays(
-    x: Any, y: Any, test: tuple[Any, Any] | None, name: str, choice: Choice, cut: Cut, *, raw: bool = False
+    x: Any,
+    y: Any,
+    test: tuple[Any, Any] | None,
+    name: str,
+    choice: Choice,
+    cut: Cut,
+    *,
+    raw: bool = False,
+    classes: str = "",
 ) -> tuple[Dataset, ...]:
-    """The parts of arrays x and y, whose test part may be given."""
+    """The parts of arrays x and y, whose test part may be given.
+
+    Where ``classes`` are known, a character each, nothing else is told by the arrays, and nothing scaled.
+    """
     x, y = _checked(x, y, name)
     if y.ndim > 1:
         return _without_schema(x, y, test, name, cut, raw)
     floats, y = y.dtype.kind == "f" and choice.task is None, y if y.dtype == object else y.astype(float)
-    task = "regression" if floats else told_task(y, choice.task, name, "y")
+    known = "classification" if classes else "regression" if floats else None
+    task = known or told_task(y, choice.task, name, "y")
     parts = cut.rows(y, task, tested=test is not None)
-    default = "standard" if x.ndim == 2 and x.dtype.kind == "f" else "none"
+    default = "standard" if x.ndim == 2 and x.dtype.kind == "f" and not classes else "none"
     scale, d = choice.scale or default, int(np.prod(x.shape[1:]))
     if raw or (scale == "none" and (choice.scale or x.dtype != np.uint8)):
         features = [_AS_IT_IS] * d
@@ -96,6 +108,8 @@ def of_arrays(
         features, _ = fitted_numbers(x[parts[0]].reshape(-1, d).astype(float), scale, name)
     columns = [Column(f"column {j}", "number", record) for j, record in enumerate(features, 1)]
     label = Column("y", *fitted_label(y, parts[0], task, scale, name))
+    if classes:
+        label = Column("y", "classes", Classes(tuple(classes), numeric=y.dtype != object))
     schema = Schema((*columns, label), Reading(decimal=".", header=False))
 
     def part(x: np.ndarray, y: np.ndarray, name: str) -> Dataset:

@@ -1,10 +1,11 @@
 """Data sets by name: digits (no download), MNIST, Fashion-MNIST and EMNIST (from files)."""
 
 import os
+import string
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -210,10 +211,22 @@ def _of_emnist(name: str, *, data_dir: Any, download: bool, **_: Any) -> list[Ar
     return emnist(name, data_dir, download, CACHE)
 
 
-# Each set that `load` knows, by its name: what reads the arrays of its training and its test part.
-SOURCES: dict[str, Callable[..., list[Arrays]]] = {
-    "digits": _of_digits,
-    "mnist": partial(_of_images, mnist),
-    "fashion_mnist": partial(_of_images, fashion_mnist),
-    **{f"emnist_{name}": partial(_of_emnist, name) for name in SPLITS},
+class Source(NamedTuple):
+    """A set that `load` knows.
+
+    Args:
+        classes: the names of its classes, one character each.
+        read: gives the arrays of its training and of its test part.
+    """
+
+    classes: str
+    read: Callable[..., list[Arrays]]
+
+
+# Each set by its name.
+SOURCES = {
+    "digits": Source(string.digits, _of_digits),
+    "mnist": Source(string.digits, partial(_of_images, mnist)),
+    "fashion_mnist": Source(string.digits, partial(_of_images, fashion_mnist)),
+    **{f"emnist_{name}": Source(split.classes, partial(_of_emnist, name)) for name, split in SPLITS.items()},
 }
