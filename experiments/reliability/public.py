@@ -23,7 +23,7 @@ LEFT_OUT = {"arguments", "operators", "cli", "errors", "tables", "typing", "trac
 RESULTS = {
     "Backprop", "Deltas", "Trace", "Result", "Sweep", "DivergenceError", "Report", "Finding", "NetworkReport",
     "Factor", "JacobianChain", "ParameterJacobian", "PerExample", "Plan", "LinearUnitFit", "PerceptronFit",
-    "ValueAndGrad", "Explanation",
+    "ValueAndGrad", "Scaling", "Explanation",
 }  # fmt: skip
 LAYER_METHODS = ("init", "apply", "forward", "backward", "jacobian")  # fields that a user calls
 

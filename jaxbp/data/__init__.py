@@ -4,6 +4,9 @@ from jaxbp.data.checks import assert_batch_size as assert_batch_size
 from jaxbp.data.checks import assert_data as assert_data
 from jaxbp.data.csv import read_csv as read_csv
 from jaxbp.data.dataset import Dataset as Dataset
+from jaxbp.data.dataset import Scaling as Scaling
+from jaxbp.data.dataset import make_min_max_scaler as make_min_max_scaler
+from jaxbp.data.dataset import make_standardiser as make_standardiser
 from jaxbp.data.dataset import split as split
 from jaxbp.data.loading import load as load
 from jaxbp.data.readers import open_idx as open_idx

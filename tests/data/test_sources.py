@@ -108,7 +108,7 @@ def test_packed_and_raw_files_are_read_from_either_folder(tmp_path, tiny):
     images = tiny["train-images-idx3-ubyte"][0]
     np.testing.assert_array_equal(train.x, images.reshape(6, 4) / np.float32(255))
     np.testing.assert_array_equal(test.y, tiny["t10k-labels-idx1-ubyte"][0])
-    assert (train.x.dtype, test.y.dtype, test.name) == (np.float32, np.int32, "fashion_mnist")
+    assert (train.x.dtype, test.y.dtype, test.name) == (np.float32, np.int32, "fashion_mnist test")
 
 
 def test_download_fetches_verified_files_only_when_asked(tmp_path, tiny, monkeypatch):
