@@ -46,8 +46,7 @@ def evaluate(config: Evaluate) -> int:
         expected = "a file to evaluate on"
         raise ValueError(message("jaxbp evaluate", expected, "none, and a run that jaxbp train has not made"))
     else:
-        _, test = parts(run.settings(config.run))
-        found = trained.evaluate(test.x, test.y)
+        found = trained.evaluate(parts(run.settings(config.run))[-1])
     print(json.dumps(found.to_dict(), indent=2) if config.json else found)
     if config.plot is not None:
         jaxbp.report.plot_evaluation(found, config.plot)

@@ -17,7 +17,7 @@ from jaxbp.data.rows import is_number, rows
 from jaxbp.errors import message
 
 _PLAIN = re.compile(r"[-+.0-9eE \t]*")  # of these letters float() makes plain decimal numbers alone
-_LABELS = ("label", "labels", "class", "target")  # what a header calls the column that is to be learned
+LABELS = ("label", "labels", "class", "target")  # what a header calls the column that is to be learned
 _WHOLE = 2.0**53  # below it float64 holds every whole number
 
 
@@ -211,7 +211,7 @@ def _label(label: int | str | None, columns: int, names: list[str] | None, where
     """The number of the label's column."""
     if label is not None:
         return column_number(label, columns, names, where, "label")
-    called = [j for j, name in enumerate(names or ()) if name.lower() in _LABELS]
+    called = [j for j, name in enumerate(names or ()) if name.lower() in LABELS]
     if called and columns - 1 not in called:
         got = f"column {called[0] + 1} with the name {names[called[0]]!r}" if names else ""
         hint = f"label={called[0]} takes it, label=-1 the last column"

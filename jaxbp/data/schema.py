@@ -1,6 +1,7 @@
 """What a table means to a network: each column as features, the label as classes or targets."""
 
 import os
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,7 +13,7 @@ from jaxbp.data.columns import Category, Classes, Column, Number, Target
 from jaxbp.data.files import NPY, ZIP, assert_file, kind
 from jaxbp.data.pairs import of_npz
 from jaxbp.data.readers import read_npy
-from jaxbp.data.table import Reading, Table, of_array, of_frame, of_text
+from jaxbp.data.table import Reading, Table, is_frame, of_array, of_frame, of_text
 from jaxbp.errors import message
 
 _FORMAT = 1
@@ -28,10 +29,7 @@ class Schema:
 
     Args:
         columns: all columns in order, of which one is the label.
-        header: whether the table named them; else they are known by their order.
-        decimal: the mark of its numbers.
-        delimiter: what separates the columns of a file; None is told by each file.
-        encoding: of a file; None is UTF-8, or what its mark says.
+        reading: how files are read. Without a header the columns are known by their order.
 
     Raises:
         ValueError: not one label, two columns of one name, or none to learn from.
@@ -39,7 +37,8 @@ class Schema:
     Example:
         >>> import numpy as np, pathlib, tempfile
         >>> label = Column("class", "classes", Classes(("no", "yes"), numeric=False))
-        >>> schema = Schema((Column("dose", "number", Number(0.0, 2.0, 0.5)), label), header=True)
+        >>> dose = Column("dose", "number", Number(fill=0.0, shift=2.0, scale=0.5))
+        >>> schema = Schema((dose, label), Reading(decimal=".", header=True))
         >>> schema.task, schema.classes, schema.features
         ('classification', ('no', 'yes'), 1)
         >>> file = pathlib.Path(tempfile.mkdtemp()) / "new.csv"
@@ -51,10 +50,7 @@ class Schema:
     """
 
     columns: tuple[Column, ...]
-    header: bool
-    decimal: str = "."
-    delimiter: str | None = None
-    encoding: str | None = None
+    reading: Reading
 
     def __post_init__(self) -> None:
         names = [column.name for column in self.columns]
@@ -62,8 +58,9 @@ class Schema:
         if len(labels) != 1 or len(set(names)) < len(names) or not self.features:
             expected = "one label, columns of different names, and at least one of them to learn from"
             raise ValueError(message("Schema", expected, f"{names[: 2 * _SHOWN]}, {len(labels)} labels"))
-        arguments.flag("Schema", "header", self.header)
-        Reading(self.delimiter, self.decimal, self.header, self.encoding).checked("Schema")
+        self.reading.checked("Schema")
+        arguments.flag("Schema", "header", self.reading.header)
+        arguments.option("Schema", "decimal", self.reading.decimal, (".", ","))
 
     @property
     def label(self) -> Column:
@@ -126,10 +123,7 @@ class Schema:
         """The schema as strict JSON has it: texts, numbers, lists, and floats that repr writes exactly."""
         return {
             "format": _FORMAT,
-            "header": self.header,
-            "decimal": self.decimal,
-            "delimiter": self.delimiter,
-            "encoding": self.encoding,
+            "reading": self.reading._asdict(),
             "columns": [column.to_dict() for column in self.columns],
         }
 
@@ -145,7 +139,7 @@ class Schema:
             if (form := given.pop("format")) != _FORMAT:
                 raise ValueError(message("format", f"{_FORMAT}", f"{form}"))
             columns = tuple(map(Column.from_dict, given.pop("columns")))
-            return cls(columns=columns, **given)
+            return cls(columns, Reading(**given.pop("reading")), **given)
         except (ValueError, TypeError, KeyError, AttributeError) as error:
             got = f"{type(error).__name__}: {error}"
             raise ValueError(message("Schema.from_dict", "what Schema.to_dict wrote", got)) from error
@@ -157,28 +151,28 @@ class Schema:
             where = f"{path.name}"
             assert_file(path, where)
             if (found := kind(path)) not in (ZIP, NPY):
-                reading = Reading(self.delimiter, self.decimal, self.header, self.encoding)
-                return of_text(path, where, reading, survey=False)
+                return of_text(path, where, self.reading, survey=False)
             source = read_npy(path) if found == NPY else of_npz(path).x
         else:
             where = "schema"
-        if hasattr(source, "get_columns") or (hasattr(source, "iloc") and getattr(source, "ndim", 0) == 2):
-            return of_frame(source, where, decimal=self.decimal, survey=False)
+        decimal = self.reading.decimal or "."
+        if is_frame(source):
+            return of_frame(source, where, decimal=decimal, survey=False)
         if getattr(source, "ndim", 0) > 2:  # images: the pixels are the columns
             source = np.asarray(source).reshape(len(source), -1)
-        return of_array(source, where, decimal=self.decimal, survey=False)
+        return of_array(source, where, decimal=decimal, survey=False)
 
-    def inputs_of(self, table: Table, rows: Any = slice(None)) -> np.ndarray:
-        """x of (some rows of) a table that is open."""
+    def inputs_of(self, table: Table) -> np.ndarray:
+        """x of a table that is open."""
         used = [column for column in self.columns if column.used]
         at = self._places(table, used)
         read = table.read({j: column.kind for j, column in zip(at, used, strict=True)})
-        return self.features_of([read[j][rows] for j in at])
+        return self.features_of(len(read[at[0]]), (read[j] for j in at))
 
-    def features_of(self, values: list[np.ndarray]) -> np.ndarray:
-        """x of the values of the columns that are used."""
+    def features_of(self, n: int, values: Iterable[np.ndarray]) -> np.ndarray:
+        """x of n examples, by the values of the columns that are used."""
         fitted = [c.fitted for c in self.columns if isinstance(c.fitted, Number | Category)]
-        x = np.empty((len(values[0]), self.features), held_dtype(np.dtype(float)))
+        x = np.empty((n, self.features), held_dtype(np.dtype(float)))
         start = 0
         for record, column in zip(fitted, values, strict=True):
             with np.errstate(over="ignore"):
@@ -197,11 +191,7 @@ class Schema:
     def labels_in(self, values: np.ndarray, where: str) -> np.ndarray:
         """y of the values of the label's column."""
         fitted, name = self.label.fitted, self.label.name
-        missing = np.flatnonzero(values == "" if values.dtype == object else np.isnan(values))
-        if missing.size:
-            got = f"none in {missing.size} of {len(values)}, the first of them example {missing[0] + 1}"
-            hint = "leave these examples out"
-            raise ValueError(message(where, f"a label ({name!r}) for each example", got, hint))
+        assert_labeled(values, name, where)
         if isinstance(fitted, Target):
             return ((values - fitted.shift) / fitted.scale).astype(held_dtype(np.dtype(float)))[:, None]
         assert isinstance(fitted, Classes)
@@ -215,7 +205,7 @@ class Schema:
 
     def _places(self, table: Table, columns: list[Column]) -> list[int]:
         """Where columns of the schema are in a table."""
-        if self.header and table.header:
+        if self.reading.header and table.reading.header:
             if absent := [column.name for column in columns if column.name not in table.names]:
                 shown = ", ".join(map(repr, absent[:_SHOWN])) + ", ..." * (len(absent) > _SHOWN)
                 there = ", ".join(map(repr, table.names[:_SHOWN])) + ", ..." * (len(table.names) > _SHOWN)
@@ -230,6 +220,15 @@ class Schema:
             expected = expected if columns != [self.label] else f"{len(self.columns)} columns with the label"
             raise ValueError(message(table.where, expected, f"{len(table.names)}"))
         return [order.index(column) for column in columns]
+
+
+def assert_labeled(values: np.ndarray, name: str, where: str) -> None:
+    """Raises a ValueError where a label is missing."""
+    missing = np.flatnonzero(values == "" if values.dtype == object else np.isnan(values))
+    if missing.size:
+        got = f"none in {missing.size} of {len(values)}, the first of them example {missing[0] + 1}"
+        hint = "leave these examples out"
+        raise ValueError(message(where, f"a label ({name!r}) for each example", got, hint))
 
 
 def class_name(value: Any) -> str:

@@ -63,8 +63,8 @@ class Table(NamedTuple):
     Args:
         where: what messages call it.
         names: of the columns, each its own.
-        header: whether the table has them; without one they are "column 1", "column 2", ...
-        decimal: the mark that its numbers have.
+        reading: how it is read, with the decimal mark and the header that were told. Without a header the
+            names are "column 1", "column 2", ...
         survey: what was told of the columns, or None if it was not asked for.
         read: reads columns, {number: kind}; number and date become float64 with NaN where a value is
             missing, category and label texts with "" there.
@@ -72,8 +72,7 @@ class Table(NamedTuple):
 
     where: str
     names: tuple[str, ...]
-    header: bool
-    decimal: str
+    reading: Reading
     survey: Survey | None
     read: Callable[[Mapping[int, str]], dict[int, np.ndarray]]
 
@@ -114,7 +113,8 @@ def of_text(path: Path, where: str, reading: Reading, *, survey: bool) -> Table:
     def read(wanted: Mapping[int, str]) -> dict[int, np.ndarray]:
         return _read(islice(lines(), header, None), where, names if header else None, width, wanted, decimal)
 
-    return Table(where, unique(names), header, decimal, seen if survey else None, read)
+    told_reading = given._replace(header=header, decimal=decimal)
+    return Table(where, unique(names), told_reading, seen if survey else None, read)
 
 
 def _names(first: Sequence[str], line: int, cells_: Sequence[str], where: str) -> list[str]:
@@ -192,6 +192,11 @@ _PARSERS: dict[str, Callable[[str], Any]] = {"date": _date, "category": _categor
 _DTYPES = {"date": float, "category": object, "label": object}
 
 
+def is_frame(value: Any) -> bool:
+    """Whether it is a pandas or polars frame, told by what it can do."""
+    return hasattr(value, "get_columns") or (hasattr(value, "iloc") and getattr(value, "ndim", 0) == 2)
+
+
 def of_frame(frame: Any, where: str, *, decimal: str, survey: bool) -> Table:
     """The table that a pandas or polars frame is; a column that is not of numbers is read as text."""
     if hasattr(frame, "get_columns"):  # polars
@@ -258,8 +263,8 @@ def _of_columns(
             raise ValueError(message(where, *faults.told(-1)))
         return found
 
-    header = names is not None
-    return Table(where, unique(names or [""] * len(columns)), header, decimal, seen if survey else None, read)
+    reading = Reading(decimal=decimal, header=names is not None)
+    return Table(where, unique(names or [""] * len(columns)), reading, seen if survey else None, read)
 
 
 def _as_numbers(column: Any) -> np.ndarray | None:

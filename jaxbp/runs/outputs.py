@@ -1,6 +1,8 @@
 """What a network says of many examples, in parts that fit in memory."""
 
+import itertools
 import math
+import operator
 from collections.abc import Callable
 from typing import Any
 
@@ -53,6 +55,7 @@ def outputs(
         TypeError: for examples that are no real numbers, and bytes that nothing scales.
         ValueError: for examples of another shape, numbers that are not finite, and an f that is NaN.
     """
+    x = _as_rows(x, *shape) if len(shape) == 1 else x
     axes = x.ndim - len(shape)
     if axes < 0 or x.shape[axes:] != shape:
         got = f"x of shape {x.shape}"
@@ -76,6 +79,13 @@ def outputs(
         hint = "did the training diverge?"
         raise ValueError(message(where, "numbers from the network", f"NaN for example {bad.first[0]}", hint))
     return f.reshape(*leading, *f.shape[1:])
+
+
+def _as_rows(x: np.ndarray, d: int) -> np.ndarray:
+    """Images as the rows of d numbers that they are for the network."""
+    sizes = itertools.accumulate(reversed(x.shape), operator.mul)
+    axes = next((k for k, size in enumerate(sizes, 1) if size == d), 1)
+    return x.reshape(*x.shape[: x.ndim - axes], d) if axes > 1 else x
 
 
 def _assert_numbers(x: np.ndarray, plain: bool, where: str) -> None:

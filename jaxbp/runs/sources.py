@@ -27,7 +27,7 @@ def inputs(source: Any, schema: Schema | None, shape: tuple[int, ...], where: st
         where: what a message calls the place.
     """
     if isinstance(source, Dataset):
-        return source.x
+        return _features(source, schema, where)
     if schema is not None:
         table, single = _as_table(source, where)
         x = schema.inputs(table)
@@ -45,30 +45,39 @@ def inputs(source: Any, schema: Schema | None, shape: tuple[int, ...], where: st
     return _shaped(np.stack(list(columns.values()), axis=1), shape)
 
 
-def labelled(source: Any, schema: Schema | None, shape: tuple[int, ...], where: str) -> tuple[Any, Any]:
-    """(x, y) of a source that has both; y are labels, or targets in the units of the source.
+def labelled(source: Any, schema: Schema | None, shape: tuple[int, ...], where: str) -> tuple[Any, Any, bool]:
+    """(x, y, numbered) of a source that has both.
 
-    With a schema and classes, y are their numbers.
+    y are targets in the units of the source, or labels; the numbers 0..C-1 of their classes where ``numbered``.
     """
     if isinstance(source, Dataset):
-        return source.x, source.y
+        x, y = _features(source, schema, where), source.y
+        return x, y if schema is None or schema.classes else schema.targets_back(y), True
     if schema is not None:
         table, _ = _as_table(source, where)
         opened = schema.opened(table)
         y = schema.labels_of(opened)
-        return schema.inputs_of(opened), y if schema.classes else schema.targets_back(y)
+        return schema.inputs_of(opened), y if schema.classes else schema.targets_back(y), True
     if not isinstance(source, str | os.PathLike):
         expected, hint = "y beside x", "a file, a Dataset or a frame with its schema has both"
         raise TypeError(message(where, expected, f"{arguments.described(source)} alone", hint))
     path = _file(source, where)
     if kind(path) != ZIP:
         x, y = read_csv(path)
-        return _shaped(x, shape), y
+        return _shaped(x, shape), y, False
     pairs = of_npz(path)
     x, labels = pairs.test or (pairs.x, pairs.y)
     if labels is None:
         raise ValueError(message(where, f"x and y in {path.name}", "no y"))
-    return x, labels
+    return x, labels, False
+
+
+def _features(data: Dataset, schema: Schema | None, where: str) -> np.ndarray:
+    """The x of a data set, which are features of this schema."""
+    if schema is not None and data.schema != schema:
+        hint = "give the file or the frame that it was made of, or its raw columns"
+        raise ValueError(message(where, "data whose features are those of the run", f"{data.name}", hint))
+    return data.x
 
 
 def _file(source: str | os.PathLike[str], where: str) -> Path:

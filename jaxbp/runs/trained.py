@@ -159,9 +159,9 @@ class Trained:
                 class; and as `predict`.
         """
         where = "evaluate"
-        numbered = y is None and self.schema is not None  # y are numbers of classes, not their labels
+        numbered = False  # whether y are numbers of classes, and not their labels
         if y is None:
-            x, y = labelled(x, self.schema, self._shape, where)
+            x, y, numbered = labelled(x, self.schema, self._shape, where)
             f = self._outputs_of(x, where)
         else:
             f = self._outputs(x, where)
