@@ -5,7 +5,7 @@ A loss is given per example; the mean (or the sum) over the batch is taken in on
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import jax
@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.scipy.special import xlog1py, xlogy
 
-from jaxbp import arguments, errors
+from jaxbp import arguments, errors, recipes
 from jaxbp.arguments.search import find
 from jaxbp.typing import Array, Losses, Rows, Scalar, Targets
 
@@ -56,6 +56,7 @@ class Loss:
     mu: Callable[[Rows], Rows]
     targets: Literal["any", "unit interval", "classes"] = "any"
     reduction: Literal["mean", "sum"] = "mean"
+    recipe: recipes.Recipe | None = field(default=None, init=False, compare=False)
 
     def __post_init__(self) -> None:
         where = f"Loss {arguments.instance('Loss', 'name', self.name, str)}"
@@ -137,10 +138,18 @@ class Loss:
     @property
     def sum(self) -> "Loss":
         """The same loss, summed over the examples."""
-        return replace(self, reduction="sum")
+        return _summed(self)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return recipes.from_dict, (recipes.to_dict(self, f"Loss {self.name}"),)
 
     def __repr__(self) -> str:
         return self.name if self.reduction == "mean" else f"{self.name}.sum"
+
+
+@recipes.own("summed")
+def _summed(loss: Loss) -> Loss:
+    return replace(loss, reduction="sum")
 
 
 def _pair(name: str, f: Any, y: Any) -> tuple[Rows, Targets]:
@@ -215,6 +224,7 @@ binary_cross_entropy_on_probabilities = Loss(
 delta_f = (1 - y) / (1 - f) - y / f. For the exercise on the board; it saturates, so train on logits."""
 
 
+@recipes.own("softmax_cross_entropy")
 def make_softmax_cross_entropy(label_smoothing: float = 0.0) -> Loss:
     """-y^T log S(f) on logits f; delta_f = mu - y with mu = S(f), `jax.nn.softmax`.
 
@@ -283,3 +293,7 @@ def make_softmax_cross_entropy(label_smoothing: float = 0.0) -> Loss:
 
 softmax_cross_entropy = make_softmax_cross_entropy()
 """`make_softmax_cross_entropy` without smoothing: -y^T log S(f), delta_f = mu - y."""
+
+recipes.own("squared_error", squared_error)
+recipes.own("binary_cross_entropy", binary_cross_entropy)
+recipes.own("binary_cross_entropy_on_probabilities", binary_cross_entropy_on_probabilities)

@@ -11,10 +11,7 @@ _GIVEN = re.compile(rf"\b({'|'.join(_NAMES)})=(\[[^\]]*\]|'[^']*'|[^\s,;)]*)")
 _NAMED = re.compile(rf"(?<![-\w])({'|'.join(name for name in _NAMES if '_' in name)})\b")
 # What only Python can do, by what gives it away in a hint, and what a user of the command can do.
 _REMEDIES = (
-    ("regression", "jaxbp train learns classes; jaxbp.fit in Python learns targets"),
     ("num_classes", "number the classes 0, 1, 2, ... in the file"),
-    ("np.unique", "write the classes as 0, 1, 2, ... in the file"),
-    ("names of classes", "write the classes as 0, 1, 2, ... in the file"),
     ("astype(np.int32)", "store y as whole numbers for classes"),
     ("x.astype", "store x as float32, bytes divided by 255"),
     ("preprocess", "store x as float32, bytes divided by 255"),
