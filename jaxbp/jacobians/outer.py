@@ -139,7 +139,7 @@ def gram(block: Block, other: Block) -> Float[Array, "N C M C"]:
 
 
 def _products(rows: Array, others: Array, lead: int = 2) -> Array:
-    """The inner product of every row of one array with every row of the other; ``lead`` axes number the rows."""
+    """The inner product of every row of one array with every row of the other, numbered by ``lead`` axes."""
     by_row = [v.reshape(math.prod(v.shape[:lead]), -1) for v in (rows, others)]
     return (by_row[0] @ by_row[1].T).reshape(rows.shape[:lead] + others.shape[:lead])
 

@@ -191,7 +191,7 @@ def test_the_ntk_of_another_network_is_refused(key):
     J, K = (parameter_jacobian(net, net.init(key), jnp.ones((2, 3))) for net in nets)
     with pytest.raises(ValueError, match="ntk: expected the Jacobian of the same network, got parameters"):
         J.ntk(K)
-    with pytest.raises(TypeError, match="ntk: expected other .*parameter_jacobian"):
+    with pytest.raises(TypeError, match=r"ntk: expected other .*parameter_jacobian"):
         J.ntk(jnp.ones((2, 3)))
 
 
