@@ -52,7 +52,16 @@ def describe(plan: Plan, params: Params, early_stopping: EarlyStopping | None) -
     first = jax.tree.map(lambda v: v[:1], plan.train.arrays)
     network, preprocessed, updates = compiled(_probed, plan, (params, first))
     largest = max(updates)
-    stopping = None if early_stopping is None else asdict(early_stopping)
+    stopping = None
+    if (
+        early_stopping is not None
+    ):  # what came later stands there only where it is used: older folders stay good
+        later = {"min_delta": 0.0, "start_from_epoch": 1}
+        stopping = {
+            name: value
+            for name, value in asdict(early_stopping).items()
+            if name not in later or value != later[name]
+        }
     return (
         {
             "batch_size": plan.batch_size,

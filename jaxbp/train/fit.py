@@ -6,7 +6,7 @@ from contextlib import nullcontext
 from typing import Any
 
 import jax
-import jax.numpy as jnp
+import numpy as np
 import optax
 from jax.sharding import Mesh
 
@@ -45,7 +45,7 @@ def fit(
     validation: Data | Dataset | None = None,
     evaluate: Evaluate | None = None,
     early_stopping: EarlyStopping | None = None,
-    callbacks: Sequence[Callable[[Record], None]] = (),
+    callbacks: Sequence[Callable[[Record], bool | None]] = (),
     opt_state: Any = None,
     mesh: Mesh | None = None,
     checkpoints: Checkpoints | None = None,
@@ -89,7 +89,9 @@ def fit(
             ``weight``. See `make_evaluate`.
         early_stopping: see `EarlyStopping`.
         callbacks: called after each epoch with a dict: the epoch's row of the history, and a copy of the
-            parameters under ``"params"``.
+            parameters under ``"params"``, of the optimizer's state under ``"opt_state"``. One that returns
+            True or raises StopIteration ends the run after this epoch, when the others were called too; of
+            many processes it is enough that one does.
         opt_state: an optimizer state to begin with; by default a fresh one. It does not tell how many epochs
             lie behind: the run begins at epoch 1, and so as to repeat no order and no key it takes others
             than ``key`` alone would give. To go on where an earlier run ended, give its `Result` as params.
@@ -192,8 +194,8 @@ def fit(
                     run = run.after(engine.run(run.state, before + 1, 1 if one_by_one else most), plan)
                     for row in run.rows[before:]:
                         show(row)
-                    for callback in callbacks:  # copy: the next call donates the state's buffers
-                        callback(run.rows[-1] | {"params": jax.tree.map(jnp.copy, run.state.params)})
+                    if callbacks and layout.any(ended(callbacks, run)):
+                        run = run._replace(stopped="callback")
                     if checkpoints and checkpoints.due(run.epoch):
                         run = run.saved(checkpoints, config)
                 run = run.saved(checkpoints, config)  # the last epoch, wherever the run was ended
@@ -203,6 +205,19 @@ def fit(
     result = run.result()
     warn_never_finite(result, early_stopping)
     return result
+
+
+def ended(callbacks: Sequence[Callable[[Record], Any]], run: Run) -> bool:
+    """Call each with the last epoch; whether one of them ends the run."""
+    answers = []
+    for callback in callbacks:
+        record = run.record()
+        try:
+            answer = callback(record)
+        except StopIteration:
+            answer = True
+        answers.append(isinstance(answer, bool | np.bool_) and bool(answer))
+    return any(answers)
 
 
 def make_engine(

@@ -187,7 +187,7 @@ class Run(NamedTuple):
 
     def left(self, epochs: int, checkpoints: Checkpoints | None) -> int:
         """How many epochs may be run before someone has to look: 0 where the run is at its end."""
-        if self.stopped or self.best.gave_up(self.epoch):
+        if self.stopped or self.best.gave_up(self.rows):
             return 0
         left = max(0, epochs - self.epoch)
         return min(left, checkpoints.every - self.epoch % checkpoints.every) if checkpoints else left
@@ -207,6 +207,11 @@ class Run(NamedTuple):
         if ran.bad is not None:
             raise _divergence(ran.bad, after._replace(stopped="diverged"))
         return after._replace(best=self.best.after(rows[-1], ran.state.params))
+
+    def record(self) -> Record:
+        """What a callback gets: a copy, for the next epochs donate the buffers of the state."""
+        copied = _own({"params": self.state.params, "opt_state": self.state.opt_state})
+        return self.rows[-1] | copied
 
     def saved(self, checkpoints: Checkpoints | None, config: dict[str, Any]) -> "Run":
         """This run with a checkpoint of its last epoch."""
@@ -236,7 +241,7 @@ class Run(NamedTuple):
             best.params if found else state.params,
             state.opt_state,
             history,
-            self.stopped or ("early" if best.gave_up(self.epoch) else "finished"),
+            self.stopped or ("early" if best.gave_up(self.rows) else "finished"),
             best.epoch if found else self.epoch,
             self.compile_seconds,
             state.params,
