@@ -120,8 +120,9 @@ class Train:
     out: Path = Path("runs")
     """Where the run's folder is made."""
 
-    checkpoint_every: int = 1
-    """Epochs between two checkpoints in the run's folder; the last epoch is always kept."""
+    checkpoint_every: int | None = None
+    """Epochs between two checkpoints in the run's folder; by default a fortieth of all, at least 1. The last
+    epoch is always kept."""
 
     resume: Path | None = None
     """The folder of a run to go on with, by the settings that it was started with."""
@@ -141,7 +142,6 @@ class Check:
     """Print the report as JSON."""
 
 
-DEFAULT_LEARNING_RATE = {"sgd": 0.1, "momentum": 0.05, "adam": 3e-3, "adamw": 3e-3}
 READING = ("label", "drop", "task", "scale", "delimiter", "decimal", "header", "encoding", "max_bytes")
 _WHOLE = {  # from, to
     "batch_size": (1, None),
