@@ -1,11 +1,12 @@
 """Losses: for each its value and, beside it, its delta_f = d loss / d f by hand.
 
-A loss is given per example; the mean (or the sum) over the batch is taken in one place, `Loss`.
+A loss is given per example; the mean (or the sum) over the batch, weighted or not, is taken in one place,
+`Loss`.
 """
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import jax
@@ -13,8 +14,9 @@ import jax.numpy as jnp
 import numpy as np
 from jax.scipy.special import xlog1py, xlogy
 
-from jaxbp import arguments, errors
+from jaxbp import arguments, errors, recipes
 from jaxbp.arguments.search import find
+from jaxbp.data.weights import assert_weights
 from jaxbp.typing import Array, Losses, Rows, Scalar, Targets
 
 
@@ -24,6 +26,11 @@ class Loss:
 
     The value is the mean over the examples n of ``values``, and the delta accordingly 1/N of
     ``deltas``; with ``reduction="sum"`` it is their sum. For a single example, n = (), both are the same.
+
+    With weights, ``loss(f, y, weight)``, it is the weighted mean, sum_i w_i l_i / sum_i w_i, or the sum of
+    w_i l_i. An example of weight 2 is one that is there twice, one of weight 0 is not there, whatever its
+    target; a batch in which all weigh 0 has the loss 0. To double all weights changes no mean:
+    scikit-learn's networks average so, too, while Keras divides by the number of examples.
 
     Args:
         name: how it prints and what its errors begin with.
@@ -46,6 +53,8 @@ class Loss:
         >>> squared_error.delta(f, y)
         Array([[0.5, 0. ],
                [0. , 1. ]], dtype=float32)
+        >>> squared_error(f, y, jnp.array([3.0, 1.0]))  # (3 * 0.5 + 1 * 2) / 4
+        Array(0.875, dtype=float32)
 
     Source: the lecture, steps 2 and 3.
     """
@@ -56,6 +65,7 @@ class Loss:
     mu: Callable[[Rows], Rows]
     targets: Literal["any", "unit interval", "classes"] = "any"
     reduction: Literal["mean", "sum"] = "mean"
+    recipe: recipes.Recipe | None = field(default=None, init=False, compare=False)
 
     def __post_init__(self) -> None:
         where = f"Loss {arguments.instance('Loss', 'name', self.name, str)}"
@@ -65,15 +75,19 @@ class Loss:
         arguments.option(where, "targets", self.targets, ("any", "unit interval", "classes"))
         arguments.option(where, "reduction", self.reduction, ("mean", "sum"))
 
-    def __call__(self, f: Rows, y: Targets) -> Scalar:
-        """The loss of the batch."""
-        f, y = self._taken(f, y)
-        return self.values(f, y).sum() / self._divisor(f)
+    def __call__(self, f: Rows, y: Targets, weight: Array | None = None) -> Scalar:
+        """The loss of the batch; weights are numbers from 0 on, (*n,) or the axes that n begins with."""
+        f, y, share = self._taken(f, y, weight)
+        if share is None:
+            return self.values(f, y).sum() / self._divisor(f)
+        return _times(share, self.values(f, y)).sum()
 
-    def delta(self, f: Rows, y: Targets) -> Rows:
+    def delta(self, f: Rows, y: Targets, weight: Array | None = None) -> Rows:
         """delta_f = d loss / d f, (*n, C)."""
-        f, y = self._taken(f, y)
-        return self.deltas(f, y) / self._divisor(f)
+        f, y, share = self._taken(f, y, weight)
+        if share is None:
+            return self.deltas(f, y) / self._divisor(f)
+        return _times(share[..., None], self.deltas(f, y))
 
     def assert_targets(self, y: Targets, *, where: str = "") -> None:
         """Raise for targets outside [0, 1] where the loss takes probabilities: -1 and 1, or 0 and 255.
@@ -122,14 +136,23 @@ class Loss:
                     break
             raise ValueError(errors.message(where, "targets in [0, 1]", got, hint))
 
-    def _taken(self, f: Any, y: Any) -> tuple[Rows, Targets]:
-        """F and y as arrays; a tuple or dict of targets is a matter of ``values`` and ``deltas``."""
-        f = arguments.array(self.name, "f", f, floats=True)
+    def _taken(self, f: Any, y: Any, weight: Any) -> tuple[Rows, Targets, Array | None]:
+        """F and y as arrays, and what each example has of the loss, (*n,), None without weights.
+
+        A tuple or dict of targets is a matter of ``values`` and ``deltas``.
+        """
+        f, share = arguments.array(self.name, "f", f, floats=True), None
         if not isinstance(y, tuple | dict):
             # A label that 32 bits do not hold is out of range as any other is, and no class.
             y = arguments.array(self.name, "y", y, fill=-1 if self.targets == "classes" else None)
+        if weight is not None:
+            weight = weights(self.name, weight, f.shape[:-1])
+            total = weight.sum() if self.reduction == "mean" else 1
+            share = (weight / jnp.where(total == 0, 1, total)).astype(f.dtype)
+            if jnp.shape(y)[: share.ndim] == share.shape:  # a target that counts nothing may be anything
+                y = jnp.where(_along(share == 0, y.shape), 0, y)
         self._assert_values(y, self.name)
-        return f, y
+        return f, y, share
 
     def _divisor(self, f: Rows) -> int:
         return math.prod(f.shape[:-1]) if self.reduction == "mean" else 1
@@ -137,10 +160,52 @@ class Loss:
     @property
     def sum(self) -> "Loss":
         """The same loss, summed over the examples."""
-        return replace(self, reduction="sum")
+        return _summed(self)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return recipes.from_dict, (recipes.to_dict(self, f"Loss {self.name}"),)
 
     def __repr__(self) -> str:
         return self.name if self.reduction == "mean" else f"{self.name}.sum"
+
+
+@recipes.own("summed")
+def _summed(loss: Loss) -> Loss:
+    return replace(loss, reduction="sum")
+
+
+def weights(where: str, weight: Any, n: tuple[int, ...]) -> Array:
+    """The weight of each of the examples n, (*n,).
+
+    Args:
+        where: what the message calls the place.
+        weight: numbers, or booleans for a mask, (*n,) or the axes of n that it begins with: a weight for
+            each sequence is one for each of its tokens.
+        n: the leading axes of the outputs.
+
+    Raises:
+        TypeError: for complex numbers.
+        ValueError: for another shape, or concrete weights below 0 or not finite.
+    """
+    weight = arguments.array(where, "weight", weight)
+    if weight.shape != n[: weight.ndim]:
+        got, hint = f"{weight.shape}", "one number from 0 on for each example"
+        raise ValueError(errors.message(where, f"weights of shape {n}", got, hint))
+    if not isinstance(weight, jax.core.Tracer) and weight.is_fully_addressable:
+        assert_weights(where, np.asarray(weight))
+    if not jnp.issubdtype(weight.dtype, jnp.floating):
+        weight = weight.astype(float)
+    return jnp.broadcast_to(_along(weight, n), n)
+
+
+def _along(weight: Array, shape: tuple[int, ...]) -> Array:
+    """Weights with axes of length 1 for those of a shape that come after theirs."""
+    return weight.reshape(weight.shape + (1,) * (len(shape) - weight.ndim))
+
+
+def _times(share: Array, of_examples: Array) -> Array:
+    """The product; an example that counts nothing may have any value, infinity among them."""
+    return jnp.where(share == 0, 0, share * of_examples)
 
 
 def _pair(name: str, f: Any, y: Any) -> tuple[Rows, Targets]:
@@ -215,6 +280,7 @@ binary_cross_entropy_on_probabilities = Loss(
 delta_f = (1 - y) / (1 - f) - y / f. For the exercise on the board; it saturates, so train on logits."""
 
 
+@recipes.own("softmax_cross_entropy")
 def make_softmax_cross_entropy(label_smoothing: float = 0.0) -> Loss:
     """-y^T log S(f) on logits f; delta_f = mu - y with mu = S(f), `jax.nn.softmax`.
 
@@ -283,3 +349,7 @@ def make_softmax_cross_entropy(label_smoothing: float = 0.0) -> Loss:
 
 softmax_cross_entropy = make_softmax_cross_entropy()
 """`make_softmax_cross_entropy` without smoothing: -y^T log S(f), delta_f = mu - y."""
+
+recipes.own("squared_error", squared_error)
+recipes.own("binary_cross_entropy", binary_cross_entropy)
+recipes.own("binary_cross_entropy_on_probabilities", binary_cross_entropy_on_probabilities)

@@ -7,13 +7,14 @@ import jax
 import jax.numpy as jnp
 from jax.typing import DTypeLike
 
-from jaxbp import arguments, errors
+from jaxbp import arguments, errors, recipes
 from jaxbp.layers.initializers import Initializer, glorot_uniform, zeros
 from jaxbp.layers.layer import Layer, assert_params, rows
 from jaxbp.operators import Dense, Identity, Kronecker, Operator
 from jaxbp.typing import Array, Params, Random, Rows, Saved, Tensor
 
 
+@recipes.own("dense")
 def dense(
     d_in: int,
     d_out: int,
@@ -189,6 +190,7 @@ def _outer(delta_a: Rows, f: Rows, dtype: DTypeLike) -> Array:
     return jnp.matmul(columns, f, preferred_element_type=dtype)
 
 
+@recipes.own("flatten")
 def flatten(*shape: int) -> Layer:
     """f of shape (*n, *shape) as rows (*n, d), d the product of the shape; its Jacobian is the identity.
 
