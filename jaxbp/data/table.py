@@ -11,7 +11,7 @@ import numpy as np
 
 from jaxbp import arguments
 from jaxbp.data import cells
-from jaxbp.data.csv import finite, is_counted
+from jaxbp.data.csv import assert_names, finite, is_counted
 from jaxbp.data.faults import Faults
 from jaxbp.data.files import MAX_BYTES
 from jaxbp.data.rows import delimiter_of, rows
@@ -103,6 +103,8 @@ def of_text(path: Path, where: str, reading: Reading, *, survey: bool) -> Table:
     header = given.header
     if header is None:
         header = is_counted(first, where) or is_header(first, seen)
+        if header:
+            assert_names(first, where)
         if header and len(head) == 1:
             raise ValueError(message(where, "at least 1 example", "a header alone"))
     if survey and not header:
