@@ -41,7 +41,8 @@ def as_flags(text: str) -> str:
 
 
 def _given(found: re.Match[str]) -> str:
-    name, value = found[1], found[2].replace(",", "").replace("'", "").strip("[]")
+    name, value = found[1], found[2]
+    value = value.strip("'") if value[:1] == "'" else value.replace(",", "").replace("'", "").strip("[]")
     if name in _BOOLS:
         return flag(name) if value != "False" else flag(f"no_{name}")
     return f"{flag(name)} {value}".rstrip()

@@ -59,7 +59,7 @@ def settings(folder: Path) -> Train:
         raise FileNotFoundError(
             message("jaxbp train --resume", "the folder of a run", f"{folder}, without one")
         )
-    return from_json(file.read_text(), f"{file}")
+    return from_json(file.read_bytes(), f"{file}")
 
 
 def checkpoints(folder: Path, every: int) -> jaxbp.Checkpoints:

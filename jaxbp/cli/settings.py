@@ -120,8 +120,9 @@ class Train:
     out: Path = Path("runs")
     """Where the run's folder is made."""
 
-    checkpoint_every: int = 1
-    """Epochs between two checkpoints in the run's folder; the last epoch is always kept."""
+    checkpoint_every: int | None = None
+    """Epochs between two checkpoints in the run's folder; by default a fortieth of all, at least 1. The last
+    epoch is always kept."""
 
     resume: Path | None = None
     """The folder of a run to go on with, by the settings that it was started with."""
@@ -141,7 +142,6 @@ class Check:
     """Print the report as JSON."""
 
 
-DEFAULT_LEARNING_RATE = {"sgd": 0.1, "momentum": 0.05, "adam": 3e-3, "adamw": 3e-3}
 READING = ("label", "drop", "task", "scale", "delimiter", "decimal", "header", "encoding", "max_bytes")
 _WHOLE = {  # from, to
     "batch_size": (1, None),
@@ -202,14 +202,14 @@ def as_dict(config: Train) -> dict[str, Any]:
     return asdict(replace(config, resume=None))
 
 
-def from_json(text: str, where: str) -> Train:
+def from_json(text: str | bytes, where: str) -> Train:
     """The settings of a config.json.
 
     Raises:
         ValueError: it is no JSON, or its names or values are not those of `jaxbp train`.
     """
     try:
-        stored = json.loads(text)
+        stored = arguments.json_of(where, text)
         known = {field.name for field in fields(Train)}
         if absent := known - stored.keys():
             raise ValueError(message(where, "all settings of jaxbp train", f"none of {sorted(absent)}"))
@@ -220,7 +220,7 @@ def from_json(text: str, where: str) -> Train:
             read[name] = None if read[name] is None else tuple(read[name])
         config = Train(**read)
         assert_settings(config)
-    except (ValueError, TypeError, AttributeError, RecursionError) as error:
+    except (ValueError, TypeError, AttributeError) as error:
         got = str(error).removeprefix(f"{where}: ")
         raise ValueError(message(where, "the settings that jaxbp train wrote", got)) from error
     return config

@@ -1,7 +1,6 @@
 """`jaxbp train`: from data to a folder with all that was learned."""
 
 from dataclasses import replace
-from functools import partial
 from typing import Any
 
 import jax
@@ -17,7 +16,6 @@ from jaxbp.cli import run
 from jaxbp.cli.columns import summary
 from jaxbp.cli.outcome import nothing_learned, unscaled
 from jaxbp.cli.settings import (
-    DEFAULT_LEARNING_RATE,
     Train,
     anywhere,
     as_dict,
@@ -29,17 +27,12 @@ from jaxbp.data import Dataset, assert_batch_size, load
 from jaxbp.data.sources import SOURCES
 from jaxbp.layers import Layer, initializers
 from jaxbp.losses import Loss
+from jaxbp.optimizers import OPTIMIZERS, make_optimizer
 from jaxbp.runs.answers import labels_of_schema
 from jaxbp.train import DivergenceError, EarlyStopping
 from jaxbp.typing import Params
 from jaxbp.verify import NetworkReport, check_network
 
-OPTIMIZERS = {
-    "sgd": optax.sgd,
-    "momentum": partial(optax.sgd, momentum=0.9),
-    "adam": optax.adam,
-    "adamw": optax.adamw,
-}
 VALIDATION_FRACTION = 0.1
 _FEW = 1000  # iterations
 _MOST_ITERATIONS = 2**31 - 1  # optax counts them in an int32
@@ -85,7 +78,7 @@ def train(config: Train) -> dict[str, Any]:
                 validation=validation,
                 evaluate=evaluate,
                 early_stopping=None if config.patience is None else EarlyStopping(config.patience),
-                checkpoints=run.checkpoints(folder, config.checkpoint_every),
+                checkpoints=run.checkpoints(folder, config.checkpoint_every or 1),
             )
         except DivergenceError as error:  # what was learned before it is tested and kept all the same
             console.print(str(error), style="bold red")
@@ -185,8 +178,9 @@ def resolved(config: Train, data: Dataset) -> Train:
         config,
         batch_size=batch_size(config, len(data)),
         epochs=epochs(config, len(data)),
+        checkpoint_every=config.checkpoint_every or max(1, epochs(config, len(data)) // 40),
         layers=tuple(sizes),
-        learning_rate=DEFAULT_LEARNING_RATE[config.optimizer] if rate is None else rate,
+        learning_rate=OPTIMIZERS[config.optimizer].rate if rate is None else rate,
     )
 
 
@@ -211,10 +205,8 @@ def _iterations(config: Train, examples: int) -> int:
 
 def optimizer(config: Train, examples: int) -> optax.GradientTransformation:
     """The optimiser, with the schedule over all iterations of the run."""
-    eta: Any = config.learning_rate
-    if config.schedule == "cosine":
-        eta = optax.cosine_decay_schedule(eta, _iterations(config, examples))
-    return OPTIMIZERS[config.optimizer](eta)
+    iterations, cosine = _iterations(config, examples), config.schedule == "cosine"
+    return make_optimizer(config.optimizer, config.learning_rate, iterations, cosine=cosine)
 
 
 def network(config: Train) -> Layer:

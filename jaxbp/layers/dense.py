@@ -75,7 +75,7 @@ def dense(
             assert_size(name, "W", (d_out, d_in), _memory())
         key_W, key_b = jax.random.split(key)
         params = {"W": init(key_W, (d_out, d_in))}
-        return params | {"b": bias_init(key_b, (d_out,))} if bias else params
+        return taken(params | {"b": bias_init(key_b, (d_out,))} if bias else params)
 
     def taken(params: Params) -> dict[str, Array]:
         """W and b as arrays of their shapes."""

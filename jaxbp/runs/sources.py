@@ -48,7 +48,7 @@ def inputs(source: Any, schema: Schema | None, shape: tuple[int, ...], where: st
 def labelled(source: Any, schema: Schema | None, shape: tuple[int, ...], where: str) -> tuple[Any, Any, bool]:
     """(x, y, numbered) of a source that has both.
 
-    y are targets in the units of the source, or labels; where ``numbered`` the numbers 0..C-1 of classes.
+    y are targets in the units of the source, or labels: the numbers 0..C-1 of the classes if ``numbered``.
     """
     if isinstance(source, Dataset):
         x, y = _features(source, schema, where), source.y
