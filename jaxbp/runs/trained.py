@@ -210,7 +210,7 @@ class Trained:
 
     @property
     def labels(self) -> tuple[Any, ...] | None:
-        """The labels of the classes, in the order of `predict_proba`'s columns; None for 0, 1, ... and values."""
+        """The labels of the classes, as the columns of `predict_proba`; None for 0, 1, ... and for values."""
         return labels_of_schema(self.schema) if self.schema else self.classes
 
     @cached_property
