@@ -59,8 +59,8 @@ def outputs(
     axes = x.ndim - len(shape)
     if axes < 0 or x.shape[axes:] != shape:
         got = f"x of shape {x.shape}"
-        wide = math.prod(shape)
-        hint = f"x.reshape(-1, {', '.join(map(str, shape))})" if x.size and x[:1].size == wide else ""
+        reshaped = x.ndim and math.prod(x.shape[1:]) == math.prod(shape)
+        hint = f"x.reshape(-1, {', '.join(map(str, shape))})" if reshaped else ""
         raise ValueError(message(where, f"examples of shape {shape}", got, hint))
     _assert_numbers(x, preprocess is None, where)
     leading = x.shape[:axes]

@@ -208,6 +208,11 @@ class Trained:
         x = jax.ShapeDtypeStruct((size, *example.shape), example.dtype)  # type: ignore[no-untyped-call]
         return jax.export.export(jax.jit(jax.vmap(one)))(x)
 
+    @property
+    def labels(self) -> tuple[Any, ...] | None:
+        """The labels of the classes, as the columns of `predict_proba`; None for 0, 1, ... and for values."""
+        return labels_of_schema(self.schema) if self.schema else self.classes
+
     @cached_property
     def _apply(self) -> Callable[[Params, Array], Array]:
         return jax.jit(self.network.apply)
@@ -229,17 +234,13 @@ class Trained:
 
     def _kind(self, f: Any) -> Kind:
         """What outputs of this shape mean; the classes are as many."""
-        classes = labels_of_schema(self.schema) if self.schema else self.classes
-        kind = kind_of(self.loss, classes, f.shape[-1])
-        assert_classes(classes, kind, f.shape[-1], "Trained")
+        kind = kind_of(self.loss, self.labels, f.shape[-1])
+        assert_classes(self.labels, kind, f.shape[-1], "Trained")
         return kind
 
     def _labels(self, f: np.ndarray) -> tuple[Any, ...]:
         """The labels of the classes, or the numbers of the flags."""
-        known = labels_of_schema(self.schema) if self.schema else self.classes
-        if known is not None:
-            return known
-        return tuple(range(2 if self._kind(f) == "yes" else f.shape[-1]))
+        return self.labels or tuple(range(2 if self._kind(f) == "yes" else f.shape[-1]))
 
     def __repr__(self) -> str:
         said = ", ".join(f"{name} {v:.4g}" for name, v in self.metrics.items() if type(v) in (int, float))
