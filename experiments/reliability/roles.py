@@ -283,10 +283,13 @@ OWN: dict[str, Role] = {
     **{f"{name}.{argument}": role for name in ("Classifier", "Regressor") for argument, role in _ESTIMATOR.items()},
     "plot_evaluation.path": Role(places.FILE_OUT, lambda: world.folder() / "a.png"), "read_npy.path": Role(places.FILE_IN, world.npy),
     "load.scale": _word("standard", {"standardize": "standard", "min-max": "", "off": ""}, optional=True),
+    **{f"Trained.{name}.x": Role(_open(arrays.ROWS, "one axis more at the end"), lambda: np.array(world.X)) for name in ("predict", "predict_proba", "evaluate")},  # images become rows
+    "Trained.evaluate.y": Role(_open(labels.LABELS, "one-hot rows that add to 2", "one-hot rows with -1"), lambda: np.array(world.Y)),  # the largest is the class
+    "weights.weight": Role(_open(WEIGHTS.kinds, "a number", "a 0-d array"), WEIGHTS.good),
     "load_run.folder": Role(places.FOLDER, world.kept_run), "Pixels.most": Role(numbers.whole(), _value(255)),
     "Trained.shape": Role([means_same("a list", list), means_same("an array", np.array), *(refused(name, v) for name, v in (("another", (4,)), ("a word", "three"), ("of 0", (0,)), ("of 3.0", (3.0,)), ("of True", (True,)), ("of -1", (-1,)), ("a function", len))), Kind("a number", lambda g: g[0], (lambda g: g,))], _value((3,))),
     "Trained.classes": Role([means_same("a list", list), means_same("an array", np.array), *(refused(name, v) for name, v in (("one of them", ("no",)), ("one twice", ("no", "no")), ("three", ("a", "b", "c")), ("a number", 5), ("None in it", ("no", None)), ("lists in it", (["no"], ["yes"])), ("floats", (0.5, 1.5)), ("a function", len)))], _value(("no", "yes"))),
-    "Trained.preprocess": Role([k for k in things.PREPROCESS if k.name not in ("through NumPy", "complex")], _value(lambda x: x / 2)),
+    "Trained.preprocess": Role([k for k in things.PREPROCESS if k.name not in ("through NumPy", "complex", "whole numbers")], _value(lambda x: x / 2)),
     "weights.n": Role([], _value((6,))), "Dataset.weight": WEIGHTS, "Dataset.rows.which": Role([*(means_same(name, make) for name, make in (("a list", list), ("int8", lambda g: g.astype(np.int8)), ("big-endian", lambda g: g.astype(">i8")), ("a jax array", jnp.asarray))), *(refused(name, v) for name, v in (("one too large", [0, 6]), ("floats", [0.0, 1.0]), ("text", "0"), ("a number", 3), ("None", None), ("nested", [[0], [1]]), ("a function", len), ("far too large", [10**12])))], lambda: np.array([0, 2, 5])),
     "linear_unit_step.eta": _STEP, "perceptron_step.eta": _STEP,
     "save.meta": Role([k._replace(any=k.any or k.name in ("a word", "a number", "a list")) for k in places.TREE_META], lambda: {"eta": 0.1}),

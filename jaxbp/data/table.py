@@ -42,9 +42,8 @@ class Reading(NamedTuple):
         Raises:
             TypeError, ValueError: for another kind or value.
         """
-        arguments.whole(where, "max_bytes", self.max_bytes, low=1)
-        if self.header is not None:
-            arguments.flag(where, "header", self.header)
+        most = arguments.whole(where, "max_bytes", self.max_bytes, low=1)
+        header = None if self.header is None else arguments.flag(where, "header", self.header)
         for name, text in (("delimiter", self.delimiter), ("encoding", self.encoding)):
             if text is not None:
                 arguments.instance(where, name, text, str)
@@ -54,7 +53,7 @@ class Reading(NamedTuple):
             raise ValueError(message(where, "one character as delimiter", repr(self.delimiter)))
         if self.decimal == self.delimiter == ",":
             raise ValueError(message(where, "a delimiter that is not the decimal mark", "a comma as both"))
-        return self
+        return self._replace(header=header, max_bytes=most)
 
 
 class Table(NamedTuple):
