@@ -102,6 +102,7 @@ class Dataset:
         if which.size and (which.min() < 0 or which.max() >= len(self)):
             got = f"{which.min()} to {which.max()}"
             raise ValueError(message("Dataset.rows", f"numbers of examples, 0 to {len(self) - 1}", got))
+        which = which.astype(np.intp, copy=False)  # an empty list is one of floats
         x, y, weight = jax.tree.map(lambda leaf: leaf[which], (self.x, self.y, self.weight))
         return replace(self, x=x, y=y, weight=weight)
 
