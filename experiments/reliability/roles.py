@@ -271,6 +271,7 @@ _SOME_LABELS = Role(  # without outputs, which tell how many examples and classe
     _open(labels.LABELS, "a label of C", "labels from 1", "a label of 127 in int8", "a label of 255 in uint8", "one label less", "one label more", "labels as a row", "labels for three classes as rows", "a number", "empty list", "a label of 0.5", "dict of columns", "one key more in a dict"),
     lambda: jnp.asarray(world.Y),
 )  # fmt: skip
+_COUNTED = ("one label less", "one label more", "labels as a row", "labels for three classes as rows", "a number", "empty list")  # its H does not depend on the label
 _ANY_ROWS = ("one column less", "one column more", "one column", "one axis more at the end", "complex", "complex128")  # of data without a network
 _STEP = Role(numbers.number(), _value(0.5))  # one update by any rate
 _ESTIMATOR = {
@@ -321,7 +322,7 @@ OWN: dict[str, Role] = {
     "JacobianChain.matrix.order": _word("reverse", {"backward": "reverse", "fastest": "", "best": ""}), "JacobianChain.pull.order": _word("scan", {"backward": "", "scanned": "scan"}),
     "Sweep.best.monitor": _word("loss", {"losses": "", "Loss ": "loss"}, optional=True),
     "make_evaluate.apply": Role([*things.function(means_same("jitted", jax.jit)), refused("None", None), refused("a layer", world.NET)], _value(world.NET.apply)), "make_evaluate.loss": ANY_LOSS,
-    "per_example.loss": _EXAMPLE_LOSS, "ParameterJacobian.ggn_diagonal.loss": _EXAMPLE_LOSS, "ParameterJacobian.ggn_diagonal.y": LABELS,
+    "per_example.loss": _EXAMPLE_LOSS, "ParameterJacobian.ggn_diagonal.loss": _EXAMPLE_LOSS, "ParameterJacobian.ggn_diagonal.y": Role(_open(labels.LABELS, *(kind.name for kind in labels.OUTSIDE if kind.name not in _COUNTED)), LABELS.good),
     "per_example.net": Role([k for k in things.LAYER if k.name not in ("its apply",)], _value(world.NET)), "parameter_jacobian.net": Role([k for k in things.LAYER if k.name not in ("its apply",)], _value(world.NET)),
     "jacobian_chain.net": Role([k for k in things.LAYER if k.name not in ("in a list", "in a tuple")], _value(world.NET)), "jacobian_chain.y": Role([k for k in labels.LABELS if False], lambda: jnp.asarray(world.Y[0])),
     "ValueAndGrad.assert_targets.y": _SOME_LABELS,

@@ -238,6 +238,8 @@ class Scaling(NamedTuple):
         if isinstance(data, Dataset):
             return replace(data, x=self(data.x))
         x = arguments.array("scaling", "x", data, host=True)
+        if x.dtype.kind == "c":
+            raise TypeError(message("scaling", "real numbers", arguments.described(x), "x.real"))
         if x.shape[1:] != self.shift.shape:
             raise ValueError(
                 message(

@@ -118,3 +118,11 @@ def test_scalings_refuse_what_they_cannot_scale(make):
         make(np.zeros((0, 3)))
     with pytest.raises(ValueError, match=r"^scaling: expected examples of shape \(3,\).*got .* \(2,\)"):
         make(np.ones((4, 3)))(np.ones((4, 2)))
+
+
+@pytest.mark.parametrize("dtype", ["complex64", "complex128"])
+def test_scaling_loses_no_imaginary_part(dtype):
+    x = np.array([[1.0, 2.0], [3.0, 5.0]])
+    for scaling in (make_standardiser(x), make_min_max_scaler(x)):
+        with pytest.raises(TypeError, match="scaling: expected real numbers, got complex"):
+            scaling(x.astype(dtype))
