@@ -91,6 +91,20 @@ def test_nan_and_overflow():
     assert injected.chunk(0, 12, 4)["faults"] == []
 
 
+def test_a_run_that_is_not_watched_goes_on():
+    """What the cost of the look is compared with."""
+    given = {"optimizer": injected.PLAIN, "key": jax.random.key(0), "batch_size": 8, "epochs": 2}
+    start, data = injected.start(3, 0), (injected.X, injected.Y)
+
+    def fit():
+        return jaxbp.fit(lambda *batch: injected.grad_fn(*batch), start, data, progress_bar=False, **given)
+
+    with pytest.raises(jaxbp.DivergenceError):
+        fit()
+    with injected.unwatched():
+        assert np.isnan(fit().history["loss"][-1])
+
+
 def test_runs_and_calls_do_not_grow():
     long, again, short = soak.long_run(4), soak.long_run(4), soak.many_calls(12)
     assert long["digest"] == again["digest"]
