@@ -183,7 +183,7 @@ ROLES: dict[str, Role] = {
     "bias": FLAG, "rate": Role([k for k in numbers.number(0, 1) if k.name != "float16"], _value(0.5)), "name": TEXT, "where": TEXT,
     "phi": Role([*things.function(means_same("jitted", jax.jit), open_to_any("NumPy's tanh", lambda g: np.tanh)), refused("None", None)], _value(jnp.tanh)),
     "slope": Role([*things.function(means_same("jitted", jax.jit)), refused("None", None)], _value(lambda f: 1 - f**2)),
-    "saves": _word("output", {"outputs": "output", "out": "output", "result": "", "saved": ""}),
+    "saves": Role([k for k in numbers.word({"outputs": "output", "out": "output", "result": "", "saved": ""}) if k.name != "a function"], _value("output")),  # it may be one
     "negative_slope": Role(numbers.number(), _value(0.25)), "label_smoothing": Role(numbers.number(0, 1), _value(0.25)),
     "dtype": Role(things.DTYPE, _value(jnp.bfloat16)), "shape": _first(Role(numbers.whole(), _value(3))),
     "grad_fn": Role(things.GRAD_FN, _value(world.grad_fn)), "data": Role(places.DATA, lambda: (np.array(world.X), np.array(world.Y))),

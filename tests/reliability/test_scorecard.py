@@ -102,7 +102,7 @@ def test_a_run_that_is_not_watched_goes_on():
     with pytest.raises(jaxbp.DivergenceError):
         fit()
     with injected.unwatched():
-        assert np.isnan(fit().history["loss"][-1])
+        assert np.isnan(fit().history["loss"]).any()
 
 
 def test_runs_and_calls_do_not_grow():
