@@ -70,7 +70,8 @@ def outputs(
 
     def part(start: int) -> np.ndarray:
         some = rows[start : start + size]
-        some = some if preprocess is None else preprocess(some)
+        if preprocess is not None:
+            some = arguments.array(where, "preprocess(x)", preprocess(some), host=True)
         return np.asarray(apply(params, jnp.asarray(some, dtype)))
 
     # No example at all is one empty part.

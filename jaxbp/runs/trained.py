@@ -167,14 +167,14 @@ class Trained:
             f = self._outputs(x, where)
         if f.ndim != 2:
             raise ValueError(message(where, "x of shape (N, ...)", f"outputs of shape {f.shape}"))
-        if len(y) != len(f):
-            raise ValueError(message(where, f"{len(f)} labels, one for each example", f"{len(y)}"))
         kind = self._kind(f)
         found = answers(f, kind, self.loss, self.schema)
         if kind == "values":
             return of_values(values_of(y, found.shape, where), found)
         labels = self._labels(f)
         truth = numbers_of(y, tuple(range(len(labels))) if numbered else labels, kind, where)
+        if len(truth) != len(f):
+            raise ValueError(message(where, f"{len(f)} labels, one for each example", f"{len(truth)}"))
         loss = self.loss(jnp.asarray(f), targets_of(truth, kind, f.shape[-1], self.loss))
         return of_classes(truth, found, labels, float(loss))
 
@@ -274,6 +274,6 @@ def _params_of(network: Layer, params: Params, where: str) -> Params:
     if wanted.keys() != given.keys():
         raise ValueError(message(where, f"parameters {listed(wanted)}", listed(given) or "none", hint))
     for name, leaf in given.items():
-        if leaf.shape != wanted[name].shape:
-            raise ValueError(message(where, f"{name} of shape {wanted[name].shape}", f"{leaf.shape}", hint))
+        if (got := getattr(leaf, "shape", None)) != wanted[name].shape:
+            raise ValueError(message(where, f"{name} of shape {wanted[name].shape}", f"{got}", hint))
     return params
