@@ -194,17 +194,22 @@ def anywhere(config: Train) -> Train:
 
 def as_json(config: Train, **more: Any) -> str:
     """The settings as config.json has them."""
-    return json.dumps(asdict(replace(config, resume=None)) | more, indent=2, default=str) + "\n"
+    return json.dumps(as_dict(config) | more, indent=2, default=str) + "\n"
 
 
-def from_json(text: str, where: str) -> Train:
+def as_dict(config: Train) -> dict[str, Any]:
+    """The settings that another run would be started with."""
+    return asdict(replace(config, resume=None))
+
+
+def from_json(text: str | bytes, where: str) -> Train:
     """The settings of a config.json.
 
     Raises:
         ValueError: it is no JSON, or its names or values are not those of `jaxbp train`.
     """
     try:
-        stored = json.loads(text)
+        stored = arguments.json_of(where, text)
         known = {field.name for field in fields(Train)}
         if absent := known - stored.keys():
             raise ValueError(message(where, "all settings of jaxbp train", f"none of {sorted(absent)}"))
@@ -215,7 +220,7 @@ def from_json(text: str, where: str) -> Train:
             read[name] = None if read[name] is None else tuple(read[name])
         config = Train(**read)
         assert_settings(config)
-    except (ValueError, TypeError, AttributeError, RecursionError) as error:
+    except (ValueError, TypeError, AttributeError) as error:
         got = str(error).removeprefix(f"{where}: ")
         raise ValueError(message(where, "the settings that jaxbp train wrote", got)) from error
     return config

@@ -15,11 +15,22 @@ from jaxbp import errors
 from jaxbp.cli import run
 from jaxbp.cli.columns import summary
 from jaxbp.cli.outcome import nothing_learned, unscaled
-from jaxbp.cli.settings import Train, assert_settings, flag, for_the_reader
+from jaxbp.cli.settings import (
+    Train,
+    anywhere,
+    as_dict,
+    assert_settings,
+    flag,
+    for_the_reader,
+)
 from jaxbp.data import Dataset, assert_batch_size, load
+from jaxbp.data.sources import SOURCES
 from jaxbp.layers import Layer, initializers
+from jaxbp.losses import Loss
 from jaxbp.optimizers import OPTIMIZERS, make_optimizer
+from jaxbp.runs.answers import labels_of_schema
 from jaxbp.train import DivergenceError, EarlyStopping
+from jaxbp.typing import Params
 from jaxbp.verify import NetworkReport, check_network
 
 VALIDATION_FRACTION = 0.1
@@ -36,16 +47,7 @@ def train(config: Train) -> dict[str, Any]:
     """
     assert_settings(config)
     console = Console(markup=False, highlight=False)
-    parts = load(
-        config.data,
-        data_dir=config.data_dir,
-        download=config.download,
-        seed=config.seed,
-        shuffle=config.shuffle,
-        validation_fraction=VALIDATION_FRACTION,
-        **for_the_reader(config),
-    )
-    data, validation, test = map(flat, parts)
+    data, validation, test = parts(config)
     console.print(f"{len(data)} training, {len(validation)} validation, {len(test)} test examples: {data}")
     if data.schema and (told := summary(data.schema)):
         console.print(told)
@@ -93,7 +95,7 @@ def train(config: Train) -> dict[str, Any]:
             "seconds": float(result.history["seconds"].sum()),
             "compile_seconds": result.compile_seconds,
         }
-        run.write(folder, result, done)
+        run.write(folder, result, kept(config, net, result.params, loss, data, done))
     warning = nothing_learned(net, params, result.params, data, before, after)
     if warning and result.stopped != "diverged":
         console.print(f"warning: {warning}", style="yellow")
@@ -103,6 +105,36 @@ def train(config: Train) -> dict[str, Any]:
     if result.stopped == "interrupted":
         print(f"interrupted after {len(result.history['epoch'])} epochs; {run.how_to_go_on(folder)}")
     return done
+
+
+def parts(config: Train) -> tuple[Dataset, Dataset, Dataset]:
+    """The data to learn from, those to choose by, and those to test on."""
+    data, validation, test = load(
+        config.data,
+        data_dir=config.data_dir,
+        download=config.download,
+        seed=config.seed,
+        shuffle=config.shuffle,
+        validation_fraction=VALIDATION_FRACTION,
+        **for_the_reader(config),
+    )
+    return flat(data), flat(validation), flat(test)
+
+
+def kept(config: Train, net: Layer, params: Params, loss: Loss, data: Dataset, done: Any) -> jaxbp.Trained:
+    """What `jaxbp predict` needs. Images of a named set are told by their pixels, not by columns."""
+    named = SOURCES.get(config.data)
+    return jaxbp.Trained(
+        net,
+        params,
+        loss,
+        shape=data.x.shape[1:],
+        schema=None if named else data.schema,
+        classes=labels_of_schema(data.schema) if named and data.schema else None,
+        preprocess=jaxbp.Pixels(named.pixels) if named else None,
+        metrics=done,
+        settings=as_dict(anywhere(config)),
+    )
 
 
 def flat(data: Dataset) -> Dataset:

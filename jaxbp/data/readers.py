@@ -161,7 +161,7 @@ def read_npz(
     arguments.whole(where, "max_bytes", max_bytes, low=1)
     if names is not None and (isinstance(names, str) or not isinstance(names, Collection)):
         raise TypeError(message(where, "a list of names", f"names={names!r}"))
-    for name in names or ():
+    for name in () if names is None else names:
         arguments.instance(where, "each of names", name, str)
     assert_file(path, where)
     arrays: dict[str, np.ndarray] = {}

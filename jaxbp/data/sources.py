@@ -217,15 +217,17 @@ class Source(NamedTuple):
     Args:
         classes: the names of its classes, one character each.
         read: gives the arrays of its training and of its test part.
+        pixels: the most that a raw pixel is, by which it was divided.
     """
 
     classes: str
     read: Callable[..., list[Arrays]]
+    pixels: int = 255
 
 
 # Each set by its name.
 SOURCES = {
-    "digits": Source(string.digits, _of_digits),
+    "digits": Source(string.digits, _of_digits, 16),
     "mnist": Source(string.digits, partial(_of_images, mnist)),
     "fashion_mnist": Source(string.digits, partial(_of_images, fashion_mnist)),
     **{f"emnist_{name}": Source(split.classes, partial(_of_emnist, name)) for name, split in SPLITS.items()},

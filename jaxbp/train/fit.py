@@ -5,7 +5,6 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from typing import Any
 
-import jax
 import numpy as np
 import optax
 from jax.sharding import Mesh
@@ -200,7 +199,7 @@ def fit(
                         run = run.saved(checkpoints, config)
                 run = run.saved(checkpoints, config)  # the last epoch, wherever the run was ended
         except BaseException as error:
-            keep(error, run, checkpoints, config, alone=layout.processes == 1)
+            keep(error, run, checkpoints, config)
             raise
     result = run.result()
     warn_never_finite(result, early_stopping)
