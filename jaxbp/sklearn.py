@@ -165,7 +165,9 @@ class Classifier(ClassifierMixin, _Network):  # type: ignore[misc]
 
     def predict_proba(self, X: Any) -> np.ndarray:
         """The probabilities of the classes, (N, C): softmax of the outputs."""
-        return np.asarray(jax.nn.softmax(self._outputs(X), axis=1))
+        f = self._outputs(X)
+        e = np.exp(f - f.max(axis=1, keepdims=True))
+        return e / e.sum(axis=1, keepdims=True)
 
 
 class Regressor(RegressorMixin, _Network):  # type: ignore[misc]
