@@ -14,15 +14,16 @@ from jaxbp.train.programs.step import Evaluate, takes
 from jaxbp.typing import Array, Params, Scalar
 
 
-def make_evaluate(apply: Callable[[Params, Array], Array], loss: Callable[..., Scalar]) -> Evaluate:
+def make_evaluate(apply: Callable[..., Array], loss: Callable[..., Scalar]) -> Evaluate:
     """Metrics of a network on a data set: its loss, and for class labels its accuracy.
 
     Args:
-        apply: ``(params, x) -> f`` of shape (*n, C), any JAX function.
+        apply: ``(params, x) -> f`` of shape (*n, C), any JAX function; where a run has a model_state,
+            ``(params, x, model_state) -> f``.
         loss: ``(f, y) -> scalar``.
 
     Returns:
-        ``evaluate(params, x, y, weight=None) -> {"loss": ..., "accuracy": ...}``, the accuracy being the
+        ``evaluate(params, x, y, *, weight=None) -> {"loss": ..., "accuracy": ...}``, the accuracy being the
         share of the examples whose largest f is at y, and NaN where f is NaN. Of a row of probabilities, for
         a `Loss` of classes, the label is where it is largest. Targets that are no labels have no accuracy.
         With weights, (*n,), both are weighted means; ``loss`` then takes them as its argument ``weight``.
@@ -33,13 +34,18 @@ def make_evaluate(apply: Callable[[Params, Array], Array], loss: Callable[..., S
         >>> evaluate({}, jnp.array([[0.0, 1.0], [2.0, 0.0], [0.0, 3.0]]), jnp.array([1, 0, 0]))["accuracy"]
         Array(0.6666667, dtype=float32)
     """
-    arguments.function("make_evaluate", "apply", apply, positional=2)
+    try:
+        arguments.function("make_evaluate", "apply", apply, positional=3)
+    except TypeError:  # it takes no model_state
+        arguments.function("make_evaluate", "apply", apply, positional=2)
     arguments.function("make_evaluate", "loss", loss, positional=2)
 
-    def evaluate(params: Params, x: Any, y: Any, weight: Array | None = None) -> dict[str, Scalar]:
+    def evaluate(
+        params: Params, x: Any, y: Any, *model_state: Any, weight: Array | None = None
+    ) -> dict[str, Scalar]:
         x, y = _taken("x", x), _taken("y", y)
         params = jax.tree.map(lambda leaf: _taken("params", leaf) if _is_numpy(leaf) else leaf, params)
-        f = apply(params, x)
+        f = apply(params, x, *model_state)
         if weight is not None and not takes(loss, "weight"):
             expected = "a loss with an argument weight, for data with weights"
             raise TypeError(errors.message("evaluate", expected, arguments.described(loss)))
