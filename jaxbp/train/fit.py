@@ -254,7 +254,7 @@ def fit(
                         run = run.saved(checkpoints, config)
                 run = run.saved(checkpoints, config)  # the last epoch, wherever the run was ended
         except BaseException as error:
-            keep(error, run, checkpoints, config, alone=layout.processes == 1)
+            keep(error, run, checkpoints, config)
             raise
     result = run.result()
     warn_never_finite(result, early_stopping)

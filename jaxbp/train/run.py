@@ -185,22 +185,22 @@ def _evaluated(row: Record, plan: Plan) -> Record:
     return {name: value for name, value in row.items() if name not in metrics}
 
 
-def keep(
-    error: BaseException, run: Run, checkpoints: Checkpoints | None, config: dict[str, Any], alone: bool
-) -> None:
+def keep(error: BaseException, run: Run, checkpoints: Checkpoints | None, config: dict[str, Any]) -> None:
     """Keep what a run learned that an exception ends, and say with the exception where it is.
+
+    Of many processes the one that writes does so: all have ended its last epoch, for they compute together,
+    and what they do now is not known here.
 
     Args:
         error: what ended it; it gets a note and, unless it has one, a ``result``.
         run: as it was after its last epoch.
         checkpoints: of the run.
         config: as in `Run.saved`.
-        alone: whether this process writes checkpoints by itself: what other processes do is not known here.
     """
     if not run.epoch:
         return
     failed = None
-    if alone:
+    if checkpoints and config and checkpoints.writes_alone:
         try:
             run = run.saved(checkpoints, config)
         except Exception as again:  # the disk may still be full

@@ -32,6 +32,8 @@ from jaxbp.train.sweeps.run import SweepRun
 from jaxbp.train.validate import assert_callbacks, assert_inputs, assert_options, assert_outcome
 from jaxbp.typing import Params, Random
 
+_MOST = 2**20  # seeds that are counted from 0: more networks than fit anywhere
+
 
 def sweep(
     grad_fn: GradFn,
@@ -257,7 +259,7 @@ def _seeds(seeds: Any) -> list[int]:
 
     Raises:
         TypeError: for what is neither a whole number nor several.
-        ValueError: for none, or one below 0.
+        ValueError: for none, more than fit anywhere, or one below 0.
     """
     if is_list(seeds):
         most = 2**32 - 1  # of jax.random.fold_in
@@ -265,7 +267,10 @@ def _seeds(seeds: Any) -> list[int]:
             arguments.whole("sweep", f"seed {i}", seed, low=0, high=most) for i, seed in enumerate(seeds)
         ]
     else:
-        found = list(range(arguments.whole("sweep", "seeds", seeds)))
+        count = arguments.whole("sweep", "seeds", seeds)
+        if count > _MOST:
+            raise ValueError(errors.message("sweep", f"at most {_MOST} seeds", described(count)))
+        found = list(range(count))
     if not found:
         raise ValueError(errors.message("sweep", "at least one seed and one point", "no seed"))
     return found
