@@ -5,7 +5,6 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from typing import Any
 
-import jax
 import numpy as np
 import optax
 from jax.sharding import Mesh
