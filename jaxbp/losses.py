@@ -6,7 +6,7 @@ A loss is given per example; the mean (or the sum) over the batch, weighted or n
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import jax
@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.scipy.special import xlog1py, xlogy
 
-from jaxbp import arguments, errors
+from jaxbp import arguments, errors, recipes
 from jaxbp.arguments.search import find
 from jaxbp.data.weights import assert_weights
 from jaxbp.typing import Array, Losses, Rows, Scalar, Targets
@@ -65,6 +65,7 @@ class Loss:
     mu: Callable[[Rows], Rows]
     targets: Literal["any", "unit interval", "classes"] = "any"
     reduction: Literal["mean", "sum"] = "mean"
+    recipe: recipes.Recipe | None = field(default=None, init=False, compare=False)
 
     def __post_init__(self) -> None:
         where = f"Loss {arguments.instance('Loss', 'name', self.name, str)}"
@@ -94,11 +95,13 @@ class Loss:
         Looks at concrete values; of a traced y there are none.
 
         Args:
-            y: targets; integers are labels where the loss is one of classes, and are not looked at.
+            y: targets; integers are labels where the loss is one of classes. How many classes there are the
+                outputs tell, which are not here.
             where: what the message calls the place, by default the loss.
 
         Raises:
-            ValueError: for a target below 0 or above 1.
+            ValueError: for a target that is NaN, below 0 or above 1, or a label that is none whatever the
+                classes: one below 0, or beyond 32 bits.
 
         Example:
             >>> import numpy as np
@@ -107,22 +110,31 @@ class Loss:
             ...
             ValueError: binary_cross_entropy: expected targets in [0, 1], got y[0,0] is -1.0; try (y + 1) / 2
         """
+        self._assert_values(y, where or self.name, before=True)
+
+    def _assert_values(self, y: Any, where: str, before: bool = False) -> None:
+        """What `assert_targets` says, ``before`` a call; one with NaN or labels out of range gives NaN."""
         if self.targets == "any" or isinstance(y, jax.core.Tracer | tuple | dict):
             return
         if isinstance(y, jax.Array) and not y.is_fully_addressable:
             return
-        values = arguments.array(where or self.name, "y", y, host=True, fill=-1)
+        values = arguments.array(where, "y", y, host=True, fill=-1)
         if self.targets == "classes" and jnp.issubdtype(values.dtype, jnp.integer):
+            if before and values.size and (bad := find(values, lambda rows: rows < 0)):
+                got = f"y[{bad.place}] is no label: {np.asarray(y)[bad.first]!s}"
+                raise ValueError(errors.message(where, "class labels from 0 on", got))
             return
-        if values.size and (bad := find(values, lambda rows: (rows < 0) | (rows > 1))):
+        if values.size and (
+            bad := find(values, lambda rows: (rows < 0) | (rows > 1) | (np.isnan(rows) & before))
+        ):
             low, high = values.min(), values.max()
             got = f"y[{bad.place}] is {values[bad.first]!s}"
-            hint = "squared_error takes any targets"
+            hint = "" if np.isnan(low) else "squared_error takes any targets"
             for least, most, remedy in ((-1, 1, "(y + 1) / 2"), (1, 2, "y - 1"), (0, 255, "y / 255")):
                 if least <= low and high <= most:
                     hint = f"try {remedy}"
                     break
-            raise ValueError(errors.message(where or self.name, "targets in [0, 1]", got, hint))
+            raise ValueError(errors.message(where, "targets in [0, 1]", got, hint))
 
     def _taken(self, f: Any, y: Any, weight: Any) -> tuple[Rows, Targets, Array | None]:
         """F and y as arrays, and what each example has of the loss, (*n,), None without weights.
@@ -139,7 +151,7 @@ class Loss:
             share = (weight / jnp.where(total == 0, 1, total)).astype(f.dtype)
             if jnp.shape(y)[: share.ndim] == share.shape:  # a target that counts nothing may be anything
                 y = jnp.where(_along(share == 0, y.shape), 0, y)
-        self.assert_targets(y)
+        self._assert_values(y, self.name)
         return f, y, share
 
     def _divisor(self, f: Rows) -> int:
@@ -148,10 +160,18 @@ class Loss:
     @property
     def sum(self) -> "Loss":
         """The same loss, summed over the examples."""
-        return replace(self, reduction="sum")
+        return _summed(self)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return recipes.from_dict, (recipes.to_dict(self, f"Loss {self.name}"),)
 
     def __repr__(self) -> str:
         return self.name if self.reduction == "mean" else f"{self.name}.sum"
+
+
+@recipes.own("summed")
+def _summed(loss: Loss) -> Loss:
+    return replace(loss, reduction="sum")
 
 
 def weights(where: str, weight: Any, n: tuple[int, ...]) -> Array:
@@ -260,6 +280,7 @@ binary_cross_entropy_on_probabilities = Loss(
 delta_f = (1 - y) / (1 - f) - y / f. For the exercise on the board; it saturates, so train on logits."""
 
 
+@recipes.own("softmax_cross_entropy")
 def make_softmax_cross_entropy(label_smoothing: float = 0.0) -> Loss:
     """-y^T log S(f) on logits f; delta_f = mu - y with mu = S(f), `jax.nn.softmax`.
 
@@ -328,3 +349,7 @@ def make_softmax_cross_entropy(label_smoothing: float = 0.0) -> Loss:
 
 softmax_cross_entropy = make_softmax_cross_entropy()
 """`make_softmax_cross_entropy` without smoothing: -y^T log S(f), delta_f = mu - y."""
+
+recipes.own("squared_error", squared_error)
+recipes.own("binary_cross_entropy", binary_cross_entropy)
+recipes.own("binary_cross_entropy_on_probabilities", binary_cross_entropy_on_probabilities)

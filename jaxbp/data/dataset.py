@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any, NamedTuple, overload
+from typing import TYPE_CHECKING, Any, NamedTuple, overload
 
 import jax
 import numpy as np
@@ -10,6 +10,9 @@ import numpy as np
 from jaxbp import arguments
 from jaxbp.arguments.trees import host_arrays
 from jaxbp.errors import message
+
+if TYPE_CHECKING:
+    from jaxbp.data.schema import Schema
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -27,6 +30,7 @@ class Dataset:
         num_classes: C, or None for regression and for a tree of y.
         name: what messages call this data set.
         weight: what each example counts, (N, ...), from 0 on; None where all count the same.
+        schema: what x and y were made by, where they are those of a table.
 
     Raises:
         TypeError: for x, y or weight that hold no numbers, a num_classes that is no whole number, a name
@@ -47,6 +51,7 @@ class Dataset:
     num_classes: int | None = None
     name: str = "data"
     weight: np.ndarray | None = None
+    schema: "Schema | None" = None
 
     def __post_init__(self) -> None:
         where = arguments.instance("Dataset", "name", self.name, str)
@@ -99,9 +104,16 @@ def _holds_numbers(values: np.ndarray) -> bool:
 
 
 def split(
-    data: Dataset, sizes: float | Sequence[float] | Sequence[int], *, seed: int = 0, stratify: bool = False
+    data: Dataset,
+    sizes: float | Sequence[float] | Sequence[int],
+    *,
+    seed: int = 0,
+    shuffle: bool = True,
+    stratify: bool = False,
 ) -> tuple[Dataset, ...]:
     """Shuffle the examples by ``seed`` and cut them into parts; no example is lost or doubled.
+
+    With ``shuffle=False`` they stay in their order: of a time series the last part is held out.
 
     With ``stratify`` every part holds the classes in the proportions of the whole, to within an
     example or two for each class: the examples of a class are spread evenly over the shuffled order,
@@ -112,6 +124,7 @@ def split(
         sizes: fractions that sum to 1, or whole numbers that sum to N; a single fraction f means
             (1 - f, f), a training part and a held-out part.
         seed: the same seed gives the same parts.
+        shuffle: False cuts the examples in the order they have.
         stratify: keep the proportions of the classes; y must be integer labels, shape (N,).
 
     Returns:
@@ -119,7 +132,7 @@ def split(
 
     Raises:
         ValueError: a size below 0, sizes that do not sum to 1 or N, a part that would be empty, or
-            ``stratify`` without integer labels of shape (N,).
+            ``stratify`` without integer labels of shape (N,), or without ``shuffle``.
 
     Example:
         >>> import numpy as np
@@ -129,14 +142,22 @@ def split(
         ([3, 3], [2, 2])
         >>> [len(part) for part in split(data, (5, 3, 2))]
         [5, 3, 2]
+        >>> split(data, 0.2, shuffle=False)[1].x[:, 0].tolist()
+        [8.0, 9.0]
     """
     arguments.instance("split", "data", data, Dataset, "load(...) or assert_data(x, y) makes one")
     seed = arguments.whole("split", "seed", seed, low=0)
-    stratify = arguments.flag("split", "stratify", stratify)
+    shuffle, stratify = (
+        arguments.flag("split", "shuffle", shuffle),
+        arguments.flag("split", "stratify", stratify),
+    )
+    if stratify and not shuffle:
+        expected, got = "shuffle=True to stratify", "shuffle=False, which keeps the order"
+        raise ValueError(message(f"split of {data.name}", expected, got))
     n = len(data)
     counts = _part_sizes(n, sizes, data.name)
     rng = np.random.default_rng(seed)
-    order = rng.permutation(n)
+    order = rng.permutation(n) if shuffle else np.arange(n)
     if stratify:
         labels = data.y
         if not isinstance(labels, np.ndarray) or labels.ndim != 1 or labels.dtype.kind not in "iu":

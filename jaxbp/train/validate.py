@@ -15,18 +15,24 @@ from jaxbp.data import Dataset, assert_batch_size, assert_data
 from jaxbp.data.checks import held_dtype
 from jaxbp.data.weights import ClassWeight, weighted_by_class
 from jaxbp.train.checkpoints import Checkpoints
+from jaxbp.train.plan import Plan
 from jaxbp.train.programs.step import (
     Data,
+    EvalParams,
     Evaluate,
     GradFn,
     Preprocess,
+    State,
     make_metrics,
+    make_step,
     takes,
     traced,
 )
+from jaxbp.train.programs.update import told
 from jaxbp.train.result import EarlyStopping
-from jaxbp.train.run import Plan
 from jaxbp.typing import Params
+
+EPOCHS = 10  # where nobody says how many, nor how many iterations
 
 
 class Inputs(NamedTuple):
@@ -59,6 +65,7 @@ def assert_inputs(
     *,
     preprocess: Preprocess | None,
     class_weight: ClassWeight | None = None,
+    model_state: tuple[Any, ...] = (),
     processes: int = 1,
     memory_budget: int | None = None,
 ) -> Inputs:
@@ -67,11 +74,11 @@ def assert_inputs(
     ``where`` is the function that was called, ``processes`` says how many give data.
     """
     epochs = arguments.whole(where, "epochs", epochs, low=1)
-    assert_grad_fn(where, grad_fn)
+    assert_grad_fn(where, grad_fn, 3 + len(model_state))
     if preprocess is not None:
         arguments.function(where, "preprocess", preprocess, positional=1)
     if evaluate is not None:
-        arguments.function(where, "evaluate", evaluate, positional=3)
+        arguments.function(where, "evaluate", evaluate, positional=3 + len(model_state))
         if isinstance(evaluate, type):
             hint = "give a function of (params, x, y), e.g. jaxbp.make_evaluate(net.apply, loss)"
             raise TypeError(errors.message(where, "evaluate to be a function", described(evaluate), hint))
@@ -147,64 +154,114 @@ def examples(where: str, name: str, data: Any) -> tuple[Any, Any, Any]:
     raise TypeError(errors.message(where, f"{name} (x, y) or a Dataset", got, hint))
 
 
-def assert_grad_fn(where: str, grad_fn: Any) -> None:
-    """Raises a TypeError unless it can be called with (params, x, y), and perhaps ``key``."""
+def assert_grad_fn(where: str, grad_fn: Any, positional: int) -> None:
+    """Raises a TypeError unless it takes (params, x, y), perhaps the model_state, ``key`` and ``weight``."""
     keys = [name for name in ("key", "weight") if callable(grad_fn) and takes(grad_fn, name)]
     try:
-        arguments.function(where, "grad_fn", grad_fn, positional=3, keywords=keys)
+        arguments.function(where, "grad_fn", grad_fn, positional=positional, keywords=keys)
     except TypeError as error:
         hint = "e.g. jaxbp.value_and_grad(net, loss) or jax.value_and_grad(loss_fn)"
         if callable(grad_fn):
-            hint = "(params, x, y), and an argument for a random key must be called key"
+            taken = "(params, x, y, model_state)" if positional == 4 else "(params, x, y)"
+            hint = f"{taken}, and an argument for a random key must be called key"
+            hint += "; what changes beside the parameters begins as model_state=" * (positional == 3)
         raise TypeError(f"{error}; {hint}") from None
 
 
-def assert_callbacks(callbacks: Any) -> list[Callable[[Any], Any]]:
+def assert_callbacks(callbacks: Any, where: str = "fit") -> list[Callable[[Any], Any]]:
     """The callbacks, each of which takes the record of an epoch."""
     if not isinstance(callbacks, Sequence | Iterator) or isinstance(callbacks, str | bytes):
         expected, hint = "callbacks, a list of functions of an epoch's record", ""
         if callable(callbacks):
             hint = "put it in a list, callbacks=[...]"
-        raise TypeError(errors.message("fit", expected, described(callbacks), hint))
+        raise TypeError(errors.message(where, expected, described(callbacks), hint))
     return [
-        arguments.function("fit", f"callback {i}", callback, positional=1)
+        arguments.function(where, f"callback {i}", callback, positional=1)
         for i, callback in enumerate(callbacks)
     ]
 
 
 def assert_options(
-    early_stopping: Any, checkpoints: Any, memory_budget: Any, progress_bar: Any
+    early_stopping: Any, checkpoints: Any, memory_budget: Any, progress_bar: Any, where: str = "fit"
 ) -> tuple[int | None, bool]:
     """The memory_budget and progress_bar; all of these are of their kinds."""
     if early_stopping is not None:
         patience = early_stopping if type(early_stopping) is int else 5
         hint = f"e.g. jaxbp.EarlyStopping({patience})"
-        arguments.instance("fit", "early_stopping", early_stopping, EarlyStopping, hint)
+        arguments.instance(where, "early_stopping", early_stopping, EarlyStopping, hint)
     if checkpoints is not None:
         hint = 'e.g. jaxbp.Checkpoints("runs/first")'
-        arguments.instance("fit", "checkpoints", checkpoints, Checkpoints, hint)
+        arguments.instance(where, "checkpoints", checkpoints, Checkpoints, hint)
     if memory_budget is not None:
-        memory_budget = arguments.whole("fit", "memory_budget", memory_budget, low=1)
-    return memory_budget, arguments.flag("fit", "progress_bar", progress_bar)
+        memory_budget = arguments.whole(where, "memory_budget", memory_budget, low=1)
+    return memory_budget, arguments.flag(where, "progress_bar", progress_bar)
 
 
-def assert_monitors(askers: Mapping[str, Any], plan: Plan, params: Params, streams: bool) -> None:
-    """Raises a ValueError if the ``monitor`` of one of them will be no column of the history."""
+def assert_ways(
+    ema: Any, eval_params: Any, evaluate_every: Any, iterations: Any, epochs: Any
+) -> float | None:
+    """The ema; all of these are as `fit` says."""
+    for name, value in (("evaluate_every", evaluate_every), ("iterations", iterations)):
+        if value is not None:
+            arguments.whole("fit", name, value, low=1)
+    if iterations is None and evaluate_every is not None and evaluate_every > (most := epochs or EPOCHS):
+        got, hint = f"{evaluate_every}, which none of them is", "nothing would be evaluated"
+        raise ValueError(errors.message("fit", f"evaluate_every at most the {most} epochs", got, hint))
+    if eval_params is not None:
+        arguments.function("fit", "eval_params", eval_params, positional=2)
+        if ema is not None:
+            raise ValueError(errors.message("fit", "ema or eval_params", "both", "leave one out"))
+    return None if ema is None else arguments.number("fit", "ema", ema, low=0, high=1, open_high=True)
+
+
+def assert_outcome(plan: Plan, first: Callable[[], State], askers: Mapping[str, Any], streams: bool) -> None:
+    """Raises for an eval_params that gives no parameters, and a monitor that is no column of the history.
+
+    Args:
+        plan: of the run.
+        first: makes its first state.
+        askers: by name, what may have a ``monitor``.
+        streams: whether the data do.
+    """
+    state = jax.eval_shape(first)
+    if plan.eval_params is not None:
+        _assert_eval_params(plan.eval_params, state)
     monitors = {name: asker.monitor for name, asker in askers.items() if asker and asker.monitor is not None}
-    if not monitors:
-        return
+    columns = _columns(plan, state, streams) if monitors else []
+    for name, monitor in monitors.items():
+        if monitor not in columns:
+            expected = f"monitor to be one of {', '.join(columns)}"
+            raise ValueError(errors.message(name, expected, repr(monitor)))
+
+
+def _assert_eval_params(eval_params: EvalParams, state: State) -> None:
+    expected = "eval_params(opt_state, params) to return a tree like params"
+    try:
+        params = jax.eval_shape(eval_params, state.opt_state, state.params)
+    except (TypeError, ValueError, AttributeError, KeyError, IndexError) as error:
+        got = f"{type(error).__name__}: {error}"
+        hint = "e.g. optax.contrib.schedule_free_eval_params, of the state that schedule_free makes"
+        raise TypeError(errors.message("fit", expected, got, hint)) from error
+    shapes = [jax.tree.map(lambda leaf: jnp.shape(leaf), tree) for tree in (params, state.params)]
+    if shapes[0] != shapes[1]:
+        raise TypeError(errors.message("fit", expected, f"{shapes[0]} for {shapes[1]}"))
+
+
+def _columns(plan: Plan, state: State, streams: bool) -> list[str]:
+    """The names of the history's columns."""
     metrics: dict[str, Any] = {}
     held_out = plan.validation
     if plan.evaluate is not None and held_out is not None:
         evaluate = make_metrics(plan.evaluate)
         x, *others = jax.tree.map(_held, held_out.arrays)
         x = jax.eval_shape(plan.preprocess, x) if plan.preprocess else x
-        metrics = jax.eval_shape(evaluate, params, x, *others)
-    columns = ["epoch", "seconds", "loss", *["waited"] * streams, *(f"val_{metric}" for metric in metrics)]
-    for name, monitor in monitors.items():
-        if monitor not in columns:
-            expected = f"monitor to be one of {', '.join(columns)}"
-            raise ValueError(errors.message(name, expected, repr(monitor)))
+        seen = jax.eval_shape(lambda state: state.seen(plan.eval_params), state)
+        metrics = jax.eval_shape(evaluate, seen, x, *others)
+    step = make_step(plan.grad_fn, plan.optimizer, plan.preprocess)
+    batch = jax.tree.map(lambda v: _held(v[: plan.batch_size]), plan.train.arrays)
+    _, (_, of_step) = jax.eval_shape(step, state, *batch)
+    first = ["epoch", "seconds", "loss", *["iteration"] * (plan.counted is not None), *["waited"] * streams]
+    return [*first, *of_step, *jax.eval_shape(told, state.opt_state), *(f"val_{name}" for name in metrics)]
 
 
 def _held(array: np.ndarray) -> jax.ShapeDtypeStruct:
