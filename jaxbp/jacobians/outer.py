@@ -135,7 +135,8 @@ def gram(block: Block, other: Block) -> Float[Array, "N C M C"]:
             shape = (N, C, M, C)
             return by_delta.reshape(shape) * jnp.broadcast_to(by_f.reshape(N, 1, M, 1), shape)
         return jnp.einsum("nctmks,ntms->ncmk", by_delta, by_f)
-    return _products(*(jax.vmap(_form)(part.delta, part.f) for part in (block, other)))
+    rows, others = (jax.vmap(_form)(part.delta, part.f) for part in (block, other))
+    return _products(rows, others)
 
 
 def _products(rows: Array, others: Array, lead: int = 2) -> Array:

@@ -101,7 +101,7 @@ class _Watchers:
             if self.count == 1:
                 self.plain = {kind: kind.__call__ for kind in KINDS}
                 for kind, run in self.plain.items():
-                    kind.__call__ = self._telling(run)  # type: ignore[method-assign]
+                    kind.__call__ = self._telling(run)
 
     def leave(self) -> None:
         """Put back what was there, if nobody else watches."""
@@ -109,7 +109,7 @@ class _Watchers:
             self.count -= 1
             if self.count == 0:
                 for kind, run in self.plain.items():
-                    kind.__call__ = run  # type: ignore[method-assign]
+                    kind.__call__ = run
 
     def _telling(self, run: Callable[..., Any]) -> Callable[..., Any]:
         @wraps(run)

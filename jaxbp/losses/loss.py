@@ -1,7 +1,7 @@
-"""Losses: for each its value and, beside it, its delta_f = d loss / d f by hand.
+"""`Loss`: a value with its delta_f = d loss / d f beside it.
 
 A loss is given per example; the mean (or the sum) over the batch, weighted or not, is taken in one place,
-`Loss`.
+here.
 """
 
 import math
@@ -12,7 +12,6 @@ from typing import Any, Literal
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.scipy.special import xlog1py, xlogy
 
 from jaxbp import arguments, errors, recipes
 from jaxbp.arguments.search import find
@@ -47,6 +46,7 @@ class Loss:
             probabilities. Inside of `jax.jit` nobody can look: there `assert_targets` is called before.
 
     Example:
+        >>> from jaxbp.losses import squared_error
         >>> f, y = jnp.array([[1.0, 2.0], [3.0, 3.0]]), jnp.array([[0.0, 2.0], [3.0, 1.0]])
         >>> squared_error(f, y), squared_error.sum(f, y)
         (Array(1.25, dtype=float32), Array(2.5, dtype=float32))
@@ -104,8 +104,8 @@ class Loss:
                 classes: one below 0, or beyond 32 bits.
 
         Example:
-            >>> import numpy as np
-            >>> binary_cross_entropy.assert_targets(np.array([[-1.0], [1.0]]))
+            >>> from jaxbp.losses import binary_cross_entropy
+            >>> binary_cross_entropy.assert_targets(jnp.array([[-1.0], [1.0]]))
             Traceback (most recent call last):
             ...
             ValueError: binary_cross_entropy: expected targets in [0, 1], got y[0,0] is -1.0; try (y + 1) / 2
@@ -206,150 +206,3 @@ def _along(weight: Array, shape: tuple[int, ...]) -> Array:
 def _times(share: Array, of_examples: Array) -> Array:
     """The product; an example that counts nothing may have any value, infinity among them."""
     return jnp.where(share == 0, 0, share * of_examples)
-
-
-def _pair(name: str, f: Any, y: Any) -> tuple[Rows, Targets]:
-    """F and y as arrays of one shape."""
-    f, y = arguments.array(name, "f", f, floats=True), arguments.array(name, "y", y)
-    if jnp.issubdtype(y.dtype, jnp.complexfloating):
-        raise TypeError(errors.message(name, "real y", arguments.described(y), "y.real"))
-    if y.shape != f.shape:
-        hint = "one target for each output"
-        if y.shape == f.shape[:-1]:
-            hint = "add the axis, y[..., None]" if y.shape else "write the row of one target, [y]"
-        raise ValueError(errors.message(name, f"y of f's shape {f.shape}", f"shape {y.shape}", hint))
-    return f, y
-
-
-def _squared_error_values(f: Rows, y: Targets) -> Losses:
-    f, y = _pair("squared_error", f, y)
-    return ((f - y) ** 2).sum(-1) / 2
-
-
-def _squared_error_deltas(f: Rows, y: Targets) -> Rows:
-    f, y = _pair("squared_error", f, y)
-    return f - y
-
-
-squared_error = Loss("squared_error", _squared_error_values, _squared_error_deltas, mu=lambda f: f)
-"""1/2 sum_i (f_i - y_i)^2 for each example; delta_f = f - y. The lecture's E is ``squared_error.sum``."""
-
-
-def _bce_values(f: Rows, y: Targets) -> Losses:
-    f, y = _pair("binary_cross_entropy", f, y)
-    # -y log sigmoid(f) - (1 - y) log(1 - sigmoid(f)), without ever forming the sigmoid.
-    return (jax.nn.softplus(f) - y * f).sum(-1)
-
-
-def _bce_deltas(f: Rows, y: Targets) -> Rows:
-    f, y = _pair("binary_cross_entropy", f, y)
-    return jax.nn.sigmoid(f) - y
-
-
-binary_cross_entropy = Loss(
-    "binary_cross_entropy", _bce_values, _bce_deltas, mu=jax.nn.sigmoid, targets="unit interval"
-)
-"""-sum_i y_i log mu_i + (1 - y_i) log(1 - mu_i) on logits f, mu = sigmoid(f); delta_f = mu - y."""
-
-
-def _bce_on_probabilities_values(f: Rows, y: Targets) -> Losses:
-    f, y = _pair("binary_cross_entropy_on_probabilities", f, y)
-    # At 0 log 0 the slope is 0, and not the 0 / 0 of the logarithm.
-    on = xlogy(y, jnp.where((y == 0) & (f == 0), 1, f))
-    off = xlog1py(1 - y, jnp.where((y == 1) & (f == 1), 0, -f))
-    return -(on + off).sum(-1)
-
-
-def _bce_on_probabilities_deltas(f: Rows, y: Targets) -> Rows:
-    f, y = _pair("binary_cross_entropy_on_probabilities", f, y)
-
-    def ratio(p: Array, q: Array) -> Array:
-        return jnp.where(p == 0, 0, p / jnp.where(p == 0, 1, q))
-
-    return ratio(1 - y, 1 - f) - ratio(y, f)
-
-
-binary_cross_entropy_on_probabilities = Loss(
-    "binary_cross_entropy_on_probabilities",
-    _bce_on_probabilities_values,
-    _bce_on_probabilities_deltas,
-    mu=lambda f: f,
-    targets="unit interval",
-)
-"""-sum_i y_i log f_i + (1 - y_i) log(1 - f_i) where f already is a probability, the output of a sigmoid;
-delta_f = (1 - y) / (1 - f) - y / f. For the exercise on the board; it saturates, so train on logits."""
-
-
-@recipes.own("softmax_cross_entropy")
-def make_softmax_cross_entropy(label_smoothing: float = 0.0) -> Loss:
-    """-y^T log S(f) on logits f; delta_f = mu - y with mu = S(f), `jax.nn.softmax`.
-
-    y is one label in 0..C-1 for each example (integers, (*n,)), or its one-hot row or probabilities
-    (*n, C) that add to 1. The value is taken from `jax.nn.log_softmax`, so that logits of 1e4 are exact. An
-    integer label outside 0..C-1 gives NaN, never another class.
-
-    Args:
-        label_smoothing: eps in [0, 1]; y becomes (1 - eps) y + eps / C.
-
-    Raises:
-        TypeError: for labels that are no integers.
-        ValueError: for y of another shape, or eps outside [0, 1].
-
-    Example:
-        >>> softmax_cross_entropy(jnp.array([0.0, 1e4]), jnp.array(0))
-        Array(10000., dtype=float32)
-        >>> softmax_cross_entropy.delta(jnp.array([0.0, 1e4]), jnp.array(0))
-        Array([-1.,  1.], dtype=float32)
-        >>> make_softmax_cross_entropy(0.5).delta(jnp.zeros(4), jnp.array(0))
-        Array([-0.375,  0.125,  0.125,  0.125], dtype=float32)
-
-    Source: the lecture, steps 2 and 3: l = -y^T log mu, delta_f = mu^T - y^T. Label smoothing: Szegedy et
-    al. 2016.
-    """
-    name = "softmax_cross_entropy"
-    label_smoothing = arguments.number(name, "label_smoothing", label_smoothing, low=0, high=1)
-
-    def rows(f: Rows, y: Targets) -> tuple[Rows, Rows]:
-        """F, and y as rows: one-hot (a row of NaN where a label is out of range), smoothed."""
-        f = arguments.array(name, "f", f, floats=True)
-        if f.ndim == 0 or not f.shape[-1]:
-            raise ValueError(errors.message(name, "f of shape (*n, C), C at least 1", f"shape {f.shape}"))
-        y, C = arguments.array(name, "y", y, fill=-1), f.shape[-1]
-        if y.shape == f.shape[:-1]:
-            if not jnp.issubdtype(y.dtype, jnp.integer):
-                raise TypeError(
-                    errors.message(
-                        name, "integer class labels", f"labels that are {y.dtype}", "y.astype(int)"
-                    )
-                )
-            known = (y >= 0) & (y < C)
-            y = jnp.where(known[..., None], jax.nn.one_hot(y, C, dtype=f.dtype), jnp.nan)
-        elif y.shape != f.shape:
-            expected = f"labels of shape {f.shape[:-1]} or rows of shape {f.shape}"
-            raise ValueError(errors.message(name, expected, f"shape {y.shape}"))
-        elif jnp.issubdtype(y.dtype, jnp.complexfloating):
-            raise TypeError(errors.message(name, "rows of probabilities", arguments.described(y)))
-        y = y.astype(f.dtype)
-        return f, (1 - label_smoothing) * y + label_smoothing / C if label_smoothing else y
-
-    def values(f: Rows, y: Targets) -> Losses:
-        f, y = rows(f, y)
-        log_mu = jax.nn.log_softmax(f, axis=-1)
-        return -jnp.where(y == 0, 0, y * log_mu).sum(-1)  # 0 log 0 = 0, for masked logits of -inf
-
-    def deltas(f: Rows, y: Targets) -> Rows:
-        labels, (f, y) = np.ndim(y) < np.ndim(f), rows(f, y)
-        mu = jax.nn.softmax(f, axis=-1)
-        # The one-hot row of a label adds to 1; probabilities do so only nearly in float32.
-        return mu - y if labels else mu * y.sum(-1, keepdims=True) - y
-
-    suffix = f"(label_smoothing={label_smoothing})" if label_smoothing else ""
-    return Loss(name + suffix, values, deltas, mu=jax.nn.softmax, targets="classes")
-
-
-softmax_cross_entropy = make_softmax_cross_entropy()
-"""`make_softmax_cross_entropy` without smoothing: -y^T log S(f), delta_f = mu - y."""
-
-recipes.own("squared_error", squared_error)
-recipes.own("binary_cross_entropy", binary_cross_entropy)
-recipes.own("binary_cross_entropy_on_probabilities", binary_cross_entropy_on_probabilities)
