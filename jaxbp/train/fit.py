@@ -9,7 +9,7 @@ from typing import Any
 import optax
 from jax.sharding import Mesh
 
-from jaxbp import arguments
+from jaxbp import arguments, errors
 from jaxbp.data import Dataset
 from jaxbp.data.weights import ClassWeight
 from jaxbp.train.checkpoints import Checkpoints
@@ -18,6 +18,8 @@ from jaxbp.train.engines.resident import Resident
 from jaxbp.train.engines.stream import Stream
 from jaxbp.train.interrupt import asked_to_stop, ended
 from jaxbp.train.plan import Engine, Plan
+from jaxbp.train.programs.evaluate import measured
+from jaxbp.train.programs.metrics import Metrics
 from jaxbp.train.programs.step import Data, EvalParams, Evaluate, GradFn, Preprocess
 from jaxbp.train.programs.update import Averaging, average_of
 from jaxbp.train.progress import Record, progress
@@ -46,9 +48,10 @@ def fit(
     batch_size: int = 32,
     epochs: int | None = None,
     iterations: int | None = None,
-    validation: Data | Dataset | None = None,
+    validation: Data | Dataset | float | None = None,
     evaluate: Evaluate | None = None,
     evaluate_every: int | None = None,
+    metrics: Metrics | None = None,
     ema: float | None = None,
     eval_params: EvalParams | None = None,
     early_stopping: EarlyStopping | None = None,
@@ -99,12 +102,18 @@ def fit(
         iterations: so many in all, at most; the result then has the loss of each. Every batch is whole, and
             may reach from one pass over the data into the next. An epoch, with its row of the history, is
             then ``evaluate_every`` of them, by default as many as a pass has.
-        validation: (x, y) that are never trained on, for ``evaluate``; or (x, y, weight).
+        validation: (x, y) that are never trained on, for ``evaluate``; or (x, y, weight). Or the part of the
+            data that is held out, between 0 and 1: the one that `jaxbp.split` draws, with ``shuffle=False``
+            the last one.
         evaluate: ``(params, x, y) -> {name: scalar}``, run on ``validation`` after each epoch; in the
             history its names begin with ``val_``. For validation data with weights it has an argument
             ``weight``. See `make_evaluate`.
         evaluate_every: evaluate after every so many epochs, at their numbers; of a run that is counted in
             iterations, after every so many of those and at its end.
+        metrics: those of the training batches, for the history: names or functions as in `make_evaluate`.
+            Each is the mean over the epoch's examples, at the parameters of their iterations, as the loss
+            is. ``validation`` without ``evaluate`` is measured by them, too. grad_fn is then
+            `jaxbp.value_and_grad`'s; one of your own returns its metrics beside the loss.
         ema: evaluate, keep as the best and return an average of the parameters in place of the trained ones:
             average := ema average + (1 - ema) params after each iteration, beginning at params. It lies in
             the optimizer's state.
@@ -168,7 +177,7 @@ def fit(
             in an attribute ``result`` too, and a note that says what is kept where.
 
     Example: a line through (0, 1), (1, 3), (2, 5).
-        >>> import jaxbp
+        >>> import jax, jax.numpy as jnp, jaxbp
         >>> x, y = jnp.array([[0.0], [1.0], [2.0]]), jnp.array([[1.0], [3.0], [5.0]])
         >>> net = jaxbp.dense(1, 1)
         >>> grad_fn = jaxbp.value_and_grad(net, jaxbp.squared_error)
@@ -185,16 +194,21 @@ def fit(
         optimizer, eval_params = Averaging(optimizer, ema), average_of
     key, in_iterations = arguments.key("fit", key), iterations is not None
     start, key = assert_start(params, opt_state, optimizer, key, model_state, in_iterations)
+    shuffle = arguments.flag("fit", "shuffle", shuffle)
+    if metrics is not None:
+        grad_fn, evaluate = measured("fit", grad_fn, metrics, evaluate, validation is not None)
     layout = Layout.over(mesh)
     asked = epochs
     train, held_out, batch_size, epochs, streams = assert_inputs(
         "fit", grad_fn, start.params, data, validation, evaluate, batch_size,
         EPOCHS if asked is None else asked,
-        preprocess=preprocess, class_weight=class_weight, model_state=start.model_state,
+        preprocess=preprocess, class_weight=class_weight, shuffle=shuffle, model_state=start.model_state,
         processes=layout.processes, memory_budget=memory_budget,
     )  # fmt: skip
     layout.assert_batches(batch_size, len(train))
-    shuffle = arguments.flag("fit", "shuffle", shuffle)
+    if layout.mesh is not None and (on_host := getattr(evaluate, "on_host", [])):
+        expected = "metrics that are compiled, where devices train together"
+        raise ValueError(errors.message("fit", expected, ", ".join(on_host), "take them of the result"))
     plan = Plan(
         grad_fn,
         optimizer,

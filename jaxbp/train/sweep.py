@@ -150,6 +150,7 @@ def sweep(
         train, held_out, size, most, _ = assert_inputs(
             "sweep", of_part[0], params[0], data, validation, of_part[1],
             fixed.get(BATCH_SIZE, batch_size), epochs, preprocess=preprocess, class_weight=class_weight,
+            shuffle=shuffle,
         )  # fmt: skip
         _assert_traceable(make, part.points[0], params[0], fixed)
         plan = Plan(

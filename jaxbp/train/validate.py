@@ -11,7 +11,7 @@ import numpy as np
 from jaxbp import arguments, errors
 from jaxbp.arguments import described
 from jaxbp.arguments.trees import host_arrays, is_tree
-from jaxbp.data import Dataset, assert_batch_size, assert_data
+from jaxbp.data import Dataset, assert_batch_size, assert_data, split
 from jaxbp.data.checks import held_dtype
 from jaxbp.data.weights import ClassWeight, weighted_by_class
 from jaxbp.train.checkpoints import Checkpoints
@@ -58,13 +58,14 @@ def assert_inputs(
     grad_fn: GradFn,
     params: Params,
     data: Data | Dataset,
-    validation: Data | Dataset | None,
+    validation: Data | Dataset | float | None,
     evaluate: Evaluate | None,
     batch_size: int,
     epochs: int,
     *,
     preprocess: Preprocess | None,
     class_weight: ClassWeight | None = None,
+    shuffle: bool = True,
     model_state: tuple[Any, ...] = (),
     processes: int = 1,
     memory_budget: int | None = None,
@@ -83,7 +84,8 @@ def assert_inputs(
             hint = "give a function of (params, x, y), e.g. jaxbp.make_evaluate(net.apply, loss)"
             raise TypeError(errors.message(where, "evaluate to be a function", described(evaluate), hint))
     x, y, weight = examples(where, "data", data)
-    if validation is not None:
+    part = validation if isinstance(validation, float | np.floating) else None
+    if validation is not None and part is None:
         held = examples(where, "validation", validation)
     if (validation is None) != (evaluate is None):
         given = "evaluate" if validation is None else "validation"
@@ -96,25 +98,30 @@ def assert_inputs(
         raise ValueError(errors.message(where, f"data of the network's {C} classes", got, hint))
     nbytes = sum({id(leaf): leaf.nbytes for leaf in jax.tree.leaves((x, y, weight))}.values())
     streams = memory_budget is not None and nbytes > memory_budget
-    train = assert_data(x, y, weight, num_classes=C, narrow=not streams, raw=raw)
+    train, held_out = assert_data(x, y, weight, num_classes=C, narrow=not streams, raw=raw), None
+    if part is not None:
+        if processes > 1 or (streams and shuffle):
+            expected = "validation data, or shuffle=False, where data stream or many processes give them"
+            raise ValueError(errors.message(where, expected, f"a part, {part}", "jaxbp.split parts them"))
+        part = arguments.number(where, "validation", part, low=0, high=1, open_low=True, open_high=True)
+        train, held_out = split(train, part, shuffle=shuffle)
     if class_weight is not None:
         if processes > 1 and isinstance(class_weight, str):
             expected = "class_weight as numbers, for each of many processes sees its own share of the data"
             raise ValueError(errors.message(where, expected, repr(class_weight)))
         train = replace(train, weight=weighted_by_class(where, train, class_weight))
-    held_out = None
-    if validation is not None:
+    if validation is not None and part is None:
         held_out = assert_data(*held, num_classes=train.num_classes, raw=raw, where="validation")
-    for name, function, part in (("data", grad_fn, train), ("validation", evaluate, held_out)):
-        if function and part and part.weight is not None and not takes(function, "weight"):
+    for name, function, of in (("data", grad_fn, train), ("validation", evaluate, held_out)):
+        if function and of and of.weight is not None and not takes(function, "weight"):
             what = "a grad_fn" if name == "data" else "an evaluate"
             expected = f"{what} that takes weights, for {name} has them"
             hint = "give it an argument weight: (params, x, y, weight), and the weighted mean of the losses"
             raise TypeError(errors.message(where, expected, described(function), hint))
     if hasattr(grad_fn, "assert_targets"):
-        for name, part in (("data", train), ("validation", held_out)):
-            if part is not None:
-                grad_fn.assert_targets(part.y, where=name)
+        for name, of in (("data", train), ("validation", held_out)):
+            if of is not None:
+                grad_fn.assert_targets(of.y, where=name)
     batch_size = arguments.whole(where, "batch_size", batch_size)
     assert_batch_size(batch_size, len(train) * processes, where=where)
     return Inputs(train, held_out, batch_size, epochs, streams)
@@ -141,8 +148,8 @@ def examples(where: str, name: str, data: Any) -> tuple[Any, Any, Any]:
         return rows, targets, None if weight is None else arguments.array(name, "weight", weight, host=True)
     hint = "give both arrays, or a jaxbp.data.Dataset"
     got = f"{len(data)} arrays" if isinstance(data, tuple | list) else described(data)
-    if isinstance(data, int | float) and name == "validation":
-        hint = "part the data first, train, validation = jaxbp.split(data, 0.2)"
+    if isinstance(data, int) and name == "validation":
+        hint = "a part of the data is a float, validation=0.2; jaxbp.split gives parts of any sizes"
     elif isinstance(data, Mapping):
         hint = "give its arrays, (data['x'], data['y'])"
     elif hasattr(data, "__iter__") and not hasattr(data, "shape") and not isinstance(data, tuple | list):

@@ -3,10 +3,12 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 from sklearn import metrics as of_sklearn
 
 import jaxbp
+from jaxbp.data import Dataset, split
 from tests.train.test_fit import NET, data, run
 
 N = 37
@@ -17,6 +19,7 @@ WEIGHT = RNG.random(N).astype(np.float32)
 CLASSES, OUTPUTS, SQUARED = jaxbp.softmax_cross_entropy, jaxbp.binary_cross_entropy, jaxbp.squared_error
 ONE_HOT = np.eye(3, dtype=np.float32)[LABELS]
 GUESS, ON = F.argmax(1), F > 0
+VALIDATED = ["val_accuracy", "val_f1_macro", "val_loss"]
 MU = np.asarray(jax.nn.softmax(F.astype(np.float64)))
 
 CASES = {  # loss, f, y, and by name what scikit-learn makes of them
@@ -115,3 +118,32 @@ def test_the_history_has_what_the_host_computes_of_each_epoch():
     wanted = of_sklearn.f1_score(y, guess, average="macro")
     assert result.history["val_f1_macro"][-1] == pytest.approx(wanted)
     assert result.history["val_accuracy"][-1] == pytest.approx(of_sklearn.accuracy_score(y, guess))
+
+
+def test_metrics_of_the_training_batches_are_those_of_their_own_outputs():
+    """At a learning rate of 0 they are those of all; a part is held out and measured alike."""
+    x, y = data()
+    weight = np.linspace(0, 1, 26, dtype=np.float32)
+    given = Dataset(x, y, 3, "toy", weight)
+    result = run(
+        train=given, metrics=["accuracy", "f1_macro"], validation=0.25, epochs=1, optimizer=optax.sgd(0.0)
+    )
+    train, held_out = split(given, 0.25)
+    assert list(result.history) == ["epoch", "seconds", "loss", "accuracy", *VALIDATED]
+    for prefix, part in (("", train), ("val_", held_out)):
+        guess = NET.apply(result.params, part.x).argmax(-1)
+        wanted = of_sklearn.accuracy_score(part.y, guess, sample_weight=part.weight)
+        assert result.history[f"{prefix}accuracy"][0] == pytest.approx(wanted, rel=1e-6)
+
+
+def test_the_last_part_is_held_out_where_the_order_is_given():
+    x, _ = data()
+    seen = []
+
+    def evaluate(params, x, y):
+        seen.append(x.shape)
+        return {"first": x[0, 0]}
+
+    result = run(validation=0.2, evaluate=evaluate, shuffle=False, epochs=1)
+    assert result.history["val_first"][0] == x[-5, 0]
+    assert set(seen) == {(5, 4)}

@@ -10,8 +10,8 @@ import numpy as np
 
 from jaxbp import arguments, errors
 from jaxbp.arguments.trees import is_tree
-from jaxbp.train.programs.metrics import Measure, OnHost, accuracy, by_name, kind_of, mean
-from jaxbp.train.programs.step import takes
+from jaxbp.train.programs.metrics import Measure, Metrics, OnHost, accuracy, by_name, kind_of, mean
+from jaxbp.train.programs.step import Evaluate, GradFn, takes
 from jaxbp.typing import Array, Params, Scalar
 
 
@@ -62,7 +62,7 @@ class Evaluation:
 def make_evaluate(
     apply: Callable[..., Array],
     loss: Callable[..., Scalar],
-    metrics: Any = None,
+    metrics: Metrics | None = None,
     *,
     batch_size: int | None = None,
 ) -> Evaluation:
@@ -112,6 +112,37 @@ def make_evaluate(
         batch_size = arguments.whole(where, "batch_size", batch_size, low=1)
     measures = None if metrics is None else tuple(by_name(where, metrics).items())
     return Evaluation(apply, loss, measures, batch_size)
+
+
+def measured(
+    where: str, grad_fn: Any, metrics: Metrics, evaluate: Evaluate | None, held_out: bool
+) -> tuple[GradFn, Evaluate | None]:
+    """A gradient function that tells metrics of its batches, and what evaluates those held out by them.
+
+    Args:
+        where: the function that was called.
+        grad_fn: `jaxbp.value_and_grad`'s.
+        metrics: as in `fit`.
+        evaluate: the one given, which stays.
+        held_out: whether there is something to evaluate.
+
+    Raises:
+        TypeError: for another grad_fn.
+        ValueError: for metrics that the host computes of all examples together, where none are held out.
+    """
+    measures = by_name(where, metrics)
+    if not hasattr(grad_fn, "measuring"):
+        hint = "return ((loss, {name: scalar}), grads) for the history, and give evaluate=make_evaluate(...)"
+        expected = "metrics beside jaxbp.value_and_grad, which tells its outputs"
+        raise TypeError(errors.message(where, expected, arguments.described(grad_fn), hint))
+    if held_out and evaluate is None:
+        evaluate = Evaluation(grad_fn.net.apply, grad_fn.loss, tuple(measures.items()))
+    of_batches = {name: measure for name, measure in measures.items() if not isinstance(measure, OnHost)}
+    if len(of_batches) < len(measures) and not held_out:
+        names = ", ".join(name for name in measures if name not in of_batches)
+        hint = "scikit-learn's are not means over batches; give validation="
+        raise ValueError(errors.message(where, "metrics of batches", names, hint))
+    return grad_fn.measuring(of_batches), evaluate
 
 
 def _in_batches(apply: Callable[[Any], Array], x: Any, batch_size: int | None) -> Array:

@@ -15,6 +15,7 @@ from jaxbp.train.programs.step import takes
 from jaxbp.typing import Array, Rows, Scalar, Targets
 
 Kind = Literal["labels", "rows", "outputs", "numbers"]
+Metrics = Any  # names, functions and scorers, one or many, perhaps in a dict by names of one's own
 Measure = Callable[[Rows, Targets, Array | None, Any], Scalar]  # (f, y, weight, loss) -> number
 
 
@@ -86,7 +87,7 @@ def mean(values: Array, weight: Array | None) -> Scalar:
     return (total / jnp.where(weight.any(), weight.sum(), 1)).astype(values.dtype)
 
 
-def by_name(where: str, metrics: Any) -> dict[str, Measure]:
+def by_name(where: str, metrics: Metrics) -> dict[str, Measure]:
     """Each of some metrics as a function (f, y, weight, loss) -> number.
 
     Args:
@@ -118,7 +119,7 @@ def by_name(where: str, metrics: Any) -> dict[str, Measure]:
 
 def _measure(where: str, name: str, metric: Any) -> Measure:
     if isinstance(metric, str) and metric in MEANS:
-        return lambda f, y, weight, loss: mean(MEANS[metric](f, y, loss), weight)
+        return Mean(metric)
     scorer = _scorer(where, metric) if isinstance(metric, str) else metric
     if takes(scorer, "estimator"):
         return OnHost(name, scorer)
@@ -148,7 +149,22 @@ def _scorer(where: str, name: str) -> Callable[..., float]:
         expected = f"metrics {', '.join(MEANS)} or {others}"
         raise ValueError(errors.message(where, expected, repr(name), hint))
     assert made
-    return made(name)  # type: ignore[no-any-return]
+    return made(name)
+
+
+@dataclass(frozen=True)
+class Mean:
+    """One of `MEANS`.
+
+    Args:
+        name: which.
+    """
+
+    name: str
+
+    def __call__(self, f: Rows, y: Targets, weight: Array | None, loss: Any) -> Scalar:
+        """The mean over the examples."""
+        return mean(MEANS[self.name](f, y, loss), weight)
 
 
 @dataclass(frozen=True)
@@ -176,7 +192,7 @@ class OnHost:
             given = {} if weight is None else {"sample_weight": np.asarray(weight).ravel()}
             return np.asarray(self.scorer(predictions, truth, truth, **given), f.dtype)
 
-        shape = jax.ShapeDtypeStruct((), f.dtype)
+        shape = jax.ShapeDtypeStruct((), f.dtype)  # type: ignore[no-untyped-call]
         return jax.pure_callback(score, shape, mu, y, weight, vmap_method="sequential")
 
 
