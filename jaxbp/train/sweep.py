@@ -278,7 +278,7 @@ def _seeds(seeds: Any) -> list[int]:
 
 
 def _assert_makes(optimizer: Any, point: Point, names: Iterable[str]) -> None:
-    """Raises a TypeError unless it is a function that makes an optimizer from the point; ``names`` are all."""
+    """Raises a TypeError unless it makes an optimizer from the point; ``names`` are all hyperparameters."""
     if not callable(optimizer):
         expected, hint = "a function that makes the optimizer", "e.g. optimizer=optax.sgd, without its rate"
         raise TypeError(errors.message("sweep", expected, described(optimizer), hint))
