@@ -133,9 +133,29 @@ class Layout:
 
         Of each batch, every process draws its part from its own N examples.
         """
+        return self._batched(self.orders(key, epoch, N), batch_size)
+
+    def orders(self, key: Random | None, epoch: int, N: int) -> list[np.ndarray]:
+        """The order of each process's N examples in an epoch."""
         given = np.arange(N, dtype=np.int32)
-        orders = [given if key is None else epoch_order(key, epoch, N, p) for p in range(self.processes)]
-        return self._batched(orders, batch_size)
+        return [given if key is None else epoch_order(key, epoch, N, p) for p in range(self.processes)]
+
+    def stretch(
+        self,
+        passes: Callable[[int], list[np.ndarray]],
+        N: int,
+        begin: int,
+        end: int,
+        batch_size: int,
+    ) -> np.ndarray:
+        """What batches take from place ``begin`` to ``end`` of the passes after one another.
+
+        ``passes`` gives the `orders` of a pass, numbered from 1; the places are those of each process.
+        """
+        numbers = range(begin // N + 1, -(-end // N) + 1)
+        after = [np.concatenate(of_process) for of_process in zip(*map(passes, numbers), strict=True)]
+        start = begin - begin // N * N
+        return self._batched([order[start : start + end - begin] for order in after], batch_size)
 
     def _batched(self, of_process: list[np.ndarray], batch_size: int) -> np.ndarray:
         """What each process has for its N examples, (N,), in the order in which batches take them."""
@@ -151,9 +171,13 @@ class Layout:
         """
         own = weight.reshape(len(weight), -1).sum(axis=1, dtype=np.float64)
         of_all = own[None] if self.processes == 1 else multihost_utils.process_allgather(own)
-        process = self._batched([np.full(len(own), p) for p in range(self.processes)], batch_size)
-        begins = np.arange(0, len(process), batch_size)
-        return lambda order: np.add.reduceat(of_all[process, order], begins)
+
+        def weights_of(order: np.ndarray) -> np.ndarray:
+            N = len(order) // self.processes
+            process = self._batched([np.full(N, p) for p in range(self.processes)], batch_size)
+            return np.add.reduceat(of_all[process, order], np.arange(0, len(order), batch_size))
+
+        return weights_of
 
     def gather(self, array: np.ndarray, rows: np.ndarray, out: np.ndarray) -> Array:
         """The batches of these rows (k, batch), taken on the host; each device gets its part of each.
@@ -229,7 +253,8 @@ class Layout:
             return next((place for shape, place in filter(None, ends) if shape == leaf.shape), whole)
 
         of_optimizer = jax.tree_util.tree_map_with_path(like_its_parameter, state.opt_state)
-        return State(of_params, of_optimizer, whole, whole)  # type: ignore[arg-type]
+        of_model = jax.tree.map(lambda leaf: whole, state.model_state)
+        return State(of_params, of_optimizer, whole, whole, of_model)  # type: ignore[arg-type]
 
 
 def place_of(leaf: Any) -> jax.sharding.Sharding | None:
