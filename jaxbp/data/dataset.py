@@ -8,6 +8,7 @@ import jax
 import numpy as np
 
 from jaxbp import arguments
+from jaxbp.arguments.sparse import SparseRows
 from jaxbp.arguments.trees import host_arrays
 from jaxbp.errors import message
 
@@ -91,7 +92,11 @@ class Dataset:
 
     def rows(self, which: np.ndarray) -> "Dataset":
         """The data set of these of its examples."""
-        x, y, weight = jax.tree.map(lambda leaf: leaf[which], (self.x, self.y, self.weight))
+
+        def taken(leaf: Any) -> Any:
+            return leaf.take(which) if isinstance(leaf, SparseRows) else leaf[which]
+
+        x, y, weight = jax.tree.map(taken, (self.x, self.y, self.weight))
         return replace(self, x=x, y=y, weight=weight)
 
 
