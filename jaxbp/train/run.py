@@ -110,7 +110,7 @@ class Run(NamedTuple):
         after = self._replace(state=ran.state, rows=rows, losses=losses)
         if ran.bad is not None:
             raise _divergence(ran.bad, after._replace(stopped="diverged"))
-        if not len(ran.losses):
+        if self.best.stopping is None or not len(ran.losses):
             return after
         return after._replace(best=self.best.after(rows[-1], after.seen))
 

@@ -1,7 +1,7 @@
 """`sweep`: many networks at once, over seeds and hyperparameters."""
 
 import inspect
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
@@ -141,7 +141,7 @@ def sweep(
     def made(part: Part) -> Job:
         fixed = part.fixed
         make = for_optimizer(optimizer, fixed, shaping)
-        _assert_makes(make, part.points[0])
+        _assert_makes(make, part.points[0], points[0])
         first_init = given(init, fixed)
         arguments.function("sweep", "init", first_init, positional=1)
         keys = [jax.random.fold_in(key, seed) for seed in seeds]
@@ -277,16 +277,17 @@ def _seeds(seeds: Any) -> list[int]:
     return found
 
 
-def _assert_makes(optimizer: Any, point: Point) -> None:
-    """Raises a TypeError unless it is a function that makes an optimizer from the point."""
+def _assert_makes(optimizer: Any, point: Point, names: Iterable[str]) -> None:
+    """Raises a TypeError unless it makes an optimizer from the point; ``names`` are all hyperparameters."""
     if not callable(optimizer):
         expected, hint = "a function that makes the optimizer", "e.g. optimizer=optax.sgd, without its rate"
         raise TypeError(errors.message("sweep", expected, described(optimizer), hint))
     try:
         inspect.signature(optimizer).bind(**point)
     except TypeError as error:
-        expected = f"an optimizer that takes the hyperparameters {', '.join(point)}"
-        raise TypeError(errors.message("sweep", expected, f"{described(optimizer)}: {error}")) from error
+        expected = f"an optimizer that takes the hyperparameters {', '.join(names)}"
+        made = getattr(optimizer, "func", optimizer)  # below the values that are fixed
+        raise TypeError(errors.message("sweep", expected, f"{described(made)}: {error}")) from error
     except ValueError:  # it tells nothing of its arguments
         return
 

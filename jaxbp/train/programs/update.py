@@ -160,11 +160,19 @@ class Averaging:
         """The first state."""
         return Averaged(self.optimizer.init(params), jax.tree.map(_wide, params))
 
-    def update(self, grads: Params, state: Averaged, params: Params, **extra: Any) -> tuple[Params, Averaged]:
+    def update(
+        self,
+        grads: Params,
+        state: Averaged,
+        params: Params,
+        *,
+        obj_fn: Any = None,
+        grad_fn: Any = None,
+        **known: Any,
+    ) -> tuple[Params, Averaged]:
         """The updates of the optimizer, and the average with the parameters that they lead to."""
-        updates, inner = self.optimizer.update(
-            grads, state.inner, params, **_taken(self.optimizer.update, extra)
-        )
+        taken = _taken(self.optimizer.update, known, {"obj_fn": obj_fn, "grad_fn": grad_fn})
+        updates, inner = self.optimizer.update(grads, state.inner, params, **taken)
         after = optax.apply_updates(params, updates)
         average = jax.tree.map(
             lambda old, new: self.decay * old + (1 - self.decay) * new.astype(old.dtype), state.average, after

@@ -42,7 +42,7 @@ def points_of(hyperparameters: Any) -> list[Point]:
     values = {}
     for name, given in hyperparameters.items():
         if not is_list(given):
-            expected = f"numbers for {name}, e.g. [0.1, 0.01], or a list of other values"
+            expected = f"numbers for {name}, e.g. [0.1, 0.01]"
             raise TypeError(errors.message("sweep", expected, described(given)))
         values[name] = [_value(f"{name}, value {i}", value) for i, value in enumerate(given)]
     points = [dict(zip(values, p, strict=True)) for p in product(*values.values())]
