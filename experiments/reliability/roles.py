@@ -334,19 +334,11 @@ OWN: dict[str, Role] = {
     "make_evaluate().y": LABELS, "make_standardiser().data": DATA_ROWS,
     "Scaling().data": DATA_ROWS, "ParameterJacobian.tree.leaves": Role([], lambda: jax.tree.leaves(world.params())),
     "Checkpoints.save.meta": Role(places.TREE_META, lambda: {"config": {"eta": 0.1}}),
-    "Trained.network": LAYER, "Trained.preprocess": Role(things.NOTHING, _value(lambda x: x / 2)), "Pixels.most": Role(numbers.whole(), _value(255)),
-    "save_run.run": Role([*things.NOTHING, refused("None", None), refused("parameters", world.params()), refused("the class", jaxbp.Trained)], world.trained),
-    "load_run.folder": Role([*places.FOLDER, Kind("missing", lambda g: g.parent / "missing")], world.run),
-    "Trained.predict.x": ROWS, "Trained.predict_proba.x": ROWS, "Trained.evaluate.x": PAIRED_ROWS, "Trained.export.batch": Role([], _value(2)),
-    "plot_evaluation.evaluation": Role([*things.NOTHING, refused("None", None)], lambda: world.trained().evaluate(world.X, world.Y)),
-    "plot_evaluation.path": Role(places.FILE_OUT, lambda: world.folder() / "a.png"),
-    "register.name": TEXT, "register.thing": Role([refused("a number", 5), refused("a list", []), refused("an array", np.ones(3))], lambda: jaxbp.elementwise("mine", jnp.tanh, lambda f: 1 - f**2, saves="output")),
     "fit_perceptron.t": SIGNS, "Layer.parts": Role([refused("a number", 5), refused("a word", "x"), refused("words", ("a",))], tuple), "Unit.w_0": Role([], _value(0.25)),
 }  # fmt: skip
 
 # Arguments that are given beside the one on trial.
 BESIDE: dict[str, tuple[str, ...]] = {
-    "Trained.evaluate": ("y",), "register": ("thing",),
     "fit": ("callbacks", "progress_bar"), "fit.evaluate": ("validation",), "fit.validation": ("evaluate",),
     "fit.early_stopping": ("validation", "evaluate"), "fit.opt_state": (), "sweep.evaluate": ("validation",), "sweep.validation": ("evaluate",),
     "sweep": ("epochs", "seeds", "progress_bar", "batch_size"), "jacobian_chain.y": ("loss",), "jacobian_chain.loss": ("y",),

@@ -112,18 +112,6 @@ def fit(**changes: Any) -> Any:
     return jaxbp.fit(**given | changes)
 
 
-def trained() -> Any:
-    """A network with all that its predictions need."""
-    return jaxbp.Trained(NET, params(), LOSS)
-
-
-def run() -> Path:
-    """The folder of a run."""
-    made = folder() / "run"
-    jaxbp.save_run(made, trained())
-    return made
-
-
 def explanation() -> Any:
     """Of the first example."""
     return jaxbp.explain(NET, LOSS, params(), X[0], Y[0])
