@@ -86,7 +86,8 @@ class _Watchers:
     """
 
     def __init__(self) -> None:
-        self.lock, self.count, self.plain = Lock(), 0, {}  # type: ignore[var-annotated]
+        self.lock, self.count = Lock(), 0
+        self.plain: dict[Any, Callable[..., Any]] = {}
         self.here = local()
 
     def told(self) -> list[Before]:
@@ -101,7 +102,7 @@ class _Watchers:
             if self.count == 1:
                 self.plain = {kind: kind.__call__ for kind in KINDS}
                 for kind, run in self.plain.items():
-                    kind.__call__ = self._telling(run)  # type: ignore[method-assign]
+                    kind.__call__ = self._telling(run)
 
     def leave(self) -> None:
         """Put back what was there, if nobody else watches."""
@@ -109,7 +110,7 @@ class _Watchers:
             self.count -= 1
             if self.count == 0:
                 for kind, run in self.plain.items():
-                    kind.__call__ = run  # type: ignore[method-assign]
+                    kind.__call__ = run
 
     def _telling(self, run: Callable[..., Any]) -> Callable[..., Any]:
         @wraps(run)

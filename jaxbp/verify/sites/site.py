@@ -7,21 +7,27 @@ from jaxbp.jaxprs.inline import body_of
 from jaxbp.jaxprs.rules import Rule, alone
 from jaxbp.verify.maps.pullback import Point, is_float, point
 
+# What sets a function of a rule's inputs where the rule stands.
+Around = Callable[[Callable[..., list[Any]]], Callable[..., list[Any]]]
+
 
 class Site(NamedTuple):
     """A rule and the inputs that reached it.
 
-    ``context`` says in which step or branch; ``around`` sets a function of the rule's inputs where the rule
-    stands (on every device of a mesh); ``origins`` are the arguments of f that the inputs are, where they
-    are any; ``refused`` are inputs that the rule does not differentiate; ``wide`` sets the rule's mathematics
-    apart from its precision.
+    ``context`` says in which step or branch, and ``key`` where it stands in every trace of f; ``around`` sets
+    a function of the rule's inputs where the rule stands (on every device of a mesh); ``origins`` are the
+    arguments of f that the inputs are, where they are any, and ``devices`` the axes of a mesh that the rows
+    of each run over; ``refused`` are inputs that the rule does not differentiate; ``wide`` sets the rule's
+    mathematics apart from its precision.
     """
 
     rule: Rule
     inputs: list[Any]
     context: tuple[str, ...]
-    around: Callable[[Callable[..., list[Any]]], Callable[..., list[Any]]] = lambda fn: fn
+    key: tuple[int | str, ...]
+    around: Around = lambda fn: fn
     origins: tuple[str, ...] = ()
+    devices: tuple[tuple[tuple[str, int], ...], ...] = ()
     refused: frozenset[int] = frozenset()
     wide: bool = False
 
