@@ -12,12 +12,14 @@ from jaxbp.errors import message
 from jaxbp.jaxprs.exception_origin import brief, is_own, raise_own, refusal, told
 from jaxbp.jaxprs.inline import without_rules
 from jaxbp.jaxprs.internals import CALLS, closes_over_tracer
+from jaxbp.jaxprs.loops import longer, repeats
 from jaxbp.jaxprs.rules import is_rule
 from jaxbp.jaxprs.walk import subjaxprs
 from jaxbp.verify.causes.evidence import Evidence
 from jaxbp.verify.causes.mistakes import explained, tolerance_of
 from jaxbp.verify.maps.pullback import Point, Pullback, draw, is_float, point, reverse
 from jaxbp.verify.numbers.compare import Comparison, compare
+from jaxbp.verify.numbers.early_stop import open_by_stopping
 from jaxbp.verify.report import Finding
 from jaxbp.verify.sites.call import Call
 from jaxbp.verify.sites.capture import Traced
@@ -77,10 +79,17 @@ def judge_whole(
     some = closed if alone is None else without_rules(closed, kept | alone)
     ruled, plain = (bound(core.jaxpr_as_fun(c), traced.axes) for c in (some, without_rules(closed, kept)))
     moving = [k for k, x in enumerate(inputs) if is_float(x)]
+
+    def further(times: int) -> Point | None:
+        body = without_rules(closed, kept)
+        if not repeats(body.jaxpr):
+            return None
+        return point(bound(longer(body, times), traced.axes), inputs, wide=True)
+
     if not live:
         try:
             names = [call.paths[k] for k in moving]
-            return _finding(call, names, *_compared(ruled, plain, inputs, numeric))
+            return _finding(call, names, *_compared(ruled, plain, inputs, numeric, further))
         except Exception as error:
             return _refused(traced, plain, [error]) or _open(
                 call, told("its gradient as a whole cannot be taken", error)
@@ -144,13 +153,17 @@ def _only(fn: Any, inputs: list[Any], k: int) -> Any:
 
 
 def _compared(
-    ruled: Any, plain: Any, inputs: list[Any], numeric: bool
+    ruled: Any, plain: Any, inputs: list[Any], numeric: bool, on: Callable[[int], Point | None] | None = None
 ) -> tuple[Comparison, Point, Pullback, Pullback | None]:
     at, body = point(ruled, inputs, wide=True), point(plain, inputs, wide=True)
     own, reference = reverse(at), None if numeric else reverse(body)
     rng = np.random.default_rng(8)
     cts = [draw(at.outputs, rng) for _ in range(DRAWS)]
-    return compare(body, own, reference, rng, cts), body, own, reference
+    seen = compare(body, own, reference, rng, cts)
+    opened = open_by_stopping(body, on, own, reference) if seen.wrong and on else None
+    if opened:
+        seen = compare(body, own, reference, np.random.default_rng(8), cts, opened)
+    return seen, body, own, reference
 
 
 def _finding(

@@ -141,7 +141,9 @@ def linearity_fault(
         both = [jnp.asarray(wide(c) + wide(d), dtype=c.dtype) for c, d in zip(one, other, strict=True)]
         first, second = (rule.call(at.inputs, c)[1] for c in (one, other))
         parts = [wide(g) + wide(h) for g, h in zip(first, second, strict=True)]
-        fault = unequal(rule.call(at.inputs, both)[1], parts, rule.epsilon, [3 * n for n in loose])
+        left = [settling(rule, at.inputs, c)[1] for c in (one, other, both)]
+        slack = [2 * sum(each) for each in zip(*left, strict=True)]
+        fault = unequal(rule.call(at.inputs, both)[1], parts, rule.epsilon, slack)
         if fault:
             a, index, got, want = fault
             sentence = "the rule of a sum of cotangents is not the sum of the rule's results"

@@ -180,7 +180,8 @@ def forward(at: Point) -> Pullback:
         raise Refusal(f"forward mode needs a column for each of {size} entries")
 
     def both(inputs: Sequence[Any], cotangents: Sequence[Any]) -> tuple[list[Any], list[Any]]:
-        out = at.fn(*inputs)
+        # The values that the function has while it is differentiated: its rule may give others.
+        out = jax.jvp(at.fn, tuple(inputs), tuple(map(jnp.zeros_like, inputs)))[0]
         flat, unravel = _flat(inputs)
 
         def column(direction: Any) -> Any:

@@ -3,7 +3,8 @@
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from jaxbp.jaxprs.inline import body_of
+from jaxbp.jaxprs.inline import body_of, without_rules
+from jaxbp.jaxprs.loops import longer, repeats
 from jaxbp.jaxprs.rules import Rule, alone
 from jaxbp.verify.maps.pullback import Point, is_float, point
 
@@ -59,4 +60,12 @@ class Site(NamedTuple):
     @property
     def plain(self) -> Point:
         """The primal body without rules, where it stands."""
-        return point(self.around(body_of(self.rule.eqn)), self.inputs, self.moving, self.wide, self.twins)
+        return self._plain(body_of(self.rule.eqn))
+
+    def longer(self, times: int) -> Point | None:
+        """The same with loops of equal steps run for ``times`` as many; None where it has no such loop."""
+        body = without_rules(self.rule.body)
+        return self._plain(longer(body, times)) if repeats(body.jaxpr) else None
+
+    def _plain(self, body: Callable[..., list[Any]]) -> Point:
+        return point(self.around(body), self.inputs, self.moving, self.wide, self.twins)
