@@ -85,7 +85,7 @@ def _inside_custom_gradient(eqn: Any) -> tuple[str, str]:
     for inner in internals.body(eqn).jaxpr.eqns:
         for frame, outer in pairwise(internals.frames_of(inner)):
             if outer.file == internals.CUSTOM_GRADIENT and not frame.file.startswith(LIBRARY):
-                return frame.function, f"{frame.file}:{frame.line}"
+                return frame.function.rpartition(".")[2], f"{frame.file}:{frame.line}"
     return "", ""
 
 

@@ -1,10 +1,10 @@
 """A limit on the time that is spent on one rule and on all: where it is over, a rule is given up."""
 
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
+from time import monotonic
 
 
 class OutOfTime(BaseException):
@@ -29,7 +29,7 @@ def limited(rule: float | None, total: float | None) -> Iterator[None]:
     has begun goes on to its end.
     """
     endless = float("inf")
-    token = _LIMIT.set(_Limit(rule or endless, time.monotonic() + (total or endless)))
+    token = _LIMIT.set(_Limit(rule or endless, monotonic() + (total or endless)))
     try:
         yield
     finally:
@@ -43,7 +43,7 @@ def one_rule() -> Iterator[None]:
     if limit is None or limit.rule_end < float("inf"):
         yield
         return
-    limit.rule_end = time.monotonic() + limit.rule
+    limit.rule_end = monotonic() + limit.rule
     try:
         tick()
         yield
@@ -58,6 +58,6 @@ def tick() -> None:
         OutOfTime: when there is none.
     """
     limit = _LIMIT.get()
-    if limit is not None and time.monotonic() > min(limit.end, limit.rule_end):
+    if limit is not None and monotonic() > min(limit.end, limit.rule_end):
         over = f"{limit.rule:g} s for this rule" if limit.rule_end <= limit.end else "the time for all rules"
         raise OutOfTime(f"out of time: {over} {'are' if 'this' in over else 'is'} over")
