@@ -7,6 +7,7 @@ from jaxbp import (
     observe,
     operators,
     report,
+    runs,
     train,
     units,
     verify,
@@ -67,6 +68,16 @@ from jaxbp.losses import (
 from jaxbp.observe import (
     explain,
 )
+from jaxbp.recipes import (
+    register,
+)
+from jaxbp.runs import (
+    Evaluation,
+    Pixels,
+    Trained,
+    load_run,
+    save_run,
+)
 from jaxbp.trace import (
     Backprop,
     Deltas,
@@ -119,6 +130,7 @@ __all__ = [  # noqa: RUF022, in the order in which one meets them
     "make_leaky_relu",
     "mixed_precision",
     "mlp",
+    "register",
     "relu",
     "residual",
     "sigmoid",
@@ -157,6 +169,12 @@ __all__ = [  # noqa: RUF022, in the order in which one meets them
     "make_evaluate",
     "split",
     "sweep",
+    # a run that is used again
+    "Evaluation",
+    "Pixels",
+    "Trained",
+    "load_run",
+    "save_run",
     # the units of the lecture
     "LinearUnitFit",
     "PerceptronFit",
@@ -185,6 +203,7 @@ __all__ = [  # noqa: RUF022, in the order in which one meets them
     "observe",
     "operators",
     "report",
+    "runs",
     "train",
     "units",
     "verify",
