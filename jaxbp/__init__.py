@@ -65,7 +65,10 @@ from jaxbp.losses import (
     squared_error,
 )
 from jaxbp.observe import (
+    Cotangents,
+    cotangents,
     explain,
+    name,
 )
 from jaxbp.trace import (
     Backprop,
@@ -169,6 +172,10 @@ __all__ = [  # noqa: RUF022, in the order in which one meets them
     "jacobian_chain",
     "parameter_jacobian",
     "per_example",
+    # observation
+    "Cotangents",
+    "cotangents",
+    "name",
     # verification
     "Finding",
     "NetworkReport",

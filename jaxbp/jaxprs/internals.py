@@ -137,6 +137,11 @@ def branches_of(eqn: Any) -> tuple[Any, ...]:
     return tuple(eqn.params["branches"])
 
 
+def remat_options(eqn: Any) -> dict[str, Any]:
+    """How `jax.checkpoint` was called."""
+    return {name: eqn.params[name] for name in ("policy", "prevent_cse")}
+
+
 # shard_map.
 
 
@@ -159,6 +164,11 @@ def mapped_of(eqn: Any) -> Mapped:
     manual = p["newly_manual_axes"] if "newly_manual_axes" in p else p["manual_axes"]  # until JAX 0.10.0
     axes = [a for a in p["mesh"].axis_names if a in manual]
     return Mapped(as_closed(p["jaxpr"]), p["mesh"], axes, p["in_specs"], bool(p["check_vma"]))
+
+
+def out_specs_of(eqn: Any) -> tuple[Any, ...]:
+    """How a shard_map puts its results together."""
+    return tuple(eqn.params["out_specs"])
 
 
 def varying(atom: Any) -> frozenset[str]:

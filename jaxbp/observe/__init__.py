@@ -1,4 +1,15 @@
-"""Looking at back-propagation: every formula and every number of one example."""
+"""Looking at back-propagation: every delta of any function; every formula and number of one example.
 
+| row | file | what it holds |
+|---|---|---|
+| 0 | `explanation/` | every formula and every number of back-propagation for one example |
+| 0 | `call` | a scalar function of anything as a flat function of arrays, and its parameters |
+| 0 | `deltas` | what `cotangents` gives back, and `name` |
+| 1 | `cotangents` | every delta of any function, by name |
+"""
+
+from jaxbp.observe.cotangents import cotangents as cotangents
+from jaxbp.observe.deltas import Cotangents as Cotangents
+from jaxbp.observe.deltas import name as name
 from jaxbp.observe.explanation.explain import explain as explain
 from jaxbp.observe.explanation.record import Explanation as Explanation
