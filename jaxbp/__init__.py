@@ -66,8 +66,10 @@ from jaxbp.losses import (
 )
 from jaxbp.observe import (
     Cotangents,
+    Nonfinite,
     cotangents,
     explain,
+    first_nonfinite,
     name,
 )
 from jaxbp.trace import (
@@ -174,7 +176,9 @@ __all__ = [  # noqa: RUF022, in the order in which one meets them
     "per_example",
     # observation
     "Cotangents",
+    "Nonfinite",
     "cotangents",
+    "first_nonfinite",
     "name",
     # verification
     "Finding",

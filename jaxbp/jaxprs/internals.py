@@ -176,6 +176,12 @@ def varying(atom: Any) -> frozenset[str]:
     return frozenset(atom.aval.mat.varying)
 
 
+def varying_of(shape: Any) -> tuple[str, ...]:
+    """The same of what `jax.eval_shape` gives."""
+    kind = getattr(shape, "manual_axis_type", None)
+    return tuple(kind.varying) if kind is not None else ()
+
+
 # JAX may take it away, as its name says; then a rule that asks for an axis is not judged alone.
 axis_names: Callable[[], Iterable[str]] = getattr(core, "unsafe_get_axis_names_DO_NOT_USE", tuple)
 

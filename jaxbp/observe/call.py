@@ -10,7 +10,7 @@ import numpy as np
 
 from jaxbp import arguments
 from jaxbp.errors import message
-from jaxbp.jaxprs.labels import joined, parts_of
+from jaxbp.jaxprs.values.labels import joined, parts_of
 
 
 class Static(NamedTuple):

@@ -14,10 +14,10 @@ from jaxbp import arguments
 from jaxbp.errors import message
 from jaxbp.jaxprs.inline import opened
 from jaxbp.jaxprs.internals import KINDS
-from jaxbp.jaxprs.labels import Label, survey
 from jaxbp.jaxprs.loops import goes_through_while, unrolled
-from jaxbp.jaxprs.places import BRANCH, DEVICE, OUT, Key, Place, Run, places_in, run
-from jaxbp.jaxprs.user_lines import FUNCTIONS
+from jaxbp.jaxprs.values.labels import Label, survey
+from jaxbp.jaxprs.values.places import BRANCH, DEVICE, OUT, Key, Place, Run, places_in, run
+from jaxbp.jaxprs.values.user_lines import FUNCTIONS
 from jaxbp.jaxprs.walk import subjaxprs
 from jaxbp.observe.call import Call, Static, flat_call, scalar
 from jaxbp.observe.deltas import REDUCTIONS, Cotangents, Tap

@@ -15,7 +15,7 @@ from flax import nnx
 from jax.sharding import AxisType, PartitionSpec
 
 import jaxbp
-from jaxbp.jaxprs.places import OUT, Key, Run, places_in, run
+from jaxbp.jaxprs.values.places import OUT, Key, Run, places_in, run
 
 pytestmark = pytest.mark.jax_release
 FAST = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}

@@ -26,6 +26,7 @@ from jaxbp.jaxprs.internals import (
     scan_of,
     scan_parts,
     varying,
+    varying_of,
 )
 from jaxbp.jaxprs.walk import evaluate, single
 
@@ -231,13 +232,18 @@ def _branch(
     def whole(which: int) -> Callable[..., Any]:
         def run(probes: Any, *args: Any) -> tuple[list[Any], dict[Key, Any]]:
             outs, values = of(which)(probes, *args)
-            return outs, {k: values.get(k, jnp.zeros(s.shape, s.dtype)) for k, s in every.items()}
+            return outs, {k: values[k] if k in values else _zero(s) for k, s in every.items()}
 
         return run
 
     outs, values = jax.lax.switch(inputs[0], [whole(k) for k in range(len(inner))], probes, *inputs[1:])
     key = Key(path, BRANCH, 0)
     return outs, values | ({key: inputs[0]} if key in how.seen else {})
+
+
+def _zero(shape: Any) -> Any:
+    zero, axes = jnp.zeros(shape.shape, shape.dtype), varying_of(shape)
+    return jax.lax.pcast(zero, axes, to="varying") if axes else zero
 
 
 def _on_mesh(

@@ -20,8 +20,8 @@ from jaxbp.jaxprs.internals import (
     path_of,
     scan_parts,
 )
-from jaxbp.jaxprs.places import OUT, Key, Path, Place, inner_of
-from jaxbp.jaxprs.user_lines import FUNCTIONS, LIBRARIES, PRODUCTS, called, operation_of
+from jaxbp.jaxprs.values.places import OUT, Key, Path, Place, inner_of
+from jaxbp.jaxprs.values.user_lines import FUNCTIONS, LIBRARIES, PRODUCTS, called, operation_of
 
 # What leaves the numbers of a value as they are, so that a parameter stays that parameter.
 LAYOUT = {"transpose", "reshape", "broadcast_in_dim", "squeeze", "convert_element_type", "copy", "rev",
@@ -59,12 +59,14 @@ class Origin(NamedTuple):
         module: of the last product on the way.
         key: the place that makes it.
         product: the product that it is but for layout.
+        inputs: the numbers of the inputs that have an influence on it.
     """
 
     parameter: str = ""
     module: str = ""
     key: Key | None = None
     product: Key | None = None
+    inputs: frozenset[int] = frozenset()
 
     @property
     def learned(self) -> bool:
@@ -184,13 +186,16 @@ class _Walk:
         if eqn.primitive is primitives.scan_p:
             n, m = scan_parts(eqn)
             outs = self.jaxpr(inner[0], operands, (*path, 0), scope)
-            states = [o if o.learned else b for b, o in zip(operands[n:m], outs, strict=False)]
+            states = [
+                Origin("", o.module or b.module or self.of(b.parameter), inputs=b.inputs | o.inputs)
+                for b, o in zip(operands[n:m], outs, strict=False)
+            ]
             outs = self.jaxpr(inner[0], [*operands[:n], *states, *operands[m:]], (*path, 0), scope)
             for out in outs[: m - n]:
                 if out.key and out.key in self.found and out.learned:
                     kind, module, operation, where = self.found[out.key]
                     self.found[out.key] = (kind if kind == NAMED else STATE, module, operation, where)
-            return [o._replace(key=None, product=None) for o in outs]
+            return [o._replace(product=None) for o in outs]
         outs = self.jaxpr(inner[0], operands, (*path, 0), scope)
         name = name_and_place(inner[0].jaxpr.debug_info)[0]
         if eqn.primitive in CALLS and name in FUNCTIONS and scope.operation == name:
@@ -208,6 +213,7 @@ class _Walk:
         where = scope.where if scope.operation else called(eqn)[0] or scope.where
         parameters = [o.parameter for o in operands if o.parameter]
         layout = operands[0].parameter if kind in LAYOUT else ""
+        inputs = frozenset[int]().union(*(o.inputs for o in operands))
         module = self.module(eqn, operands)
         sort, outs = OTHER, []
         product: Key | None = None
@@ -215,7 +221,7 @@ class _Walk:
         looked_up = kind == "gather" and bool(operands[0].parameter) and eqn.outvars[0].aval.ndim >= 1
         if (kind in PRODUCTS and parameters) or looked_up:
             self.weights.add(parameters[0])
-            sort, module, product = A, self.modules.get(parameters[0], parameters[0]), first
+            sort, module, product = A, self.of(parameters[0]), first
         elif kind == NAME:
             sort, self.names[first] = NAMED, eqn.params["name"]
         elif kind in LAYOUT and operands[0].product and single[0]:
@@ -240,15 +246,18 @@ class _Walk:
             if isinstance(getattr(var.aval, "shape", None), tuple):
                 self.found[key] = (sort, module, operation, where)
                 self.stacks[key] = path_of(eqn)
-            outs.append(Origin(layout, module, key, product if i == 0 else None))
+            outs.append(Origin(layout, module, key, product if i == 0 else None, inputs))
         return outs
+
+    def of(self, parameter: str) -> str:
+        return self.modules.get(parameter, parameter)
 
     def module(self, eqn: Any, operands: list[Origin]) -> str:
         """That of the operands; where several meet, what their paths have in common, else the last one's."""
         met = list(dict.fromkeys(o.module for o in operands if o.module))
         if not met:
             used = [o.parameter for o in operands if o.parameter]
-            return self.modules.get(used[0], used[0]) if used else ""
+            return self.of(used[0]) if used else ""
         if len(met) == 1:
             return met[0]
         split = [re.split(r"(?=[/.])", m) for m in met]
@@ -268,7 +277,7 @@ def survey(closed: Any, places: Sequence[Place], parameters: Sequence[Sequence[A
         places: its places.
         parameters: for each input the parts of the path of the parameter that it is, or None.
     """
-    inputs = [Origin("" if p is None else joined(p)) for p in parameters]
+    inputs = [Origin("" if p is None else joined(p), inputs=frozenset({n})) for n, p in enumerate(parameters)]
     first = _Walk({})
     first.jaxpr(closed, inputs, (), _Scope())
     parts = {joined(p): p for p in parameters if p is not None}

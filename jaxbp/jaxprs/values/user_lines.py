@@ -12,7 +12,7 @@ from jaxbp.jaxprs.internals import KINDS, body, frames_of, is_object, name_and_p
 # Where files lie that are not the user's: Python's own, installed packages, and this package.
 LIBRARIES = tuple(
     {*(str(File(sysconfig.get_paths()[k])) for k in ("stdlib", "platstdlib", "purelib", "platlib")),
-     *(str(File(f).parents[n]) for f, n in ((jax.__file__, 0), (jax.__file__, 1), (__file__, 1)))}
+     *(str(File(f).parents[n]) for f, n in ((jax.__file__, 0), (jax.__file__, 1), (__file__, 2)))}
 )  # fmt: skip
 NN = str(File(jax.__file__).parent)
 # Functions of `jax.nn` that are one operation to a reader, of however many they are made.
