@@ -66,8 +66,10 @@ from jaxbp.losses import (
 )
 from jaxbp.observe import (
     Cotangents,
+    Diagnosis,
     Nonfinite,
     cotangents,
+    diagnose,
     explain,
     first_nonfinite,
     name,
@@ -176,8 +178,10 @@ __all__ = [  # noqa: RUF022, in the order in which one meets them
     "per_example",
     # observation
     "Cotangents",
+    "Diagnosis",
     "Nonfinite",
     "cotangents",
+    "diagnose",
     "first_nonfinite",
     "name",
     # verification
