@@ -7,6 +7,7 @@ from jaxbp import (
     observe,
     operators,
     report,
+    runs,
     train,
     units,
     verify,
@@ -74,6 +75,16 @@ from jaxbp.observe import (
     first_nonfinite,
     name,
 )
+from jaxbp.recipes import (
+    register,
+)
+from jaxbp.runs import (
+    Evaluation,
+    Pixels,
+    Trained,
+    load_run,
+    save_run,
+)
 from jaxbp.trace import (
     Backprop,
     Deltas,
@@ -126,6 +137,7 @@ __all__ = [  # noqa: RUF022, in the order in which one meets them
     "make_leaky_relu",
     "mixed_precision",
     "mlp",
+    "register",
     "relu",
     "residual",
     "sigmoid",
@@ -164,6 +176,12 @@ __all__ = [  # noqa: RUF022, in the order in which one meets them
     "make_evaluate",
     "split",
     "sweep",
+    # a run that is used again
+    "Evaluation",
+    "Pixels",
+    "Trained",
+    "load_run",
+    "save_run",
     # the units of the lecture
     "LinearUnitFit",
     "PerceptronFit",
@@ -200,6 +218,7 @@ __all__ = [  # noqa: RUF022, in the order in which one meets them
     "observe",
     "operators",
     "report",
+    "runs",
     "train",
     "units",
     "verify",

@@ -173,13 +173,13 @@ class ValueAndGrad:
         _assert_logits("value_and_grad", self.net, self.loss)
 
     def __call__(
-        self, params: Params, x: Array, y: Targets, *, key: Random | None = None
+        self, params: Params, x: Array, y: Targets, *, key: Random | None = None, weight: Array | None = None
     ) -> tuple[Scalar, Params]:
-        """The loss and its gradient; a key turns dropout on."""
+        """The loss and its gradient; a key turns dropout on, weights of the examples go to the loss."""
         params, x, key = taken("value_and_grad", self.net, params, x, key)
         f, saved = self.net.forward(params, x, key=key)
         with jax.named_scope("loss"), errors.within("value_and_grad"):
-            value, delta = self.loss(f, y), self.loss.delta(f, y)
+            value, delta = self.loss(f, y, weight), self.loss.delta(f, y, weight)
         delta_params, _ = self.net.backward(params, saved, delta)
         return value, delta_params
 
@@ -206,7 +206,8 @@ def value_and_grad(net: Layer, loss: Loss) -> ValueAndGrad:
         loss: says mean or sum over the examples.
 
     Returns:
-        ``grad_fn(params, x, y, *, key=None)``; a key turns dropout on.
+        ``grad_fn(params, x, y, *, key=None, weight=None)``; a key turns dropout on, and the loss is that of
+        ``weight``, (*n,), see `Loss`.
 
     Raises:
         ValueError: for a loss on logits after a network that ends in its own softmax or sigmoid.

@@ -357,6 +357,16 @@ def test_number_holds_its_bounds(bounds, outside, words):
         refused(lambda v=value: arguments.number("here", "rate", v, **bounds), words, error=ValueError)
 
 
+def test_number_takes_what_was_measured():
+    """A loss may be NaN; a whole number beyond the floats is none of them, and text is no number."""
+    for value in (math.nan, -math.inf, np.float32(np.inf), jnp.float32(np.nan), 0.5, 2):
+        got = arguments.number("here", "loss", value, finite=False)
+        assert got == float(value) or math.isnan(got)
+    for value in (10**400, -(10**400), Decimal("1e999")):
+        refused(lambda v=value: arguments.number("here", "loss", v, finite=False), "loss", error=ValueError)
+    refused(lambda: arguments.number("here", "loss", math.inf, high=1, finite=False), error=ValueError)
+
+
 @pytest.mark.parametrize("value", [2, np.int64(2), np.uint8(2), np.array(2), jnp.array(2)])
 def test_whole_takes_whole_numbers(value):
     got = arguments.whole("here", "epochs", value, low=1, high=2)
@@ -425,6 +435,11 @@ def test_instance():
     refused(lambda: arguments.instance("here", "net", int, int), "the class int", error=TypeError)
 
 
+class Affine(NamedTuple):
+    w: jax.Array
+    b: jax.Array
+
+
 class Callback:
     def __call__(self, a, b=1, *, key=None):
         return a
@@ -452,7 +467,8 @@ async def both(a):
         (partial(lambda a, b: 0, 1), 1, ()),
         (jax.jit(lambda a: a), 1, ()),
         (max, 2, ()),
-        (dict, None, ()),
+        (jnp.float32, 1, ()),
+        (np.float16, None, ()),
         (lambda a, b, *, key: 0, None, ("key",)),
     ],
 )
@@ -470,6 +486,9 @@ def test_function_takes_what_can_be_called_so(value, positional, keywords):
         (lambda a: 0, 1, ("key",), ["key="]),
         (lambda a: 0, None, ("key",), ["key="]),
         (Callback(), 3, (), ["3 arguments"]),
+        (dict, 1, (), ["the class dict", "give a function"]),
+        (Affine, 2, (), ["the class Affine"]),
+        (Callback, None, (), ["the class Callback"]),
         (later, 1, (), ["the coroutine function later"]),
         (one_by_one, 1, (), ["the generator function one_by_one"]),
         (both, None, (), ["the generator function both"]),
@@ -481,11 +500,6 @@ def test_function_refuses_the_rest(value, positional, keywords, words):
         *words,
         error=TypeError,
     )
-
-
-class Affine(NamedTuple):
-    w: jax.Array
-    b: jax.Array
 
 
 def test_params_pass_as_they_are():

@@ -4,6 +4,8 @@ import contextlib
 import csv
 import gzip
 import io
+import itertools
+import json
 import re
 import struct
 import tempfile
@@ -18,8 +20,14 @@ import numpy as np
 import jaxbp
 from experiments.reliability.judge import said
 from experiments.reliability.outcome import is_worded
+from experiments.reliability.processes import hello_bytes
 from experiments.reliability.row import Row, many
 from experiments.reliability.task import run
+from jaxbp.observe.explanation.json_reading import read_network
+from jaxbp.train.checkpoints.leaves import Leaf, Member
+from jaxbp.train.checkpoints.manifest import parsed, sealed, to_json
+from jaxbp.train.processes import wire
+from jaxbp.train.processes.wire import Hello, Lines, fault_of, hello, to_line
 
 TYPES = {8: ">u1", 9: ">i1", 11: ">i2", 12: ">i4", 13: ">f4", 14: ">f8"}
 NUMBER = re.compile(r"[ \t\v\f]*[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?[ \t\v\f]*", re.ASCII)
@@ -261,12 +269,101 @@ def one_load(rng: np.random.Generator, file: Path) -> tuple[str, bytes]:
     return "", content
 
 
+def strict_json(content: bytes) -> Any:
+    """What the JSON says, if no key is there twice; None for what is none."""
+
+    def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        if len(dict(pairs)) < len(pairs):
+            raise ValueError("a key twice")
+        return dict(pairs)
+
+    try:
+        return json.loads(content.decode("utf-8-sig"), object_pairs_hook=once)
+    except (ValueError, RecursionError):
+        return None
+
+
+def network(rng: np.random.Generator) -> bytes:
+    """A NET.json, as `jaxbp explain` takes it."""
+    d, layers = [int(v) for v in rng.integers(1, 4, 3)], []
+    for d_in, d_out in itertools.pairwise(d):
+        W = rng.integers(-9, 10, (d_out, d_in)) / 4
+        layers.append({"W": W.tolist(), "b": W[:, 0].tolist(), "phi": str(rng.choice(["tanh", "relu"]))})
+    held = {"layers": layers, "loss": "squared_error", "x": [0.5] * d[0], "y": [1] * d[-1], "eta": 0.25}
+    return json.dumps(held).encode()
+
+
+def one_network(rng: np.random.Generator, file: Path) -> tuple[str, bytes]:
+    """The numbers of a NET.json are those that it says, or it is refused."""
+    content = mutated(rng, network(rng))
+    file.write_bytes(content)
+    found, fault = told(lambda: read_network(file))
+    if fault:
+        return fault, content
+    if found is not None:
+        said = strict_json(content)
+        if not isinstance(said, dict):
+            return "silent: read_network took what a strict parser refuses", content
+        dense = [layer for layer in said["layers"] if "W" in layer]
+        given = [layer[name] for layer in dense for name in ("W", "b") if name in layer]
+        given += [said["x"], said["y"], said.get("eta", 0.1)]
+        held = [p[name] for _, p in sorted(found.params.items()) for name in ("W", "b") if name in p]
+        held += [found.x, found.y, found.eta]
+        if len(given) != len(held) or not all(map(same, held, given)):
+            return "silent: read_network gave other numbers", content
+    return "", content
+
+
+def one_manifest(rng: np.random.Generator, file: Path) -> tuple[str, bytes]:
+    """The manifest of a checkpoint: what it seals is read back, or it is refused."""
+    members = {f"['{i}']": Member("float32 (2,)", int(rng.integers(2**32))) for i in range(2)}
+    leaves = {name: Leaf("float32 (2,)", None) for name in members}
+    wanted = sealed({"eta": float(rng.integers(9)), "rows": [{"loss": 0.5}]}, leaves, members)
+    content = mutated(rng, to_json(wanted).encode())
+    found, fault = told(lambda: parsed(content, "restore(a)"))
+    if fault:
+        return fault, content
+    return "silent: another manifest" if found is not None and found != wanted else "", content
+
+
+def one_hello(rng: np.random.Generator, file: Path) -> tuple[str, bytes]:
+    """What comes over a port, in parts: a hello as it was said, or nothing."""
+    good = Hello(int(rng.integers(4)), 4, "0.10.2", "pid 7 on here")
+    content = hello_bytes(int(rng.integers(2**31))) if rng.random() < 0.5 else b""
+    content = content or mutated(rng, to_line(**good._asdict()))
+    lines, heard = Lines(), []
+    try:
+        for i in range(0, len(content), 1024):
+            heard += lines.add(content[i : i + 1024])
+    except ValueError:  # too long: the connection is closed
+        return "", content[:200]
+    for line in heard:
+        try:
+            found, fault = hello(line), fault_of(wire.parsed(line))
+        except Exception as error:
+            return f"raw {said(error)}", content
+        strict = strict_json(line)
+        if found is not None and (
+            not isinstance(strict, dict)
+            or (found.process_id, found.num_processes, found.jax)
+            != tuple(strict[key] for key in ("process_id", "num_processes", "jax"))
+            or any(type(strict[key]) is not int for key in ("process_id", "num_processes"))
+        ):
+            return f"silent: {found}", content
+        if fault is not None and not (isinstance(strict, dict) and "fault" in strict):
+            return f"silent: {fault!r}", content
+    return "", content
+
+
 FORMS: dict[str, Callable[[np.random.Generator, Path], tuple[str, bytes]]] = {
     "IDX": lambda rng, file: one_idx(rng, file, packed=False),
     "IDX, gzipped": lambda rng, file: one_idx(rng, file, packed=True),
     "npz": one_npz,
     "CSV": one_csv,
     "load": one_load,
+    "JSON of a network": one_network,
+    "JSON of a checkpoint": one_manifest,
+    "hello of connect": one_hello,
 }
 
 
@@ -308,6 +405,9 @@ def bombs() -> list[str]:
         ("a CSV of one open quote", jaxbp.data.read_csv, b'1,2\n"' + b"3,4\n" * 250_000),
         ("a CSV of one long number", jaxbp.data.read_csv, b"1" * 1_000_000 + b",2\n"),
         ("a CSV of words, 1 MB", jaxbp.data.read_csv, b"red,green,1\n" * 80_000),
+        ("a JSON of brackets", read_network, b"[" * 1_000_000),
+        ("a JSON of objects", read_network, b'{"layers":' * 200_000),
+        ("a JSON of one long number", read_network, b'{"eta": ' + b"9" * 1_000_000 + b"}"),
     ]
     faults = []
     with tempfile.TemporaryDirectory() as folder:
@@ -347,10 +447,10 @@ def measure(scale: float = 1.0, *, jobs: int = 2, seed: int = 0) -> Row:
     }
     summed = ", ".join(f"{n} {word}" for word, n in kinds.items())
     return Row(
-        "reader fuzz (IDX, gzip, npz, CSV, load)",
+        "reader fuzz (IDX, gzip, npz, CSV, load, JSON, hello of connect)",
         "0 silent, 0 raw in 50,000; bounded memory",
-        f"{count:,} files and 11 bombs: {summed}",
+        f"{count:,} files and 14 bombs: {summed}",
         not faults,
-        "the hello of connect is in the row of processes; the manifest's JSON in that of checkpoints",
+        "config.json of `jaxbp train`; Orbax's own files",
         tuple(faults),
     )

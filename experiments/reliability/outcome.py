@@ -52,7 +52,9 @@ def plain(value: Any) -> Any:
     if isinstance(value, np.ndarray | np.generic | bool | int | float | complex):
         return _array(np.asarray(value))
     if isinstance(value, dict):
-        return {str(k): plain(v) for k, v in value.items() if k not in SKIPPED}
+        # 1.0 and 1 are one key of a dict
+        names = {int(k) if isinstance(k, float) and k.is_integer() else k: v for k, v in value.items()}
+        return {str(k): plain(v) for k, v in names.items() if k not in SKIPPED}
     if hasattr(value, "matrix") and hasattr(value, "push") and hasattr(value, "shape"):  # a Jacobian
         return _array(np.asarray(value.matrix()))
     if hasattr(value, "_asdict"):

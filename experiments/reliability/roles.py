@@ -45,9 +45,14 @@ def _first(role: Role, further: Callable[[], tuple[Any, ...]] = tuple) -> Role:
     return Role(kinds, lambda: (role.good(), *further()))
 
 
+def _open(kinds: Sequence[Kind], *names: str) -> list[Kind]:
+    """The kinds, those of these names open to any reading."""
+    return [kind._replace(any=kind.any or kind.name in names) for kind in kinds]
+
+
 def _or_endless(kinds: Sequence[Kind]) -> list[Kind]:
     """Of a limit: inf may mean that there is none."""
-    return [kind._replace(any=kind.any or kind.name == "inf") for kind in kinds]
+    return _open(kinds, "inf")
 
 
 FLAG = Role(numbers.FLAG, _value(True))
@@ -253,8 +258,13 @@ _NO_BIAS = Role(
     [k for k in params.PARAMS if not k.name.startswith("b ") and k.name != "inf in b"], world.params
 )  # the backward pass needs no b
 _EXAMPLE_LOSS = Role(
-    [k for k in things.LOSS if k.name != "a vector-valued function"], _value(world.LOSS)
-)  # of one example it is a scalar
+    _open([k for k in things.LOSS if k.name != "a vector-valued function"], "its values"), _value(world.LOSS)
+)  # of one example they are scalars
+_SOME_LABELS = Role(  # without outputs, which tell how many examples and classes there are
+    _open(labels.LABELS, "a label of C", "labels from 1", "a label of 127 in int8", "a label of 255 in uint8", "one label less", "one label more", "labels as a row", "labels for three classes as rows", "a number", "empty list", "a label of 0.5", "dict of columns", "one key more in a dict"),
+    lambda: jnp.asarray(world.Y),
+)  # fmt: skip
+_ANY_ROWS = ("one column less", "one column more", "one column", "one axis more at the end", "complex", "complex128")  # of data without a network
 _STEP = Role(numbers.number(), _value(0.5))  # one update by any rate
 OWN: dict[str, Role] = {
     "linear_unit_step.eta": _STEP, "perceptron_step.eta": _STEP,
@@ -268,7 +278,7 @@ OWN: dict[str, Role] = {
     "fit.opt_state": Role([], ROLES["opt_state"].good),  # of Adam: tried with Adam, in "fit (adam)"
     "fit.params": Role(params.START, world.params), "fit.key": KEY,
     "forward.x": ROWS, "backprop.x": PAIRED_ROWS, "parameter_jacobian.x": ROWS,
-    "Dataset.x": PAIRED_DATA, "Dataset.y": Role(labels.LABELS, lambda: np.array(world.Y)), "assert_data.x": PAIRED_DATA, "assert_data.y": Role([k for k in labels.LABELS if "one-hot" not in k.name and "column" not in k.name and "row" not in k.name], lambda: np.array(world.Y)),
+    "Dataset.x": PAIRED_DATA, "Dataset.y": Role(labels.LABELS, lambda: np.array(world.Y)), "assert_data.x": PAIRED_DATA._replace(kinds=_open(PAIRED_DATA.kinds, *_ANY_ROWS)), "assert_data.y": Role(_open([k for k in labels.LABELS if "one-hot" not in k.name and "column" not in k.name and "row" not in k.name], "a label of C", "a label of 0.5", "complex", "complex128", "complex labels"), lambda: np.array(world.Y)),  # floats are targets
     "make_standardiser.x": DATA_ROWS, "make_min_max_scaler.x": DATA_ROWS,
     "fit_perceptron.x": PAIRED_DATA, "fit_linear_unit.x": PAIRED_DATA, "margin.x": PAIRED_DATA, "novikoff_bound.x": PAIRED_DATA,
     "linear_unit.x": Role(arrays.ROWS, lambda: jnp.asarray(world.X)), "perceptron.x": Role(arrays.ROWS, lambda: jnp.asarray(world.X)),
@@ -290,7 +300,8 @@ OWN: dict[str, Role] = {
     "per_example.loss": _EXAMPLE_LOSS, "ParameterJacobian.ggn_diagonal.loss": _EXAMPLE_LOSS, "ParameterJacobian.ggn_diagonal.y": LABELS,
     "per_example.net": Role([k for k in things.LAYER if k.name not in ("its apply",)], _value(world.NET)), "parameter_jacobian.net": Role([k for k in things.LAYER if k.name not in ("its apply",)], _value(world.NET)),
     "jacobian_chain.net": Role([k for k in things.LAYER if k.name not in ("in a list", "in a tuple")], _value(world.NET)), "jacobian_chain.y": Role([k for k in labels.LABELS if False], lambda: jnp.asarray(world.Y[0])),
-    "count_parameters.params": Role([k for k in params.LEAVES if k.name in ("NumPy leaves", "big-endian leaves", "leaves of words", "leaves of functions", "leaves of lists", "deleted leaves", "leaves of objects", "memory-mapped leaves", "pandas leaves", "float64 leaves")], world.params),
+    "ValueAndGrad.assert_targets.y": _SOME_LABELS,
+    "count_parameters.params": Role([k for k in params.LEAVES if k.name in ("NumPy leaves", "big-endian leaves", "leaves of words", "leaves of functions", "leaves of lists", "leaves of objects", "memory-mapped leaves", "pandas leaves", "float64 leaves")], world.params),
     "load.data_dir": Role([], world.folder), "load.download": Role([], _value(False)),  # of a file they mean nothing
     "Dataset.num_classes": Role(numbers.whole(2, 2, optional=True), _value(2)),
     "mlp().backward.params": _NO_BIAS, "backward.params": _NO_BIAS,

@@ -14,4 +14,5 @@ from jaxbp.arguments.objects import key as key
 from jaxbp.arguments.objects import option as option
 from jaxbp.arguments.objects import params as params
 from jaxbp.arguments.objects import path as path
+from jaxbp.arguments.texts import json_of as json_of
 from jaxbp.arguments.words import described as described

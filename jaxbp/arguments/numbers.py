@@ -22,6 +22,7 @@ def number(
     high: float | None = None,
     open_low: bool = False,
     open_high: bool = False,
+    finite: bool = True,
 ) -> float:
     """A finite number between two bounds, as a float.
 
@@ -33,10 +34,11 @@ def number(
         high: the largest, or None.
         open_low: whether ``low`` itself is too small.
         open_high: whether ``high`` itself is too large.
+        finite: whether NaN and inf are refused. A measured value may be one, a setting may not.
 
     Raises:
         TypeError: for what is no real number (text, True, complex, several numbers, a traced value).
-        ValueError: for NaN, inf, or a number outside the bounds.
+        ValueError: for NaN, inf, a number outside the bounds, or one too large for a float.
 
     Example:
         >>> number("dropout", "rate", np.float32(0.5), low=0, high=1, open_high=True)
@@ -57,7 +59,8 @@ def number(
     inside = (low is None or (result > low if open_low else result >= low)) and (
         high is None or (result < high if open_high else result <= high)
     )
-    if not (math.isfinite(result) and inside):
+    held = math.isfinite(result) or (not finite and isinstance(scalar, float | np.floating))
+    if not (held and inside):
         raise ValueError(message(where, f"{name} {bounds or 'a finite number'}", _outside(scalar)))
     return result
 

@@ -106,10 +106,11 @@ def function(
 ) -> T:
     """Something that can be called, with so many positional arguments and these keywords.
 
-    What has no signature to be read (some built-in functions) passes.
+    What has no signature to be read (some built-in functions) passes, and so do the classes of dtypes:
+    ``jnp.float32`` converts.
 
     Raises:
-        TypeError: for what cannot be called so, and for coroutine and generator functions.
+        TypeError: for what cannot be called so, for coroutine and generator functions, and for other classes.
 
     Example:
         >>> function("fit", "evaluate", lambda params: {}, positional=3)
@@ -123,6 +124,9 @@ def function(
         if is_so(value):
             got, hint = f"the {lazy} function {getattr(value, '__name__', '')}", "its call would run nothing"
             raise TypeError(message(where, f"{name} to be a plain function", got, hint))
+    if isinstance(value, type) and not hasattr(value, "dtype"):
+        hint = "its call would make an object, and compute nothing: give a function, or an object that is one"
+        raise TypeError(message(where, f"{name} to be a function", described(value), hint))
     if positional is None and not keywords:
         return value
     try:

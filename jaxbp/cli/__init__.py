@@ -1,4 +1,4 @@
-"""The command line: `jaxbp train` and `jaxbp check`."""
+"""The command line."""
 
 from jaxbp.cli.main import main as main
 from jaxbp.cli.settings import Check as Check

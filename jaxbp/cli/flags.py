@@ -11,10 +11,7 @@ _GIVEN = re.compile(rf"\b({'|'.join(_NAMES)})=(\[[^\]]*\]|'[^']*'|[^\s,;)]*)")
 _NAMED = re.compile(rf"(?<![-\w])({'|'.join(name for name in _NAMES if '_' in name)})\b")
 # What only Python can do, by what gives it away in a hint, and what a user of the command can do.
 _REMEDIES = (
-    ("regression", "jaxbp train learns classes; jaxbp.fit in Python learns targets"),
     ("num_classes", "number the classes 0, 1, 2, ... in the file"),
-    ("np.unique", "write the classes as 0, 1, 2, ... in the file"),
-    ("names of classes", "write the classes as 0, 1, 2, ... in the file"),
     ("astype(np.int32)", "store y as whole numbers for classes"),
     ("x.astype", "store x as float32, bytes divided by 255"),
     ("preprocess", "store x as float32, bytes divided by 255"),
@@ -44,7 +41,8 @@ def as_flags(text: str) -> str:
 
 
 def _given(found: re.Match[str]) -> str:
-    name, value = found[1], found[2].replace(",", "").replace("'", "").strip("[]")
+    name, value = found[1], found[2]
+    value = value.strip("'") if value[:1] == "'" else value.replace(",", "").replace("'", "").strip("[]")
     if name in _BOOLS:
         return flag(name) if value != "False" else flag(f"no_{name}")
     return f"{flag(name)} {value}".rstrip()

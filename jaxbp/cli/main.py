@@ -49,10 +49,13 @@ def _check(config: Check) -> int:
 
 def commands() -> dict[str, tuple[type, Callable[[Any], int]]]:
     """Each command by its name: its settings, and what executes them."""
-    from jaxbp.report import explained  # needs tyro
+    from jaxbp.cli import evaluate, predict  # need tyro
+    from jaxbp.report import explained
 
     return {
         "train": (Train, _train),
+        "predict": (predict.Predict, predict.predict),
+        "evaluate": (evaluate.Evaluate, evaluate.evaluate),
         "check": (Check, _check),
         "explain": (explained.Explain, explained.run),
     }

@@ -21,8 +21,8 @@ def unscaled(x: np.ndarray) -> str:
 
     Example:
         >>> unscaled(np.array([[0.1, 20_000.0], [0.3, 90_000.0]]))
-        'input columns differ in scale: column 2 spreads over 7e+04, column 1 over 0.2; subtract the mean of
-        each and divide by its standard deviation, or little will be learned'
+        'input columns differ in scale: column 2 spreads over 7e+04, column 1 over 0.2; --scale standard
+        brings them together, or little will be learned'
     """
     if x.ndim != 2:
         return ""
@@ -35,8 +35,7 @@ def unscaled(x: np.ndarray) -> str:
         return ""
     return (
         f"input columns differ in scale: column {high + 1} spreads over {spread[high]:.3g}, column {low + 1} "
-        f"over {spread[low]:.3g}; subtract the mean of each and divide by its standard deviation, or little "
-        "will be learned"
+        f"over {spread[low]:.3g}; --scale standard brings them together, or little will be learned"
     )
 
 

@@ -9,17 +9,14 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import jax
-import numpy as np
 
 import jaxbp
 from jaxbp.cli.settings import Train, anywhere, as_json, from_json
 from jaxbp.errors import message
 from jaxbp.report import plot_history
 from jaxbp.train import Result
-from jaxbp.typing import Params
 
 
 def make(config: Train) -> Path:
@@ -62,7 +59,7 @@ def settings(folder: Path) -> Train:
         raise FileNotFoundError(
             message("jaxbp train --resume", "the folder of a run", f"{folder}, without one")
         )
-    return from_json(file.read_text(), f"{file}")
+    return from_json(file.read_bytes(), f"{file}")
 
 
 def checkpoints(folder: Path, every: int) -> jaxbp.Checkpoints:
@@ -88,22 +85,15 @@ def how_to_go_on(folder: Path) -> str:
     return f"its epochs so far are kept; to go on: jaxbp train --resume {folder}"
 
 
-def write(folder: Path, result: Result, summary: dict[str, Any]) -> None:
-    """history.csv, history.png, params.npz and summary.json."""
-    (folder / "summary.json").write_text(json.dumps(summary, indent=2) + "\n")
+def write(folder: Path, result: Result, trained: jaxbp.Trained) -> None:
+    """run.json and params.npz, as `jaxbp.load_run` reads them; history.csv, history.png and summary.json."""
+    jaxbp.save_run(folder, trained)
+    (folder / "summary.json").write_text(json.dumps(trained.metrics, indent=2) + "\n")
     with open(folder / "history.csv", "w", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(result.history)
         writer.writerows(zip(*(column.tolist() for column in result.history.values()), strict=True))
-    np.savez(folder / "params.npz", **by_path(result.params))  # type: ignore[arg-type]
     try:
         plot_history(result.history, folder / "history.png")
     except ImportError as error:  # a picture less is no reason to fail after a night of training
         print(f"no history.png: {error}", file=sys.stderr)
-
-
-def by_path(params: Params) -> dict[str, np.ndarray]:
-    """The leaves by their paths, ``1/W`` for the lecture's W_1."""
-    keystr = jax.tree_util.keystr
-    leaves = jax.tree_util.tree_leaves_with_path(params)
-    return {keystr(path, simple=True, separator="/"): np.asarray(leaf) for path, leaf in leaves}

@@ -28,30 +28,48 @@ Initialiser = Literal[
 
 @dataclass(frozen=True)
 class Train:
-    """Train a multi-layer perceptron with softmax and cross-entropy by hand-written back-propagation.
+    """Train a multi-layer perceptron on a table, images or digits, by hand-written back-propagation.
 
-    First shows that the hand-written deltas are those of jax.grad and of the Jacobian chain, then trains,
-    then tests, and leaves a folder with all of it. The folder is there from the start, with the last epochs;
-    whatever ends the command, jaxbp train --resume FOLDER goes on from them, bit for bit.
+    From a CSV file to predictions: jaxbp train --data table.csv --label NAME, then jaxbp predict RUN new.csv.
+
+    It says what each column was taken for, shows that the hand-written deltas are those of jax.grad and of
+    the Jacobian chain, then trains, then tests, and leaves a folder with all of it. The folder is there from
+    the start, with the last epochs; whatever ends the command, jaxbp train --resume FOLDER goes on from them,
+    bit for bit.
     """
 
     data: str = "digits"
-    """digits (needs no download), mnist, fashion_mnist, or the path of an .npz or .csv file."""
+    """digits (needs no download), mnist, fashion_mnist, emnist_letters and its like, or the path of a file:
+    a table as text (.csv, .tsv, also gzipped) or .npy, or arrays as .npz."""
 
     data_dir: Path | None = None
-    """Where the files of mnist and fashion_mnist are; ~/.cache/jaxbp if not given."""
+    """Where the files of mnist and its like are; ~/.cache/jaxbp if not given."""
 
     download: bool = False
-    """Fetch missing files of mnist or fashion_mnist into the data folder."""
+    """Fetch missing files of mnist and its like into the data folder."""
 
     label: int | str | None = None
-    """Of a table: the label's column, by its name or counted from 0; the last if not given."""
+    """Of a table: the label's column, by its name or counted from 0; the one called label, class or target,
+    else the last, if not given."""
 
     drop: tuple[int | str, ...] = ()
     """Of a table: columns to leave out, by their names or counted from 0."""
 
+    task: Literal["classification", "regression"] | None = None
+    """What is learned; told by the label if not given: texts and few whole numbers are classes."""
+
+    scale: Literal["standard", "minmax", "none"] | None = None
+    """Of numbers: mean 0 and standard deviation 1, 0 to 1, or as they are. If not given, tables are
+    standardized, bytes divided by 255, other arrays left."""
+
+    shuffle: bool = True
+    """Take the test and validation examples at random; else the last ones, as of a time series."""
+
     delimiter: str | None = None
     """Of a table: what separates its columns; told by its numbers if not given."""
+
+    decimal: Literal[".", ","] | None = None
+    """Of a table: the decimal mark; told by its numbers if not given."""
 
     header: bool | None = None
     """Of a table: whether its first line is a header; told by its numbers if not given."""
@@ -83,11 +101,12 @@ class Train:
     schedule: Literal["constant", "cosine"] = "cosine"
     """Keep eta, or let it fall to 0 over the epochs along a cosine."""
 
-    batch_size: int = 32
-    """Examples an iteration: 1 is iterative training, all of them batch training."""
+    batch_size: int | None = None
+    """Examples an iteration: 1 is iterative training, all of them batch training. By default 32, or all of
+    fewer."""
 
-    epochs: int = 40
-    """Passes over the training data, at most."""
+    epochs: int | None = None
+    """Passes over the training data, at most. By default 40, or of few data what makes 1000 iterations."""
 
     patience: int | None = None
     """Stop after so many epochs without a better validation loss, and keep the best parameters."""
@@ -101,8 +120,9 @@ class Train:
     out: Path = Path("runs")
     """Where the run's folder is made."""
 
-    checkpoint_every: int = 1
-    """Epochs between two checkpoints in the run's folder; the last epoch is always kept."""
+    checkpoint_every: int | None = None
+    """Epochs between two checkpoints in the run's folder; by default a fortieth of all, at least 1. The last
+    epoch is always kept."""
 
     resume: Path | None = None
     """The folder of a run to go on with, by the settings that it was started with."""
@@ -122,8 +142,7 @@ class Check:
     """Print the report as JSON."""
 
 
-DEFAULT_LEARNING_RATE = {"sgd": 0.1, "momentum": 0.05, "adam": 3e-3, "adamw": 3e-3}
-READING = ("label", "drop", "delimiter", "header", "encoding", "max_bytes")  # of a file, for its reader
+READING = ("label", "drop", "task", "scale", "delimiter", "decimal", "header", "encoding", "max_bytes")
 _WHOLE = {  # from, to
     "batch_size": (1, None),
     "epochs": (1, None),
@@ -175,17 +194,22 @@ def anywhere(config: Train) -> Train:
 
 def as_json(config: Train, **more: Any) -> str:
     """The settings as config.json has them."""
-    return json.dumps(asdict(replace(config, resume=None)) | more, indent=2, default=str) + "\n"
+    return json.dumps(as_dict(config) | more, indent=2, default=str) + "\n"
 
 
-def from_json(text: str, where: str) -> Train:
+def as_dict(config: Train) -> dict[str, Any]:
+    """The settings that another run would be started with."""
+    return asdict(replace(config, resume=None))
+
+
+def from_json(text: str | bytes, where: str) -> Train:
     """The settings of a config.json.
 
     Raises:
         ValueError: it is no JSON, or its names or values are not those of `jaxbp train`.
     """
     try:
-        stored = json.loads(text)
+        stored = arguments.json_of(where, text)
         known = {field.name for field in fields(Train)}
         if absent := known - stored.keys():
             raise ValueError(message(where, "all settings of jaxbp train", f"none of {sorted(absent)}"))
@@ -196,7 +220,7 @@ def from_json(text: str, where: str) -> Train:
             read[name] = None if read[name] is None else tuple(read[name])
         config = Train(**read)
         assert_settings(config)
-    except (ValueError, TypeError, AttributeError, RecursionError) as error:
+    except (ValueError, TypeError, AttributeError) as error:
         got = str(error).removeprefix(f"{where}: ")
         raise ValueError(message(where, "the settings that jaxbp train wrote", got)) from error
     return config

@@ -2,13 +2,16 @@
 
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
 from jaxbp import arguments
 from jaxbp.arguments.arrays import held_dtype as held_dtype
 from jaxbp.arguments.search import blocks, find
+from jaxbp.arguments.trees import each, is_tree
 from jaxbp.data.dataset import Dataset
+from jaxbp.data.weights import assert_weights
 from jaxbp.errors import message
 
 _SHOWN = 5  # rows or labels that a message lists before it says how many there are
@@ -17,6 +20,7 @@ _SHOWN = 5  # rows or labels that a message lists before it says how many there 
 def assert_data(
     x: Any,
     y: Any,
+    weight: Any = None,
     *,
     num_classes: int | None = None,
     narrow: bool = True,
@@ -32,9 +36,14 @@ def assert_data(
     them. Where float64 or int64 become 32 bits (JAX's default), the narrowed arrays come back, and a
     value that would turn to inf or wrap is refused. Cost: about one read of x.
 
+    x and y may be trees of arrays, with one first axis N; what the integers in a tree of y mean, nobody
+    tells, and they may be any.
+
     Args:
         x: inputs, a NumPy or JAX array (N, ...), float (int32 or int64 for token-like inputs).
         y: labels or targets, (N, ...).
+        weight: what each example counts, (N, ...), from 0 on, or a mask of booleans; None for 1. Targets of
+            an example that weighs 0 may be anything, NaN and labels of no class among them, and become 0.
         num_classes: C; give it where a set may lack a class (a test set, a small sample).
         narrow: False leaves floats that JAX holds otherwise as they are, once they are known to fit: the
             arrays may be memory maps that nobody wants to copy.
@@ -48,8 +57,8 @@ def assert_data(
         TypeError: x or y has a dtype that does arithmetic wrongly or not at all (uint8 pixels, bool,
             text, ragged lists), or labels are floats where num_classes asks for classes.
         ValueError: no example, lengths that differ, a label outside 0..C-1, classes that do not
-            occur with num_classes None, NaN or inf, probabilities that do not sum to 1, or a value
-            that changes to inf or wraps in 32 bits.
+            occur with num_classes None, NaN or inf, probabilities that do not sum to 1, a value
+            that changes to inf or wraps in 32 bits, or weights below 0 or all 0.
 
     Example:
         >>> import numpy as np
@@ -63,30 +72,28 @@ def assert_data(
     if num_classes is not None:
         num_classes = arguments.whole(where, "num_classes", num_classes, low=1)
     narrow, raw = arguments.flag(where, "narrow", narrow), arguments.flag(where, "raw", raw)
-    x, y = _as_array(x, "x", narrow, where), _as_array(y, "y", narrow, where)
-    if len(x) != len(y):
-        raise ValueError(
-            message(where, "as many labels or targets as examples", f"{len(x)} x and {len(y)} y")
-        )
-    if len(x) == 0 or x.size == 0:
-        raise ValueError(message(where, "at least 1 example", f"an empty set: x of shape {x.shape}"))
-    x = _held(x if raw else _assert_input_dtype(x, where), "x", narrow, where)
+    given = each("x", x, lambda name, leaf: _as_array(leaf, name, narrow, where))
+    y = given if y is x else each("y", y, lambda name, leaf: _as_array(leaf, name, narrow, where))
+    weight = None if weight is None else _as_array(weight, "weight", narrow, where)
+    _assert_one_length(given, y, weight, where)
+
+    def taken(name: str, leaf: np.ndarray) -> np.ndarray:
+        return _held(leaf if raw else _assert_input_dtype(leaf, name, where), name, narrow, where)
+
+    x = each("x", given, taken)
+    y = x if y is given else y  # an autoencoder's lie in memory once
+    if weight is not None:
+        weight = _as_weights(weight, where)
+        y = jax.tree.map(lambda leaf: _without(leaf, weight, num_classes), y)
+    if is_tree(y):
+        y = each("y", y, lambda name, leaf: _target(leaf, name, narrow, where))
+        return Dataset(x, y, None, where, weight)
+    y = _target(y, "y", narrow, where)
     if jnp.issubdtype(y.dtype, jnp.integer):
-        y = _held(y, "labels", True, where)
-        return Dataset(x, y.astype(np.int32, copy=False), _label_classes(y, num_classes, where), where)
-    if not jnp.issubdtype(y.dtype, jnp.inexact):
-        raise TypeError(
-            message(
-                where,
-                "integer class labels or float targets",
-                f"y of dtype {y.dtype}",
-                "y.astype(np.int32) makes labels, y.astype(np.float32) targets",
-            )
-        )
-    y = _held(y, "y", narrow, where)
+        return Dataset(x, y, _label_classes(y, num_classes, where), where, weight)
     if num_classes is not None:
         _assert_probabilities(y, num_classes, where)
-    return Dataset(x, y, num_classes, where)
+    return Dataset(x, y, num_classes, where, weight)
 
 
 def assert_batch_size(batch_size: int, n: int, *, where: str = "fit") -> None:
@@ -132,17 +139,71 @@ def _as_array(values: Any, name: str, narrow: bool, where: str) -> np.ndarray:
     return array
 
 
-def _assert_input_dtype(x: np.ndarray, where: str) -> np.ndarray:
+def _assert_one_length(x: Any, y: Any, weight: Any, where: str) -> None:
+    """Raise unless every array has as many examples, at least one."""
+    lengths: dict[str, int] = {}
+    for name, tree in (("x", x), ("y", y), ("weight", weight)):
+        for path, leaf in jax.tree_util.tree_leaves_with_path(tree):
+            lengths[name + jax.tree_util.keystr(path)] = len(leaf)
+    (first, N), *others = lengths.items()
+    for name, length in others:
+        if length != N:
+            expected, got = "as many labels or targets as examples", f"{N} {first} and {length} {name}"
+            raise ValueError(message(where, expected, got))
+    if N == 0 or any(leaf.size == 0 for leaf in jax.tree.leaves(x)):
+        shapes = jax.tree.map(lambda leaf: leaf.shape, x)
+        raise ValueError(message(where, "at least 1 example", f"an empty set: x of shape {shapes}"))
+
+
+def _as_weights(weight: np.ndarray, where: str) -> np.ndarray:
+    """Weights as floats of JAX's, none below 0, one above."""
+    assert_weights(where, weight)
+    if not weight.any():
+        raise ValueError(message(where, "weights of which one is above 0", "0 for every example"))
+    inexact = jnp.issubdtype(weight.dtype, jnp.inexact)
+    return weight.astype(held_dtype(weight.dtype if inexact else np.dtype(float)), copy=False)
+
+
+def _without(y: np.ndarray, weight: np.ndarray, num_classes: int | None) -> np.ndarray:
+    """Y, where targets that count nothing are such as any other could be."""
+    off = weight == 0
+    if y.shape[: off.ndim] != off.shape or not off.any():
+        return y
+    some = y[off]
+    if jnp.issubdtype(y.dtype, jnp.integer):
+        bad, fill = (some < 0).any() or some.max() > y[~off].max(), 0.0
+    else:
+        rows = num_classes is not None and y.ndim > off.ndim
+        bad, fill = rows or not np.isfinite(some).all(), 1 / y.shape[-1] if rows else 0.0
+    if bad:
+        y = y.copy()
+        y[off] = fill
+    return y
+
+
+def _target(y: np.ndarray, name: str, narrow: bool, where: str) -> np.ndarray:
+    """Labels as int32, or float targets, as JAX holds them."""
+    if jnp.issubdtype(y.dtype, jnp.integer):
+        name = "labels" if name == "y" else name
+        return _held(y, name, True, where).astype(np.int32, copy=False)
+    if jnp.issubdtype(y.dtype, jnp.inexact):
+        return _held(y, name, narrow, where)
+    hint = "y.astype(np.int32) makes labels, y.astype(np.float32) targets"
+    got = f"{name} of dtype {y.dtype}"
+    raise TypeError(message(where, "integer class labels or float targets", got, hint))
+
+
+def _assert_input_dtype(x: np.ndarray, name: str, where: str) -> np.ndarray:
     """Refuse small and unsigned integers: their arithmetic wraps (uint8: 0 - 1 = 255)."""
     if jnp.issubdtype(x.dtype, jnp.inexact) or x.dtype.name in ("int32", "int64"):
         return x
-    got = f"x of dtype {x.dtype}"
+    got = f"{name} of dtype {x.dtype}"
     if x.dtype.kind in "iu":
-        got = f"x is {x.dtype} {x.min()}-{x.max()}, whose arithmetic wraps"
-    hint = "scale it: x.astype(np.float32)"
+        got = f"{name} is {x.dtype} {x.min()}-{x.max()}, whose arithmetic wraps"
+    hint = f"scale it: {name}.astype(np.float32)"
     if x.dtype == np.uint8:
         hint += " / 255, or fit(..., preprocess=lambda x: x / 255)"
-    raise TypeError(message(where, "float x", got, hint))
+    raise TypeError(message(where, f"float {name}", got, hint))
 
 
 def _held(array: np.ndarray, name: str, narrow: bool, where: str) -> np.ndarray:

@@ -17,7 +17,7 @@ from jaxbp.data.rows import is_number, rows
 from jaxbp.errors import message
 
 _PLAIN = re.compile(r"[-+.0-9eE \t]*")  # of these letters float() makes plain decimal numbers alone
-_LABELS = ("label", "labels", "class", "target")  # what a header calls the column that is to be learned
+LABELS = ("label", "labels", "class", "target")  # what a header calls the column that is to be learned
 _WHOLE = 2.0**53  # below it float64 holds every whole number
 
 
@@ -97,7 +97,7 @@ def read_csv(
         complete = not table.trailing or cells.pop() == ""
         if not complete or len(cells) != table.columns:
             faults.other_number(line, len(cells) + table.trailing)
-        elif (numbers := _finite([cells[j] for j in read])) is None:
+        elif (numbers := finite([cells[j] for j in read])) is None:
             faults.cells(line, {j: cells[j] for j in read})
         else:
             y.append(numbers.pop())
@@ -112,8 +112,10 @@ def read_csv(
     return shaped, targets if regression else targets.astype(np.int64)
 
 
-def _finite(cells: list[str]) -> list[float] | None:
+def finite(cells: list[str]) -> list[float] | None:
     """The numbers of these cells; None if one of them is no plain finite number."""
+    if not cells:
+        return []
     if not _PLAIN.fullmatch("\t".join(cells)):
         return None
     try:
@@ -169,7 +171,7 @@ def _layout(
         raise ValueError(
             message(where, "a column for the label and at least one more", f"1 column in line {line}", hint)
         )
-    dropped = {_column(column, columns, names, where, "drop") for column in drop}
+    dropped = {column_number(column, columns, names, where, "drop") for column in drop}
     target = _label(label, columns, names, where)
     if target in dropped:
         raise ValueError(message(where, "a label that is not dropped", column_name(target, names)))
@@ -186,21 +188,30 @@ def _layout(
 
 def _is_header(cells: list[str], where: str) -> bool:
     """Whether the first line has names: no number in it, or an empty name before 0,1,2,..."""
-    counted = [str(j) for j in range(len(cells) - 1)]
-    if len(cells) > 2 and cells == ["", *counted]:
+    if is_counted(cells, where):
         return True
+    return not any(is_number(cell.strip()) for cell in cells)  # a blank of any kind makes no name of it
+
+
+def is_counted(cells: list[str], where: str) -> bool:
+    """Whether a line is an empty cell and 0,1,2,..., as pandas writes the header of a frame without names.
+
+    Raises:
+        ValueError: for 0,1,2,... alone, which may be such a header or an example.
+    """
+    counted = [str(j) for j in range(len(cells) - 1)]
     if len(cells) > 1 and cells == [*counted, str(len(cells) - 1)]:
         got = f"{','.join(cells[:4])}{',...' if len(cells) > 4 else ''}, as pandas numbers columns"
         hint = "header=True if these are names, header=False if they are an example"
         raise ValueError(message(where, "a first line that is clearly a header or an example", got, hint))
-    return not any(is_number(cell.strip()) for cell in cells)  # a blank of any kind makes no name of it
+    return len(cells) > 2 and cells == ["", *counted]
 
 
 def _label(label: int | str | None, columns: int, names: list[str] | None, where: str) -> int:
     """The number of the label's column."""
     if label is not None:
-        return _column(label, columns, names, where, "label")
-    called = [j for j, name in enumerate(names or ()) if name.lower() in _LABELS]
+        return column_number(label, columns, names, where, "label")
+    called = [j for j, name in enumerate(names or ()) if name.lower() in LABELS]
     if called and columns - 1 not in called:
         got = f"column {called[0] + 1} with the name {names[called[0]]!r}" if names else ""
         hint = f"label={called[0]} takes it, label=-1 the last column"
@@ -208,7 +219,7 @@ def _label(label: int | str | None, columns: int, names: list[str] | None, where
     return columns - 1
 
 
-def _column(column: int | str, columns: int, names: list[str] | None, where: str, option: str) -> int:
+def column_number(column: int | str, columns: int, names: list[str] | None, where: str, option: str) -> int:
     """The number of a column that is given by its number or its name."""
     if isinstance(column, str):
         if names is None:

@@ -2,12 +2,17 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import NamedTuple, overload
+from typing import TYPE_CHECKING, Any, NamedTuple, overload
 
+import jax
 import numpy as np
 
 from jaxbp import arguments
+from jaxbp.arguments.trees import host_arrays
 from jaxbp.errors import message
+
+if TYPE_CHECKING:
+    from jaxbp.data.schema import Schema
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -16,18 +21,21 @@ class Dataset:
 
     Integer y are class labels 0..num_classes-1 (num_classes is then never None). Float y with
     num_classes None are regression targets; float y with num_classes are rows of class
-    probabilities, one-hot among them. The arrays are NumPy arrays on the host.
+    probabilities, one-hot among them. The arrays are NumPy arrays on the host. Where a network has
+    several inputs or targets, x or y is a tree of arrays with one first axis, e.g. a dict of them by name.
 
     Args:
         x: inputs, (N, ...).
         y: class labels or targets, (N, ...).
-        num_classes: C, or None for regression.
+        num_classes: C, or None for regression and for a tree of y.
         name: what messages call this data set.
+        weight: what each example counts, (N, ...), from 0 on; None where all count the same.
+        schema: what x and y were made by, where they are those of a table.
 
     Raises:
-        TypeError: for x or y that hold no numbers, a num_classes that is no whole number, a name
+        TypeError: for x, y or weight that hold no numbers, a num_classes that is no whole number, a name
             that is no text.
-        ValueError: for x and y of two lengths, or a num_classes below 1 or beyond int32.
+        ValueError: for arrays of two lengths, or a num_classes below 1 or beyond int32.
 
     Example:
         >>> import numpy as np
@@ -38,35 +46,57 @@ class Dataset:
         (4, [0, 1])
     """
 
-    x: np.ndarray
-    y: np.ndarray
+    x: Any
+    y: Any
     num_classes: int | None = None
     name: str = "data"
+    weight: np.ndarray | None = None
+    schema: "Schema | None" = None
 
     def __post_init__(self) -> None:
         where = arguments.instance("Dataset", "name", self.name, str)
-        for field in ("x", "y"):
+        for field in ("x", "y", "weight"):
             values = getattr(self, field)
-            if type(values) is not np.ndarray or not _holds_numbers(values):
-                object.__setattr__(self, field, arguments.array(where, field, values, host=True))
+            if values is not None and (type(values) is not np.ndarray or not _holds_numbers(values)):
+                object.__setattr__(self, field, host_arrays(where, field, values))
         if self.num_classes is not None:
             most = np.iinfo(np.int32).max  # of the labels
             C = arguments.whole(where, "num_classes", self.num_classes, low=1, high=most)
             object.__setattr__(self, "num_classes", C)
-        if self.x.ndim == 0 or self.y.ndim == 0 or len(self.x) != len(self.y):
-            got = f"x of shape {self.x.shape} and y of shape {self.y.shape}"
-            raise ValueError(message(where, "as many labels or targets as examples", got))
+        lengths = {leaf.shape[:1] for leaf in jax.tree.leaves(self.arrays)}
+        if len(lengths) != 1 or () in lengths:
+            expected = "as many labels or targets as examples"
+            got = f"x of shape {_shapes(self.x)} and y of shape {_shapes(self.y)}"
+            if self.weight is not None:
+                expected, got = f"{expected}, and as many weights", f"{got}, weight of {self.weight.shape}"
+            raise ValueError(message(where, expected, got))
+
+    @property
+    def arrays(self) -> tuple[Any, ...]:
+        """(x, y), or (x, y, weight)."""
+        return (self.x, self.y) if self.weight is None else (self.x, self.y, self.weight)
 
     def __len__(self) -> int:
         """N, the number of examples."""
-        return len(self.x)
+        return len(jax.tree.leaves(self.y)[0])
 
     def __repr__(self) -> str:
         kind = "targets" if self.num_classes is None else f"{self.num_classes} classes"
-        return (
-            f"{self.name}: {len(self)} examples, x {self.x.shape} {self.x.dtype}, "
-            f"y {self.y.shape} {self.y.dtype}, {kind}"
+        parts = ", ".join(
+            f"{part}{jax.tree_util.keystr(path)} {leaf.shape} {leaf.dtype}"
+            for part, tree in zip(("x", "y", "weight"), self.arrays, strict=False)
+            for path, leaf in jax.tree_util.tree_leaves_with_path(tree)
         )
+        return f"{self.name}: {len(self)} examples, {parts}, {kind}"
+
+    def rows(self, which: np.ndarray) -> "Dataset":
+        """The data set of these of its examples."""
+        x, y, weight = jax.tree.map(lambda leaf: leaf[which], (self.x, self.y, self.weight))
+        return replace(self, x=x, y=y, weight=weight)
+
+
+def _shapes(tree: Any) -> Any:
+    return jax.tree.map(lambda leaf: leaf.shape, tree)
 
 
 def _holds_numbers(values: np.ndarray) -> bool:
@@ -74,9 +104,16 @@ def _holds_numbers(values: np.ndarray) -> bool:
 
 
 def split(
-    data: Dataset, sizes: float | Sequence[float] | Sequence[int], *, seed: int = 0, stratify: bool = False
+    data: Dataset,
+    sizes: float | Sequence[float] | Sequence[int],
+    *,
+    seed: int = 0,
+    shuffle: bool = True,
+    stratify: bool = False,
 ) -> tuple[Dataset, ...]:
     """Shuffle the examples by ``seed`` and cut them into parts; no example is lost or doubled.
+
+    With ``shuffle=False`` they stay in their order: of a time series the last part is held out.
 
     With ``stratify`` every part holds the classes in the proportions of the whole, to within an
     example or two for each class: the examples of a class are spread evenly over the shuffled order,
@@ -87,6 +124,7 @@ def split(
         sizes: fractions that sum to 1, or whole numbers that sum to N; a single fraction f means
             (1 - f, f), a training part and a held-out part.
         seed: the same seed gives the same parts.
+        shuffle: False cuts the examples in the order they have.
         stratify: keep the proportions of the classes; y must be integer labels, shape (N,).
 
     Returns:
@@ -94,7 +132,7 @@ def split(
 
     Raises:
         ValueError: a size below 0, sizes that do not sum to 1 or N, a part that would be empty, or
-            ``stratify`` without integer labels of shape (N,).
+            ``stratify`` without integer labels of shape (N,), or without ``shuffle``.
 
     Example:
         >>> import numpy as np
@@ -104,22 +142,30 @@ def split(
         ([3, 3], [2, 2])
         >>> [len(part) for part in split(data, (5, 3, 2))]
         [5, 3, 2]
+        >>> split(data, 0.2, shuffle=False)[1].x[:, 0].tolist()
+        [8.0, 9.0]
     """
     arguments.instance("split", "data", data, Dataset, "load(...) or assert_data(x, y) makes one")
     seed = arguments.whole("split", "seed", seed, low=0)
-    stratify = arguments.flag("split", "stratify", stratify)
+    shuffle, stratify = (
+        arguments.flag("split", "shuffle", shuffle),
+        arguments.flag("split", "stratify", stratify),
+    )
+    if stratify and not shuffle:
+        expected, got = "shuffle=True to stratify", "shuffle=False, which keeps the order"
+        raise ValueError(message(f"split of {data.name}", expected, got))
     n = len(data)
     counts = _part_sizes(n, sizes, data.name)
     rng = np.random.default_rng(seed)
-    order = rng.permutation(n)
+    order = rng.permutation(n) if shuffle else np.arange(n)
     if stratify:
         labels = data.y
-        if labels.ndim != 1 or labels.dtype.kind not in "iu":
+        if not isinstance(labels, np.ndarray) or labels.ndim != 1 or labels.dtype.kind not in "iu":
             raise ValueError(
                 message(
                     f"split of {data.name}",
                     "integer labels of shape (N,) to stratify by",
-                    f"y of shape {labels.shape} and dtype {labels.dtype}",
+                    f"y {arguments.described(labels)}",
                     "leave stratify=False",
                 )
             )
@@ -131,7 +177,7 @@ def split(
     parts = np.split(order, np.cumsum(counts)[:-1])
     if stratify:  # within a part the classes would come in turn
         parts = [rng.permutation(rows) for rows in parts]
-    return tuple(replace(data, x=data.x[rows], y=data.y[rows]) for rows in parts)
+    return tuple(data.rows(rows) for rows in parts)
 
 
 def _part_sizes(n: int, sizes: float | Sequence[float] | Sequence[int], name: str) -> np.ndarray:

@@ -58,7 +58,12 @@ class Faults:
         self._bad(line)
         for j, cell in cells.items():
             if kind := _kind(cell):
-                self._columns.setdefault(j, _Column(_Cell(line, cell))).see(kind, cell)
+                self._column(j, line, cell).see(kind, cell)
+
+    def cell(self, line: int, j: int, text: str) -> None:
+        """A cell that its column cannot have."""
+        self._bad(line)
+        self._column(j, line, text).see(_kind(text) or "text", text)
 
     def not_whole(self, line: int, text: str) -> None:
         """A label that is a number but not a whole one."""
@@ -82,6 +87,9 @@ class Faults:
             f"{'; '.join(said[:_SHOWN])}{more} ({lines})",
             self._hint(label),
         )
+
+    def _column(self, j: int, line: int, text: str) -> _Column:
+        return self._columns.setdefault(j, _Column(_Cell(line, text)))
 
     def _bad(self, line: int) -> None:
         self._bad_lines += line != self._seen

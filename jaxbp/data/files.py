@@ -15,14 +15,14 @@ from jaxbp.errors import message
 MAX_BYTES = 2**28
 MORE = "if the file is meant to be so large, give max_bytes="
 
-GZIP, ZIP, IDX = "a gzipped file", "a zip archive", "an IDX file"
+GZIP, ZIP, IDX, NPY = "a gzipped file", "a zip archive", "an IDX file", "an .npy file"
 # The first bytes of what is met under the name of a table. What has none of them is taken for text.
 _FIRST_BYTES = {
     b"\x1f\x8b": GZIP,
     b"PK\x03\x04": ZIP,
     b"PK\x05\x06": ZIP,
     **{bytes([0, 0, code]): IDX for code in (0x08, 0x09, 0x0B, 0x0C, 0x0D, 0x0E)},
-    b"\x93NUMPY": "an .npy file",
+    b"\x93NUMPY": NPY,
     b"PAR1": "a Parquet file",
     b"ARROW1": "an Arrow file",
     b"\x89HDF": "an HDF5 file",

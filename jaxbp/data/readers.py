@@ -1,4 +1,4 @@
-"""Readers for IDX and .npz files: bounded, without pickle, and never a raw decoding error."""
+"""Readers for IDX, .npy and .npz files: bounded, without pickle, and never a raw decoding error."""
 
 import gzip
 import hashlib
@@ -161,7 +161,7 @@ def read_npz(
     arguments.whole(where, "max_bytes", max_bytes, low=1)
     if names is not None and (isinstance(names, str) or not isinstance(names, Collection)):
         raise TypeError(message(where, "a list of names", f"names={names!r}"))
-    for name in names or ():
+    for name in () if names is None else names:
         arguments.instance(where, "each of names", name, str)
     assert_file(path, where)
     arrays: dict[str, np.ndarray] = {}
@@ -187,6 +187,32 @@ def read_npz(
             message(where, f"arrays {', '.join(sorted(names))}", f"none named {', '.join(sorted(absent))}")
         )
     return arrays
+
+
+def read_npy(path: str | os.PathLike[str], *, max_bytes: int = MAX_BYTES) -> np.ndarray:
+    """The array of an .npy file; pickled objects are never loaded.
+
+    Args:
+        path: the file, as np.save writes it.
+        max_bytes: the largest file accepted.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: not an .npy file, damaged, holding Python objects, or larger than ``max_bytes``.
+
+    Example:
+        >>> import pathlib, tempfile
+        >>> file = pathlib.Path(tempfile.mkdtemp()) / "toy.npy"
+        >>> np.save(file, np.eye(2))
+        >>> read_npy(file).tolist()
+        [[1.0, 0.0], [0.0, 1.0]]
+    """
+    path = arguments.path("read_npy", "path", path)
+    where = f"read_npy({path.name})"
+    arguments.whole(where, "max_bytes", max_bytes, low=1)
+    assert_file(path, where, max_bytes)
+    with decoding(where):
+        return _array(path.read_bytes(), where)
 
 
 def _array_name(member: zipfile.ZipInfo) -> str:

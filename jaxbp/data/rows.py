@@ -67,8 +67,7 @@ def rows(
     """
     assert_file(path, where, max_bytes)
     if delimiter is None:
-        with _text(path, where, encoding) as text, _worded(where):
-            delimiter = _told_delimiter(text.read(_HEAD))
+        delimiter = delimiter_of(path, where, encoding)
     with _text(path, where, encoding) as text, _worded(where):
         reader = csv.reader(_lines(text, where, max_bytes), strict=True, delimiter=delimiter)
         line = 1
@@ -81,6 +80,13 @@ def rows(
         except csv.Error as error:
             expected = "quotes around whole cells, closed before the next one"
             raise ValueError(message(where, expected, f"in line {line}: {error}")) from error
+
+
+def delimiter_of(path: Path, where: str, encoding: str | None) -> str:
+    """The delimiter that the first rows of a file have."""
+    assert_file(path, where)
+    with _text(path, where, encoding) as text, _worded(where):
+        return _told_delimiter(text.read(_HEAD))
 
 
 @contextmanager
@@ -133,16 +139,18 @@ def _lines(text: TextIO, where: str, max_bytes: int) -> Iterator[str]:
 
 
 def _told_delimiter(head: str) -> str:
-    """The delimiter under which the first rows have the most numbers; the comma where it is open."""
+    """That which gives the first rows the most numbers, then the most cells; the comma where it is open."""
 
-    def numbers(delimiter: str) -> int:
-        found = 0
+    def found(delimiter: str) -> tuple[int, int]:
+        numbers, alike, columns = 0, 0, 0
         try:
             for cells in islice(csv.reader(io.StringIO(head, newline=""), delimiter=delimiter), _SAMPLE):
                 commas = delimiter != "," and len(cells) > 1
-                found += len(cells) > 1 and sum(is_number(c) or (commas and has_comma(c)) for c in cells)
+                numbers += len(cells) > 1 and sum(is_number(c) or (commas and has_comma(c)) for c in cells)
+                columns = columns or len(cells)
+                alike += len(cells) == columns > 1
         except csv.Error:  # a quoted cell that is cut or too long: what came before it counts
             pass
-        return found
+        return numbers, alike
 
-    return max(_DELIMITERS, key=numbers)
+    return max(_DELIMITERS, key=found)

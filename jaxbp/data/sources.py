@@ -1,20 +1,18 @@
-"""Data sets by name: digits (no download), MNIST and Fashion-MNIST (verified files), or a file."""
+"""Data sets by name: digits (no download), MNIST, Fashion-MNIST and EMNIST (from files)."""
 
-import inspect
 import os
+import string
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from jaxbp import arguments
-from jaxbp.data.checks import assert_data
-from jaxbp.data.csv import read_csv
 from jaxbp.data.dataset import Dataset, split
-from jaxbp.data.examples import as_examples
-from jaxbp.data.files import ZIP, kind
-from jaxbp.data.readers import read_idx, read_npz
+from jaxbp.data.emnist import SPLITS, emnist
+from jaxbp.data.readers import read_idx
 from jaxbp.errors import message, needs
 
 CACHE = Path.home() / ".cache" / "jaxbp"
@@ -141,89 +139,6 @@ def fashion_mnist(
     return _idx_source("fashion_mnist", _FASHION_MNIST, _FASHION_MNIST_URL, data_dir, download)
 
 
-def load(
-    name_or_path: str | os.PathLike[str],
-    *,
-    data_dir: str | os.PathLike[str] | None = None,
-    download: bool = False,
-    test_fraction: float = 0.2,
-    seed: int = 0,
-    raw: bool = False,
-    **reading: Any,
-) -> tuple[Dataset, Dataset]:
-    """(train, test) of "digits", "mnist", "fashion_mnist", an .npz file or a CSV file.
-
-    What a file is, its first bytes say. A CSV file has its class label in the last column, or where
-    ``label`` says. An .npz file holds x and y, or its own split as x_train, y_train, x_test and y_test. A
-    file without a split of its own is split by ``test_fraction`` and ``seed``. Values of a file are taken
-    as they are: scale them afterwards.
-
-    Args:
-        name_or_path: a name above, or the path of a file.
-        data_dir: where the files of a named set are.
-        download: fetch missing files of a named set.
-        test_fraction: the part held out, where the set has no split of its own.
-        seed: of that split.
-        raw: x may be of any type of number, such as uint8 pixels, for ``fit(..., preprocess=)``.
-        reading: keyword arguments of `read_csv` or `read_npz` for a file, such as ``label="species"``.
-
-    Returns:
-        (train, test).
-
-    Raises:
-        FileNotFoundError: neither a known name nor a file, or a named set's files are missing.
-        TypeError: ``reading`` beside a name, or arguments that the file's reader does not have.
-        ValueError: the file is malformed, its data fail the checks of `assert_data`, all labels are the same,
-            whole-numbered labels are no classes, or a column's values become equal in float32.
-
-    Example:
-        >>> train, test = load("digits")
-        >>> len(train), len(test)
-        (1438, 359)
-    """
-    path = arguments.path("load", "name_or_path", name_or_path)
-    _assert_split("load", test_fraction, seed)
-    arguments.flag("load", "raw", raw)
-    name = str(path)
-    if name == "digits" or name in _IDX_SOURCES:
-        if reading or raw:
-            got = ", ".join([*reading, *["raw"] * raw])
-            raise TypeError(message(f"load({name!r})", "no arguments for reading a file", got))
-        if name == "digits":
-            return digits(test_fraction=test_fraction, seed=seed)
-        return _IDX_SOURCES[name](data_dir, download=download)
-    if not os.path.isfile(path):
-        known = ", ".join(["digits", *_IDX_SOURCES])
-        hint = "of other sets in MNIST's form (EMNIST, KMNIST), jaxbp.data.read_idx reads the files"
-        raise FileNotFoundError(
-            message("load", f"one of {known}, or the path of an .npz or CSV file", f"{name!r}", hint)
-        )
-    where = f"load({path.name})"
-    reader = read_npz if kind(path) == ZIP else read_csv
-    known_arguments = list(inspect.signature(reader).parameters)[1:]
-    if unknown := [argument for argument in reading if argument not in known_arguments]:
-        expected = f"arguments of {reader.__name__}: {', '.join(known_arguments)}"
-        raise TypeError(message(where, expected, ", ".join(unknown)))
-    read = reader(path, **reading)
-    if isinstance(read, tuple):
-        return _split(as_examples(*read, raw=raw, where=path.name), test_fraction, seed)
-    if {"x_train", "y_train", "x_test", "y_test"} <= read.keys():
-        train = as_examples(read["x_train"], read["y_train"], raw=raw, where=f"{path.name} train")
-        test = assert_data(
-            read["x_test"], read["y_test"], num_classes=train.num_classes, raw=raw, where=f"{path.name} test"
-        )
-        return train, test
-    if not {"x", "y"} <= read.keys():
-        expected = "arrays x and y, or x_train, y_train, x_test and y_test"
-        raise ValueError(message(where, expected, ", ".join(sorted(read)) or "no arrays"))
-    return _split(as_examples(read["x"], read["y"], raw=raw, where=path.name), test_fraction, seed)
-
-
-def _split(data: Dataset, test_fraction: float, seed: int) -> tuple[Dataset, Dataset]:
-    train, test = split(data, test_fraction, seed=seed)
-    return train, test
-
-
 def _assert_split(where: str, test_fraction: float, seed: int) -> None:
     arguments.number(where, "test_fraction", test_fraction, low=0, high=1, open_low=True, open_high=True)
     arguments.whole(where, "seed", seed, low=0)
@@ -281,7 +196,39 @@ def _download(url: str, sha256: str, folder: Path, name: str) -> Path:
         raise OSError(message(name, f"to download {url}", f"{error}", hint)) from error
 
 
-_IDX_SOURCES: dict[str, Callable[..., tuple[Dataset, Dataset]]] = {
-    "mnist": mnist,
-    "fashion_mnist": fashion_mnist,
+Arrays = tuple[np.ndarray, np.ndarray]
+
+
+def _of_digits(*, test_fraction: float, seed: int, **_: Any) -> list[Arrays]:
+    return [(part.x, part.y) for part in digits(test_fraction=test_fraction, seed=seed)]
+
+
+def _of_images(source: Callable[..., Any], *, data_dir: Any, download: bool, **_: Any) -> list[Arrays]:
+    return [(part.x, part.y) for part in source(data_dir, download=download)]
+
+
+def _of_emnist(name: str, *, data_dir: Any, download: bool, **_: Any) -> list[Arrays]:
+    return emnist(name, data_dir, download, CACHE)
+
+
+class Source(NamedTuple):
+    """A set that `load` knows.
+
+    Args:
+        classes: the names of its classes, one character each.
+        read: gives the arrays of its training and of its test part.
+        pixels: the most that a raw pixel is, by which it was divided.
+    """
+
+    classes: str
+    read: Callable[..., list[Arrays]]
+    pixels: int = 255
+
+
+# Each set by its name.
+SOURCES = {
+    "digits": Source(string.digits, _of_digits, 16),
+    "mnist": Source(string.digits, partial(_of_images, mnist)),
+    "fashion_mnist": Source(string.digits, partial(_of_images, fashion_mnist)),
+    **{f"emnist_{name}": Source(split.classes, partial(_of_emnist, name)) for name, split in SPLITS.items()},
 }

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 
 from jaxbp import arguments, errors
 from jaxbp.layers.layer import Layer
@@ -33,7 +34,16 @@ def loss_gradient(where: str, loss: ExampleLoss) -> Callable[[Array, Any], Array
         raise TypeError(
             errors.message(where, expected, arguments.described(loss), "e.g. jaxbp.squared_error")
         )
-    return jax.grad(arguments.function(where, "loss", loss, positional=2))
+    arguments.function(where, "loss", loss, positional=2)
+
+    def scalar(f: Array, y: Any) -> Array:
+        value = loss(f, y)
+        if not (hasattr(value, "dtype") or isinstance(value, float)) or jnp.shape(value) != ():
+            got, hint = arguments.described(value), "a Loss has its values for each example"
+            raise TypeError(errors.message(where, "loss(f, y) of one example to be a number", got, hint))
+        return value
+
+    return jax.grad(scalar)
 
 
 def examples(where: str, name: str, x: Any) -> Any:

@@ -122,23 +122,27 @@ def product_sum(block: Block, other: Block) -> Array:
     return _weight_shaped(block, jax.lax.scan(add, start, (block.delta, other.delta, block.f))[0])
 
 
-def gram(block: Block) -> Float[Array, "N C N C"]:
-    """J J^T, every row with every row."""
-    if isinstance(block, Entrywise):
-        rows = block.J.reshape(math.prod(block.J.shape[:2]), -1)
-        return (rows @ rows.T).reshape(block.J.shape[:2] * 2)
-    N, C, T, d_out = block.delta.shape
+def gram(block: Block, other: Block) -> Float[Array, "N C M C"]:
+    """J K^T, every row of J with every row of the Jacobian K of M examples, perhaps the same ones."""
+    if isinstance(block, Entrywise) or isinstance(other, Entrywise):
+        return _products(formed(block), formed(other))
+    (N, C, T, d_out), (M, _, S, _) = block.delta.shape, other.delta.shape
     d_in = block.f.shape[-1]
-    if T**2 * (d_out * C**2 + d_in) <= d_out * d_in * (C**2 + C * T / N):
-        rows_delta, rows_f = block.delta.reshape(N * C * T, d_out), block.f.reshape(N * T, d_in)
-        by_delta = (rows_delta @ rows_delta.T).reshape(N, C, T, N, C, T)
-        by_f = (rows_f @ rows_f.T).reshape(N, T, N, T)
-        if T == 1:
-            shape = (N, C, N, C)
-            return by_delta.reshape(shape) * jnp.broadcast_to(by_f.reshape(N, 1, N, 1), shape)
+    if T * S * (d_out * C**2 + d_in) <= d_out * d_in * (C**2 + C * (T / M + S / N) / 2):
+        by_delta = _products(block.delta, other.delta, lead=3)
+        by_f = _products(block.f, other.f)
+        if T == S == 1:
+            shape = (N, C, M, C)
+            return by_delta.reshape(shape) * jnp.broadcast_to(by_f.reshape(N, 1, M, 1), shape)
         return jnp.einsum("nctmks,ntms->ncmk", by_delta, by_f)
-    rows = jax.vmap(_form)(block.delta, block.f).reshape(N * C, -1)
-    return (rows @ rows.T).reshape(N, C, N, C)
+    rows, others = (jax.vmap(_form)(part.delta, part.f) for part in (block, other))
+    return _products(rows, others)
+
+
+def _products(rows: Array, others: Array, lead: int = 2) -> Array:
+    """The inner product of every row of one array with every row of the other, numbered by ``lead`` axes."""
+    by_row = [v.reshape(math.prod(v.shape[:lead]), -1) for v in (rows, others)]
+    return (by_row[0] @ by_row[1].T).reshape(rows.shape[:lead] + others.shape[:lead])
 
 
 def weighted_squares(block: Block, s: Array) -> Float[Array, "N C"]:

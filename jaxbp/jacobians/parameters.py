@@ -65,15 +65,30 @@ class ParameterJacobian:
         """What the deltas, activations and formed parts take; the matrix takes 4 N C P in float32."""
         return sum(leaf.nbytes for leaf in jax.tree.leaves((self.delta, self.f, self.entrywise)))
 
-    def ntk(self) -> Float[Array, "N C N C"]:
-        """The empirical neural tangent kernel J J^T.
+    def ntk(self, other: "ParameterJacobian | None" = None) -> Float[Array, "N C M C"]:
+        """The empirical neural tangent kernel J J^T, or between two sets of examples J K^T.
+
+        Args:
+            other: the Jacobian K of M other examples, of the same network and parameters; by default J.
 
         Returns:
-            (N, C, N, C), entry [n, c, m, k] the inner product of d f_nc / d theta with d f_mk / d theta.
+            (N, C, M, C), entry [n, c, m, k] the inner product of d f_nc / d theta with d f_mk / d theta.
+
+        Raises:
+            TypeError: for an other that is no ParameterJacobian.
+            ValueError: for that of another network.
 
         Source: Jacot et al. 2018; by structure, Novak et al. 2022, arXiv 2206.08720.
         """
-        return sum(map(outer.gram, self.blocks()), jnp.zeros(()))
+        other = self if other is None else other
+        hint = "parameter_jacobian(net, params, x) makes it of the other examples"
+        arguments.instance("ntk", "other", other, ParameterJacobian, hint)
+        kinds = [(jax.tree.map(jnp.shape, J.params), J.out.shape[1:]) for J in (self, other)]
+        if kinds[0] != kinds[1]:
+            got = f"parameters {kinds[1][0]} and outputs of shape {kinds[1][1]}"
+            raise ValueError(errors.message("ntk", "the Jacobian of the same network", got))
+        blocks = self.blocks()
+        return sum(map(outer.gram, blocks, blocks if other is self else other.blocks()), jnp.zeros(()))
 
     def ntk_trace(self) -> Scalar:
         """The trace of the NTK, |J|^2, without the NTK."""
@@ -228,7 +243,7 @@ def parameter_jacobian(net: Network, params: Params, x: Array) -> ParameterJacob
         x: N examples, (N, ...).
 
     Returns:
-        A `ParameterJacobian`: ``ntk()``, ``ntk_trace()``, ``ggn_diagonal(loss)``,
+        A `ParameterJacobian`: ``ntk()`` and ``ntk(other)``, ``ntk_trace()``, ``ggn_diagonal(loss)``,
         ``predictive_variance(sigma)`` and ``matrix()``.
 
     Raises:
@@ -241,6 +256,9 @@ def parameter_jacobian(net: Network, params: Params, x: Array) -> ParameterJacob
         >>> J.ntk()[:, 0, :, 0]
         Array([[ 5., 11.],
                [11., 25.]], dtype=float32)
+        >>> J.ntk(parameter_jacobian(net, params, jnp.array([[1.0, 0.0]])))[:, 0, :, 0]
+        Array([[1.],
+               [3.]], dtype=float32)
         >>> J.predictive_variance(0.1)[:, 0]
         Array([0.5, 2.5], dtype=float32)
 

@@ -3,6 +3,7 @@
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from hashlib import sha256
+from threading import Lock
 from typing import Any
 
 import jax
@@ -50,6 +51,7 @@ def _holds_functions(jaxpr: Any) -> bool:
 
 
 _COMPILED: OrderedDict[tuple[str, bool], Callable[..., list[Any]]] = OrderedDict()
+_LOCK = Lock()
 
 
 def compiled(closed: Any, text: str, inputs: Sequence[Any]) -> Callable[..., list[Any]]:
@@ -58,10 +60,11 @@ def compiled(closed: Any, text: str, inputs: Sequence[Any]) -> Callable[..., lis
     if not is_small(closed.consts) or _holds_functions(closed.jaxpr):
         return run
     key = (text, bool(jax.config.jax_enable_x64))  # type: ignore[attr-defined]
-    run = _COMPILED.pop(key, run)
-    _COMPILED[key] = run
-    if len(_COMPILED) > REMEMBERED:
-        _COMPILED.popitem(last=False)
+    with _LOCK:
+        run = _COMPILED.pop(key, run)
+        _COMPILED[key] = run
+        if len(_COMPILED) > REMEMBERED:
+            _COMPILED.popitem(last=False)
     return run
 
 

@@ -3,11 +3,7 @@
 import os
 import re
 import traceback
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-
-import jax
 
 from jaxbp.jaxprs.internals import LIBRARY
 
@@ -32,17 +28,6 @@ def brief(error: Exception) -> str:
 
 class Refusal(Exception):  # noqa: N818 -- a word to the caller, nobody's fault
     """The checker cannot do what was asked here, and says so."""
-
-
-@contextmanager
-def whole_tracebacks() -> Iterator[None]:
-    """Exceptions keep JAX's frames: without them, what JAX refuses looks as if the checker had raised it."""
-    usual = jax.config.jax_traceback_filtering  # type: ignore[attr-defined]
-    jax.config.update("jax_traceback_filtering", "off")  # type: ignore[no-untyped-call]
-    try:
-        yield
-    finally:
-        jax.config.update("jax_traceback_filtering", usual)  # type: ignore[no-untyped-call]
 
 
 def is_own(error: Exception) -> bool:

@@ -7,7 +7,7 @@ import inspect
 import os
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import jax
 from jax.extend import core
@@ -31,6 +31,9 @@ COMPARISONS = {"lt", "le", "gt", "ge", "eq", "ne"}
 
 # The file in which `jax.custom_gradient` makes a rule of the user's function.
 CUSTOM_GRADIENT = inspect.unwrap(jax.custom_gradient).__code__.co_filename
+
+
+T = TypeVar("T")
 
 
 # Equations that hold a computation.
@@ -265,6 +268,19 @@ def frames_of(eqn: Any) -> list[Frame]:
 
 
 # What JAX raises.
+
+
+def beneath_boundary(run: Callable[[], T]) -> T:
+    """``run()`` where exceptions keep the frames of JAX, in this thread alone.
+
+    Only the outermost of JAX's calls takes its frames away; it knows by the name of a function on the stack
+    that it is not the outermost. A function of that name calls ``run``.
+    """
+    code = jax.vjp.__code__
+    made: dict[str, Any] = {}
+    exec(compile(f"def {code.co_name}(run): return run()", code.co_filename, "exec"), made)
+    result: T = made[code.co_name](run)
+    return result
 
 
 def closes_over_tracer(error: Exception) -> bool:

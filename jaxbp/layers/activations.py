@@ -22,7 +22,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from jaxbp import arguments, errors
+from jaxbp import arguments, errors, recipes
 from jaxbp.layers.elementwise import elementwise
 from jaxbp.layers.layer import Layer, delta_of, rows
 from jaxbp.operators import DiagonalPlusLowRank, Identity, Operator
@@ -112,6 +112,7 @@ silu = elementwise(
 )
 
 
+@recipes.own("leaky_relu")
 def make_leaky_relu(negative_slope: float) -> Layer:
     """f = a where a >= 0, else ``negative_slope`` a; the slope at 0 is 1, as in `jax.nn.leaky_relu`.
 
@@ -192,3 +193,13 @@ softmax = Layer(
     function=jax.nn.softmax,
     means="diag(mu) - mu mu^T",
 )
+
+recipes.own("sigmoid", sigmoid)
+recipes.own("tanh", tanh)
+recipes.own("relu", relu)
+recipes.own("softplus", softplus)
+recipes.own("gelu", gelu)
+recipes.own("gelu_exact", gelu_exact)
+recipes.own("silu", silu)
+recipes.own("identity", identity)
+recipes.own("softmax", softmax)

@@ -7,13 +7,14 @@ import jax
 import jax.numpy as jnp
 from jax.typing import DTypeLike
 
-from jaxbp import arguments, errors
+from jaxbp import arguments, errors, recipes
 from jaxbp.layers.initializers import Initializer, glorot_uniform, zeros
 from jaxbp.layers.layer import Layer, assert_params, rows
 from jaxbp.operators import Dense, Identity, Kronecker, Operator
 from jaxbp.typing import Array, Params, Random, Rows, Saved, Tensor
 
 
+@recipes.own("dense")
 def dense(
     d_in: int,
     d_out: int,
@@ -74,7 +75,7 @@ def dense(
             assert_size(name, "W", (d_out, d_in), _memory())
         key_W, key_b = jax.random.split(key)
         params = {"W": init(key_W, (d_out, d_in))}
-        return params | {"b": bias_init(key_b, (d_out,))} if bias else params
+        return taken(params | {"b": bias_init(key_b, (d_out,))} if bias else params)
 
     def taken(params: Params) -> dict[str, Array]:
         """W and b as arrays of their shapes."""
@@ -189,6 +190,7 @@ def _outer(delta_a: Rows, f: Rows, dtype: DTypeLike) -> Array:
     return jnp.matmul(columns, f, preferred_element_type=dtype)
 
 
+@recipes.own("flatten")
 def flatten(*shape: int) -> Layer:
     """f of shape (*n, *shape) as rows (*n, d), d the product of the shape; its Jacobian is the identity.
 

@@ -3,12 +3,13 @@
 import jax
 import jax.numpy as jnp
 
-from jaxbp import arguments
+from jaxbp import arguments, recipes
 from jaxbp.layers.activations import identity
 from jaxbp.layers.layer import Layer, delta_of, rows
 from jaxbp.typing import Params, Random, Saved, Tensor
 
 
+@recipes.own("dropout")
 def dropout(rate: float) -> Layer:
     """Each entry of f zeroed with probability ``rate``, the others divided by 1 - rate.
 

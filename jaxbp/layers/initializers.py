@@ -19,6 +19,7 @@ from collections.abc import Callable
 
 import jax
 
+from jaxbp import recipes
 from jaxbp.typing import Array
 
 Initializer = Callable[..., Array]
@@ -26,16 +27,18 @@ Initializer = Callable[..., Array]
 _init = jax.nn.initializers
 _axes = {"in_axis": -1, "out_axis": -2}
 
-glorot_uniform: Initializer = _init.glorot_uniform(**_axes)
-glorot_normal: Initializer = _init.glorot_normal(**_axes)
-he_uniform: Initializer = _init.he_uniform(**_axes)
-he_normal: Initializer = _init.he_normal(**_axes)
-lecun_uniform: Initializer = _init.lecun_uniform(**_axes)
-lecun_normal: Initializer = _init.lecun_normal(**_axes)
-scaled_normal: Initializer = _init.variance_scaling(1.0, "fan_in", "normal", **_axes)
-standard_normal: Initializer = _init.normal(1.0)
-orthogonal: Initializer = _init.orthogonal()
-zeros: Initializer = _init.zeros
+glorot_uniform: Initializer = recipes.own("glorot_uniform", _init.glorot_uniform(**_axes))
+glorot_normal: Initializer = recipes.own("glorot_normal", _init.glorot_normal(**_axes))
+he_uniform: Initializer = recipes.own("he_uniform", _init.he_uniform(**_axes))
+he_normal: Initializer = recipes.own("he_normal", _init.he_normal(**_axes))
+lecun_uniform: Initializer = recipes.own("lecun_uniform", _init.lecun_uniform(**_axes))
+lecun_normal: Initializer = recipes.own("lecun_normal", _init.lecun_normal(**_axes))
+scaled_normal: Initializer = recipes.own(
+    "scaled_normal", _init.variance_scaling(1.0, "fan_in", "normal", **_axes)
+)
+standard_normal: Initializer = recipes.own("standard_normal", _init.normal(1.0))
+orthogonal: Initializer = recipes.own("orthogonal", _init.orthogonal())
+zeros: Initializer = recipes.own("zeros", _init.zeros)
 
 __all__ = [
     "Initializer",

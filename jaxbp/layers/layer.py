@@ -2,14 +2,14 @@
 
 import math
 from collections.abc import Callable, Collection, Hashable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Literal
 
 import jax
 from jax.tree_util import Partial
 
-from jaxbp import arguments, errors
+from jaxbp import arguments, errors, recipes
 from jaxbp.operators import Linear, Operator
 from jaxbp.typing import Array, Params, Random, Saved
 
@@ -53,6 +53,10 @@ class Layer:
             expression in a, and to ``slope``, one in a and f, with other names between them:
             ``"s = 1 / (1 + exp(-a)); f = a * s; slope = s + a * s * (1 - s)"``.
 
+    A layer that was made by a registered function (`jaxbp.register`, and all of the library's) has a
+    ``recipe``, the name of that function and its arguments: it can be described, pickled and saved. A copy
+    with other functions (`dataclasses.replace`) was not made by that call, and has none.
+
     Raises:
         TypeError: for fields of another type.
         ValueError: for another word as ``form``.
@@ -87,11 +91,12 @@ class Layer:
     function: Callable[[Array], Array] | None = None
     means: str = ""
     formula: str = ""
+    recipe: recipes.Recipe | None = field(default=None, init=False, compare=False)
 
     def __post_init__(self) -> None:
         where = f"Layer {arguments.instance('Layer', 'name', self.name, str)}"
-        for field in ("apply", "forward", "backward", "init", "jacobian"):
-            arguments.function(where, field, getattr(self, field))
+        for name in ("apply", "forward", "backward", "init", "jacobian"):
+            arguments.function(where, name, getattr(self, name))
         if self.function is not None:
             arguments.function(where, "function", self.function)
         arguments.flag(where, "saves_input", self.saves_input)
@@ -105,6 +110,39 @@ class Layer:
     def has_params(self) -> bool:
         """False for stateless layers, whose parameters are {}."""
         return self.init is not no_params
+
+    def to_dict(self) -> dict[str, Any]:
+        """The layer as strict JSON: the calls that make it. Its parameters are not in it.
+
+        Raises:
+            ValueError: for a layer within that is not registered; it is named, with what to do.
+
+        Example:
+            >>> from jaxbp.layers import flatten
+            >>> flatten(8, 8).to_dict()
+            {'format': 1, 'make': 'flatten', 'with': {'shape': [8, 8]}}
+        """
+        return recipes.to_dict(self, "Layer.to_dict")
+
+    @staticmethod
+    def from_dict(data: dict[str, Any]) -> "Layer":
+        """The layer that `to_dict` described: the same functions of the same parameters.
+
+        Raises:
+            ValueError: for another format or form, and names or arguments that are not registered.
+            TypeError: for the description of something else.
+        """
+        made = recipes.from_dict(data, "Layer.from_dict")
+        return arguments.instance("Layer.from_dict", "the description", made, Layer)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Layer.from_dict, (self.to_dict(),)
+
+    def __copy__(self) -> "Layer":
+        return self
+
+    def __deepcopy__(self, memo: Any) -> "Layer":
+        return self
 
     def __repr__(self) -> str:
         return self.name

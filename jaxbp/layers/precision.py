@@ -4,12 +4,13 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import DTypeLike
 
-from jaxbp import arguments, errors
+from jaxbp import arguments, errors, recipes
 from jaxbp.layers.composition import chain, residual
 from jaxbp.layers.layer import Layer
 from jaxbp.typing import Array, Params, Random, Saved
 
 
+@recipes.own("mixed_precision")
 def mixed_precision(layer: Layer, dtype: DTypeLike = jnp.bfloat16) -> Layer:
     """The same map computed in ``dtype``; input, output, parameters and their deltas keep their own.
 

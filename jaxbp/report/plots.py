@@ -7,6 +7,9 @@ from typing import Any
 import numpy as np
 
 from jaxbp import arguments, errors
+from jaxbp.runs import Evaluation
+
+_WRITTEN = 20  # classes whose counts are written into the picture
 
 
 def plot_history(history: dict[str, np.ndarray], path: Path) -> None:
@@ -70,6 +73,47 @@ def plot_sweep(points: Sequence[dict[str, float]], history: dict[str, np.ndarray
         axes.set_ylabel(names[0])
 
     _save("plot_sweep", [[name] for name in columns], draw, path)
+
+
+def plot_evaluation(evaluation: Evaluation, path: Path) -> None:
+    """The confusion matrix of an evaluation; or, of values, the predicted ones by the true ones.
+
+    Args:
+        evaluation: of `jaxbp.Trained.evaluate`.
+        path: where the picture goes; its suffix says the format.
+
+    Raises:
+        ImportError: without matplotlib.
+        TypeError, ValueError: for no evaluation, or no path.
+    """
+    arguments.instance("plot_evaluation", "evaluation", evaluation, Evaluation, "run.evaluate(x, y)")
+    path = _picture("plot_evaluation", path)
+    with errors.needs("matplotlib", "report", "plot_evaluation"):
+        from matplotlib.figure import Figure
+    counts, classes = evaluation.confusion, evaluation.classes or ()
+    size = 4.5 if counts is None else min(12.0, 2.5 + 0.45 * len(classes))
+    figure = Figure(figsize=(size, size), layout="constrained")
+    axes = figure.subplots()
+    said = ", ".join(f"{name} {value:.4g}" for name, value in evaluation.metrics.items())
+    axes.set_title(f"{len(evaluation.truth)} examples: {said}", fontsize="medium")
+    if counts is None:
+        truth, predicted = np.ravel(evaluation.truth), np.ravel(evaluation.predicted)
+        ends = [min(truth.min(), predicted.min()), max(truth.max(), predicted.max())]
+        axes.plot(ends, ends, color="gray", linewidth=1)
+        axes.scatter(truth, predicted, s=8, alpha=0.5)
+        axes.set(xlabel="truth", ylabel="predicted", aspect="equal")
+    else:
+        axes.imshow(counts / np.maximum(counts.sum(axis=1, keepdims=True), 1), cmap="Blues", vmin=0, vmax=1)
+        axes.set_xticks(range(len(classes)), [str(c) for c in classes], rotation=90)
+        axes.set_yticks(range(len(classes)), [str(c) for c in classes])
+        axes.set(xlabel="predicted", ylabel="truth")
+        if len(classes) <= _WRITTEN:
+            for i, j in np.argwhere(counts):
+                dark = counts[i, j] > counts[i].sum() / 2
+                axes.text(
+                    j, i, str(counts[i, j]), ha="center", va="center", color="white" if dark else "black"
+                )
+    figure.savefig(path, dpi=150)
 
 
 def _picture(where: str, path: Any) -> Path:

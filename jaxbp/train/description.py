@@ -13,7 +13,7 @@ from jax.experimental import multihost_utils
 
 from jaxbp.arguments.arrays import held_dtype
 from jaxbp.train.program_cache import compiled
-from jaxbp.train.programs.step import loss_and_grads, takes_key, updated
+from jaxbp.train.programs.step import by_name, loss_and_grads, takes, updated
 from jaxbp.train.result import EarlyStopping
 from jaxbp.train.run import Plan
 from jaxbp.typing import Array, Params
@@ -36,9 +36,11 @@ def describe(plan: Plan, params: Params, early_stopping: EarlyStopping | None) -
     Returns:
         A dict of these entries.
 
-        * ``batch_size``, ``examples``, ``key``, ``early_stopping``, ``x64``: as they are.
-        * ``data``: a digest of x and y, in the dtypes that the device holds. Of an array larger than 256 MiB
-          its shape, its dtype and 4,096 rows spread evenly over it are read.
+        * ``batch_size``, ``examples``, ``key``, ``early_stopping``, ``x64``: as they are; ``shuffle`` where
+          it is False.
+        * ``data``: a digest of x, y and weights (those of classes among them), in the dtypes that the device
+          holds. Of an array larger than 256 MiB its shape, its dtype and 4,096 rows spread evenly over it
+          are read.
         * ``start``: the size of the first parameters, to three digits.
         * ``network``: `jaxbp.value_and_grad`'s layers and loss. Of other functions the name, and the loss and
           the size of the gradient at a probe, to three digits.
@@ -47,31 +49,42 @@ def describe(plan: Plan, params: Params, early_stopping: EarlyStopping | None) -
           makes at steps up to 10^6, to three digits.
         * ``schedule``: the sizes of the updates at these steps, as parts of the largest.
     """
-    x, y = plan.train.x, plan.train.y
-    network, preprocessed, updates = compiled(_probed, plan, (params, x[:1], y[:1]))
+    first = jax.tree.map(lambda v: v[:1], plan.train.arrays)
+    network, preprocessed, updates = compiled(_probed, plan, (params, first))
     largest = max(updates)
-    stopping = None if early_stopping is None else asdict(early_stopping)
-    return {
-        "batch_size": plan.batch_size,
-        "examples": plan.N,
-        "key": np.asarray(jax.random.key_data(plan.key)).tolist(),
-        "early_stopping": stopping,
-        "x64": bool(jax.config.jax_enable_x64),  # type: ignore[attr-defined]
-        "data": _digest(plan),
-        "start": _rounded(jax.jit(_size)(params)),
-        "network": network,
-        "preprocess": preprocessed,
-        "optimizer": [_rounded(size) for size in (*updates[:2], largest)],
-        # In decimal places: what is left at the end of a schedule is the rounding of a cosine.
-        "schedule": [round(size / largest, _DIGITS) if largest else 0.0 for size in updates[2:]],
-    }
+    stopping = None
+    if (
+        early_stopping is not None
+    ):  # what came later stands there only where it is used: older folders stay good
+        later = {"min_delta": 0.0, "start_from_epoch": 1}
+        stopping = {
+            name: value
+            for name, value in asdict(early_stopping).items()
+            if name not in later or value != later[name]
+        }
+    return (
+        {
+            "batch_size": plan.batch_size,
+            "examples": plan.N,
+            "key": np.asarray(jax.random.key_data(plan.key)).tolist(),
+            "early_stopping": stopping,
+            "x64": bool(jax.config.jax_enable_x64),  # type: ignore[attr-defined]
+            "data": _digest(plan),
+            "start": _rounded(jax.jit(_size)(params)),
+            "network": network,
+            "preprocess": preprocessed,
+            "optimizer": [_rounded(size) for size in (*updates[:2], largest)],
+            # In decimal places: what is left at the end of a schedule is the rounding of a cosine.
+            "schedule": [round(size / largest, _DIGITS) if largest else 0.0 for size in updates[2:]],
+        }
+        | ({} if plan.shuffle else {"shuffle": False})
+    )
 
 
 def _digest(plan: Plan) -> str:
     """Of the examples of all processes."""
     digest = hashlib.blake2b(digest_size=16)
-    x, y = plan.train.x, plan.train.y
-    for array in [x] if y is x else [x, y]:
+    for array in {id(v): v for v in jax.tree.leaves(plan.train.arrays)}.values():
         held = held_dtype(array.dtype)
         digest.update(f"{held} {array.shape};".encode())
         some = array.nbytes > _WHOLE
@@ -88,8 +101,10 @@ def _digest(plan: Plan) -> str:
 
 def _probed(plan: Plan, arguments: Any) -> tuple[str, float | None, list[float]]:
     """What the functions of a plan do to probes: ``network``, ``preprocess``, and `_updates`."""
-    params, *examples = arguments
-    x, y = (_probe((plan.batch_size, *v.shape[1:]), held_dtype(v.dtype)) for v in examples)
+    params, examples = arguments
+    x, y, *weight = jax.tree.map(
+        lambda v: _probe((plan.batch_size, *v.shape[1:]), held_dtype(v.dtype)), examples
+    )
     preprocessed = None
     if plan.preprocess is not None:
         x = jax.jit(plan.preprocess)(x)
@@ -97,15 +112,15 @@ def _probed(plan: Plan, arguments: Any) -> tuple[str, float | None, list[float]]
     updates = _updates(plan.optimizer, params)
     if is_dataclass(plan.grad_fn) and " at 0x" not in (written := repr(plan.grad_fn)):
         return written, preprocessed, updates
-    extra = {"key": jax.random.key(0)} if takes_key(plan.grad_fn) else {}
+    extra = {"key": jax.random.key(0)} if takes(plan.grad_fn, "key") else {}
 
     @jax.jit
-    def probe(x: Array, y: Array) -> tuple[Array, Array]:
+    def probe(x: Any, y: Any, *weight: Array) -> tuple[Array, Array]:
         probed = _like(params)
-        loss, grads = loss_and_grads(plan.grad_fn(probed, x, y, **extra), probed)
+        loss, grads = loss_and_grads(plan.grad_fn(probed, x, y, **extra, **by_name(*weight)), probed)
         return loss, _size(grads)
 
-    loss, size = (_rounded(value) for value in probe(x, y))
+    loss, size = (_rounded(value) for value in probe(x, y, *weight))
     return f"{_name(plan.grad_fn)}: loss {loss}, gradient {size} at a probe", preprocessed, updates
 
 

@@ -12,6 +12,7 @@ import jax
 
 from jaxbp import arguments, errors
 from jaxbp.train.processes.guests import Guests
+from jaxbp.train.processes.relay import relayed
 from jaxbp.train.processes.watch import Watch
 from jaxbp.train.processes.wire import Hello, Lines, fault_of, own_name, parsed, receive, send, to_line
 
@@ -104,7 +105,7 @@ def connect(
     watch = Watch(where, peers, heartbeat)
     try:
         jax.distributed.initialize(
-            coordinator,
+            coordinator if i == 0 else relayed(_split(coordinator)),
             n,
             i,
             cluster_detection_method=None if found[2] is not None and n == found[1] else "deactivate",

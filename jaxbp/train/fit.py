@@ -5,13 +5,13 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from typing import Any
 
-import jax
-import jax.numpy as jnp
+import numpy as np
 import optax
 from jax.sharding import Mesh
 
 from jaxbp import arguments
 from jaxbp.data import Dataset
+from jaxbp.data.weights import ClassWeight
 from jaxbp.train.checkpoints import Checkpoints
 from jaxbp.train.description import describe
 from jaxbp.train.engines.resident import Resident
@@ -44,20 +44,23 @@ def fit(
     validation: Data | Dataset | None = None,
     evaluate: Evaluate | None = None,
     early_stopping: EarlyStopping | None = None,
-    callbacks: Sequence[Callable[[Record], None]] = (),
+    callbacks: Sequence[Callable[[Record], bool | None]] = (),
     opt_state: Any = None,
     mesh: Mesh | None = None,
     checkpoints: Checkpoints | None = None,
     memory_budget: int | None = None,
     preprocess: Preprocess | None = None,
+    class_weight: ClassWeight | None = None,
+    shuffle: bool = True,
     progress_bar: bool = True,
 ) -> Result:
     """Mini-batch training: in each iteration, params += optimizer(grad of the loss of one batch).
 
     With ``optax.sgd(eta)`` that is the lecture's W := W - eta delta_W. An *iteration* is one update, an
-    *epoch* one pass over the data in a fresh random order. ``batch_size=len(x)`` is batch training, 1 is
-    iterative training, anything between is mini-batch training. Where batch_size does not divide N, the
-    epoch's last iteration takes the examples that are left; its loss is the mean of those.
+    *epoch* one pass over the data, in a fresh random order unless ``shuffle=False``. ``batch_size=len(x)``
+    is batch training, 1 is iterative training, anything between is mini-batch training. Where batch_size
+    does not divide N, the epoch's last iteration takes the examples that are left; its loss is the mean of
+    those.
 
     The whole epoch, evaluation included, is one program, compiled once for the run; data and state stay
     on the device. The same key gives the same result, bit for bit, on the same devices.
@@ -65,23 +68,29 @@ def fit(
     Args:
         grad_fn: ``(params, x, y) -> (loss, grads)``: `jaxbp.value_and_grad` of a network, or
             `jax.value_and_grad` of any loss function. If it has an argument ``key``, each iteration gives
-            it its own (dropout).
+            it its own (dropout); for data with weights it has an argument ``weight``.
         params: where to start; any pytree of floating-point arrays. It is left as it is. Or the `Result` of
             an earlier run, to go on from its end: ``epochs`` more with its parameters and optimizer state,
             and with the epoch numbers, orders and keys that come next. 5 epochs and 5 more are then the
             same bits as 10. (After a DivergenceError the epoch that broke off begins anew.)
-        data: (x, y), two arrays of N examples along their first axis, or a `jaxbp.data.Dataset`. Integer
-            y are class labels. They are checked once, on the host: see `jaxbp.data.assert_data`.
+        data: (x, y), two arrays of N examples along their first axis, (x, y, weight), or a
+            `jaxbp.data.Dataset`. Integer y are class labels. x and y may be trees of arrays, such as dicts.
+            The weights say what each example counts, from 0 on: the loss of a batch is the weighted mean
+            (see `jaxbp.losses.Loss`), and so is that of an epoch. All are checked once, on the host: see
+            `jaxbp.data.assert_data`.
         optimizer: any optax optimizer, with its schedule.
         key: for the order of the data, and for grad_fn's key.
         batch_size: examples an iteration, 1 to N.
         epochs: passes over the data, at most.
-        validation: (x, y) that are never trained on, for ``evaluate``.
+        validation: (x, y) that are never trained on, for ``evaluate``; or (x, y, weight).
         evaluate: ``(params, x, y) -> {name: scalar}``, run on ``validation`` after each epoch; in the
-            history its names begin with ``val_``. See `make_evaluate`.
+            history its names begin with ``val_``. For validation data with weights it has an argument
+            ``weight``. See `make_evaluate`.
         early_stopping: see `EarlyStopping`.
         callbacks: called after each epoch with a dict: the epoch's row of the history, and a copy of the
-            parameters under ``"params"``.
+            parameters under ``"params"``, of the optimizer's state under ``"opt_state"``. One that returns
+            True or raises StopIteration ends the run after this epoch, when the others were called too; of
+            many processes it is enough that one does.
         opt_state: an optimizer state to begin with; by default a fresh one. It does not tell how many epochs
             lie behind: the run begins at epoch 1, and so as to repeat no order and no key it takes others
             than ``key`` alone would give. To go on where an earlier run ended, give its `Result` as params.
@@ -103,6 +112,9 @@ def fit(
         preprocess: makes of x, as data and validation hold it, the x that grad_fn and evaluate take. With
             ``lambda x: x / 255`` uint8 pixels lie on host and device as they are, in a quarter of the bytes;
             it is applied to each mini-batch inside the compiled epoch.
+        class_weight: what the examples of each class count, ``{label: weight}``, a number for each class or
+            ``"balanced"``, times weights of their own. Validation data have only their own.
+        shuffle: False takes the examples in the given order in every epoch.
         progress_bar: show the epochs as they pass.
 
     Returns:
@@ -144,10 +156,12 @@ def fit(
     layout = Layout.over(mesh)
     train, held_out, batch_size, epochs, streams = assert_inputs(
         "fit", grad_fn, start.params, data, validation, evaluate, batch_size, epochs,
-        preprocess=preprocess, processes=layout.processes, memory_budget=memory_budget,
+        preprocess=preprocess, class_weight=class_weight, processes=layout.processes,
+        memory_budget=memory_budget,
     )  # fmt: skip
     layout.assert_batches(batch_size, len(train))
-    plan = Plan(grad_fn, optimizer, evaluate, batch_size, key, train, held_out, layout, preprocess)
+    shuffle = arguments.flag("fit", "shuffle", shuffle)
+    plan = Plan(grad_fn, optimizer, evaluate, batch_size, key, train, held_out, layout, preprocess, shuffle)
     monitors = {"early_stopping": early_stopping, "checkpoints": checkpoints}
     assert_monitors(monitors, plan, start.params, streams)
     one_by_one = bool(callbacks) or early_stopping is not None
@@ -179,17 +193,30 @@ def fit(
                     run = run.after(engine.run(run.state, before + 1, 1 if one_by_one else most), plan)
                     for row in run.rows[before:]:
                         show(row)
-                    for callback in callbacks:  # copy: the next call donates the state's buffers
-                        callback(run.rows[-1] | {"params": jax.tree.map(jnp.copy, run.state.params)})
+                    if callbacks and layout.any(ended(callbacks, run)):
+                        run = run._replace(stopped="callback")
                     if checkpoints and checkpoints.due(run.epoch):
                         run = run.saved(checkpoints, config)
                 run = run.saved(checkpoints, config)  # the last epoch, wherever the run was ended
         except BaseException as error:
-            keep(error, run, checkpoints, config, alone=layout.processes == 1)
+            keep(error, run, checkpoints, config)
             raise
     result = run.result()
     warn_never_finite(result, early_stopping)
     return result
+
+
+def ended(callbacks: Sequence[Callable[[Record], Any]], run: Run) -> bool:
+    """Call each with the last epoch; whether one of them ends the run."""
+    answers = []
+    for callback in callbacks:
+        record = run.record()
+        try:
+            answer = callback(record)
+        except StopIteration:
+            answer = True
+        answers.append(isinstance(answer, bool | np.bool_) and bool(answer))
+    return any(answers)
 
 
 def make_engine(

@@ -25,20 +25,23 @@ def describe(record: Record) -> str:
 def progress(epochs: int, shown: bool) -> Iterator[Callable[[Record | str], None]]:
     """Yields a function that shows an epoch's record, or a word for what is being done before the first.
 
-    A bar where rich is installed, otherwise a line to standard error for each; of many processes only the
-    first shows anything.
+    A bar in a terminal where rich is installed. In a file, a pipe and a notebook, a line to standard error
+    for each epoch, at once. Of many processes only the first shows anything.
     """
     if not shown or jax.process_index() > 0:
         yield lambda news: None
         return
+
+    def line(news: Record | str) -> None:
+        text = news if isinstance(news, str) else f"epoch {news['epoch']}/{epochs}  {describe(news)}"
+        print(text, file=sys.stderr, flush=True)
+
+    if not sys.stdout.isatty():
+        yield line
+        return
     try:
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
     except ImportError:
-
-        def line(news: Record | str) -> None:
-            text = news if isinstance(news, str) else f"epoch {news['epoch']}/{epochs}  {describe(news)}"
-            print(text, file=sys.stderr, flush=True)
-
         yield line
         return
 

@@ -1,5 +1,6 @@
 """What a run returns, and how it remembers its best epoch."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
@@ -12,23 +13,25 @@ from jaxbp.tables import as_html
 from jaxbp.train.progress import Record, describe
 from jaxbp.typing import Params
 
-Stopped = Literal["finished", "early", "interrupted", "diverged"]
+Stopped = Literal["finished", "early", "callback", "interrupted", "diverged"]
 
 
 @dataclass(frozen=True)
 class EarlyStopping:
     """Stop after ``patience`` epochs without a better ``monitor``, and keep the best parameters.
 
-    NaN is never better than a number.
+    NaN is never better than a number. Where not every epoch is evaluated, those that are count.
 
     Args:
         patience: how many epochs in a row may bring nothing better, at least 1.
         monitor: a column of the history.
         mode: whether less (``"min"``) or more (``"max"``) of it is better.
+        min_delta: by how much more than this the monitor must be better than at the best epoch before.
+        start_from_epoch: the first epoch that is looked at; those before it are never the best.
 
     Raises:
-        TypeError, ValueError: at once, for a patience that is no whole number of at least 1, a monitor that
-            is no text, or another mode.
+        TypeError, ValueError: at once, for a patience or start_from_epoch that is no whole number of at least
+            1, a monitor that is no text, another mode, or a min_delta that is no finite number of at least 0.
 
     Example:
         >>> EarlyStopping(5, "val_accuracy", mode="higher")
@@ -40,12 +43,24 @@ class EarlyStopping:
     patience: int
     monitor: str = "val_loss"
     mode: Literal["min", "max"] = "min"
+    min_delta: float = 0.0
+    start_from_epoch: int = 1
 
     def __post_init__(self) -> None:
-        patience = arguments.whole("EarlyStopping", "patience", self.patience, low=1)
-        object.__setattr__(self, "patience", patience)
-        arguments.instance("EarlyStopping", "monitor", self.monitor, str, 'e.g. "val_loss"')
-        arguments.option("EarlyStopping", "mode", self.mode, ("min", "max"))
+        where = "EarlyStopping"
+        checked = {
+            "patience": arguments.whole(where, "patience", self.patience, low=1),
+            "min_delta": arguments.number(where, "min_delta", self.min_delta, low=0),
+            "start_from_epoch": arguments.whole(where, "start_from_epoch", self.start_from_epoch, low=1),
+        }
+        for name, value in checked.items():
+            object.__setattr__(self, name, value)
+        arguments.instance(where, "monitor", self.monitor, str, 'e.g. "val_loss"')
+        arguments.option(where, "mode", self.mode, ("min", "max"))
+
+    def judges(self, row: Record) -> bool:
+        """Whether the epoch of this row of the history is looked at."""
+        return row["epoch"] >= self.start_from_epoch and self.monitor in row
 
 
 @dataclass(frozen=True, repr=False)
@@ -59,7 +74,8 @@ class Result:
             compiling excluded), ``loss`` (the mean over the epoch's examples, each at the parameters of
             its iteration), for streamed data ``waited`` (the share of the seconds that the loop waited for
             them), ``val_loss`` and the other metrics of the validation data.
-        stopped: why it ended: ``"finished"``, ``"early"``, ``"interrupted"`` or ``"diverged"``.
+        stopped: why it ended: ``"finished"``, ``"early"``, by a ``"callback"``, ``"interrupted"`` or
+            ``"diverged"``.
         best_epoch: the epoch of ``params``.
         compile_seconds: the time spent compiling, before the first epoch.
         last_params: the parameters at the end, which `fit` goes on from, given this result for ``params``.
@@ -127,13 +143,15 @@ class Best(NamedTuple):
 
     def after(self, row: Record, params: Params) -> "Best":
         """This, or the epoch of the row, if it is better than all before; NaN is not."""
-        if self.stopping is None:
+        if self.stopping is None or not self.stopping.judges(row):
             return self
         value = row[self.stopping.monitor] * (1 if self.stopping.mode == "min" else -1)
-        if value < self.value or (self.params is None and not np.isnan(value)):
+        if value < self.value - self.stopping.min_delta or (self.params is None and not np.isnan(value)):
             return self._replace(value=value, epoch=row["epoch"], params=jax.tree.map(jnp.copy, params))
         return self
 
-    def gave_up(self, epoch: int) -> bool:
-        """Whether patience has run out."""
-        return self.stopping is not None and epoch - self.epoch >= self.stopping.patience
+    def gave_up(self, rows: Sequence[Record]) -> bool:
+        """Whether patience has run out, given the row of every epoch so far."""
+        if self.stopping is None:
+            return False
+        return sum(map(self.stopping.judges, rows[self.epoch :])) >= self.stopping.patience

@@ -1,6 +1,7 @@
 """The records of a run: what stays as it is, what changes from epoch to epoch, what runs an epoch."""
 
 import warnings
+from collections.abc import Callable
 from typing import Any, NamedTuple, Protocol
 
 import jax
@@ -32,6 +33,7 @@ class Plan(NamedTuple):
         validation: held out, the same in every process.
         layout: where things lie.
         preprocess: as in `fit`.
+        shuffle: as in `fit`.
     """
 
     grad_fn: GradFn
@@ -43,6 +45,7 @@ class Plan(NamedTuple):
     validation: Dataset | None
     layout: Layout
     preprocess: Preprocess | None = None
+    shuffle: bool = True
 
     @property
     def N(self) -> int:
@@ -51,14 +54,27 @@ class Plan(NamedTuple):
 
     def order(self, epoch: int) -> np.ndarray:
         """The order of an epoch."""
-        return self.layout.order(self.key, epoch, len(self.train), self.batch_size)
+        key = self.key if self.shuffle else None
+        return self.layout.order(key, epoch, len(self.train), self.batch_size)
+
+    def sizes(self, order: Callable[[int], np.ndarray]) -> Callable[[int], np.ndarray]:
+        """``epoch -> (iterations,)``: what each batch counts, its examples, or the sum of their weights.
+
+        Args:
+            order: the method, perhaps one that remembers.
+        """
+        if self.train.weight is not None:
+            weights_of = self.layout.batch_weights(self.train.weight, self.batch_size)
+            return lambda epoch: weights_of(order(epoch))
+        counts = np.diff([*range(0, self.N, self.batch_size), self.N])
+        return lambda epoch: counts
 
     def held_out(self) -> Any:
-        """x, preprocessed, and y of the validation data on every device, or None."""
+        """The validation data on every device, x preprocessed, or None."""
         if self.validation is None:
             return None
-        x, y = jax.device_put((self.validation.x, self.validation.y), self.layout.everywhere)
-        return jax.jit(self.preprocess)(x) if self.preprocess else x, y
+        x, *others = jax.device_put(self.validation.arrays, self.layout.everywhere)
+        return jax.jit(self.preprocess)(x) if self.preprocess else x, *others
 
 
 class Bad(NamedTuple):
@@ -171,7 +187,7 @@ class Run(NamedTuple):
 
     def left(self, epochs: int, checkpoints: Checkpoints | None) -> int:
         """How many epochs may be run before someone has to look: 0 where the run is at its end."""
-        if self.stopped or self.best.gave_up(self.epoch):
+        if self.stopped or self.best.gave_up(self.rows):
             return 0
         left = max(0, epochs - self.epoch)
         return min(left, checkpoints.every - self.epoch % checkpoints.every) if checkpoints else left
@@ -191,6 +207,11 @@ class Run(NamedTuple):
         if ran.bad is not None:
             raise _divergence(ran.bad, after._replace(stopped="diverged"))
         return after._replace(best=self.best.after(rows[-1], ran.state.params))
+
+    def record(self) -> Record:
+        """What a callback gets: a copy, for the next epochs donate the buffers of the state."""
+        copied = _own({"params": self.state.params, "opt_state": self.state.opt_state})
+        return self.rows[-1] | copied
 
     def saved(self, checkpoints: Checkpoints | None, config: dict[str, Any]) -> "Run":
         """This run with a checkpoint of its last epoch."""
@@ -220,7 +241,7 @@ class Run(NamedTuple):
             best.params if found else state.params,
             state.opt_state,
             history,
-            self.stopped or ("early" if best.gave_up(self.epoch) else "finished"),
+            self.stopped or ("early" if best.gave_up(self.rows) else "finished"),
             best.epoch if found else self.epoch,
             self.compile_seconds,
             state.params,
@@ -234,22 +255,22 @@ class Run(NamedTuple):
         return self.state, self.state.params if self.best.params is None else self.best.params
 
 
-def keep(
-    error: BaseException, run: Run, checkpoints: Checkpoints | None, config: dict[str, Any], alone: bool
-) -> None:
+def keep(error: BaseException, run: Run, checkpoints: Checkpoints | None, config: dict[str, Any]) -> None:
     """Keep what a run learned that an exception ends, and say with the exception where it is.
+
+    Of many processes the one that writes does so: all have ended its last epoch, for they compute together,
+    and what they do now is not known here.
 
     Args:
         error: what ended it; it gets a note and, unless it has one, a ``result``.
         run: as it was after its last epoch.
         checkpoints: of the run.
         config: as in `Run.saved`.
-        alone: whether this process writes checkpoints by itself: what other processes do is not known here.
     """
     if not run.epoch:
         return
     failed = None
-    if alone:
+    if checkpoints and config and checkpoints.writes_alone:
         try:
             run = run.saved(checkpoints, config)
         except Exception as again:  # the disk may still be full

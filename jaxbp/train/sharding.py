@@ -1,7 +1,7 @@
 """Where data and state lie: on one device, or over a mesh of devices, in one process or many."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -11,6 +11,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.experimental import multihost_utils
 from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
@@ -101,10 +102,9 @@ class Layout:
         place = None if self.mesh is None else _sharding(self.mesh, DATA)
         return jax.ShapeDtypeStruct(shape, array.dtype, sharding=place)  # type: ignore[no-untyped-call]
 
-    def data(self, x: np.ndarray, y: np.ndarray) -> tuple[Array, Array]:
-        """The examples on the device, or on each along "data"; where y is x, it goes there once."""
-        rows = self._rows(x)
-        return rows, rows if y is x else self._rows(y)
+    def data(self, examples: Any) -> Any:
+        """The examples on the device, or on each along "data"."""
+        return once_each(self._rows, examples)
 
     def _rows(self, array: np.ndarray) -> Array:
         if self.mesh is None:
@@ -128,13 +128,32 @@ class Layout:
             rows, batches
         )
 
-    def order(self, key: Random, epoch: int, N: int, batch_size: int) -> np.ndarray:
-        """The order of an epoch: of each batch, every process draws its part from its own N examples."""
-        orders = [epoch_order(key, epoch, N, process) for process in range(self.processes)]
+    def order(self, key: Random | None, epoch: int, N: int, batch_size: int) -> np.ndarray:
+        """The order of an epoch, without a key the given one.
+
+        Of each batch, every process draws its part from its own N examples.
+        """
+        given = np.arange(N, dtype=np.int32)
+        orders = [given if key is None else epoch_order(key, epoch, N, p) for p in range(self.processes)]
+        return self._batched(orders, batch_size)
+
+    def _batched(self, of_process: list[np.ndarray], batch_size: int) -> np.ndarray:
+        """What each process has for its N examples, (N,), in the order in which batches take them."""
         part = batch_size // self.processes
-        full = N - N % part
-        batches = np.concatenate([order[:full].reshape(-1, part) for order in orders], axis=1)
-        return np.concatenate([batches.ravel(), *(order[full:] for order in orders)])
+        full = len(of_process[0]) - len(of_process[0]) % part
+        batches = np.concatenate([own[:full].reshape(-1, part) for own in of_process], axis=1)
+        return np.concatenate([batches.ravel(), *(own[full:] for own in of_process)])
+
+    def batch_weights(self, weight: np.ndarray, batch_size: int) -> Callable[[np.ndarray], np.ndarray]:
+        """``order -> (iterations,)``, the sum of the weights in each batch.
+
+        All processes call it at the same time; ``weight`` is this one's, (N, ...).
+        """
+        own = weight.reshape(len(weight), -1).sum(axis=1, dtype=np.float64)
+        of_all = own[None] if self.processes == 1 else multihost_utils.process_allgather(own)
+        process = self._batched([np.full(len(own), p) for p in range(self.processes)], batch_size)
+        begins = np.arange(0, len(process), batch_size)
+        return lambda order: np.add.reduceat(of_all[process, order], begins)
 
     def gather(self, array: np.ndarray, rows: np.ndarray, out: np.ndarray) -> Array:
         """The batches of these rows (k, batch), taken on the host; each device gets its part of each.
@@ -226,6 +245,15 @@ def aligned(shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
     memory = np.empty(size + _ALIGNMENT, np.uint8)
     start = -memory.ctypes.data % _ALIGNMENT
     return memory[start : start + size].view(dtype).reshape(shape)
+
+
+def once_each(place: Callable[[np.ndarray], Any], tree: Any) -> Any:
+    """``place`` of each array of a tree; called once for one that is there twice, as in an autoencoder."""
+    placed: dict[int, Any] = {}
+    for leaf in jax.tree.leaves(tree):
+        if id(leaf) not in placed:
+            placed[id(leaf)] = place(leaf)
+    return jax.tree.map(lambda leaf: placed[id(leaf)], tree)
 
 
 def own(array: np.ndarray) -> np.ndarray:

@@ -11,6 +11,7 @@ import numpy as np
 from jaxbp import arguments, errors
 from jaxbp.arguments import described
 from jaxbp.data import Dataset
+from jaxbp.data.weights import ClassWeight
 from jaxbp.train.engines.networks import Group, Groups, Make, Net
 from jaxbp.train.interrupt import asked_to_stop
 from jaxbp.train.programs.step import Data, Evaluate, GradFn, Preprocess
@@ -21,6 +22,8 @@ from jaxbp.train.start import assert_optimizer, assert_params
 from jaxbp.train.sweep_result import Point, Sweep
 from jaxbp.train.validate import assert_inputs
 from jaxbp.typing import Params, Random
+
+_MOST = 2**20  # seeds that are counted from 0: more networks than fit anywhere
 
 
 def sweep(
@@ -37,6 +40,8 @@ def sweep(
     validation: Data | Dataset | None = None,
     evaluate: Evaluate | None = None,
     preprocess: Preprocess | None = None,
+    class_weight: ClassWeight | None = None,
+    shuffle: bool = True,
     order: Literal["shared", "own"] = "shared",
     memory_budget: int | None = None,
     progress_bar: bool = True,
@@ -66,6 +71,8 @@ def sweep(
         validation: as in `fit`.
         evaluate: as in `fit`.
         preprocess: as in `fit`.
+        class_weight: as in `fit`.
+        shuffle: as in `fit`.
         order: whether the nets share one order of the data or each seed has its own.
         memory_budget: bytes for the parameters and optimizer states on the device, by default a quarter of
             its memory where it tells. Nets that need more take turns, epoch by epoch, and wait on the host.
@@ -104,11 +111,13 @@ def sweep(
     keys = [jax.random.fold_in(key, seed) for seed in seeds]
     params = [assert_params("sweep", init(k)) for k in keys]
     train, held_out, batch_size, epochs, _ = assert_inputs(
-        "sweep", grad_fn, params[0], data, validation, evaluate, batch_size, epochs, preprocess=preprocess
-    )
+        "sweep", grad_fn, params[0], data, validation, evaluate, batch_size, epochs,
+        preprocess=preprocess, class_weight=class_weight,
+    )  # fmt: skip
     _assert_traceable(optimizer, points[0], params[0])
     first = optimizer(**points[0])
-    plan = Plan(grad_fn, first, evaluate, batch_size, key, train, held_out, Layout(), preprocess)
+    shuffle = arguments.flag("sweep", "shuffle", shuffle)
+    plan = Plan(grad_fn, first, evaluate, batch_size, key, train, held_out, Layout(), preprocess, shuffle)
     follows = [key] * len(seeds) if order == "shared" else keys
     nets = [Net(p, own, point) for point in points for p, own in zip(params, follows, strict=True)]
 
@@ -171,7 +180,7 @@ def _seeds(seeds: Any) -> list[int]:
 
     Raises:
         TypeError: for what is neither a whole number nor several.
-        ValueError: for none, or one below 0.
+        ValueError: for none, more than fit anywhere, or one below 0.
     """
     if _is_list(seeds):
         most = 2**32 - 1  # of jax.random.fold_in
@@ -179,7 +188,10 @@ def _seeds(seeds: Any) -> list[int]:
             arguments.whole("sweep", f"seed {i}", seed, low=0, high=most) for i, seed in enumerate(seeds)
         ]
     else:
-        found = list(range(arguments.whole("sweep", "seeds", seeds)))
+        count = arguments.whole("sweep", "seeds", seeds)
+        if count > _MOST:
+            raise ValueError(errors.message("sweep", f"at most {_MOST} seeds", described(count)))
+        found = list(range(count))
     if not found:
         raise ValueError(errors.message("sweep", "at least one seed and one point", "no seed"))
     return found

@@ -1,6 +1,7 @@
 """What a run is given, tried before anything is compiled."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import jax
@@ -9,8 +10,10 @@ import numpy as np
 
 from jaxbp import arguments, errors
 from jaxbp.arguments import described
+from jaxbp.arguments.trees import host_arrays, is_tree
 from jaxbp.data import Dataset, assert_batch_size, assert_data
 from jaxbp.data.checks import held_dtype
+from jaxbp.data.weights import ClassWeight, weighted_by_class
 from jaxbp.train.checkpoints import Checkpoints
 from jaxbp.train.programs.step import (
     Data,
@@ -18,7 +21,7 @@ from jaxbp.train.programs.step import (
     GradFn,
     Preprocess,
     make_metrics,
-    takes_key,
+    takes,
     traced,
 )
 from jaxbp.train.result import EarlyStopping
@@ -55,6 +58,7 @@ def assert_inputs(
     epochs: int,
     *,
     preprocess: Preprocess | None,
+    class_weight: ClassWeight | None = None,
     processes: int = 1,
     memory_budget: int | None = None,
 ) -> Inputs:
@@ -71,9 +75,9 @@ def assert_inputs(
         if isinstance(evaluate, type):
             hint = "give a function of (params, x, y), e.g. jaxbp.make_evaluate(net.apply, loss)"
             raise TypeError(errors.message(where, "evaluate to be a function", described(evaluate), hint))
-    x, y = arrays(where, "data", data)
+    x, y, weight = examples(where, "data", data)
     if validation is not None:
-        held_x, held_y = arrays(where, "validation", validation)
+        held = examples(where, "validation", validation)
     if (validation is None) != (evaluate is None):
         given = "evaluate" if validation is None else "validation"
         hint = "e.g. evaluate=jaxbp.make_evaluate(net.apply, loss)"
@@ -83,13 +87,23 @@ def assert_inputs(
     if told not in (C, None):
         got, hint = f"a Dataset of {told}", "make the network's output, or num_classes, the other's size"
         raise ValueError(errors.message(where, f"data of the network's {C} classes", got, hint))
-    nbytes = x.nbytes + (0 if y is x else y.nbytes)
+    nbytes = sum({id(leaf): leaf.nbytes for leaf in jax.tree.leaves((x, y, weight))}.values())
     streams = memory_budget is not None and nbytes > memory_budget
-    train = assert_data(x, y, num_classes=C, narrow=not streams, raw=raw)
+    train = assert_data(x, y, weight, num_classes=C, narrow=not streams, raw=raw)
+    if class_weight is not None:
+        if processes > 1 and isinstance(class_weight, str):
+            expected = "class_weight as numbers, for each of many processes sees its own share of the data"
+            raise ValueError(errors.message(where, expected, repr(class_weight)))
+        train = replace(train, weight=weighted_by_class(where, train, class_weight))
     held_out = None
     if validation is not None:
-        C = train.num_classes
-        held_out = assert_data(held_x, held_y, num_classes=C, raw=raw, where="validation")
+        held_out = assert_data(*held, num_classes=train.num_classes, raw=raw, where="validation")
+    for name, function, part in (("data", grad_fn, train), ("validation", evaluate, held_out)):
+        if function and part and part.weight is not None and not takes(function, "weight"):
+            what = "a grad_fn" if name == "data" else "an evaluate"
+            expected = f"{what} that takes weights, for {name} has them"
+            hint = "give it an argument weight: (params, x, y, weight), and the weighted mean of the losses"
+            raise TypeError(errors.message(where, expected, described(function), hint))
     if hasattr(grad_fn, "assert_targets"):
         for name, part in (("data", train), ("validation", held_out)):
             if part is not None:
@@ -99,23 +113,25 @@ def assert_inputs(
     return Inputs(train, held_out, batch_size, epochs, streams)
 
 
-def arrays(where: str, name: str, data: Any) -> tuple[Any, Any]:
-    """x and y of data.
+def examples(where: str, name: str, data: Any) -> tuple[Any, Any, Any]:
+    """x, y and weight of data, the last perhaps None.
 
     Raises:
-        TypeError: for what is neither a Dataset nor a pair.
+        TypeError: for what is neither a Dataset nor a pair nor three.
     """
     if isinstance(data, Dataset):
-        return data.x, data.y
-    if isinstance(data, tuple | list) and len(data) == 2:
-        for part, value in zip("xy", data, strict=True):
-            if isinstance(value, Mapping):
-                joined = f"np.concatenate(list({part}.values()), axis=1)"
-                hint = f"join its arrays, {joined}, and part them in grad_fn"
-                raise TypeError(errors.message(where, f"{part} as one array", described(value), hint))
-        x, y = data
-        rows = arguments.array(name, "x", x, host=True)
-        return rows, rows if y is x else arguments.array(name, "y", y, host=True)
+        return data.x, data.y, data.weight
+    if isinstance(data, tuple | list) and len(data) in (2, 3):
+        x, y, weight = (*data, None)[:3]
+        if weight is not None and (weight is x or weight is y):
+            got = f"{'x' if weight is x else 'y'} twice"
+            raise ValueError(errors.message(where, f"{name} (x, y, weight)", got, "give (x, y)"))
+        rows = host_arrays(name, "x", x)
+        targets = rows if y is x else host_arrays(name, "y", y)
+        for part, tree in (("x", rows), ("y", targets)):
+            if not jax.tree.leaves(tree):
+                raise ValueError(errors.message(name, f"arrays in {part}", described(tree)))
+        return rows, targets, None if weight is None else arguments.array(name, "weight", weight, host=True)
     hint = "give both arrays, or a jaxbp.data.Dataset"
     got = f"{len(data)} arrays" if isinstance(data, tuple | list) else described(data)
     if isinstance(data, int | float) and name == "validation":
@@ -133,7 +149,7 @@ def arrays(where: str, name: str, data: Any) -> tuple[Any, Any]:
 
 def assert_grad_fn(where: str, grad_fn: Any) -> None:
     """Raises a TypeError unless it can be called with (params, x, y), and perhaps ``key``."""
-    keys = ("key",) if callable(grad_fn) and takes_key(grad_fn) else ()
+    keys = [name for name in ("key", "weight") if callable(grad_fn) and takes(grad_fn, name)]
     try:
         arguments.function(where, "grad_fn", grad_fn, positional=3, keywords=keys)
     except TypeError as error:
@@ -181,9 +197,9 @@ def assert_monitors(askers: Mapping[str, Any], plan: Plan, params: Params, strea
     held_out = plan.validation
     if plan.evaluate is not None and held_out is not None:
         evaluate = make_metrics(plan.evaluate)
-        x, y = _held(held_out.x), _held(held_out.y)
+        x, *others = jax.tree.map(_held, held_out.arrays)
         x = jax.eval_shape(plan.preprocess, x) if plan.preprocess else x
-        metrics = jax.eval_shape(evaluate, params, x, y)
+        metrics = jax.eval_shape(evaluate, params, x, *others)
     columns = ["epoch", "seconds", "loss", *["waited"] * streams, *(f"val_{metric}" for metric in metrics)]
     for name, monitor in monitors.items():
         if monitor not in columns:
@@ -197,27 +213,32 @@ def _held(array: np.ndarray) -> jax.ShapeDtypeStruct:
 
 
 def _num_classes(
-    where: str, grad_fn: GradFn, params: Params, x: np.ndarray, preprocess: Preprocess | None
+    where: str, grad_fn: GradFn, params: Params, x: Any, preprocess: Preprocess | None
 ) -> int | None:
     """C where the network tells it, through `jaxbp.value_and_grad`."""
-    held = _held(x)
+    held = jax.tree.map(_held, x)
     if preprocess is not None:
         expected = "preprocess to give a row of floats for each example"
 
         def changed(x: Any) -> Any:
             with traced("preprocess"):
                 rows = preprocess(x)
-            if not isinstance(rows, jax.Array | np.ndarray):
+            if not (is_tree(x) and is_tree(rows)) and not isinstance(rows, jax.Array | np.ndarray):
                 raise TypeError(errors.message(where, expected, described(rows), "e.g. lambda x: x / 255"))
             return rows
 
-        held = jax.eval_shape(changed, held)
-        if not jnp.issubdtype(held.dtype, jnp.inexact) or held.shape[:1] != x.shape[:1]:
-            raise TypeError(
-                errors.message(where, expected, f"{held.dtype} {held.shape}", "e.g. lambda x: x / 255")
-            )
+        N, held = len(jax.tree.leaves(x)[0]), jax.eval_shape(changed, held)
+        for leaf in jax.tree.leaves(held):
+            # A tree may have whole numbers for an embedding beside its floats.
+            if not (is_tree(held) or jnp.issubdtype(leaf.dtype, jnp.inexact)) or leaf.shape[:1] != (N,):
+                got = f"{leaf.dtype} {leaf.shape}"
+                raise TypeError(errors.message(where, expected, got, "e.g. lambda x: x / 255"))
     if not hasattr(grad_fn, "num_classes"):
         return None
+    if is_tree(held):
+        joined = "np.concatenate(list(x.values()), axis=1)"
+        hint = f"join its arrays, {joined}, or give a grad_fn of your own, jax.value_and_grad(loss_fn)"
+        raise TypeError(errors.message(where, "x as one array", described(held), hint))
     try:
         return grad_fn.num_classes(params, held)
     except ValueError as error:

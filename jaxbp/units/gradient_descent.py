@@ -140,7 +140,7 @@ def fit_linear_unit(
         "fit_linear_unit", x, t, eta, epochs, batch_size, key, unit
     )
     last, (units, after) = train(linear_unit, _record_error, unit, x, t, eta, key, batch_size, epochs)
-    errors = np.concatenate([[linear_unit_error(unit, x, t)], after])
+    errors = np.append(np.asarray(linear_unit_error(unit, x, t)), np.asarray(after))
     rows = augmented(x)
     if batch_size == len(x):
         gram = rows.T @ rows if rows.shape[0] > rows.shape[1] else rows @ rows.T

@@ -158,6 +158,9 @@ def fit_perceptron(
 
     Source: lecture, the perceptron training rule; Novikoff 1962; Gordan's theorem for the proof.
     """
+    if batch_size is None:
+        expected, hint = "batch_size a whole number of at least 1", "batch_size=len(x) takes all of them"
+        raise TypeError(message("fit_perceptron", expected, "None", hint))
     x, t, eta, epochs, batch_size, key, unit = checked(
         "fit_perceptron", x, t, eta, epochs, batch_size, key, unit
     )

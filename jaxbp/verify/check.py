@@ -11,7 +11,8 @@ import numpy as np
 
 from jaxbp import arguments
 from jaxbp.errors import message
-from jaxbp.jaxprs.exception_origin import is_own, told, whole_tracebacks
+from jaxbp.jaxprs.exception_origin import is_own, told
+from jaxbp.jaxprs.internals import beneath_boundary
 from jaxbp.jaxprs.rules import Rule, describe, rules_in, transposes_in
 from jaxbp.verify.clauses.declared import Intent, Intents, check_intents, check_names
 from jaxbp.verify.judge import Judgement, fault_finding, finding, judge
@@ -101,10 +102,10 @@ def judge_call(where: str, call: Call, declare: Intents, order: int) -> Report:
         named = {describe(e).name for e in rules_in(closed.jaxpr)}
         if not differentiates(closed.jaxpr):
             check_names(where, call.name, declare, named)
-        with whole_tracebacks():
-            if not named and not differentiates(closed.jaxpr):
-                assert_differentiable(where, call, closed, own)
-            return _Checked(call, declare, order, axes).report(closed, own)
+        if not named and not differentiates(closed.jaxpr):
+            beneath_boundary(lambda: assert_differentiable(where, call, closed, own))
+        checked = _Checked(call, declare, order, axes)
+        return beneath_boundary(lambda: checked.report(closed, own))
 
 
 class _Checked:

@@ -73,6 +73,13 @@ def test_only_labels_stratify():
         split(targets, 0.5, stratify=True)
 
 
+def test_without_shuffle_the_last_part_is_held_out():
+    train, validation, test = split(numbered(10), (0.6, 0.2, 0.2), shuffle=False)
+    assert np.concatenate([train.x, validation.x, test.x])[:, 0].tolist() == list(range(10))
+    with pytest.raises(ValueError, match="shuffle=True to stratify, got shuffle=False"):
+        split(numbered(10), 0.2, shuffle=False, stratify=True)
+
+
 def test_standardiser_uses_the_training_set_and_survives_constants():
     rng = np.random.default_rng(0)
     train, test = rng.normal(3, 2, (200, 4)).astype(np.float32), rng.normal(3, 2, (50, 4)).astype(np.float32)

@@ -173,6 +173,28 @@ def test_parameter_jacobian_is_jacrev(name, x64):
     jax.tree.map(close, by_structure(params, x, sigma), by_matrix(params, x, sigma))
 
 
+@pytest.mark.parametrize("name", [*CASES][::4])
+def test_the_ntk_of_two_sets_is_a_part_of_that_of_both(name, x64):
+    model, _, params, x = made(name)
+    parts = [jax.tree.map(lambda v: v[1:], x), jax.tree.map(lambda v: v[:1], x)]
+
+    @jax.jit
+    def both(params, *xs):
+        whole, *Js = (parameter_jacobian(model, params, x) for x in xs)
+        return whole.ntk()[1:, :, :1], Js[0].ntk(Js[1])
+
+    close(*both(params, x, *parts))
+
+
+def test_the_ntk_of_another_network_is_refused(key):
+    nets = [jaxbp.mlp([3, 4, 2]), jaxbp.mlp([3, 5, 2])]
+    J, K = (parameter_jacobian(net, net.init(key), jnp.ones((2, 3))) for net in nets)
+    with pytest.raises(ValueError, match="ntk: expected the Jacobian of the same network, got parameters"):
+        J.ntk(K)
+    with pytest.raises(TypeError, match=r"ntk: expected other .*parameter_jacobian"):
+        J.ntk(jnp.ones((2, 3)))
+
+
 def test_ggn_diagonal_without_targets_is_the_mean_over_the_prediction(x64, key):
     net = jaxbp.mlp([3, 1], output=jaxbp.sigmoid)
     loss, params, x = jaxbp.binary_cross_entropy_on_probabilities, net.init(key), jnp.ones((1, 3))

@@ -1,6 +1,7 @@
 """One test for each assumption about JAX's own: a new release says by name which of them fell."""
 
 import re
+import traceback
 from pathlib import Path
 
 import jax
@@ -321,3 +322,19 @@ def test_jax_refuses_a_rule_that_closes_over_a_traced_value():
     with pytest.raises(Exception) as caught:
         jax.jit(lambda x: jax.vjp(lambda x: run(jnp.float32(2.0), x), x)[1]([X]))(X)
     assert internals.closes_over_tracer(caught.value)
+
+
+def test_beneath_a_boundary_exceptions_keep_the_frames_of_jax():
+    def refused():
+        jax.jvp(jnp.sin, (1.0,), (1,))
+
+    def frames(run):
+        with pytest.raises(TypeError) as told:
+            run()
+        return [f.filename for f in traceback.extract_tb(told.value.__traceback__)]
+
+    before = jax.config.jax_traceback_filtering
+    whole = frames(lambda: internals.beneath_boundary(refused))
+    assert whole[-1].startswith(internals.LIBRARY)
+    assert not frames(refused)[-1].startswith(internals.LIBRARY)
+    assert jax.config.jax_traceback_filtering == before

@@ -79,9 +79,29 @@ def with_(**change):
     return json.dumps(NETWORK | change)
 
 
+def nested(depth):
+    """Blocks within blocks."""
+    layer = {"phi": "tanh"}
+    for _ in range(depth):
+        layer = {"branch": [layer]}
+    return layer
+
+
 WRONG = {
     "no JSON": ("{\n  'layers': 1}", "NET.json: expected JSON, got Expecting property name"),
     "its line": ('{"x": [1,\n2,,]}', "in line 2, column 3"),
+    "a key twice": (with_()[:-1] + ', "x": [0, 1]}', "expected JSON with each key once, got 'x' twice"),
+    "a number that no float holds": (with_(eta=10**400), "eta: expected a finite number"),
+    "a number of 5,000 digits": (with_()[:-1] + ', "eta": ' + "9" * 5000 + "}", "a number of 5000 digits"),
+    "brackets alone": ("[" * 200_000, "nested too deeply"),
+    "blocks in blocks": (
+        with_(layers=[{"W": [[1, 2]]}, nested(300)]),
+        ".branch: expected blocks at most 10 deep, got one more",
+    ),
+    "another way to write a number": (
+        with_(layers=[{"W": [[1, 2]], "phi": "leaky_relu(1_0)"}]),
+        "layers[1].phi: expected one of identity",
+    ),
     "no layers": ('{"x": [1]}', 'the file: expected the key "layers"'),
     "an unknown key": (with_(etha=1), '"etha"'),
     "a row too short": (

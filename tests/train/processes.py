@@ -4,7 +4,7 @@ import socket
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-LIMIT = 60
+LIMIT = 240  # seconds: a busy machine takes a minute until three processes have met
 FOREIGN = ("XLA_", "JAX_", "SLURM_", "OMPI_", "JOB_COMPLETION_INDEX")
 
 

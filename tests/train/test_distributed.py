@@ -143,6 +143,7 @@ def test_fit_says_that_a_peer_was_killed(together, tmp_path):
     assert killed == -signal.SIGKILL
     assert code == 0, text
     assert "caught fit: expected 2 processes to compute together, got" in text
+    assert (tmp_path / "epoch_000003.npz").is_file()  # no checkpoint was due before epoch 1000
 
 
 def test_calls_that_cannot_be(monkeypatch):

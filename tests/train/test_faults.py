@@ -2,7 +2,6 @@
 
 import itertools
 import re
-import signal
 import socket
 import threading
 
@@ -11,7 +10,6 @@ import pytest
 from tests.train.processes import meeting
 
 HEARTBEAT = 4
-SOAKED = 240  # seconds: a busy machine takes a minute until three processes have met
 
 
 def digests(answers):
@@ -20,9 +18,7 @@ def digests(answers):
 
 def trained(together, folder, n=2):
     """The digests after a run to its end, or what is left of it."""
-    answers = together(
-        *({"connect": c, "what": "faulty", "out": str(folder)} for c in meeting(n)), limit=SOAKED
-    )
+    answers = together(*({"connect": c, "what": "faulty", "out": str(folder)} for c in meeting(n)))
     assert all(code == 0 for code, _ in answers), answers
     return digests(answers)
 
@@ -31,15 +27,13 @@ def befallen(together, folder, fault, who, n=2, heartbeat=HEARTBEAT):
     """Runs in which one process has a fault; what the others say of it is in their last lines."""
     members = [{"connect": c, "what": "faulty", "out": str(folder)} for c in meeting(n, heartbeat=heartbeat)]
     members[who]["fault"] = fault
-    answers = together(*members, hang=[who] if fault == "SIGSTOP" else [], limit=SOAKED)
+    answers = together(*members, hang=[who] if fault == "SIGSTOP" else [])
     assert float(re.search("fault (.*)", answers[who][1])[1]) > together.ended - heartbeat - 1
     for i in set(range(n)) - {who}:
         code, text = answers[i]
-        assert code == 1 or (fault, who, code) == ("SIGKILL", 0, -signal.SIGABRT), text
+        assert code == 1, text
         said = rf"process {i} of {n}: expected all processes to go on, got process {who} \(pid .* on .*\), "
         said += "which " + SAYS[fault]
-        if (fault, who) == ("SIGKILL", 0):  # JAX ends the others at the same moment
-            said += "|RuntimeError: fit: expected . processes to compute together, got .*Gloo"
         assert re.search(said, text), text
 
 

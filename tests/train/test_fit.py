@@ -312,15 +312,6 @@ SHOWN = {"optimizer": optax.sgd(0.1), "epochs": 2, "batch_size": 8, "key": jax.r
 
 
 def test_progress_is_seen_before_the_first_epoch(capsys):
-    pytest.importorskip("rich")
-    jaxbp.fit(GRAD, draw_params(NET, "float32"), data(), **SHOWN)
-    out = capsys.readouterr().out
-    assert "compiled in" in out
-    assert "2/2" in out
-
-
-def test_progress_without_rich(capsys, monkeypatch):
-    monkeypatch.setitem(__import__("sys").modules, "rich.progress", None)
     jaxbp.fit(GRAD, draw_params(NET, "float32"), data(), **SHOWN)
     lines = capsys.readouterr().err.splitlines()
     assert [line.split(" ")[0] for line in lines] == ["compiling", "compiled", "epoch", "epoch"]

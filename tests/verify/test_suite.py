@@ -18,15 +18,17 @@ def test_size():
 
 
 def _in_each_dtype():
-    """Every case in one dtype, in turn; in the other one by ``pytest -m soak``, and by experiment 20.
+    """Of each category and verdict the first case, and of the others one in five, each in one dtype, in turn.
 
-    For each release of JAX the first case of each category and verdict.
+    The rest by ``pytest -m soak``, and all of them by experiment 20. For each release of JAX the first ones.
     """
     first = {(c.category, c.verdict): c for c in reversed(CASES)}
     for i, case in enumerate(CASES):
+        leads = case is first[case.category, case.verdict]
         for dtype in ("float32", "float64"):
-            marks = [pytest.mark.soak] * (i % 2 == (dtype == "float32"))
-            marks += [pytest.mark.jax_release] * (case is first[case.category, case.verdict])
+            in_turn = i % 2 == (dtype == "float64")
+            marks = [] if in_turn and (leads or i % 5 == 0) else [pytest.mark.soak]
+            marks += [pytest.mark.jax_release] * leads
             yield pytest.param(case, dtype, marks=marks, id=f"{case.category}: {case.name}, {dtype}")
 
 

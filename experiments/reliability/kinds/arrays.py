@@ -220,7 +220,7 @@ SAME: list[Kind] = [
     means_same("object array of Fractions", lambda g: objects(g, fractions.Fraction)),
     means_same("an object with __array__", lambda g: Converts(host(g))),
     means_same("memoryview", lambda g: memoryview(host(g))),
-    means_same("array.array", needs(1, lambda a: array.array("f", a) if a.ndim == 1 else _skip())),
+    means_same("array.array", needs(1, lambda a: array.array("i" if a.dtype.kind == "i" else "f", a) if a.ndim == 1 else _skip())),
     means_same("on another device", elsewhere),
     means_same("pandas table", table),
     means_same("pandas table, nullable", lambda g: table(g).convert_dtypes(dtype_backend="numpy_nullable")),

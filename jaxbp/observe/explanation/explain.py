@@ -108,7 +108,7 @@ def explain(
     value_and_grad(net, loss)  # refuses a loss on logits after a network that ends in its own softmax
     with jax.enable_x64(True):
         params = as_params(net, params)
-        x, y, note = one_example(net, params, x, y, example)
+        x, y, note = one_example(net, loss, params, x, y, example)
         places = place(net, params, x)
         output = _output(places, loss, jax.eval_shape(net.apply, params, x).size)
         y = as_target(loss, y, output.C)

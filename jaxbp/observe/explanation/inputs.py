@@ -74,11 +74,14 @@ def _like(expected: Any, given: Any, where: str) -> Any:
     }
 
 
-def one_example(net: Layer, params: Params, x: Any, y: Any, example: int) -> tuple[Array, Any, str]:
+def one_example(
+    net: Layer, loss: Loss, params: Params, x: Any, y: Any, example: int
+) -> tuple[Array, Any, str]:
     """x and y of one example, and which of how many it is.
 
     Raises:
-        ValueError: for an example that does not exist.
+        ValueError: for an example that does not exist, and for labels that name no class, be it another's:
+            those that count from 1 would be taken for their neighbors.
     """
     x = as_numbers("x", x)
     if x.ndim == 0:
@@ -93,6 +96,8 @@ def one_example(net: Layer, params: Params, x: Any, y: Any, example: int) -> tup
     if y.shape[:1] != x.shape[:1]:
         got = f"shape {y.shape}"
         raise ValueError(errors.message("explain", f"a target for each of {len(x)} examples", got))
+    if y.ndim == 1:
+        _assert_classes(loss, y, jax.eval_shape(net.apply, params, x[0]).size)
     note = f"example {example} of {len(x)}; example= chooses another" if len(x) > 1 else ""
     return x[example - 1], y[example - 1], note
 
@@ -106,6 +111,14 @@ def _takes(net: Layer, params: Params, x: Array) -> bool:
     return True
 
 
+def _assert_classes(loss: Loss, labels: np.ndarray, size: int) -> None:
+    """Raises a ValueError for a label that is none of so many classes."""
+    if loss.targets == "classes" and np.issubdtype(labels.dtype, np.integer):
+        wrong = labels[(labels < 0) | (labels >= size)]
+        if wrong.size:
+            raise ValueError(errors.message("explain", f"a class from 0 to {size - 1} for y", f"{wrong[0]}"))
+
+
 def as_target(loss: Loss, y: Any, size: int) -> Array:
     """y as a vector of float64; a label as its one-hot row.
 
@@ -116,8 +129,7 @@ def as_target(loss: Loss, y: Any, size: int) -> Array:
     label = arguments.array("explain", "y", y, host=True)
     of_classes = loss.targets == "classes"
     if of_classes and label.ndim == 0 and np.issubdtype(label.dtype, np.integer):
-        if not 0 <= label < size:
-            raise ValueError(errors.message("explain", f"a class from 0 to {size - 1} for y", f"{label}"))
+        _assert_classes(loss, label, size)
         return jax.nn.one_hot(label, size, dtype=jnp.float64)
     target = as_numbers("y", y)
     target = target.reshape(1) if target.ndim == 0 else target

@@ -1,11 +1,11 @@
 """A network from NET.json, the first part of `json_format`; what is wrong is named by its key."""
 
 import json
-import math
+import sys
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from jaxbp import errors, layers, losses
+from jaxbp import arguments, errors, layers, losses
 from jaxbp.layers import Layer, chain, dense, make_leaky_relu, residual
 from jaxbp.losses import Loss
 from jaxbp.observe.explanation.json_format import WRITTEN
@@ -25,6 +25,9 @@ LOSSES: dict[str, Loss] = {name: getattr(losses, name) for name in OUTPUTS}
 """The losses of NET.json and the page, whose formulas are written out, by name."""
 
 
+_DEEPEST = 10  # blocks within blocks: each costs every function that walks a network a few calls
+
+
 class Network(NamedTuple):
     """What a NET.json says."""
 
@@ -40,16 +43,11 @@ def read_network(path: Path) -> Network:
     """The network of a NET.json.
 
     Raises:
-        ValueError: for a file that is no JSON, with its line; for a value that is missing or of another
-            kind, with its key.
+        ValueError: for a file that is no JSON, with its line; for a key that is there twice; for a value
+            that is missing or of another kind, with its key.
         OSError: for a file that cannot be read.
     """
-    text = path.read_text(encoding="utf-8")
-    try:
-        data = json.loads(text)
-    except json.JSONDecodeError as error:
-        got = f"{error.msg} in line {error.lineno}, column {error.colno}"
-        raise ValueError(errors.message(str(path), "JSON", got)) from None
+    data = arguments.json_of(str(path), path.read_bytes())
     with errors.within(str(path)):
         return from_dict(data)
 
@@ -74,7 +72,9 @@ def from_dict(data: Any) -> Network:
     )
 
 
-def _network(where: str, given: Any) -> tuple[Layer, Params]:
+def _network(where: str, given: Any, depth: int = 0) -> tuple[Layer, Params]:
+    if depth > _DEEPEST:
+        raise ValueError(errors.message(where, f"blocks at most {_DEEPEST} deep", "one more"))
     if not isinstance(given, list):
         raise ValueError(errors.message(where, "a list of layers", _short(given)))
     parts: list[Layer] = []
@@ -92,8 +92,8 @@ def _network(where: str, given: Any) -> tuple[Layer, Params]:
             parts.append(dense(len(W[0]), len(W), bias=b is not None))
             params[len(params) + 1] = {"W": W} | ({} if b is None else {"b": b})
         elif "branch" in keys:
-            branch, p = _network(f"{key}.branch", keys["branch"])
-            skip, q = _network(f"{key}.skip", keys.get("skip", []))
+            branch, p = _network(f"{key}.branch", keys["branch"], depth + 1)
+            skip, q = _network(f"{key}.skip", keys.get("skip", []), depth + 1)
             parts.append(residual(branch, skip if skip.parts else layers.identity))
             made = ({"branch": p} if p else {}) | ({"skip": q} if q else {})
             if made:
@@ -109,7 +109,7 @@ def _activation(where: str, name: Any) -> Layer:
     """The activation of that name; ``leaky_relu(0.2)`` says its slope."""
     if isinstance(name, str) and name.startswith("leaky_relu(") and name.endswith(")"):
         try:
-            return make_leaky_relu(float(name[len("leaky_relu(") : -1]))
+            return make_leaky_relu(arguments.json_of(where, name[len("leaky_relu(") : -1]))
         except ValueError:
             pass
     return _named(where, name, ACTIVATIONS)
@@ -134,7 +134,8 @@ def _object(where: str, given: Any, needed: set[str], optional: set[str]) -> dic
 
 
 def _number(where: str, given: Any) -> float:
-    if isinstance(given, bool) or not isinstance(given, int | float) or not math.isfinite(given):
+    most = sys.float_info.max
+    if isinstance(given, bool) or not isinstance(given, int | float) or not -most <= given <= most:
         raise ValueError(errors.message(where, "a finite number", _short(given)))
     return float(given)
 

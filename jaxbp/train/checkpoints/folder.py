@@ -135,6 +135,11 @@ class Checkpoints:
                 trial.unlink(missing_ok=True)
         self._engine.assert_installed()
 
+    @property
+    def writes_alone(self) -> bool:
+        """Whether `save` in this process keeps an epoch by itself, whatever became of other processes."""
+        return jax.process_count() == 1 or (self.engine == "npz" and jax.process_index() == 0)
+
     def due(self, epoch: int) -> bool:
         """Whether this epoch is one of those to save."""
         return arguments.whole(f"{self._where()}.due", "epoch", epoch, low=0) % self.every == 0
@@ -305,11 +310,7 @@ class Checkpoints:
             return None
         if value is None:
             raise ValueError(message(self._where(), f"a value of {self.monitor}", "None"))
-        try:
-            value = float(value)
-        except (TypeError, ValueError) as error:
-            got = arguments.described(value)
-            raise TypeError(message(self._where(), f"{self.monitor} as a number", got)) from error
+        value = arguments.number(self._where(), self.monitor, value, finite=False)
         if before is not None and before["monitor"] == self.monitor:
             sign = 1 if self.mode == "min" else -1
             if not sign * value < sign * before["value"]:

@@ -77,7 +77,8 @@ class Groups:
         # The last net fills the last group up: all are of one shape.
         numbers = np.minimum(np.arange(-(-len(nets) // size) * size), len(nets) - 1)
         self._nets = [[nets[i] for i in group] for group in numbers.reshape(-1, size)]
-        self._held = plan.layout.data(plan.train.x, plan.train.y), plan.held_out()
+        self._held = plan.layout.data(plan.train.arrays), plan.held_out()
+        self._sizes = {number: plan.sizes(order) for number, order in self._order.items()}
         self.begun = tuple(_start(group, make) for group in self._nets)
 
         arguments = (*self.begun[0], self._orders(self._nets[0], 1, 1), np.int32(1), *self._held)
@@ -107,7 +108,11 @@ class Groups:
         if self._waits:
             params, opt_state = jax.device_get((state.params, state.opt_state))
             state = state._replace(params=params, opt_state=opt_state)
-        losses = mean_loss(losses, self._plan.batch_size, len(self._plan.train))[:, :count]
+        sizes = [
+            [self._sizes[net.number](epoch + e) for e in range(count)]
+            for net in (self._nets[g] if len(self._order) > 1 else self._nets[g][:1])
+        ]
+        losses = mean_loss(losses[:, :count], np.array(sizes))
         return (state, point), losses, {name: column[:, :count] for name, column in metrics.items()}, finite
 
     def _orders(self, nets: Sequence[Net], epoch: int, count: int) -> np.ndarray:

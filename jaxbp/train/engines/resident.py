@@ -14,7 +14,7 @@ from jaxbp.train.program_cache import compile_fast, compiled
 from jaxbp.train.programs.epoch_program import make_epochs, make_locate, mean_loss
 from jaxbp.train.programs.step import State, make_step
 from jaxbp.train.run import Bad, EpochsRan, Plan
-from jaxbp.train.sharding import own
+from jaxbp.train.sharding import once_each, own
 
 # Upper bounds of what is run at a time, so that progress and Ctrl-C stay responsive.
 _EXAMPLES, _EPOCHS, _SECONDS = 2**16, 64, 0.1
@@ -57,17 +57,19 @@ class Resident:
         self._pace = Pace(epochs if plan.layout.processes == 1 else 1, len(plan.train))
         self._group = self._pace.most
         self._order = lru_cache(2 * self._group)(plan.order)
+        self._sizes = plan.sizes(self._order)
         self._validation = plan.held_out()
         self._spare = jax.tree.map(jnp.copy, state)
         orders = stacked(self._order, 1, 1, self._group)
-        x, y, like = plan.train.x, plan.train.y, plan.layout.like
-        arguments = (state, state, orders, np.int32(1), (like(x), like(y)), self._validation)
+        data = plan.train.arrays
+        shapes = jax.tree.map(plan.layout.like, data)
+        arguments = (state, state, orders, np.int32(1), shapes, self._validation)
         with ThreadPoolExecutor(1) as pool:
-            copy = pool.submit(own, x)  # while the compiler works
+            copy = pool.submit(once_each, own, data)  # while the compiler works
             started = time.perf_counter()
             self._run, self._locate = compiled(_compile, plan, arguments)
             self.compile_seconds = time.perf_counter() - started
-        self._data = plan.layout.data(copy.result(), copy.result() if y is x else y)
+        self._data = plan.layout.data(copy.result())
 
     def run(self, state: State, epoch: int, most: int) -> EpochsRan:
         """As `Engine` says; the given state is kept to locate an iteration that was not finite."""
@@ -83,7 +85,7 @@ class Resident:
         self._pace.took(seconds)
         metrics = {name: v[:count] for name, v in metrics.items()}
         if finite:
-            return EpochsRan(after, self._mean(losses[:count]), metrics, seconds)
+            return EpochsRan(after, self._means(losses[:count], epoch), metrics, seconds)
         return self._located(state, epoch, EpochsRan(state, losses[:count], metrics, seconds))
 
     def _located(self, state: State, epoch: int, ran: EpochsRan) -> EpochsRan:
@@ -97,17 +99,19 @@ class Resident:
             state, losses, bad, broken = self._locate(state, self._order(epoch + e), self._data)
             if bad >= 0 and e > 0:
                 metrics = {name: v[:e] for name, v in ran.metrics.items()}
-                return EpochsRan(before, self._mean(ran.losses[:e]), metrics, ran.seconds)
+                return EpochsRan(before, self._means(ran.losses[:e], epoch), metrics, ran.seconds)
             if bad >= 0:
                 break
         else:  # this program rounded to the other side of an overflow
             bad = losses.size - 1
         metrics = {name: v[:e] for name, v in ran.metrics.items()}
         found = Bad(np.asarray(losses), int(bad), np.asarray(broken))
-        return EpochsRan(state, self._mean(ran.losses[:e]), metrics, ran.seconds, found)
+        return EpochsRan(state, self._means(ran.losses[:e], epoch), metrics, ran.seconds, found)
 
-    def _mean(self, losses: np.ndarray) -> np.ndarray:
-        return mean_loss(losses, self._plan.batch_size, self._plan.N)
+    def _means(self, losses: np.ndarray, epoch: int) -> np.ndarray:
+        """Of the epochs from this one on, (epochs, iterations), the mean loss of each."""
+        sizes = [self._sizes(epoch + e) for e in range(len(losses))]
+        return mean_loss(losses, np.reshape(sizes, losses.shape))
 
 
 def _compile(plan: Plan, arguments: Any) -> tuple[Any, Any]:

@@ -62,13 +62,14 @@ class Stream:
     """
 
     def __init__(self, plan: Plan, epochs: range, memory_budget: int, state: State, pool: ThreadPoolExecutor):
-        x, y = plan.train.x, plan.train.y
-        self._arrays = [(v, held_dtype(v.dtype)) for v in ([x] if y is x else [x, y])]
-        self._plan, self._epochs, self._pool = plan, epochs, pool
+        leaves, self._tree = jax.tree.flatten(plan.train.arrays)
+        arrays = {id(v): v for v in leaves}  # once, where y is x too
+        self._places = [list(arrays).index(id(v)) for v in leaves]
+        self._arrays = [(v, held_dtype(v.dtype)) for v in arrays.values()]
+        self._plan, self._epochs, self._pool, self._sizes = plan, epochs, pool, plan.sizes(plan.order)
         self._most = _most(self._arrays, plan.batch_size // plan.layout.processes, memory_budget)
         self._gathered = as_here(self._gather)
-        any_order = np.arange(len(x) * plan.layout.processes)
-        epoch = chunks(any_order, plan.batch_size, self._most)
+        epoch = chunks(np.arange(plan.N), plan.batch_size, self._most)
         self._length = len(epoch)
         shapes = [self._shapes(chunk.rows.shape) for chunk in (epoch[0], epoch[-1])]
         size = max(chunk.rows.size for chunk in epoch)
@@ -96,7 +97,7 @@ class Stream:
         if not (finite and np.isfinite(losses).all()):
             return self._located(before, epoch, seconds)
         metrics = {name: np.asarray(v)[None] for name, v in metrics.items()}
-        mean = mean_loss(losses[None], self._plan.batch_size, self._plan.N)
+        mean = mean_loss(losses[None], self._sizes(epoch))
         return EpochsRan(state, mean, metrics, seconds, None, waited / seconds)
 
     def _located(self, state: State, epoch: int, seconds: float) -> EpochsRan:
@@ -121,15 +122,15 @@ class Stream:
         self._chunks = (c for e in epochs for c in chunks(plan.order(e), plan.batch_size, self._most))
         self._ahead = self._pool.submit(self._gathered, self._chunks)
 
-    def _next(self) -> tuple[Chunk, list[Array], float]:
-        """A chunk, its x and y on the device, and the seconds that it was waited for."""
+    def _next(self) -> tuple[Chunk, Data, float]:
+        """A chunk, its data on the device, and the seconds that it was waited for."""
         started = time.perf_counter()
         chunk, data = self._ahead.result()
         seconds = time.perf_counter() - started
         self._ahead = self._pool.submit(self._gathered, self._chunks)
         return chunk, data, seconds
 
-    def _gather(self, parts: Iterator[Chunk]) -> tuple[Chunk, list[Array]]:
+    def _gather(self, parts: Iterator[Chunk]) -> tuple[Chunk, Data]:
         # Raises StopIteration in the worker after the last chunk; that future is never read.
         chunk = next(parts)
         self._room.reverse()
@@ -137,22 +138,22 @@ class Stream:
             self._plan.layout.gather(array, chunk.rows, _part(room, chunk.rows.shape))
             for (array, _), room in zip(self._arrays, self._room[0], strict=True)
         ]
-        return chunk, jax.block_until_ready(_x_and_y(data))  # type: ignore[no-untyped-call]
+        return chunk, jax.block_until_ready(self._data(data))  # type: ignore[no-untyped-call]
 
-    def _shapes(self, rows: tuple[int, ...]) -> list[jax.ShapeDtypeStruct]:
+    def _shapes(self, rows: tuple[int, ...]) -> Data:
         """What `_gather` will give."""
         struct = partial(jax.ShapeDtypeStruct, sharding=self._plan.layout.batches(rows[1]))
-        return _x_and_y([struct((*rows, *v.shape[1:]), dtype) for v, dtype in self._arrays])
+        return self._data([struct((*rows, *v.shape[1:]), dtype) for v, dtype in self._arrays])
+
+    def _data(self, arrays: list[Any]) -> Data:
+        """The arrays in the tree of the examples."""
+        data: Data = jax.tree.unflatten(self._tree, [arrays[i] for i in self._places])
+        return data
 
 
 def _part(room: np.ndarray, rows: tuple[int, ...]) -> np.ndarray:
     """Its first examples, in the batches of a chunk."""
     return room[: math.prod(rows)].reshape(*rows, *room.shape[1:])
-
-
-def _x_and_y(arrays: list[Any]) -> list[Any]:
-    """Two, where y is x too."""
-    return arrays * (3 - len(arrays))
 
 
 def _compile(plan: Plan, arguments: Any) -> tuple[dict[tuple[int, ...], Any], Any, Any]:
@@ -171,10 +172,8 @@ def _compile(plan: Plan, arguments: Any) -> tuple[dict[tuple[int, ...], Any], An
 
     where = layout.shardings(state)
     run = jax.jit(make_chunk(step), out_shardings=where and (where, layout.everywhere))
-    programs = {
-        x.shape[:2]: compile_fast(run.lower(state, np.int32(0), x, y))
-        for x, y in {x.shape: (x, y) for x, y in data}.values()
-    }
+    by_rows = {jax.tree.leaves(chunk)[0].shape[:2]: chunk for chunk in data}
+    programs = {rows: compile_fast(run.lower(state, np.int32(0), *chunk)) for rows, chunk in by_rows.items()}
     finished = jax.jit(finish, out_shardings=layout.everywhere).lower(
         state.opt_state, state.params, state.opt_state, validation
     )

@@ -7,6 +7,8 @@ import time
 from contextlib import suppress
 from typing import Any, NamedTuple
 
+from jaxbp import arguments
+
 LIMIT = 4096  # bytes of a line; a hello takes about 100
 _MOST = 2**31  # processes
 
@@ -65,8 +67,8 @@ def parsed(line: bytes) -> dict[str, Any]:
         ({'agreed': True}, {}, {})
     """
     try:
-        message = json.loads(line.decode())
-    except (ValueError, RecursionError):
+        message = arguments.json_of("wire", line)
+    except ValueError:
         return {}
     return message if isinstance(message, dict) else {}
 

@@ -49,7 +49,7 @@ def cut(q: int, most: int) -> tuple[int, list[int], list[int]]:
 
 
 def make_epoch(
-    step: Callable[[Carry, Array, Array], tuple[Carry, Scalar]],
+    step: Callable[..., tuple[Carry, Scalar]],
     batch_size: int,
     take: Take,
     gathered: int = GATHERED,
@@ -65,20 +65,20 @@ def make_epoch(
     def epoch(state: Carry, order: Array, data: Data) -> tuple[Carry, Array]:
         q, rest = divmod(order.size, batch_size)
         batches = order[: q * batch_size].reshape(q, batch_size)
-        example = sum(v.dtype.itemsize * v[:1].size for v in data)
+        example = sum(v.dtype.itemsize * v[:1].size for v in jax.tree.leaves(data))
         most = max(1, gathered // (batch_size * example)) if order.size * example > gathered else 1
         k, starts, firsts = cut(q, most)
 
         def body(state: Carry, at: tuple[Array, Array]) -> tuple[Carry, Array]:
             start, first = at
             rows = jax.lax.dynamic_slice_in_dim(batches, start, k)
-            return chunk(state, first, *(take(v, rows) for v in data))
+            return chunk(state, first, *jax.tree.map(lambda v: take(v, rows), data))
 
         state, losses = jax.lax.scan(body, state, (jnp.asarray(starts), jnp.asarray(firsts)))
         losses = jnp.append(losses[:-1], losses[-1, firsts[-1] :])
         if rest:
-            x, y = (take(v, order[None, q * batch_size :])[0] for v in data)
-            state, last = step(state, x, y)
+            short = jax.tree.map(lambda v: take(v, order[None, q * batch_size :])[0], data)
+            state, last = step(state, *short)
             losses = jnp.append(losses, last)
         return state, losses
 
@@ -124,30 +124,27 @@ def make_epochs(
     return epochs
 
 
-def mean_loss(losses: np.ndarray, batch_size: int, N: int) -> np.ndarray:
-    """The mean loss of N examples from the losses of their batches, the last axis; the last may be short."""
-    sizes = np.full(losses.shape[-1], batch_size)
-    sizes[-1] = N - batch_size * (len(sizes) - 1)
-    return np.average(losses.astype(np.float64), axis=-1, weights=sizes)
+def mean_loss(losses: np.ndarray, sizes: np.ndarray) -> np.ndarray:
+    """The mean loss of the examples: of their batches, the last axis, by what each of these counts."""
+    return np.average(losses.astype(np.float64), axis=-1, weights=np.broadcast_to(sizes, losses.shape))
 
 
-def make_chunk(
-    step: Callable[[Carry, Array, Array], tuple[Carry, Scalar]],
-) -> Callable[[Carry, Array, Array, Array], tuple[Carry, Array]]:
-    """Batches that are at hand: (state, first, x, y) -> (state, losses), x and y of shape (k, batch, ...).
+def make_chunk(step: Callable[..., tuple[Carry, Scalar]]) -> Callable[..., tuple[Carry, Array]]:
+    """Batches that are at hand: (state, first, *data) -> (state, losses), the data of shape (k, batch, ...).
 
     The iterations are those of the batches ``first`` to k; losses is (k,), with 0 before ``first``.
     """
     step = jax.jit(step)  # traced once, for its shapes and for the loop
 
-    def chunk(state: Carry, first: Array, x: Array, y: Array) -> tuple[Carry, Array]:
+    def chunk(state: Carry, first: Array, *data: Any) -> tuple[Carry, Array]:
         def body(i: Array, carry: tuple[Carry, Array]) -> tuple[Carry, Array]:
             state, losses = carry
-            state, loss = step(state, x[i], y[i])
+            state, loss = step(state, *jax.tree.map(lambda v: v[i], data))
             return state, losses.at[i].set(loss)
 
-        _, loss = jax.eval_shape(step, state, x[0], y[0])
-        return jax.lax.fori_loop(first, len(x), body, (state, jnp.zeros(len(x), loss.dtype)))
+        _, loss = jax.eval_shape(step, state, *jax.tree.map(lambda v: v[0], data))
+        k = len(jax.tree.leaves(data)[0])
+        return jax.lax.fori_loop(first, k, body, (state, jnp.zeros(k, loss.dtype)))
 
     return chunk
 

@@ -73,16 +73,16 @@ class Watched(NamedTuple):
         return cls(state, jnp.full_like(state.step, -1), nothing)
 
 
-def make_watched(step: Step) -> Callable[[Watched, Array, Array], tuple[Watched, Scalar]]:
+def make_watched(step: Step) -> Callable[..., tuple[Watched, Scalar]]:
     """The step that looks at what it did.
 
     An iteration is bad if its loss or the parameters it leaves are not finite, or if the optimizer's state
     stopped being so. From there on nothing is updated any more, so that the state is the one before it.
     """
 
-    def watched(carry: Watched, x: Array, y: Array) -> tuple[Watched, Scalar]:
+    def watched(carry: Watched, *data: Any) -> tuple[Watched, Scalar]:
         before, bad, broken = carry
-        after, loss = step(before, x, y)
+        after, loss = step(before, *data)
         finite = all_finite((loss, after.params))
         lost = broke(before.opt_state, after.opt_state)
         good = finite & jnp.isfinite(lost).all()

@@ -14,9 +14,9 @@ from jaxbp import errors
 from jaxbp.arguments import described
 from jaxbp.typing import Array, Params, Random, Scalar
 
-GradFn = Callable[..., tuple[Scalar, Params]]  # (params, x, y) -> (loss, grads), perhaps with key=
-Evaluate = Callable[[Params, Array, Array], dict[str, Scalar]]
-Data = tuple[Array, Array]
+GradFn = Callable[..., tuple[Scalar, Params]]  # (params, x, y) -> (loss, grads), perhaps with key=, weight=
+Evaluate = Callable[..., dict[str, Scalar]]  # (params, x, y) -> {name: scalar}, perhaps with weight=
+Data = tuple[Any, ...]  # (x, y) or (x, y, weight), trees of arrays (N, ...)
 Preprocess = Callable[[Array], Array]  # x as it is stored -> x as the network takes it
 
 
@@ -36,7 +36,7 @@ class State(NamedTuple):
     step: Array
 
 
-Step = Callable[[State, Array, Array], tuple[State, Scalar]]
+Step = Callable[..., tuple[State, Scalar]]  # (state, x, y) or (state, x, y, weight) -> (state, loss)
 
 
 def make_step(
@@ -46,13 +46,13 @@ def make_step(
 
     What grad_fn and the optimizer return is looked at while the step is traced, before the first epoch.
     """
-    wants_key = takes_key(grad_fn)
+    wants_key = takes(grad_fn, "key")
 
-    def step(state: State, x: Array, y: Array) -> tuple[State, Scalar]:
+    def step(state: State, x: Any, y: Any, *weight: Array) -> tuple[State, Scalar]:
         extra = {"key": jax.random.fold_in(state.key, state.step)} if wants_key else {}
         rows = preprocess(x) if preprocess else x
         with traced("grad_fn"):
-            returned = grad_fn(state.params, rows, y, **extra)
+            returned = grad_fn(state.params, rows, y, **extra, **by_name(*weight))
         loss, grads = loss_and_grads(returned, state.params)
         with jax.named_scope("update"):
             updates, opt_state = updated(optimizer, grads, state.opt_state, state.params)
@@ -100,12 +100,17 @@ def updated(
     return returned
 
 
-def takes_key(grad_fn: GradFn) -> bool:
-    """Whether grad_fn has an argument ``key``."""
+def takes(function: Callable[..., Any], name: str) -> bool:
+    """Whether a function has an argument of this name."""
     try:
-        return "key" in inspect.signature(grad_fn).parameters
+        return name in inspect.signature(function).parameters
     except (TypeError, ValueError):  # a function that tells nothing of its arguments
         return False
+
+
+def by_name(*weight: Array) -> dict[str, Array]:
+    """The weights, if there are any, as what a function is called with."""
+    return dict(zip(("weight",), weight, strict=False))
 
 
 def loss_and_grads(returned: Any, params: Params) -> tuple[Any, Params]:
@@ -147,9 +152,9 @@ def make_metrics(evaluate: Evaluate) -> Evaluate:
         TypeError: on tracing, unless it returns a dict of names and real scalars.
     """
 
-    def metrics(params: Params, x: Array, y: Array) -> dict[str, Scalar]:
+    def metrics(params: Params, x: Any, y: Any, *weight: Array) -> dict[str, Scalar]:
         with traced("evaluate"):
-            returned = evaluate(params, x, y)
+            returned = evaluate(params, x, y, **by_name(*weight))
         expected = "evaluate(params, x, y) to return {name: scalar}"
         hint = "e.g. evaluate=jaxbp.make_evaluate(net.apply, loss)"
         if not isinstance(returned, dict):

@@ -2,7 +2,9 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import wraps
 from itertools import count
+from threading import Lock, local
 from typing import Any, NamedTuple
 
 import jax
@@ -15,6 +17,8 @@ KINDS = (jax.custom_vjp, jax.custom_jvp)
 # Loops run step by step here: a whole training is not waited for.
 CALLS = 500
 RULES = 32
+
+Before = Callable[[Any, tuple[Any, ...], dict[str, Any]], None]
 
 
 class _Enough(Exception):  # noqa: N818 -- an end, not an error
@@ -74,19 +78,60 @@ def _noting(found: dict[int, Use]) -> Callable[..., None]:
     return before
 
 
+class _Watchers:
+    """Who is told of calls of custom_vjp and custom_jvp, thread by thread.
+
+    JAX has no hook for such calls, so ``__call__`` of both classes is another function while anybody watches.
+    It tells those in the thread that calls, and in all others does what it always does.
+    """
+
+    def __init__(self) -> None:
+        self.lock, self.count, self.plain = Lock(), 0, {}  # type: ignore[var-annotated]
+        self.here = local()
+
+    def told(self) -> list[Before]:
+        """Those of this thread."""
+        found: list[Before] = self.here.__dict__.setdefault("told", [])
+        return found
+
+    def enter(self) -> None:
+        """Begin to watch, if nobody does."""
+        with self.lock:
+            self.count += 1
+            if self.count == 1:
+                self.plain = {kind: kind.__call__ for kind in KINDS}
+                for kind, run in self.plain.items():
+                    kind.__call__ = self._telling(run)
+
+    def leave(self) -> None:
+        """Put back what was there, if nobody else watches."""
+        with self.lock:
+            self.count -= 1
+            if self.count == 0:
+                for kind, run in self.plain.items():
+                    kind.__call__ = run
+
+    def _telling(self, run: Callable[..., Any]) -> Callable[..., Any]:
+        @wraps(run)
+        def called(rule: Any, *args: Any, **kwargs: Any) -> Any:
+            for before in self.told():
+                before(rule, args, kwargs)
+            return run(rule, *args, **kwargs)
+
+        return called
+
+
+_WATCHERS = _Watchers()
+
+
 @contextmanager
-def watched(before: Callable[[Any, tuple[Any, ...], dict[str, Any]], None]) -> Iterator[None]:
-    """Calls of custom_vjp and custom_jvp go through ``before(rule, args, kwargs)`` first."""
-    plain = [kind.__call__ for kind in KINDS]
-    for kind, run in zip(KINDS, plain, strict=True):
-
-        def called(self: Any, *args: Any, run: Callable[..., Any] = run, **kwargs: Any) -> Any:
-            before(self, args, kwargs)
-            return run(self, *args, **kwargs)
-
-        kind.__call__ = called  # type: ignore[method-assign]
+def watched(before: Before) -> Iterator[None]:
+    """In this thread, calls of custom_vjp and custom_jvp go through ``before(rule, args, kwargs)`` first."""
+    told = _WATCHERS.told()
+    _WATCHERS.enter()
+    told.append(before)
     try:
         yield
     finally:
-        for kind, run in zip(KINDS, plain, strict=True):
-            kind.__call__ = run  # type: ignore[method-assign]
+        told.remove(before)
+        _WATCHERS.leave()

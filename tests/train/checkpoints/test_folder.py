@@ -1,5 +1,6 @@
 """A folder of checkpoints: the newest whole one wins, one run writes, what is not kept goes."""
 
+import math
 import signal
 import subprocess
 import sys
@@ -184,9 +185,13 @@ def test_a_monitor_needs_its_value(tmp_path):
     checkpoints = Checkpoints(tmp_path, monitor="val_loss")
     with pytest.raises(ValueError, match="expected a value of val_loss, got None"):
         checkpoints.save(1, tree(1))
-    for value in ("low", [0.5], object()):
-        with pytest.raises(TypeError, match="expected val_loss as a number, got "):
+    for value in ("low", "0.5", b"0.5", True, [0.5], 1j, object(), 10**400):
+        with pytest.raises((TypeError, ValueError), match=r"expected val_loss a .*number, got "):
             checkpoints.save(1, tree(1), value=value)
+    assert not list(tmp_path.iterdir())
+    for epoch, value in enumerate((math.nan, math.inf, np.float32(2), 1), 1):
+        checkpoints.save(epoch, tree(epoch), value=value)
+    assert checkpoints.best(TREE)[1]["best"] == {"monitor": "val_loss", "epoch": 4, "value": 1.0}
 
 
 def test_epochs_are_whole_numbers_and_meta_is_a_dict(tmp_path):

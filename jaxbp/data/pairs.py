@@ -1,0 +1,59 @@
+"""Which arrays of an .npz file are the inputs and which the labels, by the names that libraries give them."""
+
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from jaxbp.data.files import MAX_BYTES
+from jaxbp.data.readers import read_npz
+from jaxbp.errors import message
+
+_INPUTS = frozenset(("x", "data", "image", "images", "inputs", "features"))
+_TARGETS = frozenset(("y", "t", "target", "targets", "label", "labels"))
+_PARTS = {"train": "train", "test": "test"} | dict.fromkeys(("val", "valid", "validation"), "validation")
+
+
+class Pairs(NamedTuple):
+    """The arrays of an .npz file.
+
+    Args:
+        x: the inputs, of the training part where the file has parts.
+        y: their labels or targets, or None.
+        test: x and y of its test part, or None.
+    """
+
+    x: np.ndarray
+    y: np.ndarray | None
+    test: tuple[np.ndarray, np.ndarray] | None
+
+
+def of_npz(path: Path, *, max_bytes: int = MAX_BYTES) -> Pairs:
+    """The inputs and labels of an .npz file: x and y, data and target, x_train and y_train, train_images, ...
+
+    A validation part, where the file has one, is joined to the training part.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: malformed, or without one array of inputs for each part.
+    """
+    read = read_npz(path, max_bytes=max_bytes)
+    found: dict[tuple[str, str], np.ndarray] = {}
+    for name, array in read.items():
+        words = set(name.lower().split("_"))
+        part = next((_PARTS[word] for word in words if word in _PARTS), "")
+        kinds = [kind for kind, known in (("x", _INPUTS), ("y", _TARGETS)) if words & known]
+        if len(kinds) == 1 and words <= _INPUTS | _TARGETS | set(_PARTS):
+            found.setdefault((kinds[0], part), array)
+    part = "train" if ("x", "train") in found else ""
+    if ("x", part) not in found:
+        expected = "arrays x and y, or x_train, y_train, x_test and y_test"
+        raise ValueError(message(f"load({path.name})", expected, ", ".join(sorted(read)) or "no arrays"))
+    x, y = found["x", part], found.get(("y", part))
+    if ("x", "validation") in found and ("y", "validation") in found and y is not None:
+        x = np.concatenate([x, found["x", "validation"]])
+        y = np.concatenate([y, found["y", "validation"]])
+    test = None
+    if ("x", "test") in found and ("y", "test") in found:
+        test = found["x", "test"], found["y", "test"]
+    return Pairs(x, y, test)
