@@ -127,6 +127,14 @@ def test_units_take_floats_of_few_bits(fit, dtype):
     assert np.allclose(np.asarray(few.unit.w, np.float32), plain.unit.w, rtol=0.05, atol=0.05)
 
 
+@pytest.mark.parametrize("dtype", ["float8_e4m3fn", "float8_e5m2"])
+def test_floats_of_8_bits_are_mixed_with_no_others(dtype):
+    f, y = jnp.ones((2, 3), dtype), np.ones((2, 3), np.float32)
+    for loss in (jaxbp.squared_error, jaxbp.binary_cross_entropy, jaxbp.binary_cross_entropy_on_probabilities):
+        for call in (loss, loss.delta):
+            refused(lambda call=call: call(f, y), "f and y of one dtype", "f.astype(float)")
+
+
 def test_batches_of_the_perceptron_have_a_size():
     for size in (None, 0, "all", 2.0, True, 4):
         error = (TypeError, ValueError)

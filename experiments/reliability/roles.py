@@ -287,6 +287,7 @@ OWN: dict[str, Role] = {
     **{f"Trained.{name}.x": Role(_open(arrays.ROWS, "one axis more at the end"), lambda: np.array(world.X)) for name in ("predict", "predict_proba", "evaluate")},  # images become rows
     "Trained.evaluate.y": Role(_open(labels.LABELS, "one-hot rows that add to 2", "one-hot rows with -1"), lambda: np.array(world.Y)),  # the largest is the class
     "weights.weight": Role(_open(WEIGHTS.kinds, "a number", "a 0-d array"), WEIGHTS.good),
+    "ValueAndGrad.num_classes.x": ROWS,
     "load_run.folder": Role(places.FOLDER, world.kept_run), "Pixels.most": Role(numbers.whole(), _value(255)),
     "Trained.shape": Role([means_same("a list", list), means_same("an array", np.array), *(refused(name, v) for name, v in (("another", (4,)), ("a word", "three"), ("of 0", (0,)), ("of 3.0", (3.0,)), ("of True", (True,)), ("of -1", (-1,)), ("a function", len))), Kind("a number", lambda g: g[0], (lambda g: g,))], _value((3,))),
     "Trained.classes": Role([means_same("a list", list), means_same("an array", np.array), *(refused(name, v) for name, v in (("one of them", ("no",)), ("one twice", ("no", "no")), ("three", ("a", "b", "c")), ("a number", 5), ("None in it", ("no", None)), ("lists in it", (["no"], ["yes"])), ("floats", (0.5, 1.5)), ("a function", len)))], _value(("no", "yes"))),

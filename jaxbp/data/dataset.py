@@ -8,6 +8,7 @@ import jax
 import numpy as np
 
 from jaxbp import arguments
+from jaxbp.arguments.sparse import SparseRows
 from jaxbp.arguments.trees import host_arrays
 from jaxbp.errors import message
 
@@ -103,7 +104,11 @@ class Dataset:
             got = f"{which.min()} to {which.max()}"
             raise ValueError(message("Dataset.rows", f"numbers of examples, 0 to {len(self) - 1}", got))
         which = which.astype(np.intp, copy=False)  # an empty list is one of floats
-        x, y, weight = jax.tree.map(lambda leaf: leaf[which], (self.x, self.y, self.weight))
+
+        def taken(leaf: Any) -> Any:
+            return leaf.take(which) if isinstance(leaf, SparseRows) else leaf[which]
+
+        x, y, weight = jax.tree.map(taken, (self.x, self.y, self.weight))
         return replace(self, x=x, y=y, weight=weight)
 
 

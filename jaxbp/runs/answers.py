@@ -111,8 +111,11 @@ def numbers_of(y: Any, classes: tuple[Any, ...], kind: Kind, where: str) -> np.n
     if y.ndim == 2 and y.shape[1] == 1:
         y = y[:, 0]
     if y.ndim == 2 and y.shape[1] == C and kind == "class" and y.dtype.kind in "biuf":
-        if (y.dtype.kind == "f") and (lost := find(y, np.isnan)):
-            raise ValueError(message(where, "rows of numbers in y", f"NaN at y[{lost.place}]"))
+        if y.size and (
+            bad := find(y, lambda rows: ~(np.isclose(rows.sum(1), 1) & (rows >= 0).all(1))[:, None])
+        ):
+            got = f"row {bad.first[0]}, which adds to {y[bad.first[0]].sum():.4g}; {bad.number} such"
+            raise ValueError(message(where, "rows of probabilities in y, such as one-hot ones", got))
         return y.argmax(-1)
     if y.ndim != 1:
         raise ValueError(message(where, "a label for each example, y of shape (N,)", f"y of shape {y.shape}"))

@@ -168,14 +168,14 @@ class Trained:
             f, y = self._outputs(x, where), as_labels(y, where)
         if f.ndim != 2:
             raise ValueError(message(where, "x of shape (N, ...)", f"outputs of shape {f.shape}"))
-        if len(y) != len(f):
-            raise ValueError(message(where, f"{len(f)} labels, one for each example", f"{len(y)}"))
         kind = self._kind(f)
         found = answers(f, kind, self.loss, self.schema)
         if kind == "values":
             return of_values(values_of(y, found.shape, where), found)
         labels = self._labels(f)
         truth = numbers_of(y, tuple(range(len(labels))) if numbered else labels, kind, where)
+        if len(truth) != len(f):
+            raise ValueError(message(where, f"{len(f)} labels, one for each example", f"{len(truth)}"))
         loss = self.loss(jnp.asarray(f), targets_of(truth, kind, f.shape[-1], self.loss))
         return of_classes(truth, found, labels, float(loss))
 

@@ -199,6 +199,8 @@ def test_labels_are_those_of_the_classes():
     assert plain.evaluate(X, np.array([[0], [1], [2], [1], [0]])).metrics["accuracy"] == 1
     refused(lambda: plain.evaluate(X, [0, 1, 3, 1, 0]), "y[2] is 3")
     refused(lambda: plain.evaluate(X, [0, 1]), "5 labels", "2")
+    refused(lambda: plain.evaluate(X, np.eye(3)[[0, 1, 2, 1, 0]] * 2), "row 0, which adds to 2")
+    refused(lambda: plain.evaluate(X, print), "y")
     refused(lambda: plain.evaluate(X[:0], []), "at least 1 example")
     refused(lambda: plain.evaluate(X[0], [0]), "(N, ...)")
     refused(lambda: plain.evaluate(X), "y beside x")
@@ -262,6 +264,11 @@ def test_a_scaling_is_part_of_the_run():
     np.testing.assert_array_equal(run.predict(X), Trained(NET, PARAMS, CE).predict(scaling(X)))
 
 
+def test_what_scales_must_give_numbers():
+    refused(lambda: Trained(NET, PARAMS, CE, preprocess=lambda x: print).predict(X), "preprocess(x)")
+    refused(lambda: Trained(NET, PARAMS, CE, preprocess=lambda x: x[:, :1]).predict(X), "last axis 2")
+
+
 def test_images_go_to_a_network_of_images(key):
     net = jaxbp.chain(jaxbp.flatten(2, 2), jaxbp.dense(4, 3))
     run = Trained(net, net.init(key), CE)
@@ -292,6 +299,7 @@ def test_the_first_layer_says_what_an_example_is(net, shape, key):
         ({"network": jax.nn.relu}, "network"),
         ({"params": {1: {"W": jnp.ones((2, 3)), "b": jnp.zeros(3)}}}, "W'] of shape (3, 2)"),
         ({"params": {}}, "another network's init"),
+        ({"params": {1: {"W": None, "b": jnp.zeros(3)}}}, "W'] of shape (3, 2)"),
         ({"params": PARAMS | {2: {"W": jnp.ones((2, 3))}}}, "[2]['W']"),
         ({"params": {1: {"W": jnp.ones((3, 2), int), "b": jnp.zeros(3)}}}, "floating"),
         ({"loss": lambda f, y: 0.0}, "loss"),
