@@ -243,6 +243,14 @@ def test_tracers_pass_and_cost_nothing():
     refused(lambda: jax.jit(lambda a: arguments.array("here", "x", a, host=True))(1.0), "traced")
 
 
+@pytest.mark.parametrize("parts", [lambda x: (x, x[0]), lambda x: [x[0], x[:, 0]], lambda x: (x, None)])
+def test_traced_arrays_that_are_no_one_array(parts):
+    def inner(x):
+        return arguments.array("here", "x", parts(x)).sum()
+
+    refused(lambda: jax.jit(inner)(jnp.ones((2, 3))), "here", "x as one array", error=(TypeError, ValueError))
+
+
 def test_nothing_is_copied_that_need_not_be():
     x = np.ones((4, 2))
     assert np.shares_memory(arguments.array("here", "x", x, host=True), x)

@@ -43,6 +43,14 @@ def test_a_class_is_no_function(made):
     refused(lambda: jaxbp.per_example(NET, made, PARAMS, X, Y), "loss")
 
 
+@pytest.mark.parametrize("maker", [jax.value_and_grad, jax.grad, jaxbp.value_and_grad])
+def test_what_makes_a_gradient_function_is_none(maker):
+    refused(
+        lambda: jaxbp.fit(maker, PARAMS, (X, Y), optimizer=optax.sgd(0.1), key=jax.random.key(0), epochs=1),
+        "fit: expected grad_fn",
+    )
+
+
 WRITTEN = {
     "a list": lambda a: a.tolist(),
     "a tuple of rows": lambda a: tuple(map(tuple, a.tolist())) if a.ndim == 2 else tuple(a.tolist()),
@@ -130,7 +138,8 @@ def test_units_take_floats_of_few_bits(fit, dtype):
 @pytest.mark.parametrize("dtype", ["float8_e4m3fn", "float8_e5m2"])
 def test_floats_of_8_bits_are_mixed_with_no_others(dtype):
     f, y = jnp.ones((2, 3), dtype), np.ones((2, 3), np.float32)
-    for loss in (jaxbp.squared_error, jaxbp.binary_cross_entropy, jaxbp.binary_cross_entropy_on_probabilities):
+    bce, on_probabilities = jaxbp.binary_cross_entropy, jaxbp.binary_cross_entropy_on_probabilities
+    for loss in (jaxbp.squared_error, bce, on_probabilities):
         for call in (loss, loss.delta):
             refused(lambda call=call: call(f, y), "f and y of one dtype", "f.astype(float)")
 

@@ -94,7 +94,12 @@ def array(
             )
         return np.asarray(value)
     if isinstance(value, list | tuple) and _any_traced(value):
-        return array(where, name, jnp.asarray(value), floats=floats, host=host)  # type: ignore[call-overload]
+        try:
+            stacked = jnp.asarray(value)
+        except (TypeError, ValueError) as error:  # arrays of several shapes, or something else among them
+            got = f"{described(value)} that is none"
+            raise type(error)(message(where, f"{name} as one array", got)) from error
+        return array(where, name, stacked, floats=floats, host=host)  # type: ignore[call-overload]
     found = _on_host(where, name, value)
     if floats and found.dtype.kind in "iu" and isinstance(value, list | tuple | int | range | np.integer):
         found = found.astype(float)

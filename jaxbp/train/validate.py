@@ -135,6 +135,9 @@ def assert_inputs(
 
 def assert_grad_fn(where: str, grad_fn: Any, positional: int) -> None:
     """Raises a TypeError unless it takes (params, x, y), perhaps the model_state, ``key`` and ``weight``."""
+    if grad_fn in (jax.value_and_grad, jax.grad):
+        expected, hint = "grad_fn of (params, x, y)", "call it: jax.value_and_grad(loss_fn)"
+        raise TypeError(errors.message(where, expected, f"jax.{grad_fn.__name__} itself", hint))
     keys = [name for name in ("key", "weight") if callable(grad_fn) and takes(grad_fn, name)]
     try:
         arguments.function(where, "grad_fn", grad_fn, positional=positional, keywords=keys)
