@@ -19,7 +19,9 @@ from experiments.reliability.roles import ALWAYS, BESIDE, ONLY, OWN, ROLES, VARI
 # Jacobians as operators are parts of the chain's result; errors and tables print; the command is no function;
 # the doors (arguments) are what every other function here is tried through; recipes are tried as register and
 # Layer.to_dict.
-LEFT_OUT = {"arguments", "operators", "cli", "errors", "tables", "typing", "trace", "jaxprs", "quantities", "recipes"}
+LEFT_OUT = {
+    "arguments", "operators", "cli", "errors", "tables", "typing", "trace", "jaxprs", "quantities", "recipes",
+}  # fmt: skip
 # Records that the library makes and hands out; nobody calls these.
 RESULTS = {
     "Backprop", "Deltas", "Trace", "Result", "Sweep", "DivergenceError", "Report", "Finding", "NetworkReport",
