@@ -65,6 +65,12 @@ def npz() -> Path:
     return file
 
 
+def npy() -> Path:
+    file = folder() / "a.npy"
+    np.save(file, X)
+    return file
+
+
 def idx() -> Path:
     file = folder() / "a-idx2-ubyte"
     file.write_bytes(bytes([0, 0, 8, 2, 0, 0, 0, 6, 0, 0, 0, 3]) + X.astype(np.uint8).tobytes())
@@ -85,6 +91,18 @@ def kept() -> Any:
     return found
 
 
+def trained() -> Any:
+    """NET, as it is kept."""
+    return jaxbp.Trained(NET, params(), LOSS, (3,))
+
+
+def kept_run() -> Path:
+    """The folder of `trained`."""
+    place = folder()
+    jaxbp.save_run(place, trained())
+    return place
+
+
 def fit(**changes: Any) -> Any:
     """A short quiet run."""
     given = {
@@ -92,18 +110,6 @@ def fit(**changes: Any) -> Any:
         "key": jax.random.key(1), "batch_size": 3, "epochs": 2, "progress_bar": False,
     }  # fmt: skip
     return jaxbp.fit(**given | changes)
-
-
-def trained() -> Any:
-    """A network with all that its predictions need."""
-    return jaxbp.Trained(NET, params(), LOSS)
-
-
-def run() -> Path:
-    """The folder of a run."""
-    made = folder() / "run"
-    jaxbp.save_run(made, trained())
-    return made
 
 
 def explanation() -> Any:

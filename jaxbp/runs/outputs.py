@@ -55,7 +55,7 @@ def outputs(
         TypeError: for examples that are no real numbers, and bytes that nothing scales.
         ValueError: for examples of another shape, numbers that are not finite, and an f that is NaN.
     """
-    x = _as_rows(x, *shape) if len(shape) == 1 else x
+    x = _as_rows(x, *shape) if len(shape) == 1 and x.ndim else x
     axes = x.ndim - len(shape)
     if axes < 0 or x.shape[axes:] != shape:
         got = f"x of shape {x.shape}"
@@ -71,7 +71,11 @@ def outputs(
     def part(start: int) -> np.ndarray:
         some = rows[start : start + size]
         if preprocess is not None:
-            some = arguments.array(where, "preprocess(x)", preprocess(some), host=True)
+            made = arguments.array(where, "preprocess(x)", preprocess(some), host=True)
+            if made.shape[:1] != some.shape[:1]:
+                got = f"shape {made.shape} for x of shape {some.shape}"
+                raise ValueError(message(where, "preprocess to return a row for each example", got))
+            some = made
         return np.asarray(apply(params, jnp.asarray(some, dtype)))
 
     # No example at all is one empty part.

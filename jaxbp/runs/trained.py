@@ -17,6 +17,7 @@ from jaxbp.losses import Loss
 from jaxbp.runs.answers import (
     Kind,
     answers,
+    as_labels,
     assert_classes,
     kind_of,
     labels_of,
@@ -165,7 +166,7 @@ class Trained:
             x, y, numbered = labelled(x, self.schema, self._shape, where)
             f = self._outputs_of(x, where)
         else:
-            f = self._outputs(x, where)
+            f, y = self._outputs(x, where), as_labels(y, where)
         if f.ndim != 2:
             raise ValueError(message(where, "x of shape (N, ...)", f"outputs of shape {f.shape}"))
         kind = self._kind(f)
@@ -275,6 +276,7 @@ def _params_of(network: Layer, params: Params, where: str) -> Params:
     if wanted.keys() != given.keys():
         raise ValueError(message(where, f"parameters {listed(wanted)}", listed(given) or "none", hint))
     for name, leaf in given.items():
-        if (got := getattr(leaf, "shape", None)) != wanted[name].shape:
-            raise ValueError(message(where, f"{name} of shape {wanted[name].shape}", f"{got}", hint))
+        if leaf is None or leaf.shape != wanted[name].shape:  # None is a leaf here, and none of a pytree
+            got = arguments.described(leaf) if leaf is None else f"{leaf.shape}"
+            raise ValueError(message(where, f"{name} of shape {wanted[name].shape}", got, hint))
     return params
