@@ -8,6 +8,7 @@ from tyro.conf import Positional
 
 import jaxbp
 from jaxbp.cli import run
+from jaxbp.cli.predict import examples
 from jaxbp.cli.train import parts
 from jaxbp.errors import message
 
@@ -24,7 +25,8 @@ class Evaluate:
     """The folder of the run."""
 
     data: Positional[str | None] = None
-    """A table with the label's column, or an .npz file of x and y; by default the run's own test data."""
+    """A table with the label's column, an .npz file of x and y, or the name of a set such as digits for its
+    test part; by default the run's own test data."""
 
     json: bool = False
     """Print JSON."""
@@ -41,7 +43,7 @@ def evaluate(config: Evaluate) -> int:
     """
     trained = jaxbp.load_run(config.run)
     if config.data is not None:
-        found = trained.evaluate(config.data)
+        found = trained.evaluate(examples(config.data, trained))
     elif not (config.run / "config.json").is_file():
         expected = "a file to evaluate on"
         raise ValueError(message("jaxbp evaluate", expected, "none, and a run that jaxbp train has not made"))

@@ -3,7 +3,6 @@
 import csv
 import io
 import json
-import os
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import Any
 import numpy as np
 
 import jaxbp
+from jaxbp.data.sources import SOURCES
 from jaxbp.errors import message
 
 
@@ -26,7 +26,8 @@ class Predict:
     """The folder of the run."""
 
     data: str
-    """A table (.csv, with or without the label's column), or an .npz or .npy file of examples."""
+    """A table (.csv, with or without the label's column), an .npz or .npy file of examples, or the name of a
+    set such as digits for its test part."""
 
     out: Path | None = None
     """Write the predictions into this file instead."""
@@ -48,7 +49,7 @@ def predict(config: Predict) -> int:
     if out is not None and out.exists() and Path(config.data).exists() and out.samefile(config.data):
         raise ValueError(message("jaxbp predict", "--out another file than the data", f"{out}"))
     trained = jaxbp.load_run(config.run)
-    columns = _columns(trained, config.data, config.proba)
+    columns = _columns(trained, examples(config.data, trained), config.proba)
     text = _as_json(columns) if config.json else _as_csv(columns)
     if out is None:
         sys.stdout.write(text)
@@ -58,7 +59,15 @@ def predict(config: Predict) -> int:
     return 0
 
 
-def _columns(trained: jaxbp.Trained, data: str | os.PathLike[str], proba: bool) -> dict[str, np.ndarray]:
+def examples(data: str, trained: jaxbp.Trained) -> Any:
+    """A file, or the test part of a set that is named, which a run on it has not seen."""
+    if data not in SOURCES or Path(data).exists():
+        return data
+    said = trained.settings
+    return jaxbp.load(data, data_dir=said.get("data_dir"), seed=said.get("seed", 0))[-1]
+
+
+def _columns(trained: jaxbp.Trained, data: Any, proba: bool) -> dict[str, np.ndarray]:
     """The columns of the answer by their names."""
     predicted = np.atleast_1d(trained.predict(data))
     columns = {"prediction": predicted}

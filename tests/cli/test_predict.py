@@ -131,8 +131,14 @@ def test_an_evaluation_has_a_table_json_and_a_picture(which, request, capsys, tm
     assert "precision" in said
     assert "predicted as" in said
     assert run("evaluate", folder, "--json", "--plot", tmp_path / "confusion.png") == 0
-    found = json.loads(capsys.readouterr().out)
+    said = capsys.readouterr().out
+    found = json.loads(said)
     assert found["metrics"]["accuracy"] == pytest.approx(test_accuracy)
+    if which == "digits":  # by its name, which is the part that the run has not seen
+        assert run("evaluate", folder, "digits", "--json") == 0
+        assert capsys.readouterr().out == said
+        assert run("predict", folder, "digits") == 0
+        assert len(columns(capsys.readouterr().out)) == found["examples"]
     assert sum(map(sum, found["confusion"])) == found["examples"]
     assert (tmp_path / "confusion.png").read_bytes().startswith(b"\x89PNG")
 
