@@ -57,7 +57,22 @@ class _Network(BaseEstimator):  # type: ignore[misc]
         where = type(self).__name__
         if weight is not None:
             weight = _check_sample_weight(weight, data.x)
+        if isinstance(self.hidden, str | bytes) or not hasattr(self.hidden, "__iter__"):
+            got = arguments.described(self.hidden)
+            raise TypeError(errors.message(where, "hidden a tuple of sizes", got, "e.g. hidden=(128,)"))
         hidden = tuple(arguments.whole(where, "each of hidden", size, low=1) for size in self.hidden)
+        rate = self.learning_rate
+        if rate is not None:
+            rate = arguments.number(where, "learning_rate", rate, low=0, open_low=True)
+        fraction = arguments.number(
+            where,
+            "validation_fraction",
+            self.validation_fraction,
+            low=0,
+            high=1,
+            open_low=True,
+            open_high=True,
+        )
         arguments.option(where, "activation", self.activation, ACTIVATIONS)
         arguments.option(where, "optimizer", self.optimizer, OPTIMIZERS)
         batch_size = arguments.whole(where, "batch_size", self.batch_size, low=1)
@@ -69,12 +84,12 @@ class _Network(BaseEstimator):  # type: ignore[misc]
         if self.patience is not None:
             numbered = Dataset(rows, data.y if classes else np.zeros(len(data)), data.num_classes)
             seed = int(jax.random.randint(key, (), 0, 2**31 - 1))
-            parts = split(numbered, float(self.validation_fraction), seed=seed, stratify=classes)
+            parts = split(numbered, fraction, seed=seed, stratify=classes)
             rows, held = (part.x for part in parts)
         batch_size = min(batch_size, len(rows))
         self.sizes_ = (data.x.shape[1], *hidden, outputs)
         made = _made(
-            self.sizes_, self.activation, classes, self.optimizer, self.learning_rate,
+            self.sizes_, self.activation, classes, self.optimizer, rate,
             epochs * -(-len(rows) // batch_size),
         )  # fmt: skip
         with jax.enable_x64(data.x.dtype == np.float64):
