@@ -9,7 +9,13 @@ hidden units; targets standardized) learns from all rows that the command does n
 the command, which keeps a tenth for validation. Accuracy in per cent, or 100 R2 of "diabetes", on the same
 test rows: the median over the seeds, and the range. Two minutes on 2 CPU cores. Expected:
 
-EXPECTED
+                     jaxbp train            scikit-learn
+    iris             96.7 (86.7 to 100.0)   96.7 (86.7 to 100.0)
+    wine             100.0 (94.4 to 100.0)  100.0 (94.4 to 100.0)
+    breast_cancer    97.4 (95.6 to 98.2)    97.4 (95.6 to 99.1)
+    digits           98.3 (97.2 to 98.3)    98.1 (97.5 to 99.2)
+    diabetes         37.5 (25.6 to 45.3)    38.0 (31.8 to 47.6)
+    loans            80.7 (78.7 to 82.7)    81.3 (79.3 to 84.7)
 """
 
 import csv
@@ -17,7 +23,7 @@ import json
 import tempfile
 import warnings
 from collections.abc import Callable
-from contextlib import redirect_stdout
+from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from io import StringIO
 from pathlib import Path
@@ -35,6 +41,7 @@ class Config:
     sets: tuple[str, ...] = ("iris", "wine", "breast_cancer", "digits", "diabetes", "loans")
     seeds: int = 5
     hidden: int = 128
+    """Units of scikit-learn's network: as many as the command has by default."""
     out: Path = Path("results/97_tables")
 
 
@@ -80,10 +87,8 @@ def made(name: str) -> Data:
 
 
 def by_the_command(file: Path, regression: bool, config: Config, seed: int) -> float:
-    with tempfile.TemporaryDirectory() as out, redirect_stdout(StringIO()):
+    with tempfile.TemporaryDirectory() as out, redirect_stdout(StringIO()), redirect_stderr(StringIO()):
         args = ["train", "--data", str(file), "--no-check", "--out", out, "--seed", str(seed)]
-        if config.hidden != 128:
-            raise ValueError("the command's default is 128 hidden units")
         assert cli.main(args) == 0
         summary = json.loads(next(Path(out).glob("*/summary.json")).read_text())
     return 100 * summary["test_r2" if regression else "test_accuracy"]

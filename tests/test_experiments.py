@@ -165,3 +165,11 @@ def test_check_cost(experiment):
     pytest.importorskip("flax")
     result = experiment("22_check_cost", inputs=100, blocks=1, calls=1)
     assert all(row["first"] > 0 and len(row["further"]) == 1 for row in result.values())
+
+
+def test_tables(experiment):
+    pytest.importorskip("tyro")
+    pytest.importorskip("sklearn")
+    result = experiment("97_tables", sets=("iris",), seeds=1)
+    assert set(result["iris"]) == {"jaxbp", "scikit_learn"}
+    assert min(*result["iris"]["jaxbp"], *result["iris"]["scikit_learn"]) > 80

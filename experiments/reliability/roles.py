@@ -328,6 +328,9 @@ OWN: dict[str, Role] = {
     "jacobian_chain.net": Role([k for k in things.LAYER if k.name not in ("in a list", "in a tuple")], _value(world.NET)), "jacobian_chain.y": Role([k for k in labels.LABELS if False], lambda: jnp.asarray(world.Y[0])),
     "ValueAndGrad.assert_targets.y": _SOME_LABELS,
     "count_parameters.params": Role([k for k in params.LEAVES if k.name in ("NumPy leaves", "big-endian leaves", "leaves of words", "leaves of functions", "leaves of lists", "leaves of objects", "memory-mapped leaves", "pandas leaves", "float64 leaves")], world.params),
+    "load.task": _word("classification", {"classify": "classification", "clustering": "", "regression ": "regression"}, optional=True),
+    "load.decimal": _word(".", {"point": "", "..": ".", "comma": ""}, optional=True),
+    "load.validation_fraction": Role(numbers.number(0, 1, ends=False), _value(0.25)),
     "load.data_dir": Role([], world.folder), "load.download": Role([], _value(False)),  # of a file they mean nothing
     "Dataset.num_classes": Role(numbers.whole(2, 2, optional=True), _value(2)),
     "mlp().backward.params": _NO_BIAS, "backward.params": _NO_BIAS,

@@ -37,7 +37,7 @@ class Reading(NamedTuple):
     max_bytes: int = MAX_BYTES
 
     def checked(self, where: str) -> "Reading":
-        """The same, if each is what it must be.
+        """The same in plain types, if each is what it must be.
 
         Raises:
             TypeError, ValueError: for another kind or value.
@@ -53,7 +53,8 @@ class Reading(NamedTuple):
             raise ValueError(message(where, "one character as delimiter", repr(self.delimiter)))
         if self.decimal == self.delimiter == ",":
             raise ValueError(message(where, "a delimiter that is not the decimal mark", "a comma as both"))
-        return self._replace(header=header, max_bytes=most)
+        texts = [str(v) if isinstance(v, str) else v for v in (self.delimiter, self.decimal, self.encoding)]
+        return Reading(texts[0], texts[1], header, texts[2], most)
 
 
 class Table(NamedTuple):
