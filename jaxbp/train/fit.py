@@ -146,7 +146,8 @@ def fit(
             such as `jaxbp.data.open_idx` and ``np.load(file, mmap_mode="r")`` give, stream through in chunks,
             the next one gathered while the device trains on this one; the batches are the same. On top come,
             for each example, 16 bytes for its place in the order and 4 for a class label that is no int32,
-            and the validation data. None keeps all data on the device.
+            and the validation data. None keeps all data on the device, but for a sparse x (of scipy) that
+            would take more than 64 MiB there: it stays sparse, and its rows become dense batch by batch.
         preprocess: makes of x, as data and validation hold it, the x that grad_fn and evaluate take. With
             ``lambda x: x / 255`` uint8 pixels lie on host and device as they are, in a quarter of the bytes;
             it is applied to each mini-batch inside the compiled epoch.
@@ -199,7 +200,7 @@ def fit(
         grad_fn, evaluate = measured("fit", grad_fn, metrics, evaluate, validation is not None)
     layout = Layout.over(mesh)
     asked = epochs
-    train, held_out, batch_size, epochs, streams = assert_inputs(
+    train, held_out, batch_size, epochs, budget = assert_inputs(
         "fit", grad_fn, start.params, data, validation, evaluate, batch_size,
         EPOCHS if asked is None else asked,
         preprocess=preprocess, class_weight=class_weight, shuffle=shuffle, model_state=start.model_state,
@@ -228,7 +229,7 @@ def fit(
     elif evaluate_every is not None:
         plan = plan._replace(evaluate_every=evaluate_every)
     monitors = {"early_stopping": early_stopping, "checkpoints": checkpoints}
-    assert_outcome(plan, partial(start.state, optimizer, key), monitors, streams)
+    assert_outcome(plan, partial(start.state, optimizer, key), monitors, budget is not None)
     one_by_one = bool(callbacks) or early_stopping is not None
 
     with layout.together(), checkpoints.prepare() if checkpoints else nullcontext():
@@ -251,7 +252,7 @@ def fit(
                 last = total if plan.counted is None else plan.counted.epochs
                 if run.left(last, checkpoints):
                     numbers = range(run.epoch + 1, last + 1)
-                    engine = make_engine(plan, run, numbers, memory_budget if streams else None, pool)
+                    engine = make_engine(plan, run, numbers, budget, pool)
                     run = run._replace(compile_seconds=engine.compile_seconds)
                     show(f"compiled in {engine.compile_seconds:.1f} s, training")
                 while most := run.left(last, checkpoints):

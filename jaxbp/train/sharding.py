@@ -17,6 +17,7 @@ from jax.sharding import PartitionSpec as P
 
 from jaxbp import errors
 from jaxbp.arguments import instance
+from jaxbp.arguments.sparse import SparseRows
 from jaxbp.train.programs.epoch_program import epoch_order
 from jaxbp.train.programs.step import State
 from jaxbp.typing import Array, Random
@@ -179,14 +180,14 @@ class Layout:
 
         return weights_of
 
-    def gather(self, array: np.ndarray, rows: np.ndarray, out: np.ndarray) -> Array:
+    def gather(self, array: np.ndarray | SparseRows, rows: np.ndarray, out: np.ndarray) -> Array:
         """The batches of these rows (k, batch), taken on the host; each device gets its part of each.
 
         On one device they are written to ``out``, of their shape, and a CPU takes them as they lie there.
         """
         sharding = self.batches(rows.shape[1])
         if sharding is None:
-            if array.dtype == out.dtype:
+            if array.dtype == out.dtype and isinstance(array, np.ndarray):
                 np.take(array, rows, axis=0, out=out, mode="clip")  # "raise" would need a copy
             else:
                 for batch, part in zip(rows, out, strict=True):
@@ -194,7 +195,9 @@ class Layout:
             return jax.device_put(out)
 
         def local(index: Any) -> np.ndarray:
-            return np.take(array, rows[(index or ())[:2]], axis=0).astype(out.dtype, copy=False)
+            part = rows[(index or ())[:2]]
+            taken = np.take(array, part, axis=0) if isinstance(array, np.ndarray) else array[part]
+            return taken.astype(out.dtype, copy=False)
 
         return jax.make_array_from_callback(out.shape, sharding, local)
 

@@ -10,9 +10,11 @@ import numpy as np
 
 from jaxbp import arguments, errors
 from jaxbp.arguments import described
-from jaxbp.arguments.trees import host_arrays, is_tree
+from jaxbp.arguments.sparse import SparseRows
+from jaxbp.arguments.trees import is_tree
 from jaxbp.data import Dataset, assert_batch_size, assert_data, split
 from jaxbp.data.checks import held_dtype
+from jaxbp.data.given import SPARSE, dense, examples
 from jaxbp.data.weights import ClassWeight, weighted_by_class
 from jaxbp.train.checkpoints import Checkpoints
 from jaxbp.train.plan import Plan
@@ -43,14 +45,14 @@ class Inputs(NamedTuple):
         validation: those held out, or None.
         batch_size: over all processes.
         epochs: at least 1.
-        streams: whether the training data exceed the memory_budget.
+        budget: the memory_budget where the training data exceed it, and stream; else None.
     """
 
     train: Dataset
     validation: Dataset | None
     batch_size: int
     epochs: int
-    streams: bool
+    budget: int | None
 
 
 def assert_inputs(
@@ -97,7 +99,10 @@ def assert_inputs(
         got, hint = f"a Dataset of {told}", "make the network's output, or num_classes, the other's size"
         raise ValueError(errors.message(where, f"data of the network's {C} classes", got, hint))
     nbytes = sum({id(leaf): leaf.nbytes for leaf in jax.tree.leaves((x, y, weight))}.values())
-    streams = memory_budget is not None and nbytes > memory_budget
+    sparse = any(isinstance(leaf, SparseRows) for leaf in jax.tree.leaves(x))
+    budget = memory_budget or (SPARSE if sparse and where == "fit" else None)
+    streams = budget is not None and nbytes > budget
+    x = x if streams else jax.tree.map(dense, x)
     train, held_out = assert_data(x, y, weight, num_classes=C, narrow=not streams, raw=raw), None
     if part is not None:
         if processes > 1 or (streams and shuffle):
@@ -111,6 +116,7 @@ def assert_inputs(
             raise ValueError(errors.message(where, expected, repr(class_weight)))
         train = replace(train, weight=weighted_by_class(where, train, class_weight))
     if validation is not None and part is None:
+        held = (jax.tree.map(dense, held[0]), *held[1:])
         held_out = assert_data(*held, num_classes=train.num_classes, raw=raw, where="validation")
     for name, function, of in (("data", grad_fn, train), ("validation", evaluate, held_out)):
         if function and of and of.weight is not None and not takes(function, "weight"):
@@ -124,41 +130,7 @@ def assert_inputs(
                 grad_fn.assert_targets(of.y, where=name)
     batch_size = arguments.whole(where, "batch_size", batch_size)
     assert_batch_size(batch_size, len(train) * processes, where=where)
-    return Inputs(train, held_out, batch_size, epochs, streams)
-
-
-def examples(where: str, name: str, data: Any) -> tuple[Any, Any, Any]:
-    """x, y and weight of data, the last perhaps None.
-
-    Raises:
-        TypeError: for what is neither a Dataset nor a pair nor three.
-    """
-    if isinstance(data, Dataset):
-        return data.x, data.y, data.weight
-    if isinstance(data, tuple | list) and len(data) in (2, 3):
-        x, y, weight = (*data, None)[:3]
-        if weight is not None and (weight is x or weight is y):
-            got = f"{'x' if weight is x else 'y'} twice"
-            raise ValueError(errors.message(where, f"{name} (x, y, weight)", got, "give (x, y)"))
-        rows = host_arrays(name, "x", x)
-        targets = rows if y is x else host_arrays(name, "y", y)
-        for part, tree in (("x", rows), ("y", targets)):
-            if not jax.tree.leaves(tree):
-                raise ValueError(errors.message(name, f"arrays in {part}", described(tree)))
-        return rows, targets, None if weight is None else arguments.array(name, "weight", weight, host=True)
-    hint = "give both arrays, or a jaxbp.data.Dataset"
-    got = f"{len(data)} arrays" if isinstance(data, tuple | list) else described(data)
-    if isinstance(data, int) and name == "validation":
-        hint = "a part of the data is a float, validation=0.2; jaxbp.split gives parts of any sizes"
-    elif isinstance(data, Mapping):
-        hint = "give its arrays, (data['x'], data['y'])"
-    elif hasattr(data, "__iter__") and not hasattr(data, "shape") and not isinstance(data, tuple | list):
-        hint = (
-            "give whole arrays, or memory maps with memory_budget=; preprocess= changes batches on the device"
-        )
-    elif hasattr(data, "shape"):
-        hint = "give (x, y); an autoencoder trains on (x, x)"
-    raise TypeError(errors.message(where, f"{name} (x, y) or a Dataset", got, hint))
+    return Inputs(train, held_out, batch_size, epochs, budget if streams else None)
 
 
 def assert_grad_fn(where: str, grad_fn: Any, positional: int) -> None:
