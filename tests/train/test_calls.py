@@ -20,7 +20,7 @@ def loss(params, x, y):
 
 
 def with_aux(params, x, y):
-    return loss(params, x, y), {"stats": x.mean()}
+    return loss(params, x, y), {"stats": x.mean(0)}
 
 
 def never(record):
@@ -71,9 +71,13 @@ BAD = {
     "optimizer by name": ({"optimizer": "sgd"}, "got 'sgd'; make it, e.g. optax.sgd(0.1)"),
     "a rate": ({"optimizer": 0.1}, "expected an optax optimizer, got the float 0.1; e.g. optax.sgd(0.1)"),
     "no optimizer": ({"optimizer": None}, "got None; e.g. optax.adam(1e-3)"),
-    "an optimizer that wants the loss": (
-        {"optimizer": optax.polyak_sgd()},
+    "an optimizer that wants a Hessian": (
+        {"optimizer": optax.GradientTransformation(lambda params: (), lambda g, s, p, *, hessian: (g, s))},
         "missing 1 required keyword-only",
+    ),
+    "an optimizer that wants its loss by another name": (
+        {"optimizer": optax.contrib.sophia(0.1)},
+        "perhaps value, grad, value_fn, obj_fn, grad_fn, got obj_fn must be provided",
     ),
     "key 0": ({"key": 0}, "expected a key, got the int 0; try jax.random.key(0)"),
     "two keys": ({"key": jax.random.split(jax.random.key(0))}, "one key, got 2 keys"),
@@ -198,7 +202,7 @@ BAD = {
     "a loss": ({"grad_fn": loss}, "float32 of shape () alone; e.g. jaxbp.value_and_grad(net, loss)"),
     "has_aux": (
         {"grad_fn": jax.value_and_grad(with_aux, has_aux=True)},
-        "grad_fn returned ((loss, aux), grads): expected (loss, grads), got a tuple of 2 for the loss",
+        "expected an aux {name: scalar}, for the history, got 'stats': float32 of shape (4,)",
     ),
     "gradients alone": ({"grad_fn": jax.grad(loss)}, "a scalar loss and a tree like params"),
     "a transposed gradient": (
@@ -403,7 +407,7 @@ SWEPT = {
         {"optimizer": lambda learning_rate: 3},
         "expected an optax optimizer, got the int 3",
     ),
-    "a list": ({"hyperparameters": [0.1]}, "hyperparameters, a dict of lists of numbers, got a list of 1"),
+    "a list": ({"hyperparameters": [0.1]}, "hyperparameters, a dict of lists of values, got a list of 1"),
     "NaN": ({"hyperparameters": {"learning_rate": [0.1, float("nan")]}}, "learning_rate, value 1"),
     "a word": ({"hyperparameters": {"learning_rate": "0.1"}}, "numbers for learning_rate"),
     "init": ({"init": draw_params(NET, "float32")}, "init to be a function, got a dict of 2"),
