@@ -247,9 +247,8 @@ def fit(
     elif evaluate_every is not None:
         plan = plan._replace(evaluate_every=evaluate_every)
     monitors = {"early_stopping": early_stopping, "checkpoints": checkpoints}
-    assert_outcome(
-        plan, partial(start.state, optimizer, key), monitors, budget is not None or batches is not None
-    )
+    waits = budget is not None or batches is not None
+    assert_outcome(plan, partial(start.state, optimizer, key), monitors, waits)
     one_by_one = bool(callbacks) or early_stopping is not None
 
     with layout.together(), checkpoints.prepare() if checkpoints else nullcontext():

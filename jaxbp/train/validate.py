@@ -59,7 +59,7 @@ def assert_inputs(
     where: str,
     grad_fn: GradFn,
     params: Params,
-    data: Data | Dataset,
+    data: Any,
     validation: Data | Dataset | float | None,
     evaluate: Evaluate | None,
     batch_size: int,
@@ -138,7 +138,7 @@ def assert_inputs(
 
 
 def assert_alone(where: str, others: Mapping[str, Any]) -> None:
-    """Raises a ValueError for an argument beside batches that come one by one, which nobody can cut or repeat."""
+    """Raises a ValueError for arguments that nobody can follow on batches that come one by one."""
     if given := ", ".join(name for name, value in others.items() if value):
         hint = "give whole arrays, or a source that can begin again, and weights within the batches"
         raise ValueError(errors.message(where, "batches from a source without the others", given, hint))

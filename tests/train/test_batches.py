@@ -52,7 +52,12 @@ def wanted():
     return run(shuffle=False, epochs=2, validation=(x, y), evaluate=EVALUATE)
 
 
-@pytest.mark.parametrize("way", WAYS)
+DEFAULT = ("of the epoch", "an iterator")
+
+
+@pytest.mark.parametrize(
+    "way", [way if way in DEFAULT else pytest.param(way, marks=pytest.mark.soak) for way in WAYS]
+)
 def test_batches_train_as_the_arrays_in_their_order(way, wanted):
     found = run(train=WAYS[way](), epochs=2, validation=(x, y), evaluate=EVALUATE)
     jax.tree.map(
@@ -62,6 +67,7 @@ def test_batches_train_as_the_arrays_in_their_order(way, wanted):
         np.testing.assert_allclose(found.history[name], wanted.history[name], rtol=1e-5)
 
 
+@pytest.mark.soak
 def test_weights_come_with_their_batches():
     found = run(train=lambda: cut(x, y, WEIGHT), epochs=1, metrics=["accuracy"])
     wanted = run(train=(x, y, WEIGHT), shuffle=False, epochs=1, metrics=["accuracy"])

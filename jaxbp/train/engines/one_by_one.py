@@ -49,7 +49,8 @@ class OneByOne:
         assert self._plan.batches
         started, waited = time.perf_counter(), 0.0
         batches = self._begun.pop(epoch, None) or self._plan.batches.of(epoch)
-        watched, rows, sizes = Watched.begun(jax.tree.map(jnp.copy, state)), [], []
+        watched, rows = Watched.begun(jax.tree.map(jnp.copy, state)), list[Any]()
+        sizes: list[float] = []
         ahead = self._pool.submit(self._taken, batches, epoch, 1)
         while True:
             asked = time.perf_counter()
@@ -71,8 +72,8 @@ class OneByOne:
         told, metrics, _ = jax.device_get(self._finish(state, watched.state, self._validation, due))
         seconds = time.perf_counter() - started
         if (bad := int(watched.bad)) >= 0:
-            found = Bad(losses, bad - int(state.step), np.asarray(watched.broken))
-            return EpochsRan(watched.state, losses[:0], {}, seconds, found)
+            at = Bad(losses, bad - int(state.step), np.asarray(watched.broken))
+            return EpochsRan(watched.state, losses[:0], {}, seconds, at)
         told = {name: mean_loss(v, np.array(sizes)) for name, v in of_step.items()} | told
         told, metrics = ({name: np.asarray(v)[None] for name, v in part.items()} for part in (told, metrics))
         mean = mean_loss(losses[None], np.array(sizes))
