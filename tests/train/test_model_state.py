@@ -1,5 +1,8 @@
 """State beside the parameters: Flax's own loop, Equinox and NNX, and everything that a run does with it."""
 
+import subprocess
+import sys
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -9,6 +12,7 @@ import pytest
 import jaxbp
 from jaxbp.train.programs.epoch_program import epoch_order
 from tests.cases import draw_params
+from tests.train.processes import ROOT
 from tests.train.test_fit import GRAD, NET, data, run
 from tests.train.test_going_on import assert_same
 
@@ -98,6 +102,29 @@ def test_over_a_mesh_it_is_that_of_one_device():
     mesh = jax.make_mesh((1,), ("data",))
     one, other = run(**STATE, epochs=2), run(**STATE, epochs=2, mesh=mesh)
     jax.tree.map(lambda u, v: np.testing.assert_allclose(u, v, rtol=1e-5), one.model_state, other.model_state)
+
+
+FOUR = """
+import jax
+jax.config.update("jax_num_cpu_devices", 4)
+from tests.train.test_model_state import STATE, jax, np, run
+
+one = run(**STATE, epochs=2, ema=0.8)
+for shape, axes in (((4,), ("data",)), ((2, 2), ("data", "model"))):
+    other = run(**STATE, epochs=2, ema=0.8, mesh=jax.make_mesh(shape, axes))
+    for part in ("params", "last_params", "model_state", "opt_state"):
+        jax.tree.map(
+            lambda u, v: np.testing.assert_allclose(u, v, rtol=1e-4, atol=1e-5),
+            getattr(one, part), getattr(other, part),
+        )
+    assert all(leaf.sharding.is_fully_replicated for leaf in jax.tree.leaves(other.model_state))
+"""
+
+
+@pytest.mark.soak
+def test_over_four_devices_it_is_that_of_one():
+    """The mean over a batch is that over the parts of all devices; averages lie as their parameters."""
+    subprocess.run([sys.executable, "-c", FOUR], cwd=ROOT, timeout=400, check=True)
 
 
 def test_a_state_that_overflows_is_named():
