@@ -174,7 +174,7 @@ def test_parameter_jacobian_is_jacrev(name, x64):
 
 
 @pytest.mark.parametrize(
-    "name", [[*CASES][0], *(pytest.param(n, marks=pytest.mark.soak) for n in [*CASES][1:])]
+    "name", [next(iter(CASES)), *(pytest.param(n, marks=pytest.mark.soak) for n in [*CASES][1:])]
 )
 def test_the_ntk_of_two_sets_is_a_part_of_that_of_both(name, x64):
     model, _, params, x = made(name)
