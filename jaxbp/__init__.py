@@ -21,6 +21,7 @@ from jaxbp.backprop import (
     with_hand_vjp,
 )
 from jaxbp.data import (
+    Batches,
     Dataset,
     load,
     split,
@@ -165,6 +166,7 @@ __all__ = [  # noqa: RUF022, in the order in which one meets them
     "with_hand_vjp",
     # data and training
     "Checkpoints",
+    "Batches",
     "Dataset",
     "DivergenceError",
     "EarlyStopping",

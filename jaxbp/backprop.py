@@ -11,7 +11,7 @@ Every delta here is a gradient, d loss / d v. The *error* of the older notation,
 with the update W += eta delta x^T, is its negative: error_l = -delta_{a_l}.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -165,7 +165,8 @@ class ValueAndGrad:
     Args:
         net: the network.
         loss: the loss.
-        measures: ``(f, y, weight, loss) -> number`` by name, see `measuring`.
+        measures: ``(f, y, weight, loss) -> number`` by name: it then returns
+            ((loss, {name: number}), delta_params), of the same outputs f.
     """
 
     net: Layer
@@ -187,10 +188,6 @@ class ValueAndGrad:
         if self.measures:
             return (value, {name: of(f, y, weight, self.loss) for name, of in self.measures}), delta_params
         return value, delta_params
-
-    def measuring(self, measures: Mapping[str, Callable[..., Scalar]]) -> "ValueAndGrad":
-        """The function that returns ((loss, {name: number}), delta_params), of the same outputs f."""
-        return replace(self, measures=tuple(measures.items()))
 
     def num_classes(self, params: Params, x: Array) -> int | None:
         """C, the size of the network's output, if the loss is one of classes: y must fit it."""

@@ -116,7 +116,7 @@ def _entry(
             roles[argument], how[argument] = role, parameter.kind
             if needed or argument in always:
                 required.append(argument)
-        elif needed:
+        elif needed and parameter.kind is not inspect.Parameter.VAR_POSITIONAL:
             missing.append(argument)
     if missing:
         return ", ".join(missing)

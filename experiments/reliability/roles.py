@@ -191,6 +191,7 @@ ROLES: dict[str, Role] = {
     "epochs": Role(numbers.whole(vast=False), _value(2)), "seeds": Role(places.SEEDS, _value(2)),
     "validation": Role(places.VALIDATION, lambda: (np.array(world.X[:4]), np.array(world.Y[:4]))),
     "evaluate": Role(things.EVALUATE, _value(world.evaluate)),
+    "source": Role([refused("None", None), refused("a number", 5), refused("text", "ab"), refused("an object", object()), refused("a dict", {"x": 1})], lambda: lambda: [(np.array(world.X), np.array(world.Y))]),
     "early_stopping": Role(things.EARLY, lambda: jaxbp.EarlyStopping(5)),
     "callbacks": Role(things.CALLBACKS, lambda: [world.count]), "opt_state": Role(params.OPT_STATE, lambda: optax.adam(0.1).init(world.params())),
     "mesh": Role(things.MESH, lambda: jax.make_mesh((2,), ("data",))), "checkpoints": Role(things.CHECKPOINTS, lambda: jaxbp.Checkpoints(world.folder())),

@@ -1,5 +1,6 @@
 """Data on the host: sets by name, files and frames, tables as features, the one validation pass, splits."""
 
+from jaxbp.data.batches import Batches as Batches
 from jaxbp.data.checks import assert_batch_size as assert_batch_size
 from jaxbp.data.checks import assert_data as assert_data
 from jaxbp.data.csv import read_csv as read_csv

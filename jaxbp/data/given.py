@@ -41,10 +41,7 @@ def examples(where: str, name: str, data: Any) -> tuple[Any, Any, Any]:
     elif isinstance(data, Mapping):
         hint = "give its arrays, (data['x'], data['y'])"
     elif hasattr(data, "__iter__") and not hasattr(data, "shape") and not isinstance(data, tuple | list):
-        hint = (
-            "give whole arrays, or memory maps with memory_budget=; preprocess= changes batches in fit; "
-            "or batch by batch, result = fit(grad_fn, result, (x, y), batch_size=len(x), epochs=1, ...)"
-        )
+        hint = "give whole arrays; batches from a source are for fit's data alone"
     elif hasattr(data, "shape"):
         hint = "give (x, y); an autoencoder trains on (x, x)"
     raise TypeError(errors.message(where, f"{name} (x, y) or a Dataset", got, hint))

@@ -29,7 +29,8 @@ class Loss:
     With weights, ``loss(f, y, weight)``, it is the weighted mean, sum_i w_i l_i / sum_i w_i, or the sum of
     w_i l_i. An example of weight 2 is one that is there twice, one of weight 0 is not there, whatever its
     target; a batch in which all weigh 0 has the loss 0. To double all weights changes no mean:
-    scikit-learn's networks average so, too, while Keras divides by the number of examples.
+    so average scikit-learn's networks (1.9) and Keras's
+    ``reduction="mean_with_sample_weight"`` (3.15), while Keras by default divides by the number of examples.
 
     Args:
         name: how it prints and what its errors begin with.

@@ -41,7 +41,7 @@ def describe(plan: Plan, state: State, early_stopping: EarlyStopping | None) -> 
           are used ``shuffle``, ``ema``, ``evaluate_every``, and ``counted`` in iterations.
         * ``data``: a digest of x, y and weights (those of classes among them), in the dtypes that the device
           holds. Of an array larger than 256 MiB its shape, its dtype and 4,096 rows spread evenly over it
-          are read.
+          are read; of `Batches` the dtypes and the shapes of an example.
         * ``start``: the size of the first parameters, to three digits.
         * ``network``: `jaxbp.value_and_grad`'s layers and loss. Of other functions the name, and the loss and
           the size of the gradient at a probe, to three digits.
@@ -92,7 +92,9 @@ def _used(entries: dict[str, Any]) -> dict[str, Any]:
 
 
 def _digest(plan: Plan) -> str:
-    """Of the examples of all processes."""
+    """Of the examples of all processes; of `Batches` no more than what an example is like."""
+    if plan.batches is not None:
+        return "batches: " + ", ".join(f"{v.dtype} {v.shape[1:]}" for v in jax.tree.leaves(plan.train.arrays))
     digest = hashlib.blake2b(digest_size=16)
     for array in {id(v): v for v in jax.tree.leaves(plan.train.arrays)}.values():
         held = held_dtype(array.dtype)

@@ -1,6 +1,6 @@
 """`fit`: train any gradient function on arrays, an epoch at a time."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from functools import partial
@@ -11,9 +11,11 @@ from jax.sharding import Mesh
 
 from jaxbp import arguments, errors
 from jaxbp.data import Dataset
+from jaxbp.data.batches import Batches, batches_of
 from jaxbp.data.weights import ClassWeight
 from jaxbp.train.checkpoints import Checkpoints
 from jaxbp.train.description import describe
+from jaxbp.train.engines.one_by_one import OneByOne
 from jaxbp.train.engines.resident import Resident
 from jaxbp.train.engines.stream import Stream
 from jaxbp.train.interrupt import asked_to_stop, ended
@@ -29,6 +31,7 @@ from jaxbp.train.sharding import Layout
 from jaxbp.train.start import assert_optimizer, assert_start
 from jaxbp.train.validate import (
     EPOCHS,
+    assert_alone,
     assert_callbacks,
     assert_inputs,
     assert_options,
@@ -41,7 +44,7 @@ from jaxbp.typing import Params, Random
 def fit(
     grad_fn: GradFn,
     params: Params,
-    data: Data | Dataset,
+    data: Data | Dataset | Batches | Any,
     *,
     optimizer: optax.GradientTransformation,
     key: Random,
@@ -92,7 +95,10 @@ def fit(
             `jaxbp.data.Dataset`. Integer y are class labels. x and y may be trees of arrays, such as dicts.
             The weights say what each example counts, from 0 on: the loss of a batch is the weighted mean
             (see `jaxbp.losses.Loss`), and so is that of an epoch. All are checked once, on the host: see
-            `jaxbp.data.assert_data`.
+            `jaxbp.data.assert_data`. Or what yields such batches: a generator function, perhaps of the epoch,
+            a DataLoader, an iterator; see `jaxbp.Batches`. Their sizes and their order are then the source's,
+            ``batch_size``, ``shuffle`` and ``key`` have no say in them. A run that goes on from a checkpoint
+            asks a function for the next epoch, and a loader for another pass.
         optimizer: any optax optimizer, with its schedule. It gets the value of the loss, the gradient and the
             loss as a function of the parameters, if it wants them, as `optax.lbfgs` and
             `optax.contrib.reduce_on_plateau` do: those of one batch.
@@ -199,13 +205,24 @@ def fit(
     if metrics is not None:
         grad_fn, evaluate = measured("fit", grad_fn, metrics, evaluate, validation is not None)
     layout = Layout.over(mesh)
-    asked = epochs
+    asked, batches, begun = epochs, batches_of(data), iter(())
+    if batches is not None:
+        refused = {
+            "mesh": mesh, "checkpoints": batches.once and checkpoints, "memory_budget": memory_budget,
+            "class_weight": class_weight, "iterations": iterations,
+            "validation as a part": isinstance(validation, float) and validation,
+        }  # fmt: skip
+        assert_alone("fit", refused)
+        data, begun = batches.begun()
+        batch_size = 1
     train, held_out, batch_size, epochs, budget = assert_inputs(
         "fit", grad_fn, start.params, data, validation, evaluate, batch_size,
         EPOCHS if asked is None else asked,
         preprocess=preprocess, class_weight=class_weight, shuffle=shuffle, model_state=start.model_state,
         processes=layout.processes, memory_budget=memory_budget,
+        whole=batches is None,
     )  # fmt: skip
+    batch_size = batch_size if batches is None else len(train)
     layout.assert_batches(batch_size, len(train))
     if layout.mesh is not None and (on_host := getattr(evaluate, "on_host", [])):
         expected = "metrics that are compiled, where devices train together"
@@ -222,6 +239,7 @@ def fit(
         preprocess,
         shuffle,
         eval_params,
+        batches=batches,
     )
     if iterations is not None:
         limit = iterations if asked is None else min(iterations, epochs * plan.iterations)
@@ -229,7 +247,8 @@ def fit(
     elif evaluate_every is not None:
         plan = plan._replace(evaluate_every=evaluate_every)
     monitors = {"early_stopping": early_stopping, "checkpoints": checkpoints}
-    assert_outcome(plan, partial(start.state, optimizer, key), monitors, budget is not None)
+    waits = budget is not None or batches is not None
+    assert_outcome(plan, partial(start.state, optimizer, key), monitors, waits)
     one_by_one = bool(callbacks) or early_stopping is not None
 
     with layout.together(), checkpoints.prepare() if checkpoints else nullcontext():
@@ -252,7 +271,7 @@ def fit(
                 last = total if plan.counted is None else plan.counted.epochs
                 if run.left(last, checkpoints):
                     numbers = range(run.epoch + 1, last + 1)
-                    engine = make_engine(plan, run, numbers, budget, pool)
+                    engine = make_engine(plan, run, numbers, budget, pool, begun)
                     run = run._replace(compile_seconds=engine.compile_seconds)
                     show(f"compiled in {engine.compile_seconds:.1f} s, training")
                 while most := run.left(last, checkpoints):
@@ -277,9 +296,18 @@ def fit(
 
 
 def make_engine(
-    plan: Plan, run: Run, epochs: range, memory_budget: int | None, pool: ThreadPoolExecutor
+    plan: Plan,
+    run: Run,
+    epochs: range,
+    memory_budget: int | None,
+    pool: ThreadPoolExecutor,
+    begun: Iterator[Any],
 ) -> Engine:
-    """What runs the epochs that are left: on a stream where there is a budget, else on the device."""
+    """What runs the epochs that are left: on batches from a source, which may have begun; on a stream where
+    there is a budget; else on the device.
+    """
+    if plan.batches is not None:
+        return OneByOne(plan, begun, run.state, pool)
     if memory_budget is None:
         return Resident(plan, epochs, run.state)
     return Stream(plan, epochs, memory_budget, run.state, pool)

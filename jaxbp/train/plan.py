@@ -11,6 +11,7 @@ import numpy as np
 import optax
 
 from jaxbp.data import Dataset
+from jaxbp.data.batches import Batches
 from jaxbp.train.programs.step import EvalParams, Evaluate, GradFn, Preprocess
 from jaxbp.train.sharding import Layout
 from jaxbp.typing import Random
@@ -68,6 +69,7 @@ class Plan(NamedTuple):
         eval_params: as in `fit`; with ``ema=`` the function that takes the average.
         evaluate_every: how many epochs lie between two evaluations.
         counted: where the run is counted in iterations.
+        batches: what yields them one by one; ``train`` is then the first of them.
     """
 
     grad_fn: GradFn
@@ -83,6 +85,7 @@ class Plan(NamedTuple):
     eval_params: EvalParams | None = None
     evaluate_every: int = 1
     counted: Counted | None = None
+    batches: Batches | None = None
 
     @property
     def N(self) -> int:

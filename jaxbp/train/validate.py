@@ -59,7 +59,7 @@ def assert_inputs(
     where: str,
     grad_fn: GradFn,
     params: Params,
-    data: Data | Dataset,
+    data: Any,
     validation: Data | Dataset | float | None,
     evaluate: Evaluate | None,
     batch_size: int,
@@ -71,10 +71,12 @@ def assert_inputs(
     model_state: tuple[Any, ...] = (),
     processes: int = 1,
     memory_budget: int | None = None,
+    whole: bool = True,
 ) -> Inputs:
     """These arguments, if they are as `fit` says.
 
-    ``where`` is the function that was called, ``processes`` says how many give data.
+    ``where`` is the function that was called, ``processes`` says how many give data; they are the ``whole``
+    data, or the first of many batches.
     """
     epochs = arguments.whole(where, "epochs", epochs, low=1)
     assert_grad_fn(where, grad_fn, 3 + len(model_state))
@@ -98,6 +100,8 @@ def assert_inputs(
     if told not in (C, None):
         got, hint = f"a Dataset of {told}", "make the network's output, or num_classes, the other's size"
         raise ValueError(errors.message(where, f"data of the network's {C} classes", got, hint))
+    if not whole and C is None and jnp.issubdtype(jax.tree.leaves(y)[0].dtype, jnp.integer):
+        C = np.iinfo(np.int32).max  # of the classes that one batch has nobody can tell how many there are
     nbytes = sum({id(leaf): leaf.nbytes for leaf in jax.tree.leaves((x, y, weight))}.values())
     sparse = any(isinstance(leaf, SparseRows) for leaf in jax.tree.leaves(x))
     budget = memory_budget or (SPARSE if sparse and where == "fit" else None)
@@ -131,6 +135,13 @@ def assert_inputs(
     batch_size = arguments.whole(where, "batch_size", batch_size)
     assert_batch_size(batch_size, len(train) * processes, where=where)
     return Inputs(train, held_out, batch_size, epochs, budget if streams else None)
+
+
+def assert_alone(where: str, others: Mapping[str, Any]) -> None:
+    """Raises a ValueError for arguments that nobody can follow on batches that come one by one."""
+    if given := ", ".join(name for name, value in others.items() if value):
+        hint = "give whole arrays, or a source that can begin again, and weights within the batches"
+        raise ValueError(errors.message(where, "batches from a source without the others", given, hint))
 
 
 def assert_grad_fn(where: str, grad_fn: Any, positional: int) -> None:

@@ -108,7 +108,18 @@ BAD = {
     "a dict": ({"data": {"x": x, "y": y}}, "got a dict of 2; give its arrays"),
     "a generator": (
         {"data": batches()},
-        "a generator; give whole arrays, or memory maps with memory_budget=",
+        "steps_per_epoch for an iterator, which may never end, got a generator; Batches(iterator, steps",
+    ),
+    "no batches": ({"data": lambda: iter(())}, "at least one batch, got none"),
+    "a batch of one array": ({"data": lambda: [x[:8]]}, "expected data (x, y) or a Dataset, got float32"),
+    "batches of a word": ({"data": lambda: "ab"}, "expected data (x, y) or a Dataset, got 'a'"),
+    "batches and iterations": (
+        {"data": jaxbp.Batches(batches, 3), "iterations": 5, "epochs": None},
+        "batches from a source without the others, got iterations",
+    ),
+    "batches and class weights": (
+        {"data": jaxbp.Batches(batches, 3), "class_weight": [1, 1, 1]},
+        "got class_w",
     ),
     "x by name": ({"data": ({"a": x[:, :2], "b": x[:, 2:]}, y)}, "x as one array, got a dict of 2; join"),
     "images": ({"data": (x.reshape(-1, 2, 2), y)}, "reshape"),

@@ -20,7 +20,9 @@ def same(a, b):
     np.testing.assert_array_equal(a.history["loss"], b.history["loss"])
 
 
-@pytest.mark.parametrize(("dtype", "budget"), [("float32", 400), ("float64", 700)])
+@pytest.mark.parametrize(
+    ("dtype", "budget"), [pytest.param("float32", 400, marks=pytest.mark.soak), ("float64", 700)]
+)
 def test_a_sparse_matrix_streams_as_its_dense_one(dtype, budget):
     """It is never dense as a whole; validation data are."""
     held = {"validation": (scipy.sparse.csc_matrix(SPARSE[:5]), y[:5]), "evaluate": EVALUATE}
@@ -31,6 +33,7 @@ def test_a_sparse_matrix_streams_as_its_dense_one(dtype, budget):
     same(found, run(train=(SPARSE, y), memory_budget=400, **held))
 
 
+@pytest.mark.soak
 def test_without_a_budget_only_a_large_one_stays_sparse(monkeypatch):
     resident = run(train=(scipy.sparse.csr_matrix(SPARSE), y), epochs=1)
     assert "waited" not in resident.history
@@ -62,28 +65,30 @@ def loss(params, x, y):
     return jaxbp.softmax_cross_entropy(NET.apply(params, jnp.concatenate([x["a"], x["b"]], 1)), y["class"])
 
 
-def test_trees_train_as_the_arrays_they_part():
-    """On the device, on a stream, over a mesh and preprocessed; held out, split and checked as well."""
-    grad_fn = jax.value_and_grad(loss)
-    tree = {"a": x[:, :1], "b": x[:, 1:]}, {"class": y}
+def evaluate(params, x, y):
+    return {"loss": loss(params, x, y)}
+
+
+TREE = {"a": x[:, :1], "b": x[:, 1:]}, {"class": y}
+HALVED = {name: part * 2 for name, part in TREE[0].items()}, TREE[1]
+WAYS = {
+    "on the device": lambda: {"train": TREE, "validation": TREE, "evaluate": evaluate},
+    "a stream": lambda: {"train": TREE, "memory_budget": 400},
+    "a mesh": lambda: {"train": TREE, "mesh": jax.make_mesh((2,), ("data",))},
+    "preprocessed": lambda: {"train": HALVED, "preprocess": lambda x: jax.tree.map(lambda v: v / 2, x)},
+}
+DEFAULT = ("a stream",)
+
+
+@pytest.mark.parametrize(
+    "way", [way if way in DEFAULT else pytest.param(way, marks=pytest.mark.soak) for way in WAYS]
+)
+def test_trees_train_as_the_arrays_they_part(way):
     plain = jax.value_and_grad(lambda p, x, y: jaxbp.softmax_cross_entropy(NET.apply(p, x), y))
-    wanted = run(plain, epochs=2)
-    halved = {name: part * 2 for name, part in tree[0].items()}
-
-    def evaluate(params, x, y):
-        return {"loss": loss(params, x, y)}
-
-    ways = [
-        {"train": tree, "validation": tree, "evaluate": evaluate},
-        {"train": tree, "memory_budget": 400},
-        {"train": tree, "mesh": jax.make_mesh((2,), ("data",))},
-        {"train": (halved, tree[1]), "preprocess": lambda x: jax.tree.map(lambda v: v / 2, x)},
-    ]
-    for options in ways:
-        found = run(grad_fn, epochs=2, **options)
-        jax.tree.map(
-            lambda u, v: np.testing.assert_allclose(u, v, rtol=1e-5, atol=1e-6), found.params, wanted.params
-        )
+    wanted, found = run(plain, epochs=2), run(jax.value_and_grad(loss), epochs=2, **WAYS[way]())
+    jax.tree.map(
+        lambda u, v: np.testing.assert_allclose(u, v, rtol=1e-5, atol=1e-6), found.params, wanted.params
+    )
 
 
 def test_trees_are_checked_by_their_names():

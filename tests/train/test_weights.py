@@ -27,7 +27,7 @@ def close(a, b, rtol=1e-5):
 
 
 @pytest.mark.parametrize("case", LOSSES)
-@pytest.mark.parametrize("n", [(6,), (2, 3)], ids=str)
+@pytest.mark.parametrize("n", [pytest.param((6,), marks=pytest.mark.soak), (2, 3)], ids=str)
 def test_a_loss_with_weights_is_that_of_repeated_examples(case, n, x64):
     loss, counts = LOSSES[case].loss, np.array([2, 0, 1, 3, 1, 0])
     f = draw_outputs(LOSSES[case].f, (6, 4), "float64")
@@ -108,24 +108,31 @@ def test_an_epoch_s_loss_is_the_weighted_mean_of_its_examples():
     assert result.history["loss"][0] == pytest.approx(float(wanted), rel=1e-6)
 
 
-def test_every_engine_and_a_gradient_function_of_one_s_own_weigh_alike():
-    def loss(params, x, y, weight):
-        f = NET.apply(params, x)
-        return optax.softmax_cross_entropy_with_integer_labels(f, y) @ weight / weight.sum()
+def own_loss(params, x, y, weight):
+    f = NET.apply(params, x)
+    return optax.softmax_cross_entropy_with_integer_labels(f, y) @ weight / weight.sum()
 
-    train = x, y, WEIGHTS
-    others = [
-        run(train=Dataset(x, y, 3, "toy", WEIGHTS), epochs=2, memory_budget=1000),
-        run(train=train, epochs=2, mesh=jax.make_mesh((4,), ("data",))),
-        run(jax.value_and_grad(loss), train=train, epochs=2),
-    ]
-    for other in others:
-        close(other.params, weighted().params)
-        close(other.history["loss"], weighted().history["loss"])
+
+WAYS = {
+    "a stream": lambda: run(train=Dataset(x, y, 3, "toy", WEIGHTS), epochs=2, memory_budget=600),
+    "a mesh": lambda: run(train=(x, y, WEIGHTS), epochs=2, mesh=jax.make_mesh((4,), ("data",))),
+    "a function": lambda: run(jax.value_and_grad(own_loss), train=(x, y, WEIGHTS), epochs=2),
+}
+
+
+@pytest.mark.parametrize("way", ["a stream", *(pytest.param(w, marks=pytest.mark.soak) for w in [*WAYS][1:])])
+def test_every_engine_and_a_gradient_function_of_one_s_own_weigh_alike(way):
+    found = WAYS[way]()
+    close(found.params, weighted().params)
+    close(found.history["loss"], weighted().history["loss"])
+
+
+@pytest.mark.soak
+def test_a_sweep_weighs_as_fit():
     nets = jaxbp.sweep(
         GRAD,
         lambda key: draw_params(NET, "float32"),
-        train,
+        (x, y, WEIGHTS),
         optimizer=optax.sgd,
         hyperparameters={"learning_rate": [0.1]},
         key=jax.random.key(1),

@@ -167,13 +167,9 @@ def _part(room: np.ndarray, rows: tuple[int, ...]) -> np.ndarray:
     return room[: math.prod(rows)].reshape(*rows, *room.shape[1:])
 
 
-def _compile(plan: Plan, arguments: Any) -> tuple[dict[tuple[int, ...], Any], Any, Any]:
-    """Programs: of chunks by the shape of their rows, of a chunk that is watched, and of an epoch's end."""
-    state, data, validation, due = arguments
-    layout, evaluate = plan.layout, plan.evaluate
-    step = make_step(plan.grad_fn, plan.optimizer, plan.preprocess)
-
-    metrics_of = evaluate and make_metrics(evaluate)
+def make_finish(plan: Plan) -> Callable[[State, State, Data | None, Array | None], Any]:
+    """The end of an epoch: (before, state, validation, due) -> (told, metrics, finite)."""
+    metrics_of = plan.evaluate and make_metrics(plan.evaluate)
 
     def finish(before: State, state: State, validation: Data | None, due: Array | None) -> Any:
         metrics: dict[str, Array] = {}
@@ -182,6 +178,14 @@ def _compile(plan: Plan, arguments: Any) -> tuple[dict[tuple[int, ...], Any], An
             metrics = where_due(once, metrics_of, state.seen(plan.eval_params), *validation)
         return told(state.opt_state), metrics, all_finite(state.params) & sound(before, state)
 
+    return finish
+
+
+def _compile(plan: Plan, arguments: Any) -> tuple[dict[tuple[int, ...], Any], Any, Any]:
+    """Programs: of chunks by the shape of their rows, of a chunk that is watched, and of an epoch's end."""
+    state, data, validation, due = arguments
+    layout, finish = plan.layout, make_finish(plan)
+    step = make_step(plan.grad_fn, plan.optimizer, plan.preprocess)
     where = layout.shardings(state)
     run = jax.jit(make_chunk(step), out_shardings=where and (where, layout.everywhere))
     by_rows = {jax.tree.leaves(chunk)[0].shape[:2]: chunk for chunk in data}

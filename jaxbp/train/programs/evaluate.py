@@ -1,7 +1,7 @@
 """Metrics of a network on data it is not trained on."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import jax
@@ -131,7 +131,7 @@ def measured(
         ValueError: for metrics that the host computes of all examples together, where none are held out.
     """
     measures = by_name(where, metrics)
-    if not hasattr(grad_fn, "measuring"):
+    if not hasattr(grad_fn, "measures"):
         hint = "return ((loss, {name: scalar}), grads) for the history, and give evaluate=make_evaluate(...)"
         expected = "metrics beside jaxbp.value_and_grad, which tells its outputs"
         raise TypeError(errors.message(where, expected, arguments.described(grad_fn), hint))
@@ -142,7 +142,7 @@ def measured(
         names = ", ".join(name for name in measures if name not in of_batches)
         hint = "scikit-learn's are not means over batches; give validation="
         raise ValueError(errors.message(where, "metrics of batches", names, hint))
-    return grad_fn.measuring(of_batches), evaluate
+    return replace(grad_fn, measures=tuple(of_batches.items())), evaluate
 
 
 def _in_batches(apply: Callable[[Any], Array], x: Any, batch_size: int | None) -> Array:

@@ -1,0 +1,99 @@
+"""Batches that come one by one: from a generator function, a DataLoader, an iterator."""
+
+import inspect
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from itertools import chain, islice
+from typing import Any
+
+from jaxbp import arguments
+from jaxbp.arguments.trees import is_tree
+from jaxbp.data.dataset import Dataset
+from jaxbp.errors import message
+
+
+@dataclass(frozen=True, eq=False)
+class Batches:
+    """Batches for `fit` in place of whole arrays; each is (x, y) or (x, y, weight), checked as it comes.
+
+    Args:
+        source: what yields them. A function ``epoch -> iterable`` (a generator function, with or without
+            that argument) is called for each epoch, numbered from 1; an iterable such as PyTorch's
+            DataLoader or a tf.data.Dataset is gone through once an epoch; of an iterator, which cannot begin
+            again, each epoch takes the next batches.
+        steps_per_epoch: so many batches an epoch; by default all that an epoch's iteration yields. An
+            iterator needs it.
+
+    Raises:
+        TypeError: for a source that yields nothing, or steps that are no whole number.
+        ValueError: for an iterator without steps_per_epoch.
+
+    Example:
+        >>> def source(epoch):
+        ...     for i in range(3):
+        ...         yield [[float(i)]], [[float(epoch)]]
+        >>> len(list(Batches(source).of(1))), list(Batches(source, 2).of(7))[-1]
+        (3, ([[1.0]], [[7.0]]))
+    """
+
+    source: Callable[..., Iterable[Any]] | Iterable[Any]
+    steps_per_epoch: int | None = None
+
+    def __post_init__(self) -> None:
+        where, source = "Batches", self.source
+        if not callable(source) and (not hasattr(source, "__iter__") or isinstance(source, str | dict)):
+            expected = "a source of batches: a function of the epoch, an iterable or an iterator"
+            raise TypeError(message(where, expected, arguments.described(source)))
+        if self.steps_per_epoch is not None:
+            steps = arguments.whole(where, "steps_per_epoch", self.steps_per_epoch, low=1)
+            object.__setattr__(self, "steps_per_epoch", steps)
+        elif self.once:
+            hint = "Batches(iterator, steps_per_epoch=100), or give the function that makes it"
+            expected = "steps_per_epoch for an iterator, which may never end"
+            raise ValueError(message(where, expected, arguments.described(source), hint))
+
+    @property
+    def once(self) -> bool:
+        """Whether the source is an iterator, which cannot begin again."""
+        return isinstance(self.source, Iterator)
+
+    def of(self, epoch: int) -> Iterator[Any]:
+        """The batches of an epoch."""
+        source = self.source
+        if not hasattr(source, "__iter__"):
+            source = source(epoch) if _takes_epoch(source) else source()
+        iterator = iter(source)
+        if self.steps_per_epoch is None:
+            return iterator
+        return islice(iterator, self.steps_per_epoch)
+
+    def begun(self) -> tuple[Any, Iterator[Any]]:
+        """The first batch, and the batches of the first epoch, with it.
+
+        Raises:
+            ValueError: for none.
+        """
+        batches = self.of(1)
+        try:
+            first = next(batches)
+        except StopIteration:
+            raise ValueError(message("Batches", "at least one batch", "none from the source")) from None
+        return first, chain([first], batches)
+
+
+def batches_of(data: Any) -> Batches | None:
+    """What yields batches, where data are neither whole arrays nor a mistake for them."""
+    if isinstance(data, Batches):
+        return data
+    arrays = isinstance(data, tuple | list | dict | str | bytes) or hasattr(data, "shape") or is_tree(data)
+    if isinstance(data, Dataset | type) or arrays or not (callable(data) or hasattr(data, "__iter__")):
+        return None
+    return Batches(data)
+
+
+def _takes_epoch(source: Callable[..., Any]) -> bool:
+    try:
+        inspect.signature(source).bind(1)
+    except (TypeError, ValueError):
+        return False
+    return True
