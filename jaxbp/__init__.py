@@ -66,7 +66,14 @@ from jaxbp.losses import (
     squared_error,
 )
 from jaxbp.observe import (
+    Cotangents,
+    Diagnosis,
+    Nonfinite,
+    cotangents,
+    diagnose,
     explain,
+    first_nonfinite,
+    name,
 )
 from jaxbp.recipes import (
     register,
@@ -187,6 +194,14 @@ __all__ = [  # noqa: RUF022, in the order in which one meets them
     "jacobian_chain",
     "parameter_jacobian",
     "per_example",
+    # observation
+    "Cotangents",
+    "Diagnosis",
+    "Nonfinite",
+    "cotangents",
+    "diagnose",
+    "first_nonfinite",
+    "name",
     # verification
     "Finding",
     "NetworkReport",

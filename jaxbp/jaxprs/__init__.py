@@ -11,5 +11,6 @@
 | 4 | `shard_map` | parts of a shard_map run on its mesh |
 | 4 | `last_digits` | every operation moved by its last digit |
 | 5 | `loops` | scan and while taken apart: capped, run on, unrolled |
+| 6 | `values/` | the values inside: seen, moved, named, searched for what is not finite |
 | 6 | `widest_dtype` | every operation in the widest dtype |
 """

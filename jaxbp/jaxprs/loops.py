@@ -162,6 +162,18 @@ def scanned(eqn: Any, inputs: list[Any], body: Callable[..., list[Any]]) -> list
     return [*carry, *ys]
 
 
+def goes_through_while(closed: Any) -> bool:
+    """Whether floating results of a while loop among its own equations are needed for its outputs."""
+    needed = {a for a in closed.jaxpr.outvars if isinstance(a, core.Var)}
+    for eqn in reversed(closed.jaxpr.eqns):
+        outs = needed & set(eqn.outvars)
+        if outs and eqn.primitive is primitives.while_p and any(_inexact(v.aval) for v in outs):
+            return True
+        if outs:
+            needed |= {a for a in eqn.invars if isinstance(a, core.Var)}
+    return False
+
+
 def unrolled(closed: Any, args: Sequence[Any]) -> Any:
     """``closed`` with while loops as scans of the steps they make at ``args``: reverse mode enters those."""
     if not any(e.primitive is primitives.while_p for e in closed.jaxpr.eqns):

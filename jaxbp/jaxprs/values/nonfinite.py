@@ -1,0 +1,239 @@
+"""The record of the first operation that makes a NaN or an infinity, and what it says of a place."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import jax.numpy as jnp
+import numpy as np
+
+from jaxbp.jaxprs.compile_once import jitted
+from jaxbp.jaxprs.internals import KINDS, is_differentiated, path_of
+from jaxbp.jaxprs.values.labels import Survey
+from jaxbp.jaxprs.values.places import IN, OUT, STEP, Key, Place, Run, run
+from jaxbp.jaxprs.values.traps import BACKWARD, FORWARD, OVERFLOW, RULE, Trap, trap_of
+
+
+class Operand(NamedTuple):
+    """What an operand was.
+
+    Args:
+        shape: of it.
+        low: its least finite entry, None where no entry is finite.
+        high: its greatest.
+        zeros: the share of its entries that are 0.
+        nonfinite: the number of its entries that are NaN or infinite.
+    """
+
+    shape: tuple[int, ...]
+    low: float | None
+    high: float | None
+    zeros: float
+    nonfinite: int
+
+
+class Nonfinite(NamedTuple):
+    """The first operation that makes a NaN or an infinity.
+
+    Args:
+        direction: "forward", or "backward" where its pullback makes it.
+        kind: "nan" or "inf".
+        trap: the way in which it does, in words; "given" where it came with an argument.
+        operation: the library function or the primitive; the argument's name where it was given.
+        label: what `jaxbp.cotangents` calls its result.
+        where: file:line of the user's, empty where JAX kept none.
+        step: of each loop around it, from the outside.
+        entries: how many.
+        size: of how many.
+        operands: what its floating operands were there.
+        reaches: the parameters whose gradient is not finite.
+        parameters: how many parameters there are.
+        later: what it becomes, where an infinity turns into a NaN: the operation and its place.
+        hint: what to try.
+    """
+
+    direction: str
+    kind: str
+    trap: str
+    operation: str
+    label: str
+    where: str
+    step: tuple[int, ...]
+    entries: int
+    size: int
+    operands: tuple[Operand, ...]
+    reaches: tuple[str, ...]
+    parameters: int
+    later: str
+    hint: str
+
+    @property
+    def sentence(self) -> str:
+        """All of it in words."""
+        words = {"nan": "NaN", "inf": "infinite"}[self.kind]
+        at = f" ({', '.join(x for x in (self.label, self.where) if x)})" if self.label or self.where else ""
+        step = f" at step {', '.join(map(str, self.step))}" if self.step else ""
+        if self.trap == "given":
+            text = f"{self.operation} holds {self.entries} entries of {self.size} that are not finite"
+        elif self.direction == "forward":
+            text = (
+                f"{self.operation}{at}{step} makes {self.entries} {words} entries of {self.size}: {self.trap}"
+            )
+        else:
+            makes = f"makes {self.entries} {words} deltas of {self.size} from finite ones"
+            text = f"the pullback of {self.operation}{at}{step} {makes}: {self.trap}"
+        for i, o in enumerate(self.operands):
+            shown = f"{o.low:.3g} to {o.high:.3g}" if o.low is not None else "without a finite entry"
+            zeros = f", {o.zeros:.0%} zeros" if o.zeros else ""
+            broken = f", {o.nonfinite} not finite" if o.nonfinite and o.low is not None else ""
+            text += f"; operand {i + 1} is {shown}{zeros}{broken}"
+        text += f"; {self.later}" if self.later else ""
+        if self.reaches:
+            text += f"; reaches {len(self.reaches)} of {self.parameters} parameters"
+        return f"{self.direction}: {text}. Try: {self.hint}." if self.hint else f"{self.direction}: {text}."
+
+
+class Traced(NamedTuple):
+    """A traced function and its arguments.
+
+    Args:
+        closed: its jaxpr.
+        arrays: for each input.
+        names: of the inputs.
+        parts: the parts of the path of each input as a parameter, None for others.
+    """
+
+    closed: Any
+    arrays: Sequence[Any]
+    names: Sequence[str]
+    parts: Sequence[Any]
+
+
+class Found(NamedTuple):
+    """A place, and at which entry of the axes in front."""
+
+    place: Place
+    spot: tuple[int, ...]
+
+
+def floating(place: Place) -> list[Key]:
+    """Every floating operand and result of a place."""
+    return [
+        Key(place.path, side, i)
+        for side, atoms in ((IN, place.eqn.invars), (OUT, place.eqn.outvars))
+        for i, atom in enumerate(atoms)
+        if jnp.issubdtype(getattr(atom.aval, "dtype", np.int32), jnp.floating)
+    ]
+
+
+def values_of(
+    traced: Traced, keys: Sequence[Key], whole: bool = False
+) -> tuple[dict[Key, np.ndarray], list[Any]]:
+    """For each value whether it holds a NaN and an infinity, or all of it; and the outputs."""
+
+    def flags(x: Any) -> Any:
+        return jnp.stack([jnp.isnan(x).any(), jnp.isinf(x).any()])
+
+    how = Run(lambda x, _: x, frozenset(keys), (lambda x: x) if whole else flags)
+    arrays = [jnp.asarray(x) for x in traced.arrays]
+    outs, seen = jitted(lambda *arrays: run(traced.closed, arrays, {}, how), arrays)(*arrays)  # type: ignore[arg-type]
+    return {key: np.asarray(x) for key, x in seen.items()}, outs
+
+
+def given(traced: Traced, reaches: Sequence[str]) -> Nonfinite | None:
+    """An argument that holds a NaN; an infinity in one may be meant."""
+    for name, x in zip(traced.names, traced.arrays, strict=True):
+        if jnp.issubdtype(jnp.result_type(x), jnp.floating) and bool(jnp.isnan(x).any()):
+            count, size = int((~jnp.isfinite(x)).sum()), int(jnp.size(x))
+            hint = "look at where it comes from"
+            learned = sum(p is not None for p in traced.parts)
+            return Nonfinite(
+                "forward",
+                "nan",
+                "given",
+                name,
+                "",
+                "",
+                (),
+                count,
+                size,
+                (),
+                tuple(reaches),
+                learned,
+                "",
+                hint,
+            )
+    return None
+
+
+def described(
+    traced: Traced,
+    found: Found,
+    named: Survey,
+    reaches: Sequence[str],
+    later: Found | None,
+    deltas: Mapping[Key, np.ndarray] | None = None,
+) -> Nonfinite:
+    """Everything about a place, from its operands (and deltas) as they were there."""
+    place, index = found
+    at = floating(place)
+    values = {key: x[index].astype(np.float64) for key, x in values_of(traced, at, whole=True)[0].items()}
+    operands = [values[key] for key in at if key.side == IN]
+    source, side = (values, OUT) if deltas is None else (deltas, IN)
+    made = [source[key].astype(np.float64) for key in at if key.side == side]
+    label = named.labels.get(Key(place.path, OUT, 0))
+    operation = label.operation if label else place.eqn.primitive.name
+    broken = next((m for m in made if not np.isfinite(m).all()), made[0])
+    trap = _trap(place, operands, deltas, at, broken)
+    count = int((~np.isfinite(broken)).sum())
+    kind = "nan" if np.isnan(broken).any() else "inf"
+    backwards = deltas is not None or "transpose(" in path_of(place.eqn)
+    becomes = ""
+    if later is not None:
+        known = named.labels.get(Key(later.place.path, OUT, 0))
+        becomes = f"{known.operation} makes a NaN of it ({known.where})" if known else ""
+    dtype = place.eqn.outvars[0].aval.dtype.name
+    return Nonfinite(
+        "backward" if backwards else "forward",
+        kind,
+        trap.name.format(dtype),
+        operation,
+        label.text if label else "",
+        label.where if label else "",
+        tuple(int(i) for a, i in zip(place.axes, index, strict=False) if a.kind == STEP),
+        count,
+        int(broken.size),
+        tuple(_operand(x) for x in operands),
+        tuple(reaches),
+        sum(p is not None for p in traced.parts),
+        becomes,
+        trap.hint.format(operation),
+    )
+
+
+def _trap(
+    place: Place, operands: list[np.ndarray], deltas: Any, at: Sequence[Key], broken: np.ndarray
+) -> Trap:
+    """The trap's name; backward also whether a where guards the value alone."""
+    operation = place.eqn.primitive.name
+    found = trap_of(FORWARD if deltas is None else BACKWARD, operation, operands)
+    if deltas is None:
+        lost = not np.isnan(broken).any()
+        if found is None or (lost and found.name in ("0 * inf", "inf - inf")):
+            rule = place.eqn.primitive in KINDS and not is_differentiated(place.eqn)
+            return RULE._replace(name="inside of it") if rule else OVERFLOW
+        return found
+    outside = [deltas[key] for key in at if key.side == OUT]
+    same = outside and outside[0].shape == broken.shape
+    if same and (outside[0][~np.isfinite(broken)] == 0).any():
+        slope = found.name if found else "an infinite slope"
+        name = f"{slope}: 0 * inf, a where guards the value and not the slope"
+        return Trap(name, frozenset(), lambda x: True, found.hint if found else "put a where inside as well")
+    if found is None:
+        return RULE._replace(name="its rule") if place.eqn.primitive in KINDS else OVERFLOW
+    return found
+
+
+def _operand(x: np.ndarray) -> Operand:
+    finite = x[np.isfinite(x)]
+    low, high = (float(finite.min()), float(finite.max())) if finite.size else (None, None)
+    return Operand(x.shape, low, high, float((x == 0).mean()) if x.size else 0.0, int(x.size - finite.size))

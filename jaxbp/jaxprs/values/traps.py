@@ -1,0 +1,92 @@
+"""Why an operation makes a NaN or an infinity: what its operands were, by name.
+
+A trap is one entry of a table: the operations that it happens to, when, its name, and what to try.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+Arrays = Sequence[np.ndarray]
+
+
+class Trap(NamedTuple):
+    """A way to lose a number.
+
+    Args:
+        name: in words.
+        operations: the primitives that it happens to; empty for any.
+        there: whether the operands are so.
+        hint: what to try.
+    """
+
+    name: str
+    operations: frozenset[str]
+    there: Callable[[Arrays], bool]
+    hint: str
+
+
+def _of(*names: str) -> frozenset[str]:
+    return frozenset(names)
+
+
+def _zero(x: np.ndarray) -> bool:
+    return bool((x == 0).any())
+
+
+def _infinite(x: np.ndarray) -> bool:
+    return bool(np.isinf(x).any())
+
+
+LOGS, ROOTS = _of("log", "log2"), _of("sqrt", "rsqrt", "cbrt")
+DIVISION, GATHER = _of("div", "rem"), _of("gather", "dynamic_slice")
+BELOW = "add a small number below the fraction, or put a where inside and outside of it"
+INSIDE = "put a where inside of {} as well as outside, or add a small number to its operand"
+
+FORWARD = (
+    Trap("0 / 0", DIVISION, lambda x: bool(((x[0] == 0) & (x[1] == 0)).any()), BELOW),
+    Trap("inf / inf", DIVISION, lambda x: _infinite(x[0]) and _infinite(x[1]),
+         "subtract the maximum before exp, as jax.nn.softmax does"),
+    Trap("division by 0", DIVISION, lambda x: _zero(x[1]), BELOW),
+    Trap("log of a negative number", LOGS, lambda x: bool((x[0] < 0).any()), "keep its operand above 0"),
+    Trap("log at 0", LOGS, lambda x: _zero(x[0]), "add a small number, or use a function of the logits"),
+    Trap("log1p at -1 or below", _of("log1p"), lambda x: bool((x[0] <= -1).any()), "keep it above -1"),
+    Trap("root of a negative number", ROOTS, lambda x: bool((x[0] < 0).any()), "keep its operand above 0"),
+    Trap("rsqrt at 0", _of("rsqrt"), lambda x: _zero(x[0]), "add a small number to its operand"),
+    Trap("power of 0 or of a negative number", _of("pow", "integer_pow"), lambda x: bool((x[0] <= 0).any()),
+         "keep its operand above 0"),
+    Trap("outside of its domain", _of("asin", "acos", "atanh", "acosh", "erf_inv", "lgamma", "digamma"),
+         lambda x: True, "clip its operand"),
+    Trap("inf - inf", _of("sub", "add", "add_any", "reduce_sum", "cumsum"), lambda x: any(map(_infinite, x)),
+         "is a row of the mask empty? Use a large finite number in place of inf"),
+    Trap("0 * inf", _of("mul", "dot_general", "conv_general_dilated"), lambda x: any(map(_infinite, x)),
+         "keep the infinite operand finite"),
+    Trap("an index outside of the array", GATHER, lambda x: True, "labels count from 0 to size - 1"),
+)  # fmt: skip
+OVERFLOW = Trap("overflow of {}", frozenset(), lambda x: True, "scale the inputs, or compute in logarithms")
+RULE = Trap("{}", frozenset(), lambda x: True, "jaxbp.check judges its rule")
+
+BACKWARD = (
+    Trap("slope of log at 0", LOGS, lambda x: _zero(x[0]), INSIDE),
+    Trap("slope of a root at 0", ROOTS | _of("norm"), lambda x: _zero(x[0]), INSIDE),
+    Trap("slope of a power at 0", _of("pow", "integer_pow"), lambda x: _zero(x[0]), INSIDE),
+    Trap("slope of a division by 0", DIVISION, lambda x: _zero(x[1]), INSIDE),
+    Trap("slope at the border of its domain",
+         _of("asin", "acos", "atanh", "acosh", "log1p", "erf_inv"), lambda x: True, "clip its operand"),
+    Trap("0 * inf", frozenset(), lambda x: any(map(_infinite, x)), "keep the infinite operand finite"),
+)  # fmt: skip
+
+
+def trap_of(table: Sequence[Trap], operation: str, operands: Arrays) -> Trap | None:
+    """The first entry that fits.
+
+    Example:
+        >>> trap_of(FORWARD, "div", [np.zeros(2), np.array([0.0, 1.0])]).name
+        '0 / 0'
+    """
+    for trap in table:
+        fits = not trap.operations or operation in trap.operations
+        if fits and operands and trap.there(operands):
+            return trap
+    return None

@@ -1,0 +1,244 @@
+"""Findings in the layers: units that are flat, dead, alike; deltas that vanish, explode, or are lost."""
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from jaxbp.jaxprs.values.axes import rows_along
+from jaxbp.jaxprs.values.labels import A, Label
+from jaxbp.jaxprs.values.places import Path
+from jaxbp.jaxprs.values.user_lines import PRODUCTS
+from jaxbp.observe.diagnosis.inputs import first_products
+from jaxbp.observe.diagnosis.measured import Measured, Node
+from jaxbp.observe.diagnosis.record import Finding
+from jaxbp.observe.diagnosis.softmax import masked, softmaxes
+
+SHARE = 0.5
+FLAT = {"logistic": (0.01, 0.99), "tanh": (-0.99, 0.99)}
+RATIO = 1e3
+STEPS = 8
+CLIP = 0.3
+TINY = {"div": 1e-6, "rsqrt": 1e-10}
+ALIKE = 1e-5
+
+
+def hidden(m: Measured, node: Node) -> bool:
+    """Whether a product with a parameter, or one of two values, reads what is made of a value."""
+    return any(n.name in PRODUCTS for n in m.after(node.out))
+
+
+def is_relu(node: Node) -> bool:
+    """Whether it is max(x, 0), by a rule or as it stands."""
+    rule = node.name.startswith("custom_jvp") and node.label.operation == "relu"
+    zero = any(
+        (v := node.literal(i)) is not None and v.shape == () and v == 0 for i in range(len(node.origins))
+    )
+    return rule or (node.name == "max" and zero and not node.label.operation.startswith("clip"))
+
+
+def saturated(m: Measured) -> Iterator[Finding]:
+    """Most outputs of a hidden sigmoid or tanh, or the weights of most attentions, are at their ends."""
+    worst: tuple[float, Node] | None = None
+    for node in m.nodes:
+        if node.name in FLAT and node.learned and node.place.eqn.outvars[0].aval.ndim and hidden(m, node):
+            value, (low, high) = m.value(node), FLAT[node.name]
+            share = float(((value < low) | (value > high)).mean())
+            worst = max(worst or (0.0, node), (share, node), key=lambda entry: entry[0])
+    for soft in softmaxes(m):
+        if soft.mixes and soft.size > 1 and soft.logits is not None:
+            choices = (~masked(soft.logits)).sum(soft.axis) > 1
+            if choices.mean() > SHARE:
+                share = float((soft.value.max(soft.axis) > 0.99)[choices].mean())
+                worst = max(worst or (0.0, soft.node), (share, soft.node), key=lambda entry: entry[0])
+    if worst and worst[0] > SHARE:
+        label = worst[1].label
+        yield Finding("saturated", label.text, label.where, f"{worst[0]:.0%} of its outputs are at its ends")
+
+
+def dead(m: Measured) -> Iterator[Finding]:
+    """Most units of a relu are 0 for the whole batch."""
+    worst: tuple[float, Label] | None = None
+    for node in m.nodes:
+        if not (is_relu(node) and node.learned and node.place.eqn.outvars[0].aval.ndim):
+            continue
+        value = m.value(node)
+        rows = value.reshape(-1, value.shape[-1]) if value.ndim > 1 else value[:, None]
+        if rows.shape[0] >= 4:
+            share = float((rows <= 0).all(0).mean())
+            worst = max(worst or (0.0, node.label), (share, node.label), key=lambda entry: entry[0])
+    if worst and worst[0] > SHARE:
+        evidence = f"{worst[0]:.0%} of its units are 0 for the whole batch"
+        yield Finding("dead", worst[1].text, worst[1].where, evidence)
+
+
+def _norms(m: Measured) -> Iterator[tuple[str, Node, Node, float, float]]:
+    """Norms of deltas at both ends: in depth, in time, and over the uses of one weight."""
+    products = [n for n in m.nodes if n.label.kind == A and n.out in m.deltas]
+    uses: dict[str, list[Node]] = {}
+    for node in products:
+        if not node.stepped:
+            uses.setdefault(node.label.module, []).append(node)
+    for nodes in uses.values():
+        if len(nodes) >= STEPS:
+            ends = [float(np.linalg.norm(m.deltas[n.out])) for n in (nodes[0], nodes[-1])]
+            yield "its first use", nodes[0], nodes[-1], ends[0], ends[1]
+    reading = {n.place.path for n, _ in first_products(m)}
+    first = [n for nodes in uses.values() if len(nodes) < STEPS for n in nodes]
+    starts = [n for n in first if n.place.path in reading or _after_first(m, n, reading)]
+    norms = [(n, float(np.linalg.norm(m.deltas[n.out]))) for n in starts]
+    norms = [(n, x) for n, x in norms if x > 0]
+    if len(norms) >= 2:
+        yield "the first layer", norms[0][0], norms[-1][0], norms[0][1], norms[-1][1]
+    yield from _in_time(m)
+
+
+def _after_first(m: Measured, node: Node, reading: set[Path]) -> bool:
+    return any(o.learned and not o.parameter for o in node.origins) or any(
+        b.place.path in reading for b in m.before(node.out)
+    )
+
+
+def _in_time(m: Measured) -> Iterator[tuple[str, Node, Node, float, float]]:
+    groups: dict[int, list[Node]] = {}
+    for node in m.nodes:
+        if node.label.kind in ("state", "named", "f") and node.out in m.deltas and len(node.place.axes) == 1:
+            size = node.place.axes[0].size
+            state = node.label.kind == "state" or node.out.path in _states(m)
+            if state and node.place.axes[0].kind == "step" and size >= STEPS:
+                groups.setdefault(id(node.place.around[-1]), []).append(node)
+    for nodes in groups.values():
+        squares = sum((m.deltas[n.out].reshape(len(m.deltas[n.out]), -1) ** 2).sum(1) for n in nodes)
+        backwards = nodes[0].place.around[-1].params["reverse"]
+        steps = np.sqrt(np.asarray(squares))[:: -1 if backwards else 1]
+        there = np.flatnonzero(steps)
+        if there.size and there[-1] >= STEPS - 1:
+            yield "the first step", nodes[0], nodes[0], float(steps[0]), float(steps[there[-1]])
+
+
+def _states(m: Measured) -> set[Path]:
+    return {n.out.path for n in m.nodes if n.label.kind == "state"}
+
+
+def vanishing(m: Measured) -> Iterator[Finding]:
+    """The delta at the start is a thousandth of that at the end, or less."""
+    for what, node, _, first, last in _norms(m):
+        if last > 0 and first < last / RATIO and np.isfinite(last):
+            evidence = f"the delta of {what} has {first / last:.2g} of the norm at the last"
+            yield Finding("vanishing", node.label.text, node.label.where, evidence)
+            return
+
+
+def exploding(m: Measured) -> Iterator[Finding]:
+    """The delta at the start is a thousand times that at the end, or more."""
+    for what, node, _, first, last in _norms(m):
+        if last > 0 and first > last * RATIO and np.isfinite(first):
+            evidence = f"the delta of {what} has {first / last:.2g} times the norm at the last"
+            yield Finding("exploding", node.label.text, node.label.where, evidence)
+            return
+
+
+def clipped(m: Measured) -> Iterator[Finding]:
+    """A bound on a value, by which most of its delta is lost."""
+    for node in m.nodes:
+        if node.name not in ("max", "min", "clamp") or is_relu(node) or node.out not in m.deltas:
+            continue
+        free = [i for i, o in enumerate(node.origins) if o.learned]
+        if len(free) != 1 or not node.place.eqn.outvars[0].aval.ndim:
+            continue
+        key = node.origins[free[0]].key
+        if key not in m.deltas or m.deltas[key].shape != m.deltas[node.out].shape:
+            continue
+        inside, outside = m.deltas[key], m.deltas[node.out]
+        lost = float(((inside == 0) & (outside != 0)).mean())
+        at_bound = m.value(node) != m.operand(node, free[0])
+        if lost > CLIP and float((at_bound & (inside == 0)).mean()) > CLIP:
+            evidence = f"{lost:.0%} of its entries are at the bound, and their delta is lost"
+            yield Finding("clipped", node.label.text, node.label.where, evidence)
+            return
+
+
+def tiny_denominator(m: Measured) -> Iterator[Finding]:
+    """Most entries are divided by next to nothing, and deltas are large for it."""
+    for node in m.nodes:
+        if node.name not in TINY or not node.learned or node.out not in m.deltas:
+            continue
+        below = m.operand(node, len(node.origins) - 1)
+        if below is None or not np.isfinite(m.value(node)).all():
+            continue
+        share = float((np.abs(below) < TINY[node.name]).mean())
+        keys = [o.key for o in node.origins if o.learned and o.key in m.deltas]
+        back = max((np.abs(m.deltas[k]).max() for k in keys if m.deltas[k].size), default=0.0)
+        ahead = np.abs(m.deltas[node.out]).max() if m.deltas[node.out].size else 0.0
+        top = max((np.abs(g).max() for g in m.gradients.values() if g.size), default=0.0)
+        if share > SHARE and ahead > 0 and back > RATIO * ahead and top > RATIO:
+            evidence = f"{share:.0%} of its denominators are below {np.abs(below).max():.1g}"
+            yield Finding("tiny_denominator", node.label.text, node.label.where, evidence)
+            return
+
+
+def underflow(m: Measured) -> Iterator[Finding]:
+    """Numbers too small for the dtype, without which some parameters have no gradient."""
+    if not any(g.size and (g == 0).all() for g in m.gradients.values()):
+        return
+    soft = {s.exp.path for s in softmaxes(m)}
+    for node in m.nodes:
+        if not node.learned or node.out.path in soft or node.out not in m.deltas:
+            continue
+        value = m.value(node)
+        operands = [x for i in range(len(node.origins)) if (x := m.operand(node, i)) is not None]
+        lost, dtype = 0.0, node.place.eqn.outvars[0].aval.dtype
+        if node.name in ("exp", "exp2"):
+            lost = float(((value == 0) & (operands[0] > -1e8)).mean())
+        elif node.name == "reduce_prod":
+            lost = float((value == 0).mean()) * bool((operands[0] != 0).all())
+        elif node.name in ("mul", "div", "integer_pow", "square", "pow") and value.shape:
+            whole = [
+                np.broadcast_to(x, value.shape) != 0 for x in operands if np.issubdtype(x.dtype, np.floating)
+            ]
+            lost = float(((value == 0) & np.all(whole, 0)).mean())
+        back = _lost_backward(m, node, operands)
+        if max(lost, back) > SHARE:
+            way = "results are" if lost >= back else "deltas become"
+            evidence = f"{max(lost, back):.0%} of its {way} 0 in {dtype}"
+            yield Finding("underflow", node.label.text, node.label.where, evidence)
+            return
+
+
+def _lost_backward(m: Measured, node: Node, operands: list[np.ndarray]) -> float:
+    """The share of deltas that are 0 behind a product of numbers that are not."""
+    if node.name not in ("mul", "div", "integer_pow", "square") or not m.deltas[node.out].size:
+        return 0.0
+    for i, origin in enumerate(node.origins):
+        key = origin.key
+        consumers = m.consumers.get(key, ()) if key is not None else ()
+        if not origin.learned or key not in m.deltas or len(consumers) != 1:
+            continue
+        if m.deltas[key].shape != m.deltas[node.out].shape:
+            continue
+        others = [
+            np.broadcast_to(x, m.deltas[key].shape)
+            for j, x in enumerate(operands)
+            if j != i or len(operands) == 1
+        ]
+        whole = np.all([m.deltas[node.out] != 0, *[x != 0 for x in others]], axis=0)
+        return float((whole & (m.deltas[key] == 0)).mean())
+    return 0.0
+
+
+def identical(m: Measured) -> Iterator[Finding]:
+    """Units whose weights are equal, and whose gradients are."""
+    for name, w in m.parameters.items():
+        g = m.gradients[name]
+        if w.ndim < 2 or not np.isfinite(g).all() or np.abs(g).max(initial=0) <= 1e-6:
+            continue
+        for axis in (w.ndim - 1, 0):
+            units, slopes = rows_along(w, axis), rows_along(g, axis)
+            if min(units.shape) > 1 and _alike(units) and _alike(slopes) and np.abs(slopes).max() > 0:
+                yield Finding(
+                    "identical", name, "", f"all {len(units)} units have the same weights and gradients"
+                )
+                return
+
+
+def _alike(rows: np.ndarray) -> bool:
+    return bool(np.ptp(rows, axis=0).max() <= ALIKE * np.abs(rows).max())

@@ -1,0 +1,244 @@
+"""Findings between the output and the loss: shapes that broadcast, sums, weights, ranges, squashing twice."""
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+
+from jaxbp.jaxprs.internals import frames_of
+from jaxbp.jaxprs.values.axes import rows_along
+from jaxbp.jaxprs.values.labels import A
+from jaxbp.jaxprs.values.user_lines import PRODUCTS
+from jaxbp.observe.diagnosis.inputs import ENOUGH
+from jaxbp.observe.diagnosis.measured import Measured, Node
+from jaxbp.observe.diagnosis.record import Finding
+from jaxbp.observe.diagnosis.softmax import LAYOUT, softmaxes
+
+SHARE = 0.5
+MANY = 16  # examples of a sum that is a fault: the step of a smaller one is not far from that of a mean
+RANGES = {"logistic": (0.0, 1.0), "tanh": (-1.0, 1.0), "relu": (0.0, np.inf), "softmax": (0.0, 1.0)}
+TOP = 0.9
+LARGE = 10.0
+THROUGH = {*LAYOUT, "neg", "slice", "gather"}
+COMBINING = {"sub", "add", "mul", "div", "max", "min", "pow"}
+
+
+def broadcast(m: Measured) -> Iterator[Finding]:
+    """Predictions of one shape against targets of another: every example meets every target."""
+    for node in m.nodes:
+        if node.name not in COMBINING or len(node.origins) != 2 or node.stepped or m.size < 2:
+            continue
+        learned = [o.learned for o in node.origins]
+        if sorted(learned) != [False, True] or node.literal(learned.index(False)) is not None:
+            continue
+        if len(m.batch_axes(node.out)) != 2:
+            continue
+        sides = [m.batch_axes(o.key) if o.key in m.values else [] for o in node.origins]
+        shapes = [tuple(a.aval.shape) for a in node.place.eqn.invars]
+        given = m.is_input(node.origins[learned.index(False)])
+        other = learned.index(False)
+        if not sides[other] and given is not None:
+            sides[other] = [a for a, size in enumerate(shapes[other]) if size == m.size][-1:]
+        if len(sides[0]) == len(sides[1]) == 1 and sides[0] != sides[1]:
+            evidence = (
+                f"{' against '.join(map(str, _own_shapes(m, node, shapes)))} make {np.shape(m.value(node))}"
+            )
+            yield Finding("broadcast", node.label.text, node.label.where, evidence)
+            return
+
+
+def _own_shapes(m: Measured, node: Node, shapes: Sequence[tuple[int, ...]]) -> list[tuple[int, ...]]:
+    """The shapes before they were broadcast."""
+    found = []
+    for origin, shape in zip(node.origins, shapes, strict=True):
+        given = m.is_input(origin)
+        found.append(m.batch[given].shape if given is not None else tuple(shape))
+    return found
+
+
+def reduction(m: Measured) -> Iterator[Finding]:
+    """The loss is a sum over the batch: the delta of the sum is not a part of 1."""
+    if m.size < MANY:
+        return
+    sums = []
+    for node in m.nodes:
+        if not node.learned or node.out not in m.deltas or m.deltas[node.out].size != 1 or node.stepped:
+            continue
+        large = abs(float(m.deltas[node.out].ravel()[0])) >= SHARE
+        if node.name == "reduce_sum" and large and node.origins[0].key in m.values:
+            over = set(m.batch_axes(node.origins[0].key)) & set(node.place.eqn.params["axes"])
+            if over and not _is_own_sum(node) and _is_loss(m, node):
+                evidence = f"the losses of {m.size} examples are summed, not averaged"
+                yield Finding("reduction", node.label.text, node.label.where, evidence)
+                return
+        if node.name == "add" and large and all(o.learned or o.key is None for o in node.origins):
+            sums.append(node)
+    chains = [n for n in sums if n.label.where == (sums[-1].label.where if sums else "")]
+    if len(chains) >= m.size - 2:
+        evidence = f"the losses of {m.size} examples are added one by one, not averaged"
+        yield Finding("reduction", chains[-1].label.text, chains[-1].label.where, evidence)
+
+
+def _is_own_sum(node: Node) -> bool:
+    """Whether it is a loss of this library, which says that it is a sum."""
+    return any("/jaxbp/losses" in f.file for f in frames_of(node.place.eqn))
+
+
+def _is_loss(m: Measured, node: Node) -> bool:
+    """Whether nothing but sums and factors is between a value and the loss."""
+    return all(
+        n.name in {*LAYOUT, "add", "sub", "mul", "neg", "div", "reduce_sum"} for n in m.after(node.out)
+    )
+
+
+def ignored_examples(m: Measured) -> Iterator[Finding]:
+    """Half of the examples or more lose their delta where they are weighed by 0, or left out."""
+    if m.size < 4:
+        return
+    for node in m.nodes:
+        if node.name not in ("mul", "select_n", "slice", "gather", "dynamic_slice", "dot_general", "squeeze"):
+            continue
+        if node.out not in m.deltas or node.stepped or not (m.deltas[node.out] != 0).any():
+            continue
+        for i, origin in enumerate(node.origins):
+            key = origin.key
+            if not origin.learned or origin.parameter or key not in m.deltas:
+                continue
+            if any(o.learned for j, o in enumerate(node.origins) if j != i):
+                continue
+            axes = m.batch_axes(key)
+            if len(axes) != 1:
+                continue
+            lost = (rows_along(m.deltas[key], axes[0]) == 0).all(1)
+            over = m.batch_axes(node.out)
+            ahead = rows_along(m.deltas[node.out], over[0]) if len(over) == 1 else None
+            still = lost & (ahead != 0).any(1) if ahead is not None else lost
+            if SHARE <= still.mean() < 1 and _reaches_no_layer(m, node, still):
+                evidence = f"{still.sum()} of {m.size} examples have no influence on the loss after it"
+                yield Finding("ignored_examples", node.label.text, node.label.where, evidence)
+                return
+
+
+def _reaches_no_layer(m: Measured, node: Node, lost: np.ndarray) -> bool:
+    """Whether these examples have no delta in the last layer either, by another way."""
+    for before in m.before(node.out):
+        axes = m.batch_axes(before.out) if before.label.kind == A and before.out in m.deltas else []
+        if len(axes) == 1 and not before.stepped:
+            return bool((rows_along(m.deltas[before.out], axes[0])[lost] == 0).all())
+    return True
+
+
+def dominated(m: Measured) -> Iterator[Finding]:
+    """One example has nearly all of the gradient, and a large one."""
+    if m.size < ENOUGH:
+        return
+    total, top, last = np.zeros(m.size), 0.0, None
+    for node in m.nodes:
+        if node.label.kind != A or node.out not in m.deltas or node.stepped:
+            continue
+        axes = m.batch_axes(node.out)
+        if len(axes) != 1:
+            continue
+        deltas = rows_along(m.deltas[node.out], axes[0])
+        size = np.ones(m.size)
+        product = next((n for n in m.before(node.out) if n.name in PRODUCTS), None)
+        for i, origin in enumerate(product.origins if product else ()):
+            data = m.operand(product, i) if product else None
+            if not origin.parameter and data is not None and m.size in data.shape:
+                size = (rows_along(data, data.shape.index(m.size)) ** 2).sum(1)
+        total += (deltas**2).sum(1) * size
+        top, last = max(top, float(np.abs(deltas).max()) * m.size), node
+    norms = np.sqrt(total)
+    if (
+        last is not None
+        and np.isfinite(norms).all()
+        and norms.sum() > 0
+        and norms.max() > TOP * norms.sum()
+        and top > LARGE
+    ):
+        evidence = f"example {norms.argmax()} has {norms.max() / norms.sum():.1%} of the gradients' norms"
+        yield Finding("dominated", last.label.text, last.label.where, evidence)
+
+
+def output_range(m: Measured) -> Iterator[Finding]:
+    """Targets that the last activation cannot reach."""
+    for node in m.nodes:
+        if node.name != "sub" or not node.learned or node.stepped:
+            continue
+        for i in (0, 1):
+            given = m.is_input(node.origins[1 - i])
+            bounds = _bounds(m, node.origins[i].key)
+            if given is None or bounds is None or m.batch[given].dtype == bool:
+                continue
+            y = m.batch[given].astype(float)
+            share = float(((y < bounds[1]) | (y > bounds[2])).mean())
+            if share > SHARE:
+                name, low, high = bounds
+                evidence = f"{share:.0%} of the targets are outside of {low:g} .. {high:g}, where {name} ends"
+                yield Finding("output_range", m.call.names[given], node.label.where, evidence)
+                return
+
+
+def _bounds(m: Measured, key: object) -> tuple[str, float, float] | None:
+    """The range of the activation that a value is the result of."""
+    while key is not None and key.path in m.by_path:  # type: ignore[attr-defined]
+        node = m.by_path[key.path]  # type: ignore[attr-defined]
+        name = node.label.operation if node.label.operation in RANGES else node.name
+        if name == "max" and any(
+            (v := node.literal(i)) is not None and v.size == 1 and v == 0 for i in (0, 1)
+        ):
+            name = "relu"
+        if any(s.node is node and not s.log for s in softmaxes(m)):
+            name = "softmax"
+        if name in RANGES and node.learned and node.name != "sub":
+            return (name, *RANGES[name])
+        if node.name not in LAYOUT:
+            return None
+        key = node.origins[0].key
+    return None
+
+
+def double_squash(m: Measured) -> Iterator[Finding]:
+    """A softmax of a softmax, or a loss of logits that is given probabilities."""
+    for soft in softmaxes(m):
+        x = soft.logits
+        if x is None or soft.size < 2 or soft.mixes:
+            continue
+        sums = x.sum(soft.axis)
+        if (x >= 0).all() and (x <= 1).all() and (np.abs(sums - 1) < 1e-4).all() and _is_soft(m, soft.source):
+            yield Finding("double_squash", soft.node.label.text, soft.node.label.where, "its logits sum to 1")
+            return
+        if soft.source is not None and soft.source.name == "logistic" and soft.source.learned:
+            yield Finding(
+                "double_squash", soft.node.label.text, soft.node.label.where, "its logits are of a sigmoid"
+            )
+            return
+    for node in m.nodes:
+        if node.name != "logistic" or not node.learned or not node.place.eqn.outvars[0].aval.shape:
+            continue
+        for reader in m.after(node.out, lambda n, i: n.name in THROUGH):
+            rule = reader.name.startswith("custom_jvp") and reader.label.operation in (
+                "logaddexp", "softplus", "log_sigmoid", "sigmoid_binary_cross_entropy", "binary_cross_entropy"
+            )  # fmt: skip
+            if (
+                reader.name == "logistic"
+                or rule
+                or (reader.name in ("exp", "log1p") and _is_softplus(m, reader))
+            ):
+                evidence = f"{reader.label.operation} reads a sigmoid's output as a logit"
+                yield Finding("double_squash", node.label.text, reader.label.where, evidence)
+                return
+
+
+def _is_soft(m: Measured, source: Node | None) -> bool:
+    """Whether the logits are themselves a softmax's result."""
+    return source is not None and any(
+        s.node is n and not s.log for n in m.before(source.out) for s in softmaxes(m)
+        if n is source or source.name in LAYOUT
+    )  # fmt: skip
+
+
+def _is_softplus(m: Measured, reader: Node) -> bool:
+    """Whether exp is that of log(1 + exp(.))."""
+    return any(
+        n.name in ("log1p", "log") for n in m.after(reader.out, lambda n, i: n.name in {*LAYOUT, "add"})
+    )
