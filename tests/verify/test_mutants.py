@@ -111,7 +111,7 @@ def test_the_suite_notices(mutant, monkeypatch):
 
 # A case that each clause alone convicts.
 CLAUSES = {
-    "repeatable": "callbacks both ways, wrong",
+    "repeatable": "host callback that draws",
     "primal": "primal changed by fwd",
     "other outputs": "places in another order under grad",
     "linear": "clipped far out unsaid",
