@@ -39,7 +39,8 @@ def check(
     each is set alone at the inputs that reach it in this evaluation and compared, entry by entry, with
     autodiff of its own primal body and, where that is impossible or in doubt, with difference quotients.
     Rules inside a derivative that ``f`` takes itself are found by running ``f`` once more without jit;
-    transposes given to ``linear_call`` are judged by the gradient of ``f`` as a whole.
+    transposes given to ``linear_call`` are judged by the gradient of ``f`` as a whole. That is judged in any
+    case: a rule that is wrong alone while it is right is called ``right in f``.
     The mathematics is judged in float64, in a second trace of ``f`` with casts to coarser dtypes taken out;
     the rule as it runs then only has to keep up with it, at the precision of its primal. Tolerances follow
     from the dtype, ``sqrt(eps)`` relative to each entry plus what rounding does to it, and never grow with
@@ -51,12 +52,13 @@ def check(
         declare: rules that are not the derivative on purpose: one of straight_through, reversal,
             scaled, clipped, stop for all of f's own rules, or a mapping from the name of a rule to one.
             ``("scaled", k)`` and ``("reversal", k)`` state the constant too. A declared rule is checked
-            to be what was declared.
+            to be what was declared; its value and all but its derivative are judged like any other's.
         order: 2 to judge also the derivative of each VJP.
         **kwargs: its keyword arguments.
 
     Returns:
-        A Report; ``report.ok`` is False when any rule is wrong.
+        A Report; ``report.ok`` is False when any rule is wrong, ``report.strictly_ok`` also when one is right
+        in f only.
 
     Raises:
         TypeError: when the arguments do not fit f, no argument or result is floating, or f has neither rules

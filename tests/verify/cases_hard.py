@@ -306,7 +306,7 @@ STRUCTURE = [
          ("sign",)),
     case("host callback", "structure", host_sin, lambda a, y, c: (c * jnp.cos(a[0]),), normal((4,))),
     case("host callback, wrong", "structure", host_sin, lambda a, y, c: (c * jnp.sin(a[0]),), normal((4,)),
-         "other",
+         "slope",
          "wrong_point"),
     case("while loop without reverse mode", "structure", newton_sqrt, lambda a, y, c: (c / (2 * y),),
          positive((4,))),

@@ -240,7 +240,7 @@ WRONG = [
     case("python error in bwd", "structure", lambda x: jnp.sin(x), lambda a, y, c: (c * a[3],), normal((3,)),
          "raises"),
     case("lgamma by log", "special", jax.lax.lgamma, lambda a, y, c: (c * jnp.log(a[0]),), positive((5,)),
-         "other",
+         "slope",
          "missing_term"),
     case("median of the wrong rank", "structure", lambda x: jnp.sort(x)[2], lambda a, y, c:
          (jnp.where(a[0] == jnp.sort(a[0])[1], c, 0),), normal((5,)), "misplaced", "missing_term"),

@@ -43,7 +43,7 @@ MISTAKES = (
     Mistake("left out", points.left_out, ("missing_term",)),
     Mistake("other way", places.other_way, ("misplaced", "transposed")),
     Mistake("elsewhere", points.elsewhere, ("wrong_point",)),
-    Mistake("by output entry", multiples.by_output_entry, ("factor",)),
+    Mistake("by output entry", multiples.by_output_entry, ("sign", "missing_sum", "factor")),
     Mistake("overwritten", jacobian.overwritten, ("missing_sum", "missing_term")),
     Mistake("unchanged", slopes.unchanged, ("straight_through", "missing_term")),
     Mistake("matrix", jacobian.matrix, ("transposed", "missing_sum", "missing_term")),

@@ -133,4 +133,7 @@ def _weighed(e: Evidence, k: np.ndarray, where: str) -> Diagnosis | None:
         return None
     flat = k.ravel()
     shown = ", ".join(f"{x:.4g}" for x in flat[:5]) + (f", ..., {flat[-1]:.4g}" if flat.size > 5 else "")
-    return Diagnosis("factor", f"rule = k x reference with a k {where}: {shown}")
+    odd = flat[np.abs(flat - 1) > 1e-6]
+    words = {"sign": np.abs(odd + 1), "missing_sum": np.abs(odd)}
+    cause = next((word for word, gap in words.items() if (gap < 1e-6).all()), "factor")
+    return Diagnosis(cause, f"rule = k x reference with a k {where}: {shown}")
