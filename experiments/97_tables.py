@@ -106,9 +106,9 @@ def by_scikit_learn(data: Data, regression: bool, config: Config, seed: int) -> 
         ("numbers", make_pipeline(floats, SimpleImputer(strategy="median"), StandardScaler()), numbers),
         ("texts", OneHotEncoder(handle_unknown="ignore"), texts),
     ])  # fmt: skip
-    mlp: Any = MLPClassifier((config.hidden,), random_state=seed)
+    mlp: Any = MLPClassifier(hidden_layer_sizes=(config.hidden,), random_state=seed)
     if regression:
-        mlp = MLPRegressor((config.hidden,), random_state=seed)
+        mlp = MLPRegressor(hidden_layer_sizes=(config.hidden,), random_state=seed)
         mlp = TransformedTargetRegressor(mlp, transformer=StandardScaler())
     test = Cut(0.2, None, seed, True).rows(y, "regression" if regression else "classification")[1]
     rest = np.setdiff1d(np.arange(len(y)), test)

@@ -11,8 +11,9 @@ Every delta here is a gradient, d loss / d v. The *error* of the older notation,
 with the update W += eta delta x^T, is its negative: error_l = -delta_{a_l}.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 import jax
 
@@ -164,24 +165,32 @@ class ValueAndGrad:
     Args:
         net: the network.
         loss: the loss.
+        measures: ``(f, y, weight, loss) -> number`` by name, see `measuring`.
     """
 
     net: Layer
     loss: Loss
+    measures: tuple[tuple[str, Callable[..., Scalar]], ...] = field(default=(), repr=False)
 
     def __post_init__(self) -> None:
         _assert_logits("value_and_grad", self.net, self.loss)
 
     def __call__(
         self, params: Params, x: Array, y: Targets, *, key: Random | None = None, weight: Array | None = None
-    ) -> tuple[Scalar, Params]:
+    ) -> tuple[Any, Params]:
         """The loss and its gradient; a key turns dropout on, weights of the examples go to the loss."""
         params, x, key = taken("value_and_grad", self.net, params, x, key)
         f, saved = self.net.forward(params, x, key=key)
         with jax.named_scope("loss"), errors.within("value_and_grad"):
             value, delta = self.loss(f, y, weight), self.loss.delta(f, y, weight)
         delta_params, _ = self.net.backward(params, saved, delta)
+        if self.measures:
+            return (value, {name: of(f, y, weight, self.loss) for name, of in self.measures}), delta_params
         return value, delta_params
+
+    def measuring(self, measures: Mapping[str, Callable[..., Scalar]]) -> "ValueAndGrad":
+        """The function that returns ((loss, {name: number}), delta_params), of the same outputs f."""
+        return replace(self, measures=tuple(measures.items()))
 
     def num_classes(self, params: Params, x: Array) -> int | None:
         """C, the size of the network's output, if the loss is one of classes: y must fit it."""

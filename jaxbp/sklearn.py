@@ -53,11 +53,26 @@ class _Network(BaseEstimator):  # type: ignore[misc]
         self.random_state = random_state
 
     def _train(self, data: Dataset, weight: np.ndarray | None, outputs: int) -> Self:
-        """Train on the data; sets sizes_, params_, history_ and n_iter_."""
+        """Train on the data, in their precision; sets sizes_, params_, history_ and n_iter_."""
         where = type(self).__name__
         if weight is not None:
             weight = _check_sample_weight(weight, data.x)
+        if isinstance(self.hidden, str | bytes) or not hasattr(self.hidden, "__iter__"):
+            got = arguments.described(self.hidden)
+            raise TypeError(errors.message(where, "hidden a tuple of sizes", got, "e.g. hidden=(128,)"))
         hidden = tuple(arguments.whole(where, "each of hidden", size, low=1) for size in self.hidden)
+        rate = self.learning_rate
+        if rate is not None:
+            rate = arguments.number(where, "learning_rate", rate, low=0, open_low=True)
+        fraction = arguments.number(
+            where,
+            "validation_fraction",
+            self.validation_fraction,
+            low=0,
+            high=1,
+            open_low=True,
+            open_high=True,
+        )
         arguments.option(where, "activation", self.activation, ACTIVATIONS)
         arguments.option(where, "optimizer", self.optimizer, OPTIMIZERS)
         batch_size = arguments.whole(where, "batch_size", self.batch_size, low=1)
@@ -69,27 +84,28 @@ class _Network(BaseEstimator):  # type: ignore[misc]
         if self.patience is not None:
             numbered = Dataset(rows, data.y if classes else np.zeros(len(data)), data.num_classes)
             seed = int(jax.random.randint(key, (), 0, 2**31 - 1))
-            parts = split(numbered, float(self.validation_fraction), seed=seed, stratify=classes)
+            parts = split(numbered, fraction, seed=seed, stratify=classes)
             rows, held = (part.x for part in parts)
         batch_size = min(batch_size, len(rows))
         self.sizes_ = (data.x.shape[1], *hidden, outputs)
         made = _made(
-            self.sizes_, self.activation, classes, self.optimizer, self.learning_rate,
+            self.sizes_, self.activation, classes, self.optimizer, rate,
             epochs * -(-len(rows) // batch_size),
         )  # fmt: skip
-        result = fit(
-            made["grad_fn"],
-            made["net"].init(key_params),
-            _rows(data, weight, rows),
-            optimizer=made["optimizer"],
-            key=key_fit,
-            batch_size=batch_size,
-            epochs=epochs,
-            validation=None if held is None else _rows(data, weight, held),
-            evaluate=None if held is None else made["evaluate"],
-            early_stopping=None if self.patience is None else EarlyStopping(self.patience),
-            progress_bar=False,
-        )
+        with jax.enable_x64(data.x.dtype == np.float64):
+            result = fit(
+                made["grad_fn"],
+                made["net"].init(key_params),
+                _rows(data, weight, rows),
+                optimizer=made["optimizer"],
+                key=key_fit,
+                batch_size=batch_size,
+                epochs=epochs,
+                validation=None if held is None else _rows(data, weight, held),
+                evaluate=None if held is None else made["evaluate"],
+                early_stopping=None if self.patience is None else EarlyStopping(self.patience),
+                progress_bar=False,
+            )
         self.params_ = jax.tree.map(np.asarray, result.params)
         self.history_ = result.history
         self.n_iter_ = len(result.history["epoch"])
@@ -107,9 +123,9 @@ class _Network(BaseEstimator):  # type: ignore[misc]
 class Classifier(ClassifierMixin, _Network):  # type: ignore[misc]
     """A multi-layer perceptron with softmax and cross-entropy, trained by hand-written back-propagation.
 
-    It is sensitive to the scale of its inputs: put it after a StandardScaler in a Pipeline. Weights of
-    examples are those of the mean over each mini-batch, so that a weight of 2 is not to the last digit
-    what the example twice is.
+    It is sensitive to the scale of its inputs: put it after a StandardScaler in a Pipeline. It computes in
+    the precision of X, as scikit-learn does: float32 is faster. Weights of examples are those of the mean
+    over each mini-batch; where all examples are one batch, a weight of 2 is the example twice.
 
     Args:
         hidden: sizes of the hidden layers; () is softmax regression.
@@ -144,7 +160,7 @@ class Classifier(ClassifierMixin, _Network):  # type: ignore[misc]
             ValueError: as scikit-learn checks them, and for one class alone.
             FloatingPointError: the loss stopped being finite.
         """
-        X, y = validate_data(self, X, y, dtype=np.float64)
+        X, y = validate_data(self, X, y, dtype=[np.float64, np.float32])
         check_classification_targets(y)
         self.classes_, labels = np.unique(column_or_1d(y, warn=True), return_inverse=True)
         if sample_weight is not None:
@@ -164,7 +180,9 @@ class Classifier(ClassifierMixin, _Network):  # type: ignore[misc]
 
     def predict_proba(self, X: Any) -> np.ndarray:
         """The probabilities of the classes, (N, C): softmax of the outputs."""
-        return np.asarray(jax.nn.softmax(self._outputs(X), axis=1))
+        f = self._outputs(X)
+        e = np.exp(f - f.max(axis=1, keepdims=True))
+        return e / e.sum(axis=1, keepdims=True)
 
 
 class Regressor(RegressorMixin, _Network):  # type: ignore[misc]
@@ -204,13 +222,13 @@ class Regressor(RegressorMixin, _Network):  # type: ignore[misc]
             ValueError: as scikit-learn checks them.
             FloatingPointError: the loss stopped being finite.
         """
-        X, y = validate_data(self, X, y, dtype=np.float64, multi_output=True, y_numeric=True)
+        X, y = validate_data(self, X, y, dtype=[np.float64, np.float32], multi_output=True, y_numeric=True)
         if sample_weight is not None:
             sample_weight = _check_sample_weight(sample_weight, X)
         self._flat = y.ndim == 1
         targets = y.reshape(len(y), -1).astype(float)
         self._scaler = StandardScaler().fit(targets, sample_weight=sample_weight)
-        data = Dataset(X, self._scaler.transform(targets), None, "X")
+        data = Dataset(X, self._scaler.transform(targets).astype(X.dtype), None, "X")
         return self._train(data, sample_weight, targets.shape[1])
 
     def predict(self, X: Any) -> np.ndarray:

@@ -167,12 +167,16 @@ def strict_csv(content: bytes) -> list[list[float]] | None:
 
 
 def is_plain(content: bytes) -> bool:
-    """A table that every program reads: digits, points, signs, commas and line ends, the labels whole."""
+    """A table that every program reads: digits, points, signs, commas and line ends, the labels whole.
+
+    A first line 0,1,2 may be the names that pandas gives, and one with other names than columns is wrong.
+    """
     line = rb"[0-9.eE+\-]+(,[0-9.eE+\-]+)+"
-    return (
-        re.fullmatch(rb"([a-z][a-z0-9,]*\r?\n)?" + line + rb"(\r?\n" + line + rb")*(\r?\n)?", content)
-        is not None
-    )
+    if not re.fullmatch(rb"([a-z][a-z0-9,]*\r?\n)?" + line + rb"(\r?\n" + line + rb")*(\r?\n)?", content):
+        return False
+    cells = [row.split(b",") for row in content.split()[:2]]
+    numbered = cells[0] == [b"%d" % i for i in range(len(cells[0]))]
+    return not numbered and len({len(row) for row in cells}) == 1 and b"" not in cells[0]
 
 
 def has_labels(rows: list[list[float]]) -> bool:
@@ -355,6 +359,7 @@ def one_hello(rng: np.random.Generator, file: Path) -> tuple[str, bytes]:
     return "", content
 
 
+BOMBS = 14  # files of `bombs`
 FORMS: dict[str, Callable[[np.random.Generator, Path], tuple[str, bytes]]] = {
     "IDX": lambda rng, file: one_idx(rng, file, packed=False),
     "IDX, gzipped": lambda rng, file: one_idx(rng, file, packed=True),
@@ -409,6 +414,7 @@ def bombs() -> list[str]:
         ("a JSON of objects", read_network, b'{"layers":' * 200_000),
         ("a JSON of one long number", read_network, b'{"eta": ' + b"9" * 1_000_000 + b"}"),
     ]
+    assert len(files) == BOMBS
     faults = []
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "bomb"
@@ -449,7 +455,7 @@ def measure(scale: float = 1.0, *, jobs: int = 2, seed: int = 0) -> Row:
     return Row(
         "reader fuzz (IDX, gzip, npz, CSV, load, JSON, hello of connect)",
         "0 silent, 0 raw in 50,000; bounded memory",
-        f"{count:,} files and 14 bombs: {summed}",
+        f"{count:,} files and {BOMBS} bombs: {summed}",
         not faults,
         "config.json of `jaxbp train`; Orbax's own files",
         tuple(faults),

@@ -17,7 +17,9 @@ from experiments.reliability.outcome import plain
 def probe(function: str, result: Any, goods: dict[str, Any]) -> Any:
     """Of a result of this function, called with good values but for one."""
     short = function.rpartition(".")[2]
-    if function in ("train.save", "report.plot_history", "report.plot_sweep"):
+    if short == "save_run":
+        return plain(jaxbp.load_run(goods["folder"]).predict(world.X))
+    if function in ("train.save", "report.plot_history", "report.plot_sweep", "report.plot_evaluation"):
         path = Path(goods["path"])
         return _content(path) if short == "save" else path.stat().st_size > 1000
     if short in ("EarlyStopping", "Dataset"):
@@ -37,6 +39,12 @@ def probe(function: str, result: Any, goods: dict[str, Any]) -> Any:
                 result.save(epoch, world.params(), {}, 1.0 / epoch)
         where = Path(goods["folder"])
         return sorted(file.name for file in where.iterdir())
+    if isinstance(result, jaxbp.Trained):
+        return plain([result.predict(world.X), result.predict_proba(world.X)])
+    if short in ("Classifier", "Regressor"):  # scikit-learn's estimators look at their settings in `fit`
+        y = world.Y if short == "Classifier" else world.TARGETS
+        ran = result.fit(world.X, y)
+        return plain([ran.params_, ran.history_])
     if isinstance(result, jaxbp.verify.Report):
         return plain([result.ok, [(finding.verdict, finding.cause) for finding in result.findings]])
     return plain(_seen(result))

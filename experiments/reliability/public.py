@@ -17,13 +17,17 @@ from experiments.reliability import world
 from experiments.reliability.roles import ALWAYS, BESIDE, ONLY, OWN, ROLES, VARIANTS, Role, of_loss
 
 # Jacobians as operators are parts of the chain's result; errors and tables print; the command is no function;
-# the doors (arguments) are what every other function here is tried through.
-LEFT_OUT = {"arguments", "operators", "cli", "errors", "tables", "typing", "trace", "jaxprs", "quantities"}
+# the doors (arguments) are what every other function here is tried through. Recipes are behind `register`,
+# `save_run` and `load_run`; the command's optimizers are behind the estimators.
+LEFT_OUT = {
+    "arguments", "operators", "cli", "errors", "tables", "typing", "trace", "jaxprs", "quantities",
+    "recipes", "optimizers",
+}  # fmt: skip
 # Records that the library makes and hands out; nobody calls these.
 RESULTS = {
     "Backprop", "Deltas", "Trace", "Result", "Sweep", "DivergenceError", "Report", "Finding", "NetworkReport",
     "Factor", "JacobianChain", "ParameterJacobian", "PerExample", "Plan", "LinearUnitFit", "PerceptronFit",
-    "ValueAndGrad", "Scaling", "Explanation",
+    "ValueAndGrad", "Scaling", "Explanation", "Evaluation", "Schema",
 }  # fmt: skip
 LAYER_METHODS = ("init", "apply", "forward", "backward", "jacobian")  # fields that a user calls
 

@@ -119,6 +119,11 @@ TRACE = Role(
     ],
     lambda: jaxbp.forward(world.NET, world.params(), jnp.asarray(world.X)),
 )  # fmt: skip
+WEIGHTS = Role(
+    _open([*arrays.DATA_ROWS, *arrays.ROWS_PAIRED], "bool", "list of bools", "pandas table of bools"),  # a mask
+    lambda: np.array([0.5, 1, 2, 1, 0.5, 1], np.float32),
+)
+_PART_OF_A_RUN = [*things.NOTHING, refused("None", None), refused("the class", jaxbp.Trained), refused("a layer", world.NET), refused("a loss", world.LOSS), refused("a folder", "/tmp"), Kind("in a list", lambda g: [g], (lambda g: g,)), Kind("its fields", vars, (lambda g: g,))]
 DECLARE = Role(
     [
         *(refused(f"the word {w!r}", w) for w in ("Stop", "stop ", "straight-through", "nothing", "")),
@@ -219,7 +224,9 @@ ROLES: dict[str, Role] = {
     "reduction": _word("sum", {"avg": "mean", "total": "sum", "average": "mean", "none": "", "Mean": "mean"}),
     "form": _word("atom", {"layer": "", "atoms": "atom"}), "factors": _word("jacrev", {"jac": "", "rules": "rule", "autodiff": ""}, optional=True),
     "v": ONE, "delta": Role(arrays.ROWS, lambda: jnp.asarray(world.TARGETS[0])), "saved": Role([refused("None", None), refused("a number", 5), refused("a word", "saved"), refused("empty list", [])], lambda: world.NET.forward(world.params(), jnp.asarray(world.X))[1]),
-    "shift": Role(arrays.SAME, lambda: np.array(world.X[0])), "scale": Role(arrays.SAME, lambda: np.array(world.X[0] + 1)),
+    "shift": Role(arrays.SAME, lambda: np.array(world.X[0])),
+    "network": LAYER, "run": Role(_PART_OF_A_RUN, world.trained), "evaluation": Role(_PART_OF_A_RUN, lambda: world.trained().evaluate(world.X, world.Y)),
+    "weight": WEIGHTS, "scale": Role(arrays.SAME, lambda: np.array(world.X[0] + 1)), "shuffle": FLAG, "header": Role(numbers.FLAG, _value(True)),
     "w": Role(arrays.SAME, lambda: jnp.asarray(world.X[0])), "w_0": Role(numbers.number(), _value(0.25)),
 }  # fmt: skip
 _UNITS = [
@@ -266,7 +273,24 @@ _SOME_LABELS = Role(  # without outputs, which tell how many examples and classe
 )  # fmt: skip
 _ANY_ROWS = ("one column less", "one column more", "one column", "one axis more at the end", "complex", "complex128")  # of data without a network
 _STEP = Role(numbers.number(), _value(0.5))  # one update by any rate
+_ESTIMATOR = {
+    "hidden": Role([means_same("a list", list), means_same("an array", np.array), *(refused(name, v) for name, v in (("of 0", (0,)), ("of -1", (-1,)), ("of 2.5", (2.5,)), ("a word", "many"), ("None", None), ("None in it", (None,)), ("nested", ((2,),)), ("True in it", (True,)), ("a function", len))), Kind("one number", lambda g: g[0], (lambda g: g,))], _value((4,))),
+    "activation": _word("tanh", {"tanhh": "", "hyperbolic": ""}), "optimizer": _word("sgd", {"SGD optimizer": "", "adamax": ""}),
+    "learning_rate": Role(numbers.number(0, ends=False), _value(0.125)), "batch_size": WHOLE, "epochs": Role(numbers.whole(vast=False), _value(2)),
+    "patience": Role(numbers.whole(vast=False), _value(2)), "validation_fraction": Role(numbers.number(0, 1, ends=False), _value(0.5)), "random_state": Role([], _value(0)),
+}  # fmt: skip
 OWN: dict[str, Role] = {
+    **{f"{name}.{argument}": role for name in ("Classifier", "Regressor") for argument, role in _ESTIMATOR.items()},
+    "plot_evaluation.path": Role(places.FILE_OUT, lambda: world.folder() / "a.png"), "read_npy.path": Role(places.FILE_IN, world.npy),
+    "load.scale": _word("standard", {"standardize": "standard", "min-max": "", "off": ""}, optional=True),
+    **{f"Trained.{name}.x": Role(_open(arrays.ROWS, "one axis more at the end"), lambda: np.array(world.X)) for name in ("predict", "predict_proba", "evaluate")},  # images become rows
+    "Trained.evaluate.y": Role(_open(labels.LABELS, "one-hot rows that add to 2", "one-hot rows with -1"), lambda: np.array(world.Y)),  # the largest is the class
+    "weights.weight": Role(_open(WEIGHTS.kinds, "a number", "a 0-d array"), WEIGHTS.good),
+    "load_run.folder": Role(places.FOLDER, world.kept_run), "Pixels.most": Role(numbers.whole(), _value(255)),
+    "Trained.shape": Role([means_same("a list", list), means_same("an array", np.array), *(refused(name, v) for name, v in (("another", (4,)), ("a word", "three"), ("of 0", (0,)), ("of 3.0", (3.0,)), ("of True", (True,)), ("of -1", (-1,)), ("a function", len))), Kind("a number", lambda g: g[0], (lambda g: g,))], _value((3,))),
+    "Trained.classes": Role([means_same("a list", list), means_same("an array", np.array), *(refused(name, v) for name, v in (("one of them", ("no",)), ("one twice", ("no", "no")), ("three", ("a", "b", "c")), ("a number", 5), ("None in it", ("no", None)), ("lists in it", (["no"], ["yes"])), ("floats", (0.5, 1.5)), ("a function", len)))], _value(("no", "yes"))),
+    "Trained.preprocess": Role([k for k in things.PREPROCESS if k.name not in ("through NumPy", "complex", "whole numbers")], _value(lambda x: x / 2)),
+    "weights.n": Role([], _value((6,))), "Dataset.weight": WEIGHTS, "Dataset.rows.which": Role([*(means_same(name, make) for name, make in (("a list", list), ("int8", lambda g: g.astype(np.int8)), ("big-endian", lambda g: g.astype(">i8")), ("a jax array", jnp.asarray))), *(refused(name, v) for name, v in (("one too large", [0, 6]), ("floats", [0.0, 1.0]), ("text", "0"), ("a number", 3), ("None", None), ("nested", [[0], [1]]), ("a function", len), ("far too large", [10**12])))], lambda: np.array([0, 2, 5])),
     "linear_unit_step.eta": _STEP, "perceptron_step.eta": _STEP,
     "save.meta": Role([k._replace(any=k.any or k.name in ("a word", "a number", "a list")) for k in places.TREE_META], lambda: {"eta": 0.1}),
     **_FIELD, **_SWEEP, **_ONE_ROW,
@@ -320,6 +344,7 @@ BESIDE: dict[str, tuple[str, ...]] = {
     "sweep": ("epochs", "seeds", "progress_bar", "batch_size"), "jacobian_chain.y": ("loss",), "jacobian_chain.loss": ("y",),
     "connect": ("coordinator", "num_processes", "process_id", "timeout"), "fit_linear_unit": ("epochs",), "fit_perceptron": ("epochs",),
     "Checkpoints.mode": ("monitor",), "Sweep.best.mode": ("monitor",), "fit_linear_unit.key": ("batch_size",),
+    **dict.fromkeys(("Classifier", "Regressor"), ("epochs", "batch_size", "random_state")), "Trained": ("shape",), "Trained.evaluate": ("y",), "Classifier.patience": ("validation_fraction",), "Classifier.validation_fraction": ("patience",), "Regressor.patience": ("validation_fraction",), "Regressor.validation_fraction": ("patience",),
     "fit.batch_size": (), "mnist": ("data_dir",), "fashion_mnist": ("data_dir",), "Checkpoints.save": ("value", "meta"), "Layer": ("init",), "JacobianChain.pull": ("delta",),
 }  # fmt: skip
 ALWAYS = {"fit": ("batch_size", "epochs"), "Checkpoints": ()}

@@ -65,6 +65,12 @@ def npz() -> Path:
     return file
 
 
+def npy() -> Path:
+    file = folder() / "a.npy"
+    np.save(file, X)
+    return file
+
+
 def idx() -> Path:
     file = folder() / "a-idx2-ubyte"
     file.write_bytes(bytes([0, 0, 8, 2, 0, 0, 0, 6, 0, 0, 0, 3]) + X.astype(np.uint8).tobytes())
@@ -83,6 +89,18 @@ def kept() -> Any:
     for epoch in (1, 2):
         found.save(epoch, params(), {"config": {"eta": 0.1}}, 1.0 / epoch)
     return found
+
+
+def trained() -> Any:
+    """NET, as it is kept."""
+    return jaxbp.Trained(NET, params(), LOSS, (3,))
+
+
+def kept_run() -> Path:
+    """The folder of `trained`."""
+    place = folder()
+    jaxbp.save_run(place, trained())
+    return place
 
 
 def fit(**changes: Any) -> Any:

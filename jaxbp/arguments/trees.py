@@ -6,6 +6,7 @@ from typing import Any
 import jax
 
 from jaxbp.arguments.arrays import array
+from jaxbp.arguments.sparse import SparseRows
 
 
 def is_tree(value: Any) -> bool:
@@ -35,7 +36,11 @@ def host_arrays(where: str, name: str, value: Any) -> Any:
         ...
         TypeError: fit: expected numbers in x['b'], got dtype <U4, text; code the words as numbers first
     """
-    return each(name, value, lambda name, leaf: array(where, name, leaf, host=True))
+
+    def one(name: str, leaf: Any) -> Any:
+        return leaf if isinstance(leaf, SparseRows) else array(where, name, leaf, host=True)
+
+    return each(name, value, one)
 
 
 def each(name: str, value: Any, change: Callable[[str, Any], Any]) -> Any:

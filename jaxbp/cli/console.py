@@ -10,6 +10,7 @@ from contextlib import contextmanager
 _MARKS = {
     "✓": "+",
     "✗": "X",
+    "◐": "o",
     "≈": "~",
     "∠": "<",
     "·": ".",

@@ -44,7 +44,12 @@ def _train(config: Train) -> int:
 
 
 def _check(config: Check) -> int:
-    return command.run(config.target, config.json)
+    if config.explain:
+        return command.explain(config.explain)
+    return command.run(
+        config.targets, "json" if config.json else config.format, config.strict, config.require_rules,
+        config.seconds, config.total_seconds,
+    )  # fmt: skip
 
 
 def commands() -> dict[str, tuple[type, Callable[[Any], int]]]:

@@ -66,7 +66,7 @@ def _columns(trained: jaxbp.Trained, data: str | os.PathLike[str], proba: bool) 
         columns = {f"prediction {j}": column for j, column in enumerate(predicted.T)}
     if proba:
         probabilities = np.atleast_2d(trained.predict_proba(data))
-        names = trained.classes or range(probabilities.shape[1])
+        names = trained.labels or range(probabilities.shape[1])
         columns |= {f"p({name})": column for name, column in zip(names, probabilities.T, strict=True)}
     return columns
 

@@ -130,16 +130,35 @@ class Train:
 
 @dataclass(frozen=True)
 class Check:
-    """Judge every custom derivative rule in a JAX function.
+    """Judge every custom derivative rule in JAX functions.
 
-    The exit status is 0 when no rule is wrong, 1 when one is, 2 when the case could not be checked.
+    The exit status is 0 when no rule is wrong, 1 when one is, 2 when a case could not be checked.
     """
 
-    target: str
-    """package.module:case, a callable without arguments that returns (f, args) or (f, args, options)."""
+    targets: tuple[str, ...]
+    """package.module:case, a callable without arguments that returns (f, args) or (f, args, options); or
+    package.module, for all of its callables named *_case."""
+
+    format: Literal["text", "json", "markdown", "github", "junit"] = "text"
+    """How the reports are printed; github makes notes on the lines of a pull request."""
 
     json: bool = False
-    """Print the report as JSON."""
+    """Short for --format json."""
+
+    strict: bool = False
+    """Exit with 1 also when a rule is wrong alone and right in f."""
+
+    require_rules: bool = False
+    """Exit with 1 also when no rule is reached in a case."""
+
+    seconds: float | None = None
+    """Time for one rule, after which it is left open."""
+
+    total_seconds: float | None = None
+    """Time for all rules together."""
+
+    explain: str = ""
+    """A word for a cause, such as missing_sum: print what it means, what helps, and a minimal wrong rule."""
 
 
 READING = ("label", "drop", "task", "scale", "delimiter", "decimal", "header", "encoding", "max_bytes")

@@ -9,6 +9,7 @@ import numpy as np
 from jaxbp import arguments
 from jaxbp.arguments.arrays import held_dtype as held_dtype
 from jaxbp.arguments.search import blocks, find
+from jaxbp.arguments.sparse import SparseRows
 from jaxbp.arguments.trees import each, is_tree
 from jaxbp.data.dataset import Dataset
 from jaxbp.data.weights import assert_weights
@@ -127,6 +128,8 @@ def assert_batch_size(batch_size: int, n: int, *, where: str = "fit") -> None:
 
 def _as_array(values: Any, name: str, narrow: bool, where: str) -> np.ndarray:
     """Values on the host with a leading axis N, zero-copy where NumPy can."""
+    if isinstance(values, SparseRows):
+        return values  # type: ignore[return-value]
     foreign = type(values) in (np.ndarray, np.memmap) and not values.dtype.isnative
     if foreign and not narrow and values.dtype.kind in "iufc":
         array = np.asarray(values)  # a memory map in the other byte order stays one; its rows are converted
@@ -208,6 +211,8 @@ def _assert_input_dtype(x: np.ndarray, name: str, where: str) -> np.ndarray:
 
 def _held(array: np.ndarray, name: str, narrow: bool, where: str) -> np.ndarray:
     """The array in the dtype that JAX holds it in; finite before and after, and no integer wraps."""
+    if isinstance(array, SparseRows):  # its entries were looked at, and its rows are converted one by one
+        return array
     inexact = jnp.issubdtype(array.dtype, jnp.inexact)
     if inexact and (bad := find(array, lambda rows: ~np.isfinite(rows))):
         value = array[bad.first]

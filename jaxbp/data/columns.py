@@ -20,9 +20,9 @@ class Number:
         scale: what it is divided by, never 0.
     """
 
-    fill: float = 0.0
-    shift: float = 0.0
-    scale: float = 1.0
+    fill: float
+    shift: float
+    scale: float
 
     def __post_init__(self) -> None:
         numbers = (self.fill, self.shift, self.scale)
@@ -46,7 +46,7 @@ class Category:
     """
 
     categories: tuple[str, ...]
-    rest: bool = False
+    rest: bool
 
     def __post_init__(self) -> None:
         texts = all(type(text) is str for text in self.categories) and type(self.rest) is bool

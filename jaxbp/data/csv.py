@@ -190,7 +190,30 @@ def _is_header(cells: list[str], where: str) -> bool:
     """Whether the first line has names: no number in it, or an empty name before 0,1,2,..."""
     if is_counted(cells, where):
         return True
-    return not any(is_number(cell.strip()) for cell in cells)  # a blank of any kind makes no name of it
+    if any(is_number(cell.strip()) for cell in cells):  # a blank of any kind makes no name of it
+        return False
+    assert_names(cells, where)
+    return True
+
+
+def assert_names(cells: list[str], where: str) -> None:
+    """Raise a ValueError for a header with nan, inf or 1_0: it may be an example that is damaged."""
+    if odd := [cell.strip() for cell in cells if _takes_float(cell) and not is_number(cell.strip())]:
+        raise _unclear(f"{odd[0][:20]!r} in it", where)
+
+
+def _takes_float(cell: str) -> bool:
+    """Whether Python takes a cell for a number: nan, inf, 1_0 and digits of other scripts among them."""
+    try:
+        float(cell)
+    except ValueError:
+        return False
+    return True
+
+
+def _unclear(got: str, where: str) -> ValueError:
+    hint = "header=True if these are names, header=False if they are an example"
+    return ValueError(message(where, "a first line that is clearly a header or an example", got, hint))
 
 
 def is_counted(cells: list[str], where: str) -> bool:
@@ -202,8 +225,7 @@ def is_counted(cells: list[str], where: str) -> bool:
     counted = [str(j) for j in range(len(cells) - 1)]
     if len(cells) > 1 and cells == [*counted, str(len(cells) - 1)]:
         got = f"{','.join(cells[:4])}{',...' if len(cells) > 4 else ''}, as pandas numbers columns"
-        hint = "header=True if these are names, header=False if they are an example"
-        raise ValueError(message(where, "a first line that is clearly a header or an example", got, hint))
+        raise _unclear(got, where)
     return len(cells) > 2 and cells == ["", *counted]
 
 

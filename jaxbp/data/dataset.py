@@ -8,6 +8,7 @@ import jax
 import numpy as np
 
 from jaxbp import arguments
+from jaxbp.arguments.sparse import SparseRows
 from jaxbp.arguments.trees import host_arrays
 from jaxbp.errors import message
 
@@ -90,8 +91,23 @@ class Dataset:
         return f"{self.name}: {len(self)} examples, {parts}, {kind}"
 
     def rows(self, which: np.ndarray) -> "Dataset":
-        """The data set of these of its examples."""
-        x, y, weight = jax.tree.map(lambda leaf: leaf[which], (self.x, self.y, self.weight))
+        """The data set of these of its examples, by their numbers from 0.
+
+        Raises:
+            TypeError, ValueError: for what is no list of whole numbers below N.
+        """
+        which = arguments.array("Dataset.rows", "which", which, host=True)
+        if which.ndim != 1 or (which.size and which.dtype.kind not in "iu"):
+            got = arguments.described(which)
+            raise TypeError(message("Dataset.rows", "whole numbers of shape (k,)", got))
+        if which.size and (which.min() < 0 or which.max() >= len(self)):
+            got = f"{which.min()} to {which.max()}"
+            raise ValueError(message("Dataset.rows", f"numbers of examples, 0 to {len(self) - 1}", got))
+
+        def taken(leaf: Any) -> Any:
+            return leaf.take(which) if isinstance(leaf, SparseRows) else leaf[which]
+
+        x, y, weight = jax.tree.map(taken, (self.x, self.y, self.weight))
         return replace(self, x=x, y=y, weight=weight)
 
 

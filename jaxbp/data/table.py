@@ -11,7 +11,7 @@ import numpy as np
 
 from jaxbp import arguments
 from jaxbp.data import cells
-from jaxbp.data.csv import finite, is_counted
+from jaxbp.data.csv import assert_names, finite, is_counted
 from jaxbp.data.faults import Faults
 from jaxbp.data.files import MAX_BYTES
 from jaxbp.data.rows import delimiter_of, rows
@@ -42,9 +42,8 @@ class Reading(NamedTuple):
         Raises:
             TypeError, ValueError: for another kind or value.
         """
-        arguments.whole(where, "max_bytes", self.max_bytes, low=1)
-        if self.header is not None:
-            arguments.flag(where, "header", self.header)
+        most = arguments.whole(where, "max_bytes", self.max_bytes, low=1)
+        header = None if self.header is None else arguments.flag(where, "header", self.header)
         for name, text in (("delimiter", self.delimiter), ("encoding", self.encoding)):
             if text is not None:
                 arguments.instance(where, name, text, str)
@@ -54,7 +53,7 @@ class Reading(NamedTuple):
             raise ValueError(message(where, "one character as delimiter", repr(self.delimiter)))
         if self.decimal == self.delimiter == ",":
             raise ValueError(message(where, "a delimiter that is not the decimal mark", "a comma as both"))
-        return self
+        return self._replace(header=header, max_bytes=most)
 
 
 class Table(NamedTuple):
@@ -103,6 +102,8 @@ def of_text(path: Path, where: str, reading: Reading, *, survey: bool) -> Table:
     header = given.header
     if header is None:
         header = is_counted(first, where) or is_header(first, seen)
+        if header:
+            assert_names(first, where)
         if header and len(head) == 1:
             raise ValueError(message(where, "at least 1 example", "a header alone"))
     if survey and not header:

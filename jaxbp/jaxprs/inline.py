@@ -6,7 +6,7 @@ from typing import Any
 import jax
 from jax.extend import core
 
-from jaxbp.jaxprs.internals import CALLS, as_closed, body
+from jaxbp.jaxprs.internals import CALLS, LIBRARY, as_closed, body, name_and_place
 from jaxbp.jaxprs.rules import has_rules, is_rule
 
 
@@ -44,6 +44,9 @@ def _inlined(closed: Any, dissolve: Callable[[Any], bool], touch: Callable[[Any]
                 held = [core.Var(v.aval) for v in made.jaxpr.constvars]
                 constvars.extend(held)
                 constants.extend(made.consts)
+                if name_and_place(made.jaxpr.debug_info)[1].startswith(LIBRARY):
+                    # What JAX wrote comes from the line where the user called it.
+                    made = core.ClosedJaxpr(_from(made.jaxpr, eqn), made.consts)
                 inner = dict(zip([*made.jaxpr.constvars, *made.jaxpr.invars], [*held, *inputs], strict=True))
                 env.update(zip(eqn.outvars, write(made.jaxpr, inner), strict=True))
             else:
@@ -65,6 +68,11 @@ def _inlined(closed: Any, dissolve: Callable[[Any], bool], touch: Callable[[Any]
         core.Jaxpr(constvars, invars, outvars, eqns, old.effects, old.debug_info.with_unknown_names()),
         constants,
     )
+
+
+def _from(jaxpr: Any, call: Any) -> Any:
+    """The same equations, come from where another one does."""
+    return jaxpr.replace(eqns=[e.replace(source_info=call.source_info) for e in jaxpr.eqns])
 
 
 def _mapped(param: Any, dissolve: Callable[[Any], bool], touch: Callable[[Any], bool]) -> Any:

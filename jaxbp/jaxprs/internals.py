@@ -5,9 +5,10 @@ tests/jaxprs/test_internals.py has a test for each of them, so that a new releas
 
 import inspect
 import os
+import re
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar, cast
 
 import jax
 from jax.extend import core
@@ -27,6 +28,8 @@ BARRIER = "optimization_barrier"
 # Operations that call back to the host, and those whose batching rule may be the user's.
 HOST = {"pure_callback", "io_callback", "debug_callback", "ffi_call"}
 BATCHED = {"custom_vmap_call", "pure_callback", "io_callback", "ffi_call", "pallas_call"}
+# An array type as JAX prints it: float32[4,3].
+TYPED = re.compile(r"\b((?:bfloat|float|complex|u?int|bool|key)[0-9_a-z]*)\[([0-9,]*)\]")
 COMPARISONS = {"lt", "le", "gt", "ge", "eq", "ne"}
 
 # The file in which `jax.custom_gradient` makes a rule of the user's function.
@@ -34,7 +37,6 @@ CUSTOM_GRADIENT = inspect.unwrap(jax.custom_gradient).__code__.co_filename
 
 
 T = TypeVar("T")
-
 
 # Equations that hold a computation.
 
@@ -279,8 +281,7 @@ def beneath_boundary(run: Callable[[], T]) -> T:
     code = jax.vjp.__code__
     made: dict[str, Any] = {}
     exec(compile(f"def {code.co_name}(run): return run()", code.co_filename, "exec"), made)
-    result: T = made[code.co_name](run)
-    return result
+    return cast(T, made[code.co_name](run))
 
 
 def closes_over_tracer(error: Exception) -> bool:
@@ -292,6 +293,20 @@ def closes_over_tracer(error: Exception) -> bool:
 def refuses_rule(text: str) -> bool:
     """Whether an error says that a custom_vjp or custom_jvp breaks its contract."""
     return "Custom VJP" in text or "Custom JVP" in text
+
+
+def says_container(text: str) -> bool:
+    """Whether it says that the forward rule returns the primal's arrays in another container (list, tuple).
+
+    JAX refuses that only where it has traced the primal before: under jit and in loops.
+    """
+    got, _, want = text.partition("while the custom_vjp-decorated")
+    return "container/pytree structure" in text and typed(got) == typed(want) != []
+
+
+def typed(text: str) -> list[tuple[str, ...]]:
+    """The array types in a text, as JAX prints them: the dtype and the lengths in ``float32[4,3]``."""
+    return TYPED.findall(text)
 
 
 def says_no_array(text: str) -> bool:

@@ -24,7 +24,7 @@ Run = Callable[[Any, list[Any]], list[Any]]
 
 def stops_by_test(jaxpr: Any) -> bool:
     """Whether a while loop in it, at any depth, stops when floating values pass a test."""
-    return any(_tested(e) or any(map(stops_by_test, subjaxprs(e))) for e in jaxpr.eqns)
+    return _holds(jaxpr, _tested)
 
 
 def run_on(closed: Any) -> Callable[..., list[Any]]:
@@ -35,6 +35,33 @@ def run_on(closed: Any) -> Callable[..., list[Any]]:
     return _with_loops(closed, _twice)
 
 
+def repeats(jaxpr: Any) -> bool:
+    """Whether a loop in it, at any depth, makes equal steps a fixed number of times: perhaps an iteration."""
+    return _holds(jaxpr, _same_steps)
+
+
+def longer(closed: Any, times: int) -> Callable[..., list[Any]]:
+    """``closed`` with such loops run for ``times`` as many steps."""
+
+    def run(eqn: Any, inputs: list[Any]) -> list[Any]:
+        scan, (n, m) = scan_of(eqn), scan_parts(eqn)
+        step = _with_loops(scan.body, run, _same_steps)
+
+        def on(state: list[Any], _: None) -> tuple[list[Any], None]:
+            return step(*inputs[:n], *state), None
+
+        return list(jax.lax.scan(on, list(inputs[n:m]), None, length=times * scan.length)[0])
+
+    return _with_loops(closed, run, _same_steps)
+
+
+def _same_steps(eqn: Any) -> bool:
+    if eqn.primitive is not primitives.scan_p or scan_of(eqn).length < 2:
+        return False
+    n, m = scan_parts(eqn)
+    return m == len(eqn.invars) and m - n == len(eqn.outvars) and any(_inexact(v.aval) for v in eqn.outvars)
+
+
 def capped(closed: Any) -> Any:
     """``closed`` with every such loop left after 10,000 steps, without a number as its result."""
     if not stops_by_test(closed.jaxpr):
@@ -42,27 +69,33 @@ def capped(closed: Any) -> Any:
     return jax.make_jaxpr(_with_loops(closed, _limited))(*closed.in_avals)
 
 
-def _with_loops(closed: Any, run: Run) -> Callable[..., list[Any]]:
-    """``closed`` with ``run`` in the place of its loops that stop by a test."""
-    flat = flattened(closed)
+def _with_loops(
+    closed: Any, run: Run, meant: Callable[[Any], bool] | None = None
+) -> Callable[..., list[Any]]:
+    """``closed`` with ``run`` in the place of its loops that are ``meant``: those that stop by a test."""
+    flat, meant = flattened(closed), meant or _tested
 
     def each(_: int, eqn: Any, inputs: list[Any]) -> Sequence[Any]:
-        if _tested(eqn):
+        if meant(eqn):
             return run(eqn, inputs)
-        if any(map(stops_by_test, subjaxprs(eqn))):
-            eqn = eqn.replace(params={k: _mapped(v, run) for k, v in eqn.params.items()})
+        if any(_holds(inner, meant) for inner in subjaxprs(eqn)):
+            eqn = eqn.replace(params={k: _mapped(v, run, meant) for k, v in eqn.params.items()})
         return single(eqn, flat.jaxpr.debug_info)(*inputs)
 
     return lambda *args: evaluate(flat, args, each)
 
 
-def _mapped(param: Any, run: Run) -> Any:
+def _holds(jaxpr: Any, meant: Callable[[Any], bool]) -> bool:
+    return any(meant(e) or any(_holds(inner, meant) for inner in subjaxprs(e)) for e in jaxpr.eqns)
+
+
+def _mapped(param: Any, run: Run, meant: Callable[[Any], bool]) -> Any:
     """The same parameter with ``run`` in the place of the loops in its jaxprs."""
     if isinstance(param, tuple):
-        return jax.tree.map(lambda p: _mapped(p, run), param)
-    if not isinstance(param, core.ClosedJaxpr) or not stops_by_test(param.jaxpr):
+        return jax.tree.map(lambda p: _mapped(p, run, meant), param)
+    if not isinstance(param, core.ClosedJaxpr) or not _holds(param.jaxpr, meant):
         return param
-    return jax.make_jaxpr(_with_loops(param, run))(*param.in_avals)
+    return jax.make_jaxpr(_with_loops(param, run, meant))(*param.in_avals)
 
 
 def _twice(eqn: Any, inputs: list[Any]) -> list[Any]:
@@ -70,7 +103,14 @@ def _twice(eqn: Any, inputs: list[Any]) -> list[Any]:
     body = _with_loops(loop.body, _twice)
     count, state = _counted(eqn, inputs, body)
     held = inputs[loop.asked : loop.asked + loop.held]
-    return list(jax.lax.fori_loop(0, count + AT_LEAST, lambda _, s: body(*held, *s), state))
+
+    def step(_: Any, s: list[Any]) -> list[Any]:
+        there = body(*held, *s)
+        # An iteration that has arrived may divide zero by zero: then no further step is made.
+        good = jnp.all(jnp.stack([jnp.all(jnp.isfinite(y)) for y in there if _inexact(y)]))
+        return [jnp.where(good, y, x) for x, y in zip(s, there, strict=True)]
+
+    return list(jax.lax.fori_loop(0, count + AT_LEAST, step, state))
 
 
 def _limited(eqn: Any, inputs: list[Any]) -> list[Any]:

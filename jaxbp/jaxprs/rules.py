@@ -1,6 +1,7 @@
 """The derivative rules in a jaxpr: which, whose, where they are defined and used; one of them alone."""
 
 from collections.abc import Callable
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 from jaxbp.jaxprs import internals
@@ -64,12 +65,28 @@ def describe(eqn: Any) -> Rule:
         kind, derivative = KINDS[eqn.primitive], internals.derivative_place(eqn)
     if where.startswith(LIBRARY) and not derivative.startswith(LIBRARY):
         where = derivative  # a rule of the user's for one of JAX's functions
-    builtin = derivative.startswith(LIBRARY)
+    # JAX's own, unless the user gave it the derivative of a function of theirs (defjvps).
+    builtin = derivative.startswith(LIBRARY) and where.startswith(LIBRARY)
     if internals.is_custom_gradient(eqn):
-        name, where, builtin = f"custom_gradient in {caller}" if caller else "custom_gradient", called, False
+        name, where = _inside_custom_gradient(eqn)
+        builtin = False
+        if not name:
+            name, where = f"custom_gradient in {caller}" if caller else "custom_gradient", called
     return Rule(
         kind, name, where, called, internals.path_of(eqn), internals.argument_names(eqn), builtin, eqn
     )
+
+
+def _inside_custom_gradient(eqn: Any) -> tuple[str, str]:
+    """The function that `jax.custom_gradient` made a rule of, and file:line in it; empty if it left no trace.
+
+    Operations of the primal were traced beneath it, just inside of JAX's wrapper.
+    """
+    for inner in internals.body(eqn).jaxpr.eqns:
+        for frame, outer in pairwise(internals.frames_of(inner)):
+            if outer.file == internals.CUSTOM_GRADIENT and not frame.file.startswith(LIBRARY):
+                return frame.function.rpartition(".")[2], f"{frame.file}:{frame.line}"
+    return "", ""
 
 
 def called_at(eqn: Any) -> tuple[str, str]:

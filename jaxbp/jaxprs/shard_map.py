@@ -42,6 +42,10 @@ class Mesh:
         outs = iter(self._on_mesh(run, self.mapped.in_specs, wanted)(*args))
         return [next(outs) if isinstance(a, core.Var) else jax.numpy.asarray(literal(a)) for a in eqn.invars]
 
+    def devices(self, atom: Any) -> tuple[tuple[str, int], ...]:
+        """The axes of the mesh, with their lengths, that the rows of a value run over."""
+        return tuple((a, int(self.mapped.mesh.shape[a])) for a in self._over(atom))
+
     def around(self, eqn: Any) -> Callable[[Callable[..., list[Any]]], Callable[..., list[Any]]]:
         """Set a function of the inputs of ``eqn`` on the mesh."""
         stacked = [bool(self._over(a)) for a in eqn.invars]

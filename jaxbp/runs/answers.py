@@ -101,7 +101,7 @@ def numbers_of(y: Any, classes: tuple[Any, ...], kind: Kind, where: str) -> np.n
     Raises:
         ValueError: for a label that is none of the classes.
     """
-    y = _as_labels(y, where)
+    y = as_labels(y, where)
     C = len(classes)
     if kind == "flags":
         if y.ndim != 2 or y.shape[1] != C or not np.isin(y, (0, 1)).all():
@@ -111,6 +111,11 @@ def numbers_of(y: Any, classes: tuple[Any, ...], kind: Kind, where: str) -> np.n
     if y.ndim == 2 and y.shape[1] == 1:
         y = y[:, 0]
     if y.ndim == 2 and y.shape[1] == C and kind == "class" and y.dtype.kind in "biuf":
+        if y.size and (
+            bad := find(y, lambda rows: ~(np.isclose(rows.sum(1), 1) & (rows >= 0).all(1))[:, None])
+        ):
+            got = f"row {bad.first[0]}, which adds to {y[bad.first[0]].sum():.4g}; {bad.number} such"
+            raise ValueError(message(where, "rows of probabilities in y, such as one-hot ones", got))
         return y.argmax(-1)
     if y.ndim != 1:
         raise ValueError(message(where, "a label for each example, y of shape (N,)", f"y of shape {y.shape}"))
@@ -123,12 +128,26 @@ def numbers_of(y: Any, classes: tuple[Any, ...], kind: Kind, where: str) -> np.n
     return found
 
 
-def _as_labels(y: Any, where: str) -> np.ndarray:
-    """Labels as an array, texts among them."""
-    values = np.asarray(y)
-    if values.dtype.kind in "UO" and values.size and isinstance(values.flat[0], str):
-        return values
-    return arguments.array(where, "y", y, host=True)
+def as_labels(y: Any, where: str) -> np.ndarray:
+    """Labels as an array (N, ...), texts among them.
+
+    Raises:
+        TypeError, ValueError: for what is none.
+    """
+    try:
+        values = np.asarray(y)
+    except (TypeError, ValueError, RuntimeError):  # ragged, deleted, keys: the door has words for it
+        values = None
+    if values is None or not _holds_texts(values):
+        values = arguments.array(where, "y", y, host=True)
+    if not values.ndim:
+        got = arguments.described(y)
+        raise ValueError(message(where, "a label for each example, y of shape (N,)", got))
+    return values
+
+
+def _holds_texts(values: np.ndarray) -> bool:
+    return values.dtype.kind in "UO" and values.size > 0 and isinstance(values.flat[0], str)
 
 
 def _plain(label: Any, classes: tuple[Any, ...]) -> Any:

@@ -101,7 +101,7 @@ def load_run(folder: str | os.PathLike[str]) -> Trained:
     _assert_there(folder)
     file = folder / RUN
     where = f"load_run({file})"
-    said = _parsed(_text(file, where), where)
+    said = _parsed(_read(file, where), where)
     with errors.within(where):
         network = Layer.from_dict(said["network"])
         loss = arguments.instance("loss", "it", recipes.from_dict(said["loss"]), Loss)
@@ -180,31 +180,16 @@ def _assert_there(folder: Path) -> None:
     raise FileNotFoundError(message("load_run", f"the folder of a run, with {RUN}", got, hint))
 
 
-def _text(file: Path, where: str) -> str:
+def _read(file: Path, where: str) -> bytes:
     with worded(where, f"to read {file}"):
         if (size := file.stat().st_size) > _LARGEST:
             raise ValueError(message(where, f"at most {_LARGEST} bytes", f"{size}"))
-        try:
-            return file.read_text(encoding="utf-8")
-        except UnicodeDecodeError as error:
-            raise ValueError(message(where, "JSON in UTF-8", f"{error}")) from error
+        return file.read_bytes()
 
 
-def _parsed(text: str, where: str) -> dict[str, Any]:
+def _parsed(text: bytes, where: str) -> dict[str, Any]:
     """What run.json says, every part of the type that it must have."""
-
-    def refused(constant: str) -> None:
-        raise ValueError(f"{constant}, which is no JSON")
-
-    def pairs(items: list[tuple[str, Any]]) -> dict[str, Any]:
-        if len(made := dict(items)) < len(items):
-            raise ValueError("a key that is there twice")
-        return made
-
-    try:
-        said = json.loads(text, parse_constant=refused, object_pairs_hook=pairs)
-    except (ValueError, RecursionError) as error:
-        raise ValueError(message(where, "what save_run wrote, in JSON", f"{error}")) from error
+    said = arguments.json_of(where, text)
     if not isinstance(said, dict) or "format" not in said:
         raise ValueError(message(where, f"a run of format {FORMAT}", "JSON without its format"))
     if said["format"] != FORMAT or isinstance(said["format"], bool):

@@ -55,12 +55,12 @@ def outputs(
         TypeError: for examples that are no real numbers, and bytes that nothing scales.
         ValueError: for examples of another shape, numbers that are not finite, and an f that is NaN.
     """
-    x = _as_rows(x, *shape) if len(shape) == 1 else x
+    x = _as_rows(x, *shape) if len(shape) == 1 and x.ndim else x
     axes = x.ndim - len(shape)
     if axes < 0 or x.shape[axes:] != shape:
         got = f"x of shape {x.shape}"
-        wide = math.prod(shape)
-        hint = f"x.reshape(-1, {', '.join(map(str, shape))})" if x.size and x[:1].size == wide else ""
+        reshaped = x.ndim and math.prod(x.shape[1:]) == math.prod(shape)
+        hint = f"x.reshape(-1, {', '.join(map(str, shape))})" if reshaped else ""
         raise ValueError(message(where, f"examples of shape {shape}", got, hint))
     _assert_numbers(x, preprocess is None, where)
     leading = x.shape[:axes]
@@ -70,7 +70,12 @@ def outputs(
 
     def part(start: int) -> np.ndarray:
         some = rows[start : start + size]
-        some = some if preprocess is None else preprocess(some)
+        if preprocess is not None:
+            made = arguments.array(where, "preprocess(x)", preprocess(some), host=True)
+            if made.shape[:1] != some.shape[:1]:
+                got = f"shape {made.shape} for x of shape {some.shape}"
+                raise ValueError(message(where, "preprocess to return a row for each example", got))
+            some = made
         return np.asarray(apply(params, jnp.asarray(some, dtype)))
 
     # No example at all is one empty part.

@@ -17,6 +17,7 @@ from jaxbp.losses import Loss
 from jaxbp.runs.answers import (
     Kind,
     answers,
+    as_labels,
     assert_classes,
     kind_of,
     labels_of,
@@ -164,17 +165,17 @@ class Trained:
             x, y, numbered = labelled(x, self.schema, self._shape, where)
             f = self._outputs_of(x, where)
         else:
-            f = self._outputs(x, where)
+            f, y = self._outputs(x, where), as_labels(y, where)
         if f.ndim != 2:
             raise ValueError(message(where, "x of shape (N, ...)", f"outputs of shape {f.shape}"))
-        if len(y) != len(f):
-            raise ValueError(message(where, f"{len(f)} labels, one for each example", f"{len(y)}"))
         kind = self._kind(f)
         found = answers(f, kind, self.loss, self.schema)
         if kind == "values":
             return of_values(values_of(y, found.shape, where), found)
         labels = self._labels(f)
         truth = numbers_of(y, tuple(range(len(labels))) if numbered else labels, kind, where)
+        if len(truth) != len(f):
+            raise ValueError(message(where, f"{len(f)} labels, one for each example", f"{len(truth)}"))
         loss = self.loss(jnp.asarray(f), targets_of(truth, kind, f.shape[-1], self.loss))
         return of_classes(truth, found, labels, float(loss))
 
@@ -208,6 +209,11 @@ class Trained:
         x = jax.ShapeDtypeStruct((size, *example.shape), example.dtype)  # type: ignore[no-untyped-call]
         return jax.export.export(jax.jit(jax.vmap(one)))(x)
 
+    @property
+    def labels(self) -> tuple[Any, ...] | None:
+        """The labels of the classes, as the columns of `predict_proba`; None for 0, 1, ... and for values."""
+        return labels_of_schema(self.schema) if self.schema else self.classes
+
     @cached_property
     def _apply(self) -> Callable[[Params, Array], Array]:
         return jax.jit(self.network.apply)
@@ -229,17 +235,13 @@ class Trained:
 
     def _kind(self, f: Any) -> Kind:
         """What outputs of this shape mean; the classes are as many."""
-        classes = labels_of_schema(self.schema) if self.schema else self.classes
-        kind = kind_of(self.loss, classes, f.shape[-1])
-        assert_classes(classes, kind, f.shape[-1], "Trained")
+        kind = kind_of(self.loss, self.labels, f.shape[-1])
+        assert_classes(self.labels, kind, f.shape[-1], "Trained")
         return kind
 
     def _labels(self, f: np.ndarray) -> tuple[Any, ...]:
         """The labels of the classes, or the numbers of the flags."""
-        known = labels_of_schema(self.schema) if self.schema else self.classes
-        if known is not None:
-            return known
-        return tuple(range(2 if self._kind(f) == "yes" else f.shape[-1]))
+        return self.labels or tuple(range(2 if self._kind(f) == "yes" else f.shape[-1]))
 
     def __repr__(self) -> str:
         said = ", ".join(f"{name} {v:.4g}" for name, v in self.metrics.items() if type(v) in (int, float))
@@ -273,6 +275,7 @@ def _params_of(network: Layer, params: Params, where: str) -> Params:
     if wanted.keys() != given.keys():
         raise ValueError(message(where, f"parameters {listed(wanted)}", listed(given) or "none", hint))
     for name, leaf in given.items():
-        if leaf.shape != wanted[name].shape:
-            raise ValueError(message(where, f"{name} of shape {wanted[name].shape}", f"{leaf.shape}", hint))
+        if leaf is None or leaf.shape != wanted[name].shape:  # None is a leaf here, and none of a pytree
+            got = arguments.described(leaf) if leaf is None else f"{leaf.shape}"
+            raise ValueError(message(where, f"{name} of shape {wanted[name].shape}", got, hint))
     return params

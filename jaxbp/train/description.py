@@ -12,10 +12,11 @@ import numpy as np
 from jax.experimental import multihost_utils
 
 from jaxbp.arguments.arrays import held_dtype
+from jaxbp.train.plan import Plan
 from jaxbp.train.program_cache import compiled
-from jaxbp.train.programs.step import by_name, loss_and_grads, takes, updated
+from jaxbp.train.programs.step import State, by_name, outcome_of, takes
+from jaxbp.train.programs.update import Averaging, updated
 from jaxbp.train.result import EarlyStopping
-from jaxbp.train.run import Plan
 from jaxbp.typing import Array, Params
 
 _WHOLE = 2**28  # bytes: an array up to this size is read whole, of a larger one some rows
@@ -25,19 +26,19 @@ _DIGITS = 3  # of a probe: what differs by rounding, on another machine, is the 
 _STEPS = 10, 30, 100, 300, 1000, 3000, 10_000, 30_000, 100_000, 300_000, 1_000_000
 
 
-def describe(plan: Plan, params: Params, early_stopping: EarlyStopping | None) -> dict[str, Any]:
+def describe(plan: Plan, state: State, early_stopping: EarlyStopping | None) -> dict[str, Any]:
     """What must not change between the parts of one run, as JSON holds it; more epochs may be asked for.
 
     Args:
         plan: of the run.
-        params: where it starts.
+        state: where it starts.
         early_stopping: as in `fit`.
 
     Returns:
         A dict of these entries.
 
-        * ``batch_size``, ``examples``, ``key``, ``early_stopping``, ``x64``: as they are; ``shuffle`` where
-          it is False.
+        * ``batch_size``, ``examples``, ``key``, ``early_stopping``, ``x64``: as they are; where they
+          are used ``shuffle``, ``ema``, ``evaluate_every``, and ``counted`` in iterations.
         * ``data``: a digest of x, y and weights (those of classes among them), in the dtypes that the device
           holds. Of an array larger than 256 MiB its shape, its dtype and 4,096 rows spread evenly over it
           are read.
@@ -50,35 +51,44 @@ def describe(plan: Plan, params: Params, early_stopping: EarlyStopping | None) -
         * ``schedule``: the sizes of the updates at these steps, as parts of the largest.
     """
     first = jax.tree.map(lambda v: v[:1], plan.train.arrays)
-    network, preprocessed, updates = compiled(_probed, plan, (params, first))
+    params = state.params
+    network, preprocessed, updates = compiled(_probed, plan, (params, state.model_state, first))
     largest = max(updates)
-    stopping = None
-    if (
-        early_stopping is not None
-    ):  # what came later stands there only where it is used: older folders stay good
-        later = {"min_delta": 0.0, "start_from_epoch": 1}
-        stopping = {
-            name: value
-            for name, value in asdict(early_stopping).items()
-            if name not in later or value != later[name]
-        }
-    return (
-        {
-            "batch_size": plan.batch_size,
-            "examples": plan.N,
-            "key": np.asarray(jax.random.key_data(plan.key)).tolist(),
-            "early_stopping": stopping,
-            "x64": bool(jax.config.jax_enable_x64),  # type: ignore[attr-defined]
-            "data": _digest(plan),
-            "start": _rounded(jax.jit(_size)(params)),
-            "network": network,
-            "preprocess": preprocessed,
-            "optimizer": [_rounded(size) for size in (*updates[:2], largest)],
-            # In decimal places: what is left at the end of a schedule is the rounding of a cosine.
-            "schedule": [round(size / largest, _DIGITS) if largest else 0.0 for size in updates[2:]],
-        }
-        | ({} if plan.shuffle else {"shuffle": False})
-    )
+    entries = {
+        "batch_size": plan.batch_size,
+        "examples": plan.N,
+        "key": np.asarray(jax.random.key_data(plan.key)).tolist(),
+        "early_stopping": early_stopping and _used(asdict(early_stopping)),
+        "x64": bool(jax.config.jax_enable_x64),  # type: ignore[attr-defined]
+        "data": _digest(plan),
+        "start": _rounded(jax.jit(_size)(params)),
+        "network": network,
+        "preprocess": preprocessed,
+        "optimizer": [_rounded(size) for size in (*updates[:2], largest)],
+        # In decimal places: what is left at the end of a schedule is the rounding of a cosine.
+        "schedule": [round(size / largest, _DIGITS) if largest else 0.0 for size in updates[2:]],
+        "shuffle": plan.shuffle,
+        "ema": plan.optimizer.decay if isinstance(plan.optimizer, Averaging) else None,
+        "evaluate_every": plan.evaluate_every,
+        "counted": plan.counted is not None,
+    }
+    return _used(entries)
+
+
+# Entries that came later stand in a config only where they are used: the folders of older runs stay good.
+_LATER = {
+    "min_delta": 0.0,
+    "start_from_epoch": 1,
+    "shuffle": True,
+    "ema": None,
+    "evaluate_every": 1,
+    "counted": False,
+}
+
+
+def _used(entries: dict[str, Any]) -> dict[str, Any]:
+    """The entries without the later ones that have their default."""
+    return {name: value for name, value in entries.items() if name not in _LATER or value != _LATER[name]}
 
 
 def _digest(plan: Plan) -> str:
@@ -101,7 +111,7 @@ def _digest(plan: Plan) -> str:
 
 def _probed(plan: Plan, arguments: Any) -> tuple[str, float | None, list[float]]:
     """What the functions of a plan do to probes: ``network``, ``preprocess``, and `_updates`."""
-    params, examples = arguments
+    params, model_state, examples = arguments
     x, y, *weight = jax.tree.map(
         lambda v: _probe((plan.batch_size, *v.shape[1:]), held_dtype(v.dtype)), examples
     )
@@ -117,7 +127,9 @@ def _probed(plan: Plan, arguments: Any) -> tuple[str, float | None, list[float]]
     @jax.jit
     def probe(x: Any, y: Any, *weight: Array) -> tuple[Array, Array]:
         probed = _like(params)
-        loss, grads = loss_and_grads(plan.grad_fn(probed, x, y, **extra, **by_name(*weight)), probed)
+        carried = jax.tree.map(_probe_like, model_state)
+        returned = plan.grad_fn(probed, x, y, *carried, **extra, **by_name(*weight))
+        loss, grads, _, _ = outcome_of(returned, probed, carried)
         return loss, _size(grads)
 
     loss, size = (_rounded(value) for value in probe(x, y, *weight))
@@ -144,12 +156,25 @@ def _updates(optimizer: Any, params: Params) -> list[float]:
     def sizes(step: Array) -> tuple[Array, Array]:
         probed, grads, others = (_like(params, phase) for phase in (0.0, 1.0, 2.0))
         state = jax.tree.map(lambda leaf: later(jnp.asarray(leaf), step), optimizer.init(probed))
-        first, state = updated(optimizer, grads, state, probed)
-        second, _ = updated(optimizer, others, state, probed)
+        value, _ = _bowl(probed)
+        first, state = updated(optimizer, _bowl, value, grads, state, probed)
+        second, _ = updated(optimizer, _bowl, value, others, state, probed)
         return _size(first), _size(second)
 
     found = [[float(size) for size in sizes(jnp.int32(step))] for step in (0, *_STEPS)]
     return [*found[0], *(second for _, second in found[1:])]
+
+
+def _bowl(params: Params) -> tuple[Array, Params]:
+    """Half the square of the norm, and its gradient: the loss, for optimizers that want one."""
+    return sum((jnp.square(leaf).sum() for leaf in jax.tree.leaves(params)), jnp.zeros(())) / 2, params
+
+
+def _probe_like(leaf: Any) -> Any:
+    """A leaf of a model's state: numbers between 0 and 1, which variances may be; keys and counts as new."""
+    if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
+        return jnp.zeros(leaf.shape, leaf.dtype)
+    return _probe(leaf.shape, leaf.dtype)
 
 
 def _like(tree: Any, phase: float = 0.0) -> Any:

@@ -3,31 +3,37 @@
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
+from functools import partial
 from typing import Any
 
-import numpy as np
 import optax
 from jax.sharding import Mesh
 
-from jaxbp import arguments
+from jaxbp import arguments, errors
 from jaxbp.data import Dataset
 from jaxbp.data.weights import ClassWeight
 from jaxbp.train.checkpoints import Checkpoints
 from jaxbp.train.description import describe
 from jaxbp.train.engines.resident import Resident
 from jaxbp.train.engines.stream import Stream
-from jaxbp.train.interrupt import asked_to_stop
-from jaxbp.train.programs.step import Data, Evaluate, GradFn, Preprocess
+from jaxbp.train.interrupt import asked_to_stop, ended
+from jaxbp.train.plan import Engine, Plan
+from jaxbp.train.programs.evaluate import measured
+from jaxbp.train.programs.metrics import Metrics
+from jaxbp.train.programs.step import Data, EvalParams, Evaluate, GradFn, Preprocess
+from jaxbp.train.programs.update import Averaging, average_of
 from jaxbp.train.progress import Record, progress
 from jaxbp.train.result import EarlyStopping, Result
-from jaxbp.train.run import Engine, Plan, Run, keep, warn_never_finite
+from jaxbp.train.run import Run, keep, warn_never_finite
 from jaxbp.train.sharding import Layout
 from jaxbp.train.start import assert_optimizer, assert_start
 from jaxbp.train.validate import (
+    EPOCHS,
     assert_callbacks,
     assert_inputs,
-    assert_monitors,
     assert_options,
+    assert_outcome,
+    assert_ways,
 )
 from jaxbp.typing import Params, Random
 
@@ -40,12 +46,18 @@ def fit(
     optimizer: optax.GradientTransformation,
     key: Random,
     batch_size: int = 32,
-    epochs: int = 10,
-    validation: Data | Dataset | None = None,
+    epochs: int | None = None,
+    iterations: int | None = None,
+    validation: Data | Dataset | float | None = None,
     evaluate: Evaluate | None = None,
+    evaluate_every: int | None = None,
+    metrics: Metrics | None = None,
+    ema: float | None = None,
+    eval_params: EvalParams | None = None,
     early_stopping: EarlyStopping | None = None,
     callbacks: Sequence[Callable[[Record], bool | None]] = (),
     opt_state: Any = None,
+    model_state: Any = None,
     mesh: Mesh | None = None,
     checkpoints: Checkpoints | None = None,
     memory_budget: int | None = None,
@@ -68,24 +80,45 @@ def fit(
     Args:
         grad_fn: ``(params, x, y) -> (loss, grads)``: `jaxbp.value_and_grad` of a network, or
             `jax.value_and_grad` of any loss function. If it has an argument ``key``, each iteration gives
-            it its own (dropout); for data with weights it has an argument ``weight``.
+            it its own (dropout); for data with weights it has an argument ``weight``. With ``has_aux=True``
+            it returns ((loss, aux), grads), where aux is {name: scalar} for the history, or the next
+            ``model_state``, or (model_state, {name: scalar}).
         params: where to start; any pytree of floating-point arrays. It is left as it is. Or the `Result` of
             an earlier run, to go on from its end: ``epochs`` more with its parameters and optimizer state,
             and with the epoch numbers, orders and keys that come next. 5 epochs and 5 more are then the
-            same bits as 10. (After a DivergenceError the epoch that broke off begins anew.)
+            same bits as 10; an optimizer with a longer schedule goes on where the old one stopped. (After a
+            DivergenceError the epoch that broke off begins anew.)
         data: (x, y), two arrays of N examples along their first axis, (x, y, weight), or a
             `jaxbp.data.Dataset`. Integer y are class labels. x and y may be trees of arrays, such as dicts.
             The weights say what each example counts, from 0 on: the loss of a batch is the weighted mean
             (see `jaxbp.losses.Loss`), and so is that of an epoch. All are checked once, on the host: see
             `jaxbp.data.assert_data`.
-        optimizer: any optax optimizer, with its schedule.
+        optimizer: any optax optimizer, with its schedule. It gets the value of the loss, the gradient and the
+            loss as a function of the parameters, if it wants them, as `optax.lbfgs` and
+            `optax.contrib.reduce_on_plateau` do: those of one batch.
         key: for the order of the data, and for grad_fn's key.
         batch_size: examples an iteration, 1 to N.
-        epochs: passes over the data, at most.
-        validation: (x, y) that are never trained on, for ``evaluate``; or (x, y, weight).
+        epochs: passes over the data, at most; 10 where iterations are not given.
+        iterations: so many in all, at most; the result then has the loss of each. Every batch is whole, and
+            may reach from one pass over the data into the next. An epoch, with its row of the history, is
+            then ``evaluate_every`` of them, by default as many as a pass has.
+        validation: (x, y) that are never trained on, for ``evaluate``; or (x, y, weight). Or the part of the
+            data that is held out, between 0 and 1: the one that `jaxbp.split` draws, with ``shuffle=False``
+            the last one.
         evaluate: ``(params, x, y) -> {name: scalar}``, run on ``validation`` after each epoch; in the
             history its names begin with ``val_``. For validation data with weights it has an argument
             ``weight``. See `make_evaluate`.
+        evaluate_every: evaluate after every so many epochs, at their numbers; of a run that is counted in
+            iterations, after every so many of those and at its end.
+        metrics: those of the training batches, for the history: names or functions as in `make_evaluate`.
+            Each is the mean over the epoch's examples, at the parameters of their iterations, as the loss
+            is. ``validation`` without ``evaluate`` is measured by them, too. grad_fn is then
+            `jaxbp.value_and_grad`'s; one of your own returns its metrics beside the loss.
+        ema: evaluate, keep as the best and return an average of the parameters in place of the trained ones:
+            average := ema average + (1 - ema) params after each iteration, beginning at params. It lies in
+            the optimizer's state.
+        eval_params: ``(opt_state, params) -> params``, those that are evaluated, kept as the best and
+            returned, where the optimizer tells, e.g. `optax.contrib.schedule_free_eval_params`.
         early_stopping: see `EarlyStopping`.
         callbacks: called after each epoch with a dict: the epoch's row of the history, and a copy of the
             parameters under ``"params"``, of the optimizer's state under ``"opt_state"``. One that returns
@@ -94,13 +127,18 @@ def fit(
         opt_state: an optimizer state to begin with; by default a fresh one. It does not tell how many epochs
             lie behind: the run begins at epoch 1, and so as to repeat no order and no key it takes others
             than ``key`` alone would give. To go on where an earlier run ended, give its `Result` as params.
+        model_state: what changes beside the parameters and has no gradient, such as Flax's batch_stats: a
+            tree of arrays. grad_fn and evaluate take it as their fourth argument, and grad_fn returns the
+            next (see there). It is kept with the parameters of its epoch. Over a mesh it lies whole on each
+            device, and a mean over the batch is that over the parts of all devices.
         mesh: devices to train on together, from `jax.make_mesh`: its axis "data" divides each batch, an
             axis "model" the parameters (see `Layout`). With one process the batches are those of one
             device; with many, each gives its own examples, the same number, and everything else alike, and
             ``batch_size`` is that of all together.
         checkpoints: where to keep the run, see `Checkpoints`. A run that finds one in the folder goes on from
             it, bit for bit on the same devices: after an interruption, give the same command again; it may
-            ask for more epochs. Other data (compared by a digest; of arrays above 256 MiB by 4,096 of their
+            ask for more epochs, and with ``Checkpoints(accept=("optimizer", "schedule"))`` for a longer
+            schedule. Other data (compared by a digest; of arrays above 256 MiB by 4,096 of their
             rows), another network, optimizer, schedule or start are named and refused, unless
             ``Checkpoints(accept=...)`` takes them. SIGTERM then ends a run as Ctrl-C does, and the last
             epoch is always kept, whatever ends the run.
@@ -108,7 +146,8 @@ def fit(
             such as `jaxbp.data.open_idx` and ``np.load(file, mmap_mode="r")`` give, stream through in chunks,
             the next one gathered while the device trains on this one; the batches are the same. On top come,
             for each example, 16 bytes for its place in the order and 4 for a class label that is no int32,
-            and the validation data. None keeps all data on the device.
+            and the validation data. None keeps all data on the device, but for a sparse x (of scipy) that
+            would take more than 64 MiB there: it stays sparse, and its rows become dense batch by batch.
         preprocess: makes of x, as data and validation hold it, the x that grad_fn and evaluate take. With
             ``lambda x: x / 255`` uint8 pixels lie on host and device as they are, in a quarter of the bytes;
             it is applied to each mini-batch inside the compiled epoch.
@@ -139,7 +178,7 @@ def fit(
             in an attribute ``result`` too, and a note that says what is kept where.
 
     Example: a line through (0, 1), (1, 3), (2, 5).
-        >>> import jaxbp
+        >>> import jax, jax.numpy as jnp, jaxbp
         >>> x, y = jnp.array([[0.0], [1.0], [2.0]]), jnp.array([[1.0], [3.0], [5.0]])
         >>> net = jaxbp.dense(1, 1)
         >>> grad_fn = jaxbp.value_and_grad(net, jaxbp.squared_error)
@@ -152,40 +191,71 @@ def fit(
     """
     memory_budget, progress_bar = assert_options(early_stopping, checkpoints, memory_budget, progress_bar)
     callbacks, optimizer = assert_callbacks(callbacks), assert_optimizer("fit", optimizer)
-    start, key = assert_start(params, opt_state, optimizer, arguments.key("fit", key))
+    if (ema := assert_ways(ema, eval_params, evaluate_every, iterations, epochs)) is not None:
+        optimizer, eval_params = Averaging(optimizer, ema), average_of
+    key, in_iterations = arguments.key("fit", key), iterations is not None
+    start, key = assert_start(params, opt_state, optimizer, key, model_state, in_iterations)
+    shuffle = arguments.flag("fit", "shuffle", shuffle)
+    if metrics is not None:
+        grad_fn, evaluate = measured("fit", grad_fn, metrics, evaluate, validation is not None)
     layout = Layout.over(mesh)
-    train, held_out, batch_size, epochs, streams = assert_inputs(
-        "fit", grad_fn, start.params, data, validation, evaluate, batch_size, epochs,
-        preprocess=preprocess, class_weight=class_weight, processes=layout.processes,
-        memory_budget=memory_budget,
+    asked = epochs
+    train, held_out, batch_size, epochs, budget = assert_inputs(
+        "fit", grad_fn, start.params, data, validation, evaluate, batch_size,
+        EPOCHS if asked is None else asked,
+        preprocess=preprocess, class_weight=class_weight, shuffle=shuffle, model_state=start.model_state,
+        processes=layout.processes, memory_budget=memory_budget,
     )  # fmt: skip
     layout.assert_batches(batch_size, len(train))
-    shuffle = arguments.flag("fit", "shuffle", shuffle)
-    plan = Plan(grad_fn, optimizer, evaluate, batch_size, key, train, held_out, layout, preprocess, shuffle)
+    if layout.mesh is not None and (on_host := getattr(evaluate, "on_host", [])):
+        expected = "metrics that are compiled, where devices train together"
+        raise ValueError(errors.message("fit", expected, ", ".join(on_host), "take them of the result"))
+    plan = Plan(
+        grad_fn,
+        optimizer,
+        evaluate,
+        batch_size,
+        key,
+        train,
+        held_out,
+        layout,
+        preprocess,
+        shuffle,
+        eval_params,
+    )
+    if iterations is not None:
+        limit = iterations if asked is None else min(iterations, epochs * plan.iterations)
+        plan = plan.counting(limit, evaluate_every, start.behind)
+    elif evaluate_every is not None:
+        plan = plan._replace(evaluate_every=evaluate_every)
     monitors = {"early_stopping": early_stopping, "checkpoints": checkpoints}
-    assert_monitors(monitors, plan, start.params, streams)
+    assert_outcome(plan, partial(start.state, optimizer, key), monitors, budget is not None)
     one_by_one = bool(callbacks) or early_stopping is not None
 
     with layout.together(), checkpoints.prepare() if checkpoints else nullcontext():
-        run = Run.started(*start, plan, early_stopping)
-        epochs += run.epoch
+        run = Run.started(start, plan, early_stopping)
+        total = run.epoch + epochs if plan.counted is None else plan.counted.total
         config: dict[str, Any] = {}
         try:
             with (
-                progress(epochs, progress_bar) as show,
+                progress(total, progress_bar, "iteration" if in_iterations else "epoch") as show,
                 asked_to_stop(checkpoints is not None, show) as interrupted,
                 ThreadPoolExecutor(1, "jaxbp-stream") as pool,
                 layout.together(),
             ):
                 show("compiling")
-                config = describe(plan, run.state.params, early_stopping) if checkpoints else {}
+                config = describe(plan, run.state, early_stopping) if checkpoints else {}
                 run = run.resumed(checkpoints, config)
                 if run.kept:
                     show(f"going on after epoch {run.kept}")
-                engine = make_engine(plan, run, epochs, memory_budget if streams else None, pool)
-                run = run._replace(compile_seconds=engine.compile_seconds)
-                show(f"compiled in {engine.compile_seconds:.1f} s, training")
-                while most := run.left(epochs, checkpoints):
+                plan = plan.going_on(run.epoch, int(run.state.step))
+                last = total if plan.counted is None else plan.counted.epochs
+                if run.left(last, checkpoints):
+                    numbers = range(run.epoch + 1, last + 1)
+                    engine = make_engine(plan, run, numbers, budget, pool)
+                    run = run._replace(compile_seconds=engine.compile_seconds)
+                    show(f"compiled in {engine.compile_seconds:.1f} s, training")
+                while most := run.left(last, checkpoints):
                     if layout.any(interrupted()):
                         run = run._replace(stopped="interrupted")
                         break
@@ -193,7 +263,7 @@ def fit(
                     run = run.after(engine.run(run.state, before + 1, 1 if one_by_one else most), plan)
                     for row in run.rows[before:]:
                         show(row)
-                    if callbacks and layout.any(ended(callbacks, run)):
+                    if callbacks and layout.any(ended(callbacks, run.record)):
                         run = run._replace(stopped="callback")
                     if checkpoints and checkpoints.due(run.epoch):
                         run = run.saved(checkpoints, config)
@@ -206,23 +276,10 @@ def fit(
     return result
 
 
-def ended(callbacks: Sequence[Callable[[Record], Any]], run: Run) -> bool:
-    """Call each with the last epoch; whether one of them ends the run."""
-    answers = []
-    for callback in callbacks:
-        record = run.record()
-        try:
-            answer = callback(record)
-        except StopIteration:
-            answer = True
-        answers.append(isinstance(answer, bool | np.bool_) and bool(answer))
-    return any(answers)
-
-
 def make_engine(
-    plan: Plan, run: Run, epochs: int, memory_budget: int | None, pool: ThreadPoolExecutor
+    plan: Plan, run: Run, epochs: range, memory_budget: int | None, pool: ThreadPoolExecutor
 ) -> Engine:
     """What runs the epochs that are left: on a stream where there is a budget, else on the device."""
     if memory_budget is None:
-        return Resident(plan, epochs - run.epoch, run.state)
-    return Stream(plan, range(run.epoch + 1, epochs + 1), memory_budget, run.state, pool)
+        return Resident(plan, epochs, run.state)
+    return Stream(plan, epochs, memory_budget, run.state, pool)

@@ -1,12 +1,14 @@
-"""Ctrl-C and SIGTERM, between two epochs."""
+"""What ends a run between two epochs: Ctrl-C, SIGTERM, a callback."""
 
 import os
 import signal
 import socket
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any
+
+import numpy as np
 
 
 def to_stderr(text: str) -> None:
@@ -79,6 +81,25 @@ def asked_to_stop(terminate: bool, say: Callable[[str], object] = to_stderr) -> 
         theirs.close()  # ends the listener
         listener.join()
         ours.close()
+
+
+def ended(callbacks: Sequence[Callable[[Any], Any]], record: Callable[[], Any]) -> bool:
+    """Call each with a record of the last epoch; whether one returns True or raises StopIteration.
+
+    Example:
+        >>> ended([print, lambda record: record == 2], lambda: 2)
+        2
+        True
+    """
+    answers = []
+    for callback in callbacks:
+        given = record()
+        try:
+            answer = callback(given)
+        except StopIteration:
+            answer = True
+        answers.append(isinstance(answer, bool | np.bool_) and bool(answer))
+    return any(answers)
 
 
 _ANSWERS: dict[int, str] = {

@@ -6,7 +6,7 @@ from typing import Any, TypeVar
 
 import jax
 
-from jaxbp.train.run import Plan
+from jaxbp.train.plan import Plan
 from jaxbp.train.sharding import place_of
 
 Programs = TypeVar("Programs")
@@ -29,7 +29,7 @@ def compiled(make: Callable[[Plan, Any], Programs], plan: Plan, arguments: Any) 
         arguments: a tree of arrays.
     """
     leaves, tree = jax.tree.flatten(jax.tree.map(_shape, arguments))
-    bare = plan._replace(key=None, train=None, validation=None)  # type: ignore[arg-type]
+    bare = plan._replace(key=None, train=None, validation=None, counted=None)  # type: ignore[arg-type]
     settings = jax.config.jax_enable_x64, jax.config.jax_default_matmul_precision  # type: ignore[attr-defined]
     key = (make, bare, tree, tuple(leaves), settings)
     try:

@@ -68,18 +68,27 @@ class Result:
     """What a run learned.
 
     Args:
-        params: the parameters at the end; with early stopping, those of the best epoch.
+        params: the parameters at the end; with early stopping, those of the best epoch. With ``ema`` or
+            ``eval_params`` they are those that are evaluated.
         opt_state: the optimizer's state at the end.
         history: a column for each metric, an entry for each epoch: ``epoch``, ``seconds`` (of that epoch,
             compiling excluded), ``loss`` (the mean over the epoch's examples, each at the parameters of
-            its iteration), for streamed data ``waited`` (the share of the seconds that the loop waited for
-            them), ``val_loss`` and the other metrics of the validation data.
+            its iteration), of a run that is counted in iterations ``iteration`` (those done by then), for
+            streamed data ``waited`` (the share of the seconds that the loop waited for them), the metrics
+            that grad_fn returns (means, as the loss), what the optimizer's state tells of its last iteration
+            (``learning_rate`` of `optax.inject_hyperparams`, the numbers of `optax.snapshot` by their names,
+            ``plateau_scale`` of `optax.contrib.reduce_on_plateau`), ``val_loss`` and the other metrics of the
+            validation data. NaN where an epoch has none, because it was not evaluated.
         stopped: why it ended: ``"finished"``, ``"early"``, by a ``"callback"``, ``"interrupted"`` or
             ``"diverged"``.
         best_epoch: the epoch of ``params``.
         compile_seconds: the time spent compiling, before the first epoch.
-        last_params: the parameters at the end, which `fit` goes on from, given this result for ``params``.
+        last_params: the trained parameters at the end, which `fit` goes on from, given this result for
+            ``params``.
         step: the number of iterations done.
+        model_state: what grad_fn carried beside the parameters, of the same epoch as ``params``; else None.
+        last_model_state: that at the end.
+        losses: of a run that is counted in iterations, the loss of each, (step,); else None.
     """
 
     params: Params
@@ -90,6 +99,9 @@ class Result:
     compile_seconds: float
     last_params: Params
     step: int
+    model_state: Any = None
+    last_model_state: Any = None
+    losses: np.ndarray | None = None
 
     def rows(self) -> tuple[Record, ...]:
         """The history as a dict for each epoch, ``epoch`` an int."""
@@ -108,8 +120,9 @@ class Result:
     def __repr__(self) -> str:
         last = {name: column[-1].item() for name, column in self.history.items() if column.size}
         seconds = self.history["seconds"].sum()
+        counted = f"{self.step} iterations" if self.losses is not None else f"{last.get('epoch', 0)} epochs"
         return (
-            f"{self.stopped} after {last.get('epoch', 0)} epochs in {seconds:.2f} s"
+            f"{self.stopped} after {counted} in {seconds:.2f} s"
             f" (and {self.compile_seconds:.2f} s to compile): {describe(last) or 'nothing learned'}"
         )
 
@@ -133,21 +146,21 @@ class Best(NamedTuple):
         stopping: what is best; None where nobody asks.
         value: of the monitor in that epoch, negated where more is better.
         epoch: its number, 0 while there is none.
-        params: a copy of its parameters, None while there is none.
+        seen: a copy of what was evaluated there, as `State.seen`; None while there is none.
     """
 
     stopping: EarlyStopping | None
     value: float = np.inf
     epoch: int = 0
-    params: Params | None = None
+    seen: tuple[Any, ...] | None = None
 
-    def after(self, row: Record, params: Params) -> "Best":
+    def after(self, row: Record, seen: tuple[Any, ...]) -> "Best":
         """This, or the epoch of the row, if it is better than all before; NaN is not."""
         if self.stopping is None or not self.stopping.judges(row):
             return self
         value = row[self.stopping.monitor] * (1 if self.stopping.mode == "min" else -1)
-        if value < self.value - self.stopping.min_delta or (self.params is None and not np.isnan(value)):
-            return self._replace(value=value, epoch=row["epoch"], params=jax.tree.map(jnp.copy, params))
+        if value < self.value - self.stopping.min_delta or (self.seen is None and not np.isnan(value)):
+            return self._replace(value=value, epoch=row["epoch"], seen=jax.tree.map(jnp.copy, seen))
         return self
 
     def gave_up(self, rows: Sequence[Record]) -> bool:

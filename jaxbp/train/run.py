@@ -1,134 +1,21 @@
-"""The records of a run: what stays as it is, what changes from epoch to epoch, what runs an epoch."""
+"""What of a run changes from epoch to epoch, and what stays of it at its end."""
 
+import base64
 import warnings
-from collections.abc import Callable
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 
 from jaxbp import errors
-from jaxbp.data import Dataset
 from jaxbp.train.checkpoints import Checkpoints
+from jaxbp.train.plan import Bad, EpochsRan, Plan
 from jaxbp.train.programs.finite import watched_leaves
-from jaxbp.train.programs.step import Evaluate, GradFn, Preprocess, State
+from jaxbp.train.programs.step import EvalParams, State
 from jaxbp.train.progress import Record
 from jaxbp.train.result import Best, DivergenceError, EarlyStopping, Result, Stopped
-from jaxbp.train.sharding import Layout
-from jaxbp.typing import Params, Random
-
-
-class Plan(NamedTuple):
-    """The parts of a run that stay as they are.
-
-    Args:
-        grad_fn: as in `fit`.
-        optimizer: as in `fit`.
-        evaluate: as in `fit`.
-        batch_size: over all processes.
-        key: of the orders.
-        train: the examples of this process.
-        validation: held out, the same in every process.
-        layout: where things lie.
-        preprocess: as in `fit`.
-        shuffle: as in `fit`.
-    """
-
-    grad_fn: GradFn
-    optimizer: optax.GradientTransformation
-    evaluate: Evaluate | None
-    batch_size: int
-    key: Random
-    train: Dataset
-    validation: Dataset | None
-    layout: Layout
-    preprocess: Preprocess | None = None
-    shuffle: bool = True
-
-    @property
-    def N(self) -> int:
-        """The examples of all processes."""
-        return len(self.train) * self.layout.processes
-
-    def order(self, epoch: int) -> np.ndarray:
-        """The order of an epoch."""
-        key = self.key if self.shuffle else None
-        return self.layout.order(key, epoch, len(self.train), self.batch_size)
-
-    def sizes(self, order: Callable[[int], np.ndarray]) -> Callable[[int], np.ndarray]:
-        """``epoch -> (iterations,)``: what each batch counts, its examples, or the sum of their weights.
-
-        Args:
-            order: the method, perhaps one that remembers.
-        """
-        if self.train.weight is not None:
-            weights_of = self.layout.batch_weights(self.train.weight, self.batch_size)
-            return lambda epoch: weights_of(order(epoch))
-        counts = np.diff([*range(0, self.N, self.batch_size), self.N])
-        return lambda epoch: counts
-
-    def held_out(self) -> Any:
-        """The validation data on every device, x preprocessed, or None."""
-        if self.validation is None:
-            return None
-        x, *others = jax.device_put(self.validation.arrays, self.layout.everywhere)
-        return jax.jit(self.preprocess)(x) if self.preprocess else x, *others
-
-
-class Bad(NamedTuple):
-    """The first iteration that was not finite.
-
-    Args:
-        losses: of its epoch, (iterations,).
-        iteration: its number in the epoch, from 0.
-        broken: what each of the `watched_leaves` of the optimizer's state became there: NaN or infinity; 0
-            where it stayed sound, and everywhere if it was the loss or the parameters that did not.
-    """
-
-    losses: np.ndarray
-    iteration: int
-    broken: np.ndarray
-
-
-class EpochsRan(NamedTuple):
-    """Epochs that were run; in a sweep every array begins with an axis of the networks.
-
-    Args:
-        state: after them; if an iteration of the next was not finite, the state before that iteration.
-        losses: of each epoch, the mean over its examples, (epochs,).
-        metrics: of each epoch, (epochs,).
-        seconds: of each epoch, its share of what they took together.
-        bad: what ended them, where the next epoch has an iteration that was not finite.
-        waited: of a stream, the share of the seconds that passed waiting for data.
-        finite: of a sweep, whether each network is still finite.
-    """
-
-    state: Any
-    losses: np.ndarray
-    metrics: dict[str, np.ndarray]
-    seconds: float
-    bad: Bad | None = None
-    waited: float | None = None
-    finite: np.ndarray | None = None
-
-
-class Engine(Protocol):
-    """What runs epochs: on data that lie on the device, on a stream, or for the networks of a sweep.
-
-    Args:
-        compile_seconds: the time that compiling took.
-    """
-
-    compile_seconds: float
-
-    def run(self, state: Any, epoch: int, most: int) -> EpochsRan:
-        """Epoch number ``epoch`` and perhaps more after it, ``most`` in all, from this state.
-
-        The state given to the call before is gone then; the one given stays.
-        """
-        ...
+from jaxbp.train.start import Start
 
 
 class Run(NamedTuple):
@@ -141,6 +28,8 @@ class Run(NamedTuple):
         stopped: why it ended, None while it goes on.
         kept: the epoch of the newest checkpoint that this run wrote or read, 0 without any.
         compile_seconds: as in `Result`.
+        eval_params: as in `fit`.
+        losses: of the iterations of each epoch, where they are counted.
     """
 
     state: State
@@ -149,6 +38,8 @@ class Run(NamedTuple):
     stopped: Stopped | None = None
     kept: int = 0
     compile_seconds: float = 0.0
+    eval_params: EvalParams | None = None
+    losses: tuple[np.ndarray, ...] | None = None
 
     @property
     def epoch(self) -> int:
@@ -156,34 +47,38 @@ class Run(NamedTuple):
         return len(self.rows)
 
     @classmethod
-    def started(
-        cls,
-        params: Params,
-        opt_state: Any,
-        learned: Result | None,
-        plan: Plan,
-        stopping: EarlyStopping | None,
-    ) -> "Run":
+    def started(cls, start: Start, plan: Plan, stopping: EarlyStopping | None) -> "Run":
         """The first, in buffers of its own: the caller may donate the given ones before they are used."""
-        best, rows = Best(stopping), learned.rows() if learned else ()
-        if learned and rows and (stopping is None or stopping.monitor in rows[-1]):
-            best = best.after(rows[learned.best_epoch - 1], learned.params)
-        params = _own(params)
-        opt_state = plan.optimizer.init(params) if opt_state is None else opt_state
-        step = jnp.int32(learned.step if learned else 0)
-        state = State(params, _own(opt_state), _own(plan.key), step)
-        return cls(plan.layout.state(state), best, rows)
+        learned, best = start.learned, Best(stopping)
+        rows = () if learned is None else tuple(_evaluated(row, plan) for row in learned.rows())
+        if learned and rows:
+            of_model = (learned.model_state,) if start.model_state else ()
+            best = best.after(rows[learned.best_epoch - 1], (learned.params, *of_model))
+        state = _own(start.state(plan.optimizer, plan.key))
+        losses = () if learned is None or learned.losses is None else (learned.losses,)
+        return cls(
+            plan.layout.state(state),
+            best,
+            rows,
+            eval_params=plan.eval_params,
+            losses=None if plan.counted is None else losses,
+        )
 
     def resumed(self, checkpoints: Checkpoints | None, config: dict[str, Any]) -> "Run":
         """The newest that the checkpoints hold, or this one."""
         found = checkpoints.latest(self._arrays(), config=config) if checkpoints else None
         if found is None:
             return self
-        (state, params), meta = found
+        (state, seen), meta = found
         epoch = meta["best_epoch"]
-        best = self.best._replace(value=meta["best_value"], epoch=epoch, params=params if epoch else None)
+        if not state.model_state:
+            seen = (seen,)
+        best = self.best._replace(value=meta["best_value"], epoch=epoch, seen=seen if epoch else None)
         rows = tuple(meta["rows"])
-        return self._replace(state=state, best=best, rows=rows, kept=len(rows))
+        losses = self.losses
+        if losses is not None:
+            losses = (np.frombuffer(base64.b64decode(meta["losses"]["bytes"]), meta["losses"]["dtype"]),)
+        return self._replace(state=state, best=best, rows=rows, kept=len(rows), losses=losses)
 
     def left(self, epochs: int, checkpoints: Checkpoints | None) -> int:
         """How many epochs may be run before someone has to look: 0 where the run is at its end."""
@@ -198,20 +93,37 @@ class Run(NamedTuple):
         Raises:
             DivergenceError: where an iteration was not finite.
         """
-        rows = self.rows
+        rows, losses = self.rows, self.losses
         for e, loss in enumerate(ran.losses.tolist()):
-            row = {"epoch": len(rows) + 1, "seconds": ran.seconds, "loss": loss}
+            epoch = len(rows) + 1
+            row = {"epoch": epoch, "seconds": ran.seconds, "loss": loss}
+            if plan.counted is not None:
+                row["iteration"] = plan.counted.first(epoch) + plan.counted.count(epoch)
             row |= {} if ran.waited is None else {"waited": ran.waited}
-            rows += (row | {f"val_{name}": values[e].item() for name, values in ran.metrics.items()},)
-        after = self._replace(state=ran.state, rows=rows)
+            row |= {name: values[e].item() for name, values in ran.told.items()}
+            if plan.evaluates(epoch):
+                row |= {f"val_{name}": values[e].item() for name, values in ran.metrics.items()}
+            rows += (row,)
+        if losses is not None:
+            losses += tuple(ran.of_iterations)
+            losses += () if ran.bad is None else (ran.bad.losses[: ran.bad.iteration],)
+        after = self._replace(state=ran.state, rows=rows, losses=losses)
         if ran.bad is not None:
             raise _divergence(ran.bad, after._replace(stopped="diverged"))
-        return after._replace(best=self.best.after(rows[-1], ran.state.params))
+        if self.best.stopping is None or not len(ran.losses):
+            return after
+        return after._replace(best=self.best.after(rows[-1], after.seen))
+
+    @property
+    def seen(self) -> tuple[Any, ...]:
+        """What is evaluated: the parameters, and the model's state where there is one."""
+        return self.state.seen(self.eval_params)
 
     def record(self) -> Record:
         """What a callback gets: a copy, for the next epochs donate the buffers of the state."""
-        copied = _own({"params": self.state.params, "opt_state": self.state.opt_state})
-        return self.rows[-1] | copied
+        given = {"params": self.seen[0], "opt_state": self.state.opt_state}
+        given |= dict(zip(("model_state",), self.state.model_state, strict=False))
+        return self.rows[-1] | _own(given)
 
     def saved(self, checkpoints: Checkpoints | None, config: dict[str, Any]) -> "Run":
         """This run with a checkpoint of its last epoch."""
@@ -223,36 +135,54 @@ class Run(NamedTuple):
             "best_value": self.best.value,
             "best_epoch": self.best.epoch,
         }
-        value = self.rows[-1][checkpoints.monitor] if checkpoints.monitor else None
+        if self.losses is not None:
+            losses = np.concatenate(self.losses)
+            written = {
+                "dtype": str(losses.dtype),
+                "bytes": base64.b64encode(losses.tobytes()).decode(),
+            }
+            meta |= {"losses": written}
+        value = self.rows[-1].get(checkpoints.monitor, np.nan) if checkpoints.monitor else None
         checkpoints.save(self.epoch, self._arrays(), meta, value)
         return self._replace(kept=self.epoch)
 
     def result(self) -> Result:
         """What was learned so far."""
-        columns = self.rows[-1] if self.rows else ("epoch", "seconds", "loss")
-        history = {  # keep only columns that every row has: the run may have streamed before it was resumed
-            name: np.array([row[name] for row in self.rows])
-            for name in columns
-            if all(name in row for row in self.rows)
+        columns = dict.fromkeys(name for row in self.rows for name in row)
+        history = {  # an epoch that was not evaluated has no metrics, one that did not stream has not waited
+            name: np.array([row.get(name, np.nan) for row in self.rows])
+            for name in columns or ("epoch", "seconds", "loss")
         }
         state, best = self.state, self.best
-        found = best.params is not None
+        seen = self.seen if best.seen is None else best.seen
         return Result(
-            best.params if found else state.params,
-            state.opt_state,
-            history,
-            self.stopped or ("early" if best.gave_up(self.rows) else "finished"),
-            best.epoch if found else self.epoch,
-            self.compile_seconds,
-            state.params,
-            int(state.step),
+            params=seen[0],
+            opt_state=state.opt_state,
+            history=history,
+            stopped=self.stopped or ("early" if best.gave_up(self.rows) else "finished"),
+            best_epoch=self.epoch if best.seen is None else best.epoch,
+            compile_seconds=self.compile_seconds,
+            last_params=state.params,
+            step=int(state.step),
+            model_state=seen[1] if state.model_state else None,
+            last_model_state=state.model_state[0] if state.model_state else None,
+            losses=None if self.losses is None else np.concatenate([np.zeros(0, np.float32), *self.losses]),
         )
 
-    def _arrays(self) -> tuple[State, Params]:
+    def _arrays(self) -> tuple[State, Any]:
         """What a checkpoint holds."""
         if self.best.stopping is None:
             return self.state, None
-        return self.state, self.state.params if self.best.params is None else self.best.params
+        params, *of_model = self.seen if self.best.seen is None else self.best.seen
+        return self.state, (params, *of_model) if of_model else params
+
+
+def _evaluated(row: Record, plan: Plan) -> Record:
+    """A row of an earlier result; one that is not evaluated has no metrics, and not metrics that are NaN."""
+    metrics = [name for name in row if name.startswith("val_")]
+    if plan.evaluates(row["epoch"]) or not np.isnan([row[name] for name in metrics]).all():
+        return row
+    return {name: value for name, value in row.items() if name not in metrics}
 
 
 def keep(error: BaseException, run: Run, checkpoints: Checkpoints | None, config: dict[str, Any]) -> None:
@@ -312,14 +242,19 @@ def _divergence(bad: Bad, run: Run) -> DivergenceError:
     """The error that names where the next epoch stopped being finite, and what."""
     losses, iteration, broken = bad
     where = f"fit, epoch {run.epoch + 1}, iteration {iteration + 1} of {len(losses)}"
+    if run.losses is not None:
+        where = f"fit, iteration {int(run.state.step) + 1}"
     hint = "the parameters from before it are in this error's .result; try a lower learning rate"
-    names = [name for name, _ in watched_leaves(run.state.opt_state)]
+    names = [name for name, _ in watched_leaves(run.state)]
+    of_optimizer = len(watched_leaves(run.state._replace(model_state=())))
     if not np.isfinite(losses[iteration]):
         expected, got = "a finite loss", f"{losses[iteration]}"
     elif (~np.isfinite(broken)).any():
         leaf = int(np.flatnonzero(~np.isfinite(broken))[0])
-        expected, got = "a finite optimizer state", f"{broken[leaf]} in {names[leaf]}"
-        hint += ", or clip the gradient, e.g. optax.chain(optax.clip_by_global_norm(1.0), ...)"
+        of = "optimizer" if leaf < of_optimizer else "model"
+        expected, got = f"a finite {of} state", f"{broken[leaf]} in {names[leaf]}"
+        if leaf < of_optimizer:
+            hint += ", or clip the gradient, e.g. optax.chain(optax.clip_by_global_norm(1.0), ...)"
     else:
         expected, got = "a finite gradient", "one with NaN or infinity"
     return DivergenceError(errors.message(where, expected, got, hint), run.result())

@@ -17,6 +17,7 @@ from jax.sharding import PartitionSpec as P
 
 from jaxbp import errors
 from jaxbp.arguments import instance
+from jaxbp.arguments.sparse import SparseRows
 from jaxbp.train.programs.epoch_program import epoch_order
 from jaxbp.train.programs.step import State
 from jaxbp.typing import Array, Random
@@ -133,9 +134,29 @@ class Layout:
 
         Of each batch, every process draws its part from its own N examples.
         """
+        return self._batched(self.orders(key, epoch, N), batch_size)
+
+    def orders(self, key: Random | None, epoch: int, N: int) -> list[np.ndarray]:
+        """The order of each process's N examples in an epoch."""
         given = np.arange(N, dtype=np.int32)
-        orders = [given if key is None else epoch_order(key, epoch, N, p) for p in range(self.processes)]
-        return self._batched(orders, batch_size)
+        return [given if key is None else epoch_order(key, epoch, N, p) for p in range(self.processes)]
+
+    def stretch(
+        self,
+        passes: Callable[[int], list[np.ndarray]],
+        N: int,
+        begin: int,
+        end: int,
+        batch_size: int,
+    ) -> np.ndarray:
+        """What batches take from place ``begin`` to ``end`` of the passes after one another.
+
+        ``passes`` gives the `orders` of a pass, numbered from 1; the places are those of each process.
+        """
+        numbers = range(begin // N + 1, -(-end // N) + 1)
+        after = [np.concatenate(of_process) for of_process in zip(*map(passes, numbers), strict=True)]
+        start = begin - begin // N * N
+        return self._batched([order[start : start + end - begin] for order in after], batch_size)
 
     def _batched(self, of_process: list[np.ndarray], batch_size: int) -> np.ndarray:
         """What each process has for its N examples, (N,), in the order in which batches take them."""
@@ -151,18 +172,22 @@ class Layout:
         """
         own = weight.reshape(len(weight), -1).sum(axis=1, dtype=np.float64)
         of_all = own[None] if self.processes == 1 else multihost_utils.process_allgather(own)
-        process = self._batched([np.full(len(own), p) for p in range(self.processes)], batch_size)
-        begins = np.arange(0, len(process), batch_size)
-        return lambda order: np.add.reduceat(of_all[process, order], begins)
 
-    def gather(self, array: np.ndarray, rows: np.ndarray, out: np.ndarray) -> Array:
+        def weights_of(order: np.ndarray) -> np.ndarray:
+            N = len(order) // self.processes
+            process = self._batched([np.full(N, p) for p in range(self.processes)], batch_size)
+            return np.add.reduceat(of_all[process, order], np.arange(0, len(order), batch_size))
+
+        return weights_of
+
+    def gather(self, array: np.ndarray | SparseRows, rows: np.ndarray, out: np.ndarray) -> Array:
         """The batches of these rows (k, batch), taken on the host; each device gets its part of each.
 
         On one device they are written to ``out``, of their shape, and a CPU takes them as they lie there.
         """
         sharding = self.batches(rows.shape[1])
         if sharding is None:
-            if array.dtype == out.dtype:
+            if array.dtype == out.dtype and isinstance(array, np.ndarray):
                 np.take(array, rows, axis=0, out=out, mode="clip")  # "raise" would need a copy
             else:
                 for batch, part in zip(rows, out, strict=True):
@@ -170,7 +195,9 @@ class Layout:
             return jax.device_put(out)
 
         def local(index: Any) -> np.ndarray:
-            return np.take(array, rows[(index or ())[:2]], axis=0).astype(out.dtype, copy=False)
+            part = rows[(index or ())[:2]]
+            taken = np.take(array, part, axis=0) if isinstance(array, np.ndarray) else array[part]
+            return taken.astype(out.dtype, copy=False)
 
         return jax.make_array_from_callback(out.shape, sharding, local)
 
@@ -229,7 +256,8 @@ class Layout:
             return next((place for shape, place in filter(None, ends) if shape == leaf.shape), whole)
 
         of_optimizer = jax.tree_util.tree_map_with_path(like_its_parameter, state.opt_state)
-        return State(of_params, of_optimizer, whole, whole)  # type: ignore[arg-type]
+        of_model = jax.tree.map(lambda leaf: whole, state.model_state)
+        return State(of_params, of_optimizer, whole, whole, of_model)  # type: ignore[arg-type]
 
 
 def place_of(leaf: Any) -> jax.sharding.Sharding | None:

@@ -10,6 +10,7 @@ import optax
 
 from jaxbp import arguments, errors
 from jaxbp.arguments import described
+from jaxbp.train.programs.step import State
 from jaxbp.train.result import Result
 from jaxbp.typing import Params, Random
 
@@ -21,11 +22,24 @@ class Start(NamedTuple):
         params: the parameters.
         opt_state: the optimizer's state, None for a fresh one.
         learned: the earlier result that the run goes on from, or None.
+        model_state: (what grad_fn carries beside the parameters,), or () where there is none.
     """
 
     params: Params
     opt_state: Any
     learned: Result | None
+    model_state: tuple[Any, ...] = ()
+
+    @property
+    def behind(self) -> tuple[int, int]:
+        """The epochs and the iterations that lie behind."""
+        learned = self.learned
+        return (len(learned.history["epoch"]), learned.step) if learned is not None else (0, 0)
+
+    def state(self, optimizer: optax.GradientTransformation, key: Random) -> State:
+        """The first, in the buffers that were given."""
+        opt_state = optimizer.init(self.params) if self.opt_state is None else self.opt_state
+        return State(self.params, opt_state, key, jnp.int32(self.behind[1]), self.model_state)
 
 
 def assert_optimizer(where: str, optimizer: Any) -> optax.GradientTransformation:
@@ -83,7 +97,12 @@ def assert_params(where: str, params: Params) -> Params:
 
 
 def assert_start(
-    params: Params | Result, opt_state: Any, optimizer: optax.GradientTransformation, key: Random
+    params: Params | Result,
+    opt_state: Any,
+    optimizer: optax.GradientTransformation,
+    key: Random,
+    model_state: Any = None,
+    counted: bool = False,
 ) -> tuple[Start, Random]:
     """Where the run begins, and the key of its orders and iterations.
 
@@ -95,7 +114,15 @@ def assert_start(
         if opt_state is not None:
             got = "an earlier result for params and opt_state as well"
             raise ValueError(errors.message("fit", "one state to begin with", got, "leave opt_state out"))
-        params, opt_state = learned.last_params, learned.opt_state
+        if model_state is not None:
+            got, hint = "an earlier result for params and model_state as well", "leave model_state out"
+            raise ValueError(errors.message("fit", "one state to begin with", got, hint))
+        if counted != (learned.losses is not None):
+            units = ("epochs", "iterations")
+            expected = f"an earlier result of a run counted in {units[counted]}"
+            hint = f"go on with {units[not counted]}="
+            raise ValueError(errors.message("fit", expected, f"one in {units[not counted]}", hint))
+        params, opt_state, model_state = learned.last_params, learned.opt_state, learned.last_model_state
     params = assert_params("fit", params)
     opt_state = jax.tree.map(_native, opt_state)
     _assert_opt_state("fit", optimizer, params, opt_state)
@@ -105,7 +132,28 @@ def assert_start(
         for leaf in leaves:
             digest = zlib.crc32(np.asarray(leaf).tobytes(), digest)
         key = jax.random.fold_in(key, digest)
-    return Start(params, opt_state, learned), key
+    return Start(params, opt_state, learned, _model_state(model_state)), key
+
+
+def _model_state(model_state: Any) -> tuple[Any, ...]:
+    """(the state as arrays,), or () for None.
+
+    Raises:
+        TypeError: for a leaf that is neither an array nor a number.
+    """
+    if model_state is None:
+        return ()
+
+    def as_array(path: Any, leaf: Any) -> Any:
+        name = f"model_state{jax.tree_util.keystr(path)}"
+        if isinstance(leaf, jax.Array) and _is_key(leaf):
+            return leaf
+        if not isinstance(leaf, jax.Array | np.ndarray | np.generic | bool | int | float):
+            hint = "what is no array belongs in grad_fn"
+            raise TypeError(errors.message("fit", f"{name} as an array", described(leaf), hint))
+        return jnp.asarray(arguments.array("fit", name, leaf))
+
+    return (jax.tree_util.tree_map_with_path(as_array, model_state),)
 
 
 def _native(leaf: Any) -> Any:

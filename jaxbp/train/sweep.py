@@ -1,26 +1,35 @@
-"""`sweep`: many networks at once, over seeds and the optimizer's hyperparameters."""
+"""`sweep`: many networks at once, over seeds and hyperparameters."""
 
 import inspect
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from itertools import product
+from contextlib import nullcontext
+from dataclasses import replace
+from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from jaxbp import arguments, errors
 from jaxbp.arguments import described
 from jaxbp.data import Dataset
 from jaxbp.data.weights import ClassWeight
-from jaxbp.train.engines.networks import Group, Groups, Make, Net
-from jaxbp.train.interrupt import asked_to_stop
-from jaxbp.train.programs.step import Data, Evaluate, GradFn, Preprocess
+from jaxbp.train.checkpoints import Checkpoints
+from jaxbp.train.description import describe
+from jaxbp.train.engines.networks import Groups, Make, Net, Point
+from jaxbp.train.interrupt import asked_to_stop, ended
+from jaxbp.train.plan import Plan
+from jaxbp.train.programs.step import Data, Evaluate, GradFn, Preprocess, State
+from jaxbp.train.programs.update import updated
 from jaxbp.train.progress import progress
-from jaxbp.train.run import EpochsRan, Plan
+from jaxbp.train.result import EarlyStopping
 from jaxbp.train.sharding import Layout
 from jaxbp.train.start import assert_optimizer, assert_params
-from jaxbp.train.sweep_result import Point, Sweep
-from jaxbp.train.validate import assert_inputs
+from jaxbp.train.sweeps.points import BATCH_SIZE, Part, for_optimizer, given, is_list, parts_of, points_of
+from jaxbp.train.sweeps.result import Stopped, Sweep, joined
+from jaxbp.train.sweeps.run import SweepRun
+from jaxbp.train.validate import assert_callbacks, assert_inputs, assert_options, assert_outcome
 from jaxbp.typing import Params, Random
 
 _MOST = 2**20  # seeds that are counted from 0: more networks than fit anywhere
@@ -28,11 +37,11 @@ _MOST = 2**20  # seeds that are counted from 0: more networks than fit anywhere
 
 def sweep(
     grad_fn: GradFn,
-    init: Callable[[Random], Params],
+    init: Callable[..., Params],
     data: Data | Dataset,
     *,
     optimizer: Make,
-    hyperparameters: Mapping[str, Sequence[float]],
+    hyperparameters: Mapping[str, Sequence[Any]],
     key: Random,
     seeds: int | Sequence[int] = 4,
     batch_size: int = 32,
@@ -43,10 +52,17 @@ def sweep(
     class_weight: ClassWeight | None = None,
     shuffle: bool = True,
     order: Literal["shared", "own"] = "shared",
+    early_stopping: EarlyStopping | None = None,
+    callbacks: Sequence[Callable[[dict[str, Any]], bool | None]] = (),
+    checkpoints: Checkpoints | None = None,
     memory_budget: int | None = None,
     progress_bar: bool = True,
 ) -> Sweep:
     """Train a net for each seed at each point of a grid, all at once in one compiled program.
+
+    Numbers that the optimizer takes are traced: all their points share the program. What shapes it, a width,
+    the layers, the batch size, and what is no number, the name of a schedule, makes a program for each of
+    its values; these run one after another.
 
     The net of seed s at point p is, to rounding, that of
     ``fit(grad_fn, init(fold_in(key, s)), data, optimizer=optimizer(**p), key=key)``. As all nets see the same
@@ -59,11 +75,13 @@ def sweep(
 
     Args:
         grad_fn: as in `fit`.
-        init: ``key -> params``, e.g. a layer's ``init``.
+        init: ``key -> params``, e.g. a layer's ``init``. grad_fn, init and evaluate get by name each
+            hyperparameter that they have an argument for: ``init=lambda key, width: ...``.
         data: as in `fit`.
         optimizer: a function of the hyperparameters by name, e.g. ``optax.sgd``. They reach it traced, so
             that it may compute with them, not branch on them.
-        hyperparameters: the values of each; the points are their product.
+        hyperparameters: the values of each: numbers, text, tuples, functions; the points are their product.
+            ``batch_size`` is the sweep's own; the others are the optimizer's where nobody else takes them.
         key: from which each net's own is derived, and for the order of the data.
         seeds: which, or how many, from 0 on.
         batch_size: as in `fit`.
@@ -74,6 +92,12 @@ def sweep(
         class_weight: as in `fit`.
         shuffle: as in `fit`.
         order: whether the nets share one order of the data or each seed has its own.
+        early_stopping: as in `fit`, for each net: its parameters are then those of its best epoch, and its
+            history ends in NaN where it stopped. The others go on; the sweep ends with the last.
+        callbacks: called after each epoch with a dict: ``epoch``, each metric as an array (nets,), ``points``
+            and ``seeds``. One that returns True or raises StopIteration ends the sweep.
+        checkpoints: as in `fit`: the same call goes on from the folder, bit for bit. Where there are several
+            programs each has a folder of its own inside. A monitor is that of `fit` alone.
         memory_budget: bytes for the parameters and optimizer states on the device, by default a quarter of
             its memory where it tells. Nets that need more take turns, epoch by epoch, and wait on the host.
         progress_bar: show the epochs as they pass, with the median loss.
@@ -100,79 +124,135 @@ def sweep(
         >>> print(result.params_of(result.best())["W"].round(3))
         [[2.]]
     """
-    arguments.function("sweep", "init", init, positional=1)
     key = arguments.key("sweep", key)
-    seeds, points = _seeds(seeds), _points(hyperparameters)
-    _assert_makes(optimizer, points[0])
+    seeds, points = _seeds(seeds), points_of(hyperparameters)
+    shaping = grad_fn, init, evaluate
+    parts = parts_of(points, shaping)
     arguments.option("sweep", "order", order, ("shared", "own"))
-    progress_bar = arguments.flag("sweep", "progress_bar", progress_bar)
-    if memory_budget is not None:
-        memory_budget = arguments.whole("sweep", "memory_budget", memory_budget, low=1)
-    keys = [jax.random.fold_in(key, seed) for seed in seeds]
-    params = [assert_params("sweep", init(k)) for k in keys]
-    train, held_out, batch_size, epochs, _ = assert_inputs(
-        "sweep", grad_fn, params[0], data, validation, evaluate, batch_size, epochs,
-        preprocess=preprocess, class_weight=class_weight,
-    )  # fmt: skip
-    _assert_traceable(optimizer, points[0], params[0])
-    first = optimizer(**points[0])
-    shuffle = arguments.flag("sweep", "shuffle", shuffle)
-    plan = Plan(grad_fn, first, evaluate, batch_size, key, train, held_out, Layout(), preprocess, shuffle)
-    follows = [key] * len(seeds) if order == "shared" else keys
-    nets = [Net(p, own, point) for point in points for p, own in zip(params, follows, strict=True)]
-
-    with progress(epochs, progress_bar) as show, asked_to_stop(False, show) as interrupted:
-        show("compiling")
-        engine = Groups(nets, plan, optimizer, epochs, memory_budget)
-        run = SweepRun(engine.begun, {"loss": np.zeros((len(nets), 0))}, np.zeros((len(nets), 0), bool))
-        show(f"compiled in {engine.compile_seconds:.1f} s, training {len(nets)} nets")
-        while run.epoch < epochs and not interrupted():
-            run = run.after(engine.run(run.state, run.epoch + 1, epochs - run.epoch))
-            show({"epoch": run.epoch, "loss": float(np.median(run.history["loss"][:, -1]))})
-
-    return Sweep(
-        engine.params(run.state),
-        seeds * len(points),
-        [net.point for net in nets],
-        {name: np.where(run.lost, np.nan, column) for name, column in run.history.items()},
-        "finished" if run.epoch == epochs else "interrupted",
-        run.seconds,
-        engine.compile_seconds,
+    memory_budget, progress_bar = assert_options(
+        early_stopping, checkpoints, memory_budget, progress_bar, where="sweep"
     )
+    callbacks = assert_callbacks(callbacks, "sweep")
+    shuffle = arguments.flag("sweep", "shuffle", shuffle)
+    if checkpoints is not None and checkpoints.monitor is not None:
+        hint = "early_stopping= keeps the best epoch of each net"
+        raise ValueError(errors.message("sweep", "checkpoints without a monitor", "one", hint))
+
+    def made(part: Part) -> Job:
+        fixed = part.fixed
+        make = for_optimizer(optimizer, fixed, shaping)
+        _assert_makes(make, part.points[0], points[0])
+        first_init = given(init, fixed)
+        arguments.function("sweep", "init", first_init, positional=1)
+        keys = [jax.random.fold_in(key, seed) for seed in seeds]
+        params = [assert_params("sweep", first_init(k)) for k in keys]
+        of_part = given(grad_fn, fixed), evaluate and given(evaluate, fixed)
+        train, held_out, size, most, _ = assert_inputs(
+            "sweep", of_part[0], params[0], data, validation, of_part[1],
+            fixed.get(BATCH_SIZE, batch_size), epochs, preprocess=preprocess, class_weight=class_weight,
+            shuffle=shuffle,
+        )  # fmt: skip
+        _assert_traceable(make, part.points[0], params[0], fixed)
+        plan = Plan(
+            of_part[0], make(**part.points[0]), of_part[1], size, key, train, held_out, Layout(), preprocess,
+            shuffle,
+        )  # fmt: skip
+        follows = [key] * len(seeds) if order == "shared" else keys
+        nets = [Net(p, own, point) for point in part.points for p, own in zip(params, follows, strict=True)]
+
+        def first() -> State:
+            return State(params[0], plan.optimizer.init(params[0]), key, jnp.int32(0))
+
+        assert_outcome(plan, first, {"early_stopping": early_stopping}, False)
+        return Job(part, plan, make, nets, first, most)
+
+    jobs = [made(part) for part in parts]
+    results = []
+    with asked_to_stop(checkpoints is not None) as interrupted:
+        for i, job in enumerate(jobs):
+            folder = checkpoints
+            if checkpoints is not None and len(jobs) > 1:
+                folder = replace(checkpoints, folder=Path(checkpoints.folder) / f"program_{i + 1}")
+            told: dict[str, list[Any]] = {
+                "points": [points[place] for place in job.part.places for _ in seeds],
+                "seeds": seeds * len(job.part.places),
+            }
+            with folder.prepare() if folder else nullcontext():
+                results.append(
+                    job.run(early_stopping, callbacks, folder, memory_budget, progress_bar, interrupted, told)
+                )
+            if results[-1].stopped in ("interrupted", "callback"):
+                break
+    places = [place * len(seeds) + s for job in jobs for place in job.part.places for s in range(len(seeds))]
+    return joined(results, places)
 
 
-class SweepRun(NamedTuple):
-    """The parts of a sweep that change, as they are after an epoch.
+class Job(NamedTuple):
+    """What one program of a sweep trains.
 
     Args:
-        state: of the groups.
-        history: a column for each metric, (nets, epochs).
-        lost: whether a network had diverged by then, (nets, epochs).
-        seconds: the time spent training.
+        part: its points.
+        plan: of the run, with the optimizer of the first net.
+        make: the optimizer of a point.
+        nets: all of them, each point with every seed.
+        first: makes the state of the first.
+        epochs: at most.
     """
 
-    state: tuple[Group, ...]
-    history: dict[str, np.ndarray]
-    lost: np.ndarray
-    seconds: float = 0.0
+    part: Part
+    plan: Plan
+    make: Make
+    nets: list[Net]
+    first: Callable[[], State]
+    epochs: int
 
-    @property
-    def epoch(self) -> int:
-        """The number of epochs that lie behind."""
-        return self.lost.shape[1]
+    def run(
+        self,
+        stopping: EarlyStopping | None,
+        callbacks: Sequence[Callable[[Any], Any]],
+        checkpoints: Checkpoints | None,
+        memory_budget: int | None,
+        progress_bar: bool,
+        interrupted: Callable[[], bool],
+        told: dict[str, list[Any]],
+    ) -> Sweep:
+        """Train them; ``told`` has the points and the seeds of the nets."""
+        with progress(self.epochs, progress_bar) as show:
+            show("compiling")
+            engine = Groups(self.nets, self.plan, self.make, self.epochs, memory_budget)
+            run = SweepRun.begun(engine, stopping)
+            stopped: Stopped | None = None
+            config = self._config(stopping, told) if checkpoints else {}
+            run = run.resumed(checkpoints, config)
+            show(f"compiled in {engine.compile_seconds:.1f} s, training {len(self.nets)} nets")
+            while run.epoch < self.epochs and not run.is_over and not stopped:
+                if interrupted():
+                    stopped = "interrupted"
+                    break
+                most = 1 if callbacks or checkpoints or stopping else self.epochs - run.epoch
+                run = run.after(engine.run(run.state, run.epoch + 1, most), engine)
+                show({"epoch": run.epoch, "loss": float(np.median(run.history["loss"][:, -1]))})
+                if callbacks and ended(callbacks, lambda: run.record() | told):  # noqa: B023
+                    stopped = "callback"
+                if checkpoints and checkpoints.due(run.epoch):
+                    run = run.saved(checkpoints, config)
+            run = run.saved(checkpoints, config)
+        return Sweep(
+            params=run.params(engine),
+            seeds=told["seeds"],
+            points=told["points"],
+            history=run.shown(),
+            stopped=stopped or ("early" if run.epoch < self.epochs else "finished"),
+            seconds=run.seconds,
+            compile_seconds=engine.compile_seconds,
+            best_epochs=run.chosen,
+            diverged=run.diverged,
+        )
 
-    def after(self, ran: EpochsRan) -> "SweepRun":
-        """This sweep after these epochs; a network that diverged stays so."""
-        rows = {"loss": ran.losses} | {f"val_{name}": column for name, column in ran.metrics.items()}
-        history = {
-            name: np.append(self.history.get(name, column[:, :0]), column, axis=1)
-            for name, column in rows.items()
-        }
-        bad = ~np.isfinite(ran.losses)
-        if ran.finite is not None:  # the parameters and the optimizer's state after the last update
-            bad[:, -1] |= ~ran.finite
-        lost = np.logical_or.accumulate(np.append(self.lost, bad, axis=1), axis=1)
-        return SweepRun(ran.state, history, lost, self.seconds + ran.seconds * ran.losses.shape[1])
+    def _config(self, stopping: EarlyStopping | None, told: dict[str, list[Any]]) -> dict[str, Any]:
+        """What must not change between the parts of the run."""
+        shown = {name: [repr(value) if name == "points" else value for value in told[name]] for name in told}
+        return describe(self.plan, self.first(), stopping) | shown
 
 
 def _seeds(seeds: Any) -> list[int]:
@@ -182,7 +262,7 @@ def _seeds(seeds: Any) -> list[int]:
         TypeError: for what is neither a whole number nor several.
         ValueError: for none, more than fit anywhere, or one below 0.
     """
-    if _is_list(seeds):
+    if is_list(seeds):
         most = 2**32 - 1  # of jax.random.fold_in
         found = [
             arguments.whole("sweep", f"seed {i}", seed, low=0, high=most) for i, seed in enumerate(seeds)
@@ -197,68 +277,39 @@ def _seeds(seeds: Any) -> list[int]:
     return found
 
 
-def _points(hyperparameters: Any) -> list[Point]:
-    """The product of the values, as dicts.
-
-    Raises:
-        TypeError: for what is no dict of sequences of numbers.
-        ValueError: for no point, or a value that is not finite.
-    """
-    if not isinstance(hyperparameters, Mapping):
-        expected, hint = "hyperparameters, a dict of lists of numbers", 'e.g. {"learning_rate": [0.1, 0.01]}'
-        raise TypeError(errors.message("sweep", expected, described(hyperparameters), hint))
-    values = {}
-    for name, given in hyperparameters.items():
-        if not _is_list(given):
-            expected = f"numbers for {name}, e.g. [0.1, 0.01]"
-            raise TypeError(errors.message("sweep", expected, described(given)))
-        values[name] = [_number(f"{name}, value {i}", value) for i, value in enumerate(given)]
-    points = [dict(zip(values, p, strict=True)) for p in product(*values.values())]
-    if not points:
-        raise ValueError(errors.message("sweep", "at least one seed and one point", "no point"))
-    return points
-
-
-def _is_list(value: Any) -> bool:
-    """Whether it is something like a list; an array of shape () and text are not."""
-    return (
-        isinstance(value, Iterable)
-        and not isinstance(value, str | bytes)
-        and getattr(value, "shape", 1) != ()
-    )
-
-
-def _number(name: str, value: Any) -> Any:
-    """A hyperparameter's value; bools are numbers here, of a switch."""
-    if isinstance(value, bool | np.bool_):
-        return bool(value)
-    number = arguments.number("sweep", name, value)
-    return value if isinstance(value, int) else number
-
-
-def _assert_makes(optimizer: Any, point: Point) -> None:
-    """Raises a TypeError unless it is a function that makes an optimizer from the point."""
+def _assert_makes(optimizer: Any, point: Point, names: Iterable[str]) -> None:
+    """Raises a TypeError unless it makes an optimizer from the point; ``names`` are all hyperparameters."""
     if not callable(optimizer):
         expected, hint = "a function that makes the optimizer", "e.g. optimizer=optax.sgd, without its rate"
         raise TypeError(errors.message("sweep", expected, described(optimizer), hint))
     try:
         inspect.signature(optimizer).bind(**point)
     except TypeError as error:
-        expected = f"an optimizer that takes the hyperparameters {', '.join(point)}"
-        raise TypeError(errors.message("sweep", expected, f"{described(optimizer)}: {error}")) from error
+        expected = f"an optimizer that takes the hyperparameters {', '.join(names)}"
+        made = getattr(optimizer, "func", optimizer)  # below the values that are fixed
+        raise TypeError(errors.message("sweep", expected, f"{described(made)}: {error}")) from error
     except ValueError:  # it tells nothing of its arguments
         return
 
 
-def _assert_traceable(optimizer: Make, point: Point, params: Params) -> None:
+def _assert_traceable(optimizer: Make, point: Point, params: Params, fixed: Point) -> None:
     """Raises a TypeError if what is made is no optimizer, or if making it branches on a hyperparameter."""
 
-    def init(point: Point) -> Any:
-        return assert_optimizer("sweep", optimizer(**point)).init(params)
+    def update(point: Point, params: Params) -> Any:
+        made = assert_optimizer("sweep", optimizer(**point))
+        state = made.init(params)
+        bowl = lambda params: (jnp.zeros(()), params)  # noqa: E731
+        return updated(made, bowl, jnp.zeros(()), params, state, params) if fixed else state
 
     try:
-        jax.eval_shape(init, point)
+        jax.eval_shape(update, point, params)
     except jax.errors.ConcretizationTypeError as error:
         expected = f"an optimizer that computes with {', '.join(point)}"
         hint = "fix that value, e.g. functools.partial(optax.sgd, nesterov=True)"
         raise TypeError(errors.message("sweep", expected, "one that branches on it", hint)) from error
+    except (LookupError, AttributeError, TypeError, ValueError) as error:
+        if not fixed:
+            raise
+        values = ", ".join(f"{name} {described(value)}" for name, value in fixed.items())
+        got = f"{type(error).__name__}: {error}"
+        raise TypeError(errors.message("sweep", f"an optimizer for {values}", got)) from error

@@ -10,23 +10,31 @@ import numpy as np
 
 from jaxbp import arguments, errors
 from jaxbp.arguments import described
-from jaxbp.arguments.trees import host_arrays, is_tree
-from jaxbp.data import Dataset, assert_batch_size, assert_data
+from jaxbp.arguments.sparse import SparseRows
+from jaxbp.arguments.trees import is_tree
+from jaxbp.data import Dataset, assert_batch_size, assert_data, split
 from jaxbp.data.checks import held_dtype
+from jaxbp.data.given import SPARSE, dense, examples
 from jaxbp.data.weights import ClassWeight, weighted_by_class
 from jaxbp.train.checkpoints import Checkpoints
+from jaxbp.train.plan import Plan
 from jaxbp.train.programs.step import (
     Data,
+    EvalParams,
     Evaluate,
     GradFn,
     Preprocess,
+    State,
     make_metrics,
+    make_step,
     takes,
     traced,
 )
+from jaxbp.train.programs.update import told
 from jaxbp.train.result import EarlyStopping
-from jaxbp.train.run import Plan
 from jaxbp.typing import Params
+
+EPOCHS = 10  # where nobody says how many, nor how many iterations
 
 
 class Inputs(NamedTuple):
@@ -37,14 +45,14 @@ class Inputs(NamedTuple):
         validation: those held out, or None.
         batch_size: over all processes.
         epochs: at least 1.
-        streams: whether the training data exceed the memory_budget.
+        budget: the memory_budget where the training data exceed it, and stream; else None.
     """
 
     train: Dataset
     validation: Dataset | None
     batch_size: int
     epochs: int
-    streams: bool
+    budget: int | None
 
 
 def assert_inputs(
@@ -52,13 +60,15 @@ def assert_inputs(
     grad_fn: GradFn,
     params: Params,
     data: Data | Dataset,
-    validation: Data | Dataset | None,
+    validation: Data | Dataset | float | None,
     evaluate: Evaluate | None,
     batch_size: int,
     epochs: int,
     *,
     preprocess: Preprocess | None,
     class_weight: ClassWeight | None = None,
+    shuffle: bool = True,
+    model_state: tuple[Any, ...] = (),
     processes: int = 1,
     memory_budget: int | None = None,
 ) -> Inputs:
@@ -67,16 +77,17 @@ def assert_inputs(
     ``where`` is the function that was called, ``processes`` says how many give data.
     """
     epochs = arguments.whole(where, "epochs", epochs, low=1)
-    assert_grad_fn(where, grad_fn)
+    assert_grad_fn(where, grad_fn, 3 + len(model_state))
     if preprocess is not None:
         arguments.function(where, "preprocess", preprocess, positional=1)
     if evaluate is not None:
-        arguments.function(where, "evaluate", evaluate, positional=3)
+        arguments.function(where, "evaluate", evaluate, positional=3 + len(model_state))
         if isinstance(evaluate, type):
             hint = "give a function of (params, x, y), e.g. jaxbp.make_evaluate(net.apply, loss)"
             raise TypeError(errors.message(where, "evaluate to be a function", described(evaluate), hint))
     x, y, weight = examples(where, "data", data)
-    if validation is not None:
+    part = validation if isinstance(validation, float | np.floating) else None
+    if validation is not None and part is None:
         held = examples(where, "validation", validation)
     if (validation is None) != (evaluate is None):
         given = "evaluate" if validation is None else "validation"
@@ -88,123 +99,150 @@ def assert_inputs(
         got, hint = f"a Dataset of {told}", "make the network's output, or num_classes, the other's size"
         raise ValueError(errors.message(where, f"data of the network's {C} classes", got, hint))
     nbytes = sum({id(leaf): leaf.nbytes for leaf in jax.tree.leaves((x, y, weight))}.values())
-    streams = memory_budget is not None and nbytes > memory_budget
-    train = assert_data(x, y, weight, num_classes=C, narrow=not streams, raw=raw)
+    sparse = any(isinstance(leaf, SparseRows) for leaf in jax.tree.leaves(x))
+    budget = memory_budget or (SPARSE if sparse and where == "fit" else None)
+    streams = budget is not None and nbytes > budget
+    x = x if streams else jax.tree.map(dense, x)
+    train, held_out = assert_data(x, y, weight, num_classes=C, narrow=not streams, raw=raw), None
+    if part is not None:
+        if processes > 1 or (streams and shuffle):
+            expected = "validation data, or shuffle=False, where data stream or many processes give them"
+            raise ValueError(errors.message(where, expected, f"a part, {part}", "jaxbp.split parts them"))
+        part = arguments.number(where, "validation", part, low=0, high=1, open_low=True, open_high=True)
+        train, held_out = split(train, part, shuffle=shuffle)
     if class_weight is not None:
         if processes > 1 and isinstance(class_weight, str):
             expected = "class_weight as numbers, for each of many processes sees its own share of the data"
             raise ValueError(errors.message(where, expected, repr(class_weight)))
         train = replace(train, weight=weighted_by_class(where, train, class_weight))
-    held_out = None
-    if validation is not None:
+    if validation is not None and part is None:
+        held = (jax.tree.map(dense, held[0]), *held[1:])
         held_out = assert_data(*held, num_classes=train.num_classes, raw=raw, where="validation")
-    for name, function, part in (("data", grad_fn, train), ("validation", evaluate, held_out)):
-        if function and part and part.weight is not None and not takes(function, "weight"):
+    for name, function, of in (("data", grad_fn, train), ("validation", evaluate, held_out)):
+        if function and of and of.weight is not None and not takes(function, "weight"):
             what = "a grad_fn" if name == "data" else "an evaluate"
             expected = f"{what} that takes weights, for {name} has them"
             hint = "give it an argument weight: (params, x, y, weight), and the weighted mean of the losses"
             raise TypeError(errors.message(where, expected, described(function), hint))
     if hasattr(grad_fn, "assert_targets"):
-        for name, part in (("data", train), ("validation", held_out)):
-            if part is not None:
-                grad_fn.assert_targets(part.y, where=name)
+        for name, of in (("data", train), ("validation", held_out)):
+            if of is not None:
+                grad_fn.assert_targets(of.y, where=name)
     batch_size = arguments.whole(where, "batch_size", batch_size)
     assert_batch_size(batch_size, len(train) * processes, where=where)
-    return Inputs(train, held_out, batch_size, epochs, streams)
+    return Inputs(train, held_out, batch_size, epochs, budget if streams else None)
 
 
-def examples(where: str, name: str, data: Any) -> tuple[Any, Any, Any]:
-    """x, y and weight of data, the last perhaps None.
-
-    Raises:
-        TypeError: for what is neither a Dataset nor a pair nor three.
-    """
-    if isinstance(data, Dataset):
-        return data.x, data.y, data.weight
-    if isinstance(data, tuple | list) and len(data) in (2, 3):
-        x, y, weight = (*data, None)[:3]
-        if weight is not None and (weight is x or weight is y):
-            got = f"{'x' if weight is x else 'y'} twice"
-            raise ValueError(errors.message(where, f"{name} (x, y, weight)", got, "give (x, y)"))
-        rows = host_arrays(name, "x", x)
-        targets = rows if y is x else host_arrays(name, "y", y)
-        for part, tree in (("x", rows), ("y", targets)):
-            if not jax.tree.leaves(tree):
-                raise ValueError(errors.message(name, f"arrays in {part}", described(tree)))
-        return rows, targets, None if weight is None else arguments.array(name, "weight", weight, host=True)
-    hint = "give both arrays, or a jaxbp.data.Dataset"
-    got = f"{len(data)} arrays" if isinstance(data, tuple | list) else described(data)
-    if isinstance(data, int | float) and name == "validation":
-        hint = "part the data first, train, validation = jaxbp.split(data, 0.2)"
-    elif isinstance(data, Mapping):
-        hint = "give its arrays, (data['x'], data['y'])"
-    elif hasattr(data, "__iter__") and not hasattr(data, "shape") and not isinstance(data, tuple | list):
-        hint = (
-            "give whole arrays, or memory maps with memory_budget=; preprocess= changes batches on the device"
-        )
-    elif hasattr(data, "shape"):
-        hint = "give (x, y); an autoencoder trains on (x, x)"
-    raise TypeError(errors.message(where, f"{name} (x, y) or a Dataset", got, hint))
-
-
-def assert_grad_fn(where: str, grad_fn: Any) -> None:
-    """Raises a TypeError unless it can be called with (params, x, y), and perhaps ``key``."""
+def assert_grad_fn(where: str, grad_fn: Any, positional: int) -> None:
+    """Raises a TypeError unless it takes (params, x, y), perhaps the model_state, ``key`` and ``weight``."""
     keys = [name for name in ("key", "weight") if callable(grad_fn) and takes(grad_fn, name)]
     try:
-        arguments.function(where, "grad_fn", grad_fn, positional=3, keywords=keys)
+        arguments.function(where, "grad_fn", grad_fn, positional=positional, keywords=keys)
     except TypeError as error:
         hint = "e.g. jaxbp.value_and_grad(net, loss) or jax.value_and_grad(loss_fn)"
         if callable(grad_fn):
-            hint = "(params, x, y), and an argument for a random key must be called key"
+            taken = "(params, x, y, model_state)" if positional == 4 else "(params, x, y)"
+            hint = f"{taken}, and an argument for a random key must be called key"
+            hint += "; what changes beside the parameters begins as model_state=" * (positional == 3)
         raise TypeError(f"{error}; {hint}") from None
 
 
-def assert_callbacks(callbacks: Any) -> list[Callable[[Any], Any]]:
+def assert_callbacks(callbacks: Any, where: str = "fit") -> list[Callable[[Any], Any]]:
     """The callbacks, each of which takes the record of an epoch."""
     if not isinstance(callbacks, Sequence | Iterator) or isinstance(callbacks, str | bytes):
         expected, hint = "callbacks, a list of functions of an epoch's record", ""
         if callable(callbacks):
             hint = "put it in a list, callbacks=[...]"
-        raise TypeError(errors.message("fit", expected, described(callbacks), hint))
+        raise TypeError(errors.message(where, expected, described(callbacks), hint))
     return [
-        arguments.function("fit", f"callback {i}", callback, positional=1)
+        arguments.function(where, f"callback {i}", callback, positional=1)
         for i, callback in enumerate(callbacks)
     ]
 
 
 def assert_options(
-    early_stopping: Any, checkpoints: Any, memory_budget: Any, progress_bar: Any
+    early_stopping: Any, checkpoints: Any, memory_budget: Any, progress_bar: Any, where: str = "fit"
 ) -> tuple[int | None, bool]:
     """The memory_budget and progress_bar; all of these are of their kinds."""
     if early_stopping is not None:
         patience = early_stopping if type(early_stopping) is int else 5
         hint = f"e.g. jaxbp.EarlyStopping({patience})"
-        arguments.instance("fit", "early_stopping", early_stopping, EarlyStopping, hint)
+        arguments.instance(where, "early_stopping", early_stopping, EarlyStopping, hint)
     if checkpoints is not None:
         hint = 'e.g. jaxbp.Checkpoints("runs/first")'
-        arguments.instance("fit", "checkpoints", checkpoints, Checkpoints, hint)
+        arguments.instance(where, "checkpoints", checkpoints, Checkpoints, hint)
     if memory_budget is not None:
-        memory_budget = arguments.whole("fit", "memory_budget", memory_budget, low=1)
-    return memory_budget, arguments.flag("fit", "progress_bar", progress_bar)
+        memory_budget = arguments.whole(where, "memory_budget", memory_budget, low=1)
+    return memory_budget, arguments.flag(where, "progress_bar", progress_bar)
 
 
-def assert_monitors(askers: Mapping[str, Any], plan: Plan, params: Params, streams: bool) -> None:
-    """Raises a ValueError if the ``monitor`` of one of them will be no column of the history."""
+def assert_ways(
+    ema: Any, eval_params: Any, evaluate_every: Any, iterations: Any, epochs: Any
+) -> float | None:
+    """The ema; all of these are as `fit` says."""
+    for name, value in (("evaluate_every", evaluate_every), ("iterations", iterations)):
+        if value is not None:
+            arguments.whole("fit", name, value, low=1)
+    if iterations is None and evaluate_every is not None and evaluate_every > (most := epochs or EPOCHS):
+        got, hint = f"{evaluate_every}, which none of them is", "nothing would be evaluated"
+        raise ValueError(errors.message("fit", f"evaluate_every at most the {most} epochs", got, hint))
+    if eval_params is not None:
+        arguments.function("fit", "eval_params", eval_params, positional=2)
+        if ema is not None:
+            raise ValueError(errors.message("fit", "ema or eval_params", "both", "leave one out"))
+    return None if ema is None else arguments.number("fit", "ema", ema, low=0, high=1, open_high=True)
+
+
+def assert_outcome(plan: Plan, first: Callable[[], State], askers: Mapping[str, Any], streams: bool) -> None:
+    """Raises for an eval_params that gives no parameters, and a monitor that is no column of the history.
+
+    Args:
+        plan: of the run.
+        first: makes its first state.
+        askers: by name, what may have a ``monitor``.
+        streams: whether the data do.
+    """
     monitors = {name: asker.monitor for name, asker in askers.items() if asker and asker.monitor is not None}
-    if not monitors:
+    if plan.eval_params is None and not monitors:
         return
+    state = jax.eval_shape(first)
+    if plan.eval_params is not None:
+        _assert_eval_params(plan.eval_params, state)
+    columns = _columns(plan, state, streams) if monitors else []
+    for name, monitor in monitors.items():
+        if monitor not in columns:
+            expected = f"monitor to be one of {', '.join(columns)}"
+            raise ValueError(errors.message(name, expected, repr(monitor)))
+
+
+def _assert_eval_params(eval_params: EvalParams, state: State) -> None:
+    expected = "eval_params(opt_state, params) to return a tree like params"
+    try:
+        params = jax.eval_shape(eval_params, state.opt_state, state.params)
+    except (TypeError, ValueError, AttributeError, KeyError, IndexError) as error:
+        got = f"{type(error).__name__}: {error}"
+        hint = "e.g. optax.contrib.schedule_free_eval_params, of the state that schedule_free makes"
+        raise TypeError(errors.message("fit", expected, got, hint)) from error
+    shapes = [jax.tree.map(lambda leaf: jnp.shape(leaf), tree) for tree in (params, state.params)]
+    if shapes[0] != shapes[1]:
+        raise TypeError(errors.message("fit", expected, f"{shapes[0]} for {shapes[1]}"))
+
+
+def _columns(plan: Plan, state: State, streams: bool) -> list[str]:
+    """The names of the history's columns."""
     metrics: dict[str, Any] = {}
     held_out = plan.validation
     if plan.evaluate is not None and held_out is not None:
         evaluate = make_metrics(plan.evaluate)
         x, *others = jax.tree.map(_held, held_out.arrays)
         x = jax.eval_shape(plan.preprocess, x) if plan.preprocess else x
-        metrics = jax.eval_shape(evaluate, params, x, *others)
-    columns = ["epoch", "seconds", "loss", *["waited"] * streams, *(f"val_{metric}" for metric in metrics)]
-    for name, monitor in monitors.items():
-        if monitor not in columns:
-            expected = f"monitor to be one of {', '.join(columns)}"
-            raise ValueError(errors.message(name, expected, repr(monitor)))
+        seen = jax.eval_shape(lambda state: state.seen(plan.eval_params), state)
+        metrics = jax.eval_shape(evaluate, seen, x, *others)
+    step = make_step(plan.grad_fn, plan.optimizer, plan.preprocess)
+    batch = jax.tree.map(lambda v: _held(v[: plan.batch_size]), plan.train.arrays)
+    _, (_, of_step) = jax.eval_shape(step, state, *batch)
+    first = ["epoch", "seconds", "loss", *["iteration"] * (plan.counted is not None), *["waited"] * streams]
+    return [*first, *of_step, *jax.eval_shape(told, state.opt_state), *(f"val_{name}" for name in metrics)]
 
 
 def _held(array: np.ndarray) -> jax.ShapeDtypeStruct:

@@ -3,16 +3,20 @@
 | row | place | what it holds |
 |---|---|---|
 | 0 | `report` | findings and the report, as text, HTML and plain data |
-| 0 | `maps/` | the two maps that are compared at a rule: its own pullback, autodiff of its primal |
-| 1 | `sites/` | f as a flat function, the inputs that reach each rule, and what tracing hides |
-| 1 | `numbers/` | how far a right result may be off, differences, the comparison entry by entry |
-| 2 | `causes/` | why a rule is wrong: the mistakes that people make |
-| 3 | `clauses/` | what every right rule keeps besides its values; rules that are no derivative on purpose |
-| 4 | `judge` | one rule at the inputs that reached it |
-| 5 | `own_precision`, `whole_function` | the rule as the user runs it; f as a whole |
-| 6 | `check` | all of them, for any function |
-| 7 | `plain`, `command`, `pytest_plugin` | rules that are plain functions; the shell; the fixture |
-| 7 | `network` | `check_network`, the only file that knows layers |
+| 0 | `clock` | how much time a rule and all of them may take |
+| 1 | `maps/` | the two maps that are compared at a rule: its own pullback, autodiff of its primal |
+| 2 | `sites/` | f as a flat function, the inputs that reach each rule, and what tracing hides |
+| 2 | `numbers/` | how far a right result may be off, differences, the comparison entry by entry |
+| 3 | `trial` | a rule beside its primal at one site, in one precision |
+| 4 | `causes/` | why a rule is wrong: the mistakes that people make |
+| 5 | `clauses/` | what every right rule keeps besides its values; rules that are no derivative on purpose |
+| 6 | `judge` | one rule at the inputs that reached it |
+| 7 | `own_precision`, `whole_function` | the rule as the user runs it; f as a whole |
+| 8 | `in_f` | what f as a whole says of its rules |
+| 9 | `check` | all of them, for any function |
+| 10 | `plain`, `formats` | rules that are plain functions; reports for machines |
+| 11 | `command`, `pytest_plugin` | the shell; the fixture |
+| 10 | `network` | `check_network`, the only file that knows layers |
 """
 
 from jaxbp.verify.check import assert_rules as assert_rules

@@ -15,17 +15,19 @@ from jaxbp.jaxprs.exception_origin import is_own, told
 from jaxbp.jaxprs.internals import beneath_boundary
 from jaxbp.jaxprs.rules import Rule, describe, rules_in, transposes_in
 from jaxbp.verify.clauses.declared import Intent, Intents, check_intents, check_names
+from jaxbp.verify.clauses.table import asked, broken
+from jaxbp.verify.in_f import Ruled, judge_in_f
 from jaxbp.verify.judge import Judgement, fault_finding, finding, judge
 from jaxbp.verify.maps.pullback import epsilon, is_float
 from jaxbp.verify.own_precision import judge_precision
-from jaxbp.verify.report import VERDICTS, Finding, Report
+from jaxbp.verify.report import Finding, Report, gravity
 from jaxbp.verify.sites.call import Call, flatten_call
-from jaxbp.verify.sites.capture import Passed, capture, trace
+from jaxbp.verify.sites.capture import Skipped, Traced, trace
 from jaxbp.verify.sites.host_arrays import met
-from jaxbp.verify.sites.named_axes import bound, with_axes
-from jaxbp.verify.sites.nested_derivatives import differentiates, uses
+from jaxbp.verify.sites.named_axes import with_axes
+from jaxbp.verify.sites.nested_derivatives import Use, differentiates, uses
 from jaxbp.verify.sites.site import Site
-from jaxbp.verify.whole_function import assert_differentiable, judge_whole, obstacle
+from jaxbp.verify.whole_function import assert_differentiable
 
 
 def check(
@@ -104,181 +106,161 @@ def judge_call(where: str, call: Call, declare: Intents, order: int) -> Report:
             check_names(where, call.name, declare, named)
         if not named and not differentiates(closed.jaxpr):
             beneath_boundary(lambda: assert_differentiable(where, call, closed, own))
-        checked = _Checked(call, declare, order, axes)
-        return beneath_boundary(lambda: checked.report(closed, own))
+        checked = _Check(Traced(call, closed, own, axes), declare, order)
+        return beneath_boundary(checked.report)
 
 
-class _Checked:
+class _Check:
     """The judgements of one check while the passes run; a rule's gravest judgement stands."""
 
-    def __init__(self, call: Call, declare: Intents, order: int, axes: Mapping[str, int]):
-        self.call, self.declare, self.order, self.axes = call, declare, order, axes
-        self.exact: list[tuple[str, Judgement]] = []
-        self.by_rule: dict[int, tuple[Rule, list[Finding]]] = {}
+    def __init__(self, traced: Traced, declare: Intents, order: int):
+        self.own, self.declare, self.order = traced, declare, order
+        self.rules: dict[int, Ruled] = {}
+        self.last: list[tuple[Ruled, Judgement, bool]] = []
         self.notes: list[str] = []
-        self.kept: set[int] = set()
-        self.last: dict[int, tuple[Site, Judgement, bool]] = {}
-        self.replaceable = False
 
-    def intent(self, rule: Rule) -> Intent | None:
+    def report(self) -> Report:
+        """Both passes, then f as a whole, then what f has differentiated itself."""
+        own = self.own
+        exact = all(not is_float(x) or epsilon(x.dtype) < 1e-15 for x in own.arrays)
+        precise, before = (None, {}) if exact else self._exact_pass(met(own.closed, own.axes))
+        skipped: list[Skipped] = []
+        for site in own.sites():
+            if isinstance(site, Skipped):
+                skipped.append(site)
+            else:
+                self._both(site, before.get(site.key), precise is not None)
+        self._batched()
+        whole: list[Finding] = []
+        given = transposes_in(own.closed.jaxpr)
+        if self.rules or skipped or given:
+            whole, notes = judge_in_f(list(self.rules.values()), skipped, given, precise or own)
+            self.notes += notes
+        self._asked_last()
+        findings = [f for r in self.rules.values() for f in r.findings] + whole
+        findings += self._unreached(skipped)
+        if differentiates(own.closed.jaxpr):
+            findings += self._consumed()
+        dtypes = {str(jnp.result_type(x)) for x in own.arrays if is_float(x)}
+        precision = "float64" if exact else f"{'float64 and ' if precise else ''}{', '.join(sorted(dtypes))}"
+        return Report(own.call.name, tuple(findings), precision, tuple(dict.fromkeys(self.notes)))
+
+    def _intent(self, rule: Rule) -> Intent | None:
         """What the caller declared of this rule."""
         if isinstance(self.declare, Mapping):
             return self.declare.get(rule.name)
         return None if rule.builtin else self.declare
 
-    def _traced_back(self, site: Site, arrays: list[Any]) -> Site:
-        """The site with its axes, and its inputs' names in f: an untouched argument is the same array."""
-        names = {id(x): path for x, path in zip(arrays, self.call.paths, strict=True)}
-        around = site.around
-        return site._replace(
-            origins=tuple(names.get(id(x), "") for x in site.inputs),
-            around=lambda fn: around(bound(fn, self.axes)),
-        )
-
-    def _judge(self, site: Site) -> Judgement:
-        """The judgement of one rule; what autodiff does not reproduce stays in f as a whole."""
-        result = judge(site, self.intent(site.rule), self.order)
-        closure = any(f.cause == "closure" for f in result.findings)
-        if not (result.replaceable or closure):
-            self.kept.add(id(site.rule.eqn))
-        self.replaceable |= result.replaceable
-        return result
-
-    def report(self, closed: Any, own: list[Any]) -> Report:
-        """Both passes, then f as a whole, then what f has differentiated itself."""
-        exact = all(not is_float(x) or epsilon(x.dtype) < 1e-15 for x in own)
-        precise = None if exact else self._exact_pass(met(closed, self.axes))
-        visited = iter(self.exact)
-
-        def visit(site: Site) -> None:
-            site = self._traced_back(site, own)
-            name, before = next(visited, ("", None))
-            known = before is not None and before.rule is not None and name == site.rule.name
-            # Else not judged in float64, or it only runs in the user's dtype.
-            judged = before if before is not None and known else self._judge(site)
-            if before and not before.rule and judged.rule:
-                why = before.findings[0].sentence
-                self.notes.append(f"{name} does not run in float64, so its own precision decides: {why}")
-            result = judge_precision(site, judged) if judged.rule and judged.verdict != "wrong" else judged
-            self._keep(site.rule, result.findings)
-            if judged.last and result.verdict != "wrong":
-                self.last.setdefault(id(site.rule.eqn), (site, judged, known and not exact))
-
-        passed = capture(closed, own, visit)
-        findings = [f for _, found in self.by_rule.values() for f in found]
-        given = transposes_in(closed.jaxpr)
-        if findings or passed or given:
-            findings = self._whole(findings, passed, given, precise or (closed, own), precise is not None)
-        findings = self._asked_last(findings) + self._unreached(passed)
-        if differentiates(closed.jaxpr):
-            findings += self._consumed()
-        dtypes = {str(jnp.result_type(x)) for x in own if is_float(x)}
-        precision = "float64" if exact else f"{'float64 and ' if precise else ''}{', '.join(sorted(dtypes))}"
-        return Report(self.call.name, tuple(findings), precision, tuple(dict.fromkeys(self.notes)))
-
-    def _asked_last(self, findings: list[Finding]) -> list[Finding]:
-        """The findings, when the rules have been asked what nothing may be asked after."""
-        for site, judged, raised in self.last.values():
-            try:
-                with jax.enable_x64(True) if raised else nullcontext():
-                    fault = judged.last() if judged.last else None
-            except Exception as error:
-                self.notes.append(told(f"{site.rule.name} was not judged for one input at a time", error))
-                continue
-            if fault:
-                before = self.by_rule[id(site.rule.eqn)][1]
-                findings = [f for f in findings if all(f is not b for b in before)]
-                findings.append(fault_finding(site._replace(refused=judged.refused), fault, judged.rule))
-        return findings
-
-    def _exact_pass(self, held: list[Any]) -> tuple[Any, list[Any]] | None:
-        """Trace f again in float64 and judge there, while what its rules met as they are is ``held``."""
-
-        def visit(site: Site) -> None:
-            self.exact.append((site.rule.name, self._judge(self._traced_back(site, arrays))))
-
+    def _exact_pass(self, held: list[Any]) -> tuple[Traced | None, dict[Any, tuple[Rule, Judgement]]]:
+        """Trace f in float64 and judge its rules there, while what they met as they are is ``held``."""
+        call = self.own.call
         with jax.enable_x64(True):
-            arrays = self.call.arrays(exact=True)
+            arrays = call.arrays(exact=True)
             try:
-                closed = trace(self.call.fn, arrays)
-                capture(closed, arrays, visit)
+                precise = Traced(call, trace(call.fn, arrays), arrays, self.own.axes, wide=True)
+                judged = {
+                    site.key: (site.rule, judge(site, self._intent(site.rule), self.order))
+                    for site in precise.sites() if isinstance(site, Site)
+                }  # fmt: skip
             except Exception as error:
                 self.notes.append(told("f does not run in float64, so its own precision decides", error))
-                self.exact.clear()
-                self.kept.clear()
-                return None
-        return closed, arrays
+                return None, {}
+        return precise, judged
+
+    def _both(self, site: Site, before: tuple[Rule, Judgement] | None, wide: bool) -> None:
+        """Judge a rule as the user runs it; its mathematics was judged ``before``, if it runs in float64."""
+        twin, judged = before or (site.rule, Judgement([]))
+        known = judged.trial is not None and twin.name == site.rule.name
+        if not known:
+            why = judged.findings[0].sentence if judged.findings else ""
+            judged = judge(site, self._intent(site.rule), self.order)
+            if why and judged.trial:
+                name = site.rule.name
+                self.notes.append(f"{name} does not run in float64, so its own precision decides: {why}")
+        look = judged.trial is not None and judged.verdict != "wrong"
+        result = judge_precision(site, judged) if look else judged
+        new = Ruled(site.rule, result.findings, result, id(twin.eqn), judged.replaceable)
+        kept = self._kept(new)
+        if judged.trial and asked(judged.trial, "last") and result.verdict != "wrong":
+            self.last.append((kept, judged, known and wide))
+
+    def _kept(self, new: Ruled) -> Ruled:
+        """Keep the gravest findings of a rule that is reached more than once; add up what was compared."""
+        old = self.rules.setdefault(id(new.rule.eqn), new)
+        total = new.findings[0].compared + (old.findings[0].compared if old is not new else 0)
+        if gravity(new.verdict) < gravity(old.verdict):
+            old.findings, old.judged = new.findings, new.judged
+        old.reproduced &= new.reproduced
+        old.findings = [replace(f, compared=total) for f in old.findings]
+        return old
+
+    def _asked_last(self) -> None:
+        """Ask the rules what nothing may be asked after."""
+        for ruled, judged, raised in self.last:
+            assert judged.trial is not None
+            if ruled.verdict == "wrong":
+                continue
+            try:
+                with jax.enable_x64(True) if raised else nullcontext():
+                    fault = broken(judged.trial, "last")
+            except Exception as error:
+                self.notes.append(told(f"{ruled.rule.name} was not judged for one input at a time", error))
+                continue
+            if fault:
+                ruled.findings = [fault_finding(judged.trial.site, fault, judged.trial.own)]
+
+    def _batched(self) -> None:
+        """Ask rules that are wrong under vmap whether they are right for an example alone."""
+        wrong = [r for r in self.rules.values() if r.judged.pardonable and "vmap(" in r.rule.path]
+        if not wrong:
+            return
+        try:
+            used, _ = uses(self.own.call)
+        except Exception as error:
+            self.notes.append(told("what rules do without vmap was not seen", error))
+            return
+        for r in wrong:
+            for use in used:
+                report = self._alone(use, r.rule)
+                if report and all(f.cause == "vmap" for f in report.wrong):
+                    sentence = "right for an example alone and wrong under vmap: a batching rule is at fault"
+                    r.findings = [replace(f, cause="vmap", sentence=sentence) for f in r.findings[:1]]
+
+    def _alone(self, use: Use, only: Rule | None = None) -> Report | None:
+        """The report on a rule at the arguments that f gives it; None where it is another than ``only``."""
+        call = flatten_call("check", *use)
+        arrays = call.arrays(exact=False)
+        closed, axes = with_axes(trace, call.fn, arrays)
+        rule = describe(rules_in(closed.jaxpr)[0])
+        if only and (rule.name, rule.where) != (only.name, only.where):
+            return None
+        return _Check(Traced(call, closed, arrays, axes), self._intent(rule), self.order).report()
 
     def _consumed(self) -> list[Finding]:
         """The findings on rules inside the derivatives that f takes itself, each set alone."""
         found: list[Finding] = []
         try:
-            used, whole = uses(self.call)
+            used, whole = uses(self.own.call)
         except Exception as error:
             self.notes.append(told("f takes derivatives itself; what rules they use up was not seen", error))
             return []
         if not whole:
             self.notes.append("f takes derivatives itself, so often that it was not run to its end")
-        for rule, args, kwargs in used:
+        for use in used:
             try:
-                call = flatten_call("check", rule, args, kwargs)
-                own = call.arrays(exact=False)
-                closed, axes = with_axes(trace, call.fn, own)
-                intent = self.intent(describe(rules_in(closed.jaxpr)[0]))
-                judged = _Checked(call, intent, self.order, axes).report(closed, own).findings
-                found += [replace(f, path=f"{f.path}/in a derivative that f takes".strip("/"))
-                          for f in judged if f.verdict != "unreached"]  # fmt: skip
+                report = self._alone(use)
             except Exception as error:
-                name = getattr(rule, "__name__", "a rule")
+                name = getattr(use.rule, "__name__", "a rule")
                 self.notes.append(told(f"{name}, in a derivative that f takes, was not judged", error))
+                continue
+            found += [replace(f, path=f"{f.path}/in a derivative that f takes".strip("/"))
+                      for f in (report.findings if report else ()) if f.verdict != "unreached"]  # fmt: skip
         return found
 
-    def _keep(self, rule: Rule, found: list[Finding]) -> None:
-        """Keep the gravest findings of a rule that is reached more than once; add up what was compared."""
-        before = self.by_rule.get(id(rule.eqn), (rule, []))[1]
-        total = sum(f.compared for f in before[:1]) + found[0].compared
-        graver = not before or VERDICTS.index(found[0].verdict) < VERDICTS.index(before[0].verdict)
-        kept = found if graver else before
-        self.by_rule[id(rule.eqn)] = (rule, [replace(f, compared=total) for f in kept])
-
-    def _whole(
-        self,
-        findings: list[Finding],
-        passed: list[Passed],
-        given: list[str],
-        trace: tuple[Any, list[Any]],
-        exact: bool,
-    ) -> list[Finding]:
-        """F's gradient as a whole: what lies between the rules, and what they alone leave open.
-
-        Transposes that are ``given`` (linear_call) stay in f without its rules: differences judge them.
-        """
-        closures = [f for f in findings if f.cause == "closure"]
-        hidden = any("not entered" in p.reason for p in passed)
-        why = "a rule is wrong" if any(f.verdict == "wrong" for f in findings) else obstacle(*trace)
-        if not why and not (self.replaceable or closures or hidden or given):
-            why = "no rule in it can be replaced by autodiff of its primal"
-        if given and self.kept:
-            why = why or "a rule in it is no derivative"
-        if why:
-            left = f", and so neither was {' and '.join(given)}" if given else ""
-            self.notes.append(f"the gradient of f as a whole was not judged: {why}{left}")
-            return [replace(f, cause="") if f in closures else f for f in findings]
-        with jax.enable_x64(True) if exact else nullcontext():
-            result = judge_whole(self.call, *trace, self.axes, self.kept, bool(closures), bool(given))
-        if result.verdict == "inconclusive" and not (closures or hidden or given):
-            self.notes.append(result.sentence)
-            return findings
-        if closures:
-            place = replace(result, rule=closures[0].rule, kind=closures[0].kind, where=closures[0].where,
-                                    called=closures[0].called, path=closures[0].path)  # fmt: skip
-            return [f for f in findings if f.cause != "closure"] + [place]
-        return [*findings, result]
-
-    def _unreached(self, passed: list[Passed]) -> list[Finding]:
-        reasons = {id(p.rule.eqn): p for p in passed if id(p.rule.eqn) not in self.by_rule}
-        return [finding(p.rule, (), "inconclusive" if "not entered" in p.reason else "unreached", p.reason)
-                for p in reasons.values()]  # fmt: skip
+    def _unreached(self, skipped: list[Skipped]) -> list[Finding]:
+        reasons = {id(s.rule.eqn): s for s in skipped if id(s.rule.eqn) not in self.rules}
+        return [finding(s.rule, (), "inconclusive" if s.hidden else "unreached", s.reason)
+                for s in reasons.values()]  # fmt: skip
 
 
 def assert_rules(

@@ -1,5 +1,6 @@
 """The look at the user's own precision: does a rule whose mathematics is right survive there?"""
 
+from functools import partial
 from typing import Any
 
 import jax
@@ -10,8 +11,10 @@ from jaxbp.jaxprs.compile_once import is_small
 from jaxbp.jaxprs.exception_origin import told
 from jaxbp.jaxprs.inline import without_rules
 from jaxbp.jaxprs.walk import dtypes_in
+from jaxbp.verify.causes.not_finite import origin
 from jaxbp.verify.clauses import contract
-from jaxbp.verify.judge import Judgement, failed, fault_finding, finding, started
+from jaxbp.verify.clock import OutOfTime, one_rule
+from jaxbp.verify.judge import Judgement, failed, fault_finding, finding
 from jaxbp.verify.maps.pullback import (
     Point,
     Pullback,
@@ -22,10 +25,12 @@ from jaxbp.verify.maps.pullback import (
     smallest,
     wide,
 )
+from jaxbp.verify.numbers.arbiter import EXAMINED
 from jaxbp.verify.numbers.compare import DRAWS
-from jaxbp.verify.numbers.differences import COVER
+from jaxbp.verify.numbers.differences import COVER, Differences, step_at, unit
 from jaxbp.verify.numbers.tolerance import NOISE_FACTOR, agree, jiggled, reach, relative_tolerance
 from jaxbp.verify.sites.site import Site
+from jaxbp.verify.trial import Trial, started
 
 
 def judge_precision(site: Site, exact: Judgement) -> Judgement:
@@ -34,52 +39,58 @@ def judge_precision(site: Site, exact: Judgement) -> Judgement:
     Only gross faults can be told here: a wrong dtype, a coarser one than the primal computes in, an overflow
     to NaN, digits lost that autodiff of the primal keeps.
     """
+    assert exact.trial is not None
     try:
-        site, own = started(site._replace(refused=exact.refused))
+        site, own = started(site._replace(refused=exact.trial.site.refused))
     except Exception as error:
         return failed(error, site)
     try:
-        fault = _fault(site, own, exact)
+        with one_rule():
+            fault = _fault(site, own, exact.trial)
+    except OutOfTime as over:
+        return Judgement([finding(site.rule, site.context, "inconclusive", str(over))])
     except Exception as error:
         sentence = told("not judged in its own precision", error)
         return Judgement([finding(site.rule, site.context, "inconclusive", sentence)])
     return exact if fault is None else Judgement([fault_finding(site, fault, own)])
 
 
-def _fault(site: Site, own: Pullback, exact: Judgement) -> contract.Fault | None:
+def _fault(site: Site, own: Pullback, exact: Trial) -> contract.Fault | None:
     """The gross fault of a rule as it runs, if there is one."""
     at = site.ruled
     fault = contract.dtype_fault(at, own)
-    if fault is None and exact.rule is not None and exact.rule.text != own.text and not site.rule.builtin:
+    if fault is None and exact.own.text != own.text and not site.rule.builtin:
         rng = np.random.default_rng(9)
         fault = contract.primal_fault(site.plain, own, None, epsilon(_coarsest(site)), rng)
-        for k in range(DRAWS if is_small(at.inputs) else 1):
-            ct = draw(at.outputs, np.random.default_rng(k))
+        for ct in _cotangents(at):
             fault = fault or _imprecise(site, at, own, exact, ct)
     return fault
 
 
-def _imprecise(
-    site: Site, at: Point, own: Pullback, exact: Judgement, ct: list[Any]
-) -> contract.Fault | None:
+def _cotangents(at: Point) -> list[list[Any]]:
+    """Random cotangents, and one of positive entries only: a mean gives such, and their sums grow."""
+    draws = [draw(at.outputs, np.random.default_rng(k)) for k in range(DRAWS if is_small(at.inputs) else 1)]
+    return [*draws, [jnp.abs(c).astype(c.dtype) for c in draws[0]]]
+
+
+def _imprecise(site: Site, at: Point, own: Pullback, exact: Trial, ct: list[Any]) -> contract.Fault | None:
     """Digits that the rule loses and autodiff of the primal keeps, where they count.
 
-    A slope below the last digits of the cotangents counts as nothing, where rounding explains what is left
-    of it: ``y (1 - y)`` far out, but not what is zero because it was divided by an overflow.
+    A slope too small to move the last digits of the outputs that depend on the input counts as nothing, where
+    rounding explains what is left of it: ``y (1 - y)`` far out, but not what is zero because it was divided
+    by an overflow, and not the slope of an output that is as small itself.
     """
-    assert exact.rule is not None
-    assert exact.point is not None
     dtype = _coarsest(site)
     eps = epsilon(dtype)
     got = [wide(g) for g in own.call(at.inputs, ct)[1]]
     rng = np.random.default_rng(7)
-    with jax.enable_x64(any(x.dtype.itemsize in (8, 16) for x in exact.point.inputs)):
-        up = [jnp.asarray(wide(x), p.dtype) for x, p in zip(at.inputs, exact.point.inputs, strict=True)]
-        c = [jnp.asarray(wide(x), p.dtype) for x, p in zip(ct, exact.point.outputs, strict=True)]
-        truth = [wide(g) for g in exact.rule.call(up, c)[1]]
+    with jax.enable_x64(any(x.dtype.itemsize in (8, 16) for x in exact.ruled.inputs)):
+        up = [jnp.asarray(wide(x), p.dtype) for x, p in zip(at.inputs, exact.ruled.inputs, strict=True)]
+        c = [jnp.asarray(wide(x), p.dtype) for x, p in zip(ct, exact.ruled.outputs, strict=True)]
+        truth = [wide(g) for g in exact.own.call(up, c)[1]]
         if all(agree(g, t, relative_tolerance(eps)) for g, t in zip(got, truth, strict=True)):
             return None
-        near = [wide(g) for g in exact.rule.call(jiggled(up, eps, rng), jiggled(c, eps, rng))[1]]
+        near = [wide(g) for g in exact.own.call(jiggled(up, eps, rng), jiggled(c, eps, rng))[1]]
     limit = largest(at.inputs[0].dtype)
     suspect = []
     for g, t, n in zip(got, truth, near, strict=True):
@@ -95,14 +106,35 @@ def _imprecise(
         return None
     lost, floor = reach(reference, at.inputs, ct, plain), NOISE_FACTOR * eps * max(map(_largest, ct))
     excused = [np.minimum(COVER * r, floor) for r in reach(own, at.inputs, ct, got)]
+    counted = partial(_counts, Differences(site.plain, eps), ct)
     for a, (s, g, t, p, r, e) in enumerate(zip(suspect, got, truth, plain, lost, excused, strict=True)):
         with np.errstate(all="ignore"):
-            s = s & np.isfinite(p) & ~(np.abs(g - t) <= COVER * (np.abs(p - t) + r) + e)
-        if s.any():
-            index = tuple(int(i) for i in np.argwhere(s)[0])
+            gap = np.abs(g - t)
+            s = s & np.isfinite(p) & ~(gap <= COVER * (np.abs(p - t) + r))
+            sure = s & ~(gap <= e)
+            open_ = s & ~sure
+        places = np.argwhere(sure)[:1].tolist()
+        if not places and open_.any():
+            with np.errstate(all="ignore"):
+                part = np.where(open_, gap / np.abs(t), -1.0)
+            worst = np.argsort(part, axis=None)[::-1][: min(EXAMINED, int(open_.sum()))]
+            each = [np.unravel_index(k, part.shape) for k in worst]
+            places = [i for i in each if counted(a, i, float(gap[i]))][:1]
+        if places:
+            index = tuple(int(i) for i in places[0])
             cause, sentence = _lost(site, own, g[index], t[index])
+            if cause == "nan":
+                made = origin(own, at.inputs, ct)
+                sentence += f": {made} in its backward pass" if made else ""
             return contract.Fault(cause, a, sentence, index, g[index], t[index])
     return None
+
+
+def _counts(arbiter: Differences, ct: list[Any], argument: int, index: tuple[int, ...], gap: float) -> bool:
+    """Whether an error moves the outputs that depend on an entry by more than some of their last digits."""
+    at = arbiter.at
+    slope = arbiter.along(unit(at, argument, index), step_at(at.inputs[argument], index), [ct])
+    return gap > NOISE_FACTOR * arbiter.eps * float(slope.natural[0])
 
 
 def _largest(x: Any) -> float:
@@ -117,7 +149,10 @@ def _lost(site: Site, own: Pullback, got: Any, want: Any) -> tuple[str, str]:
     error = f"off by {abs(got - want) / abs(want):.1e}" if want else "not zero"
     if own.epsilon > epsilon(finest):
         return "dtype", f"computes in {own.coarsest.name} what its primal computes in {finest.name}: {error}"
-    return "other", f"right in float64, but loses digits in {finest.name} that autodiff keeps: {error}"
+    if own.epsilon > epsilon(np.dtype("float32")):
+        return "dtype", f"computes in {own.coarsest.name} and loses what autodiff keeps there: {error}"
+    sentence = f"right in float64, but loses digits in {finest.name} that autodiff keeps: {error}"
+    return "lost_digits", sentence
 
 
 def _coarsest(site: Site) -> Any:

@@ -1,22 +1,3 @@
-"""The ``check_rules`` fixture: a test fails with the report when a derivative rule is wrong."""
+"""The ``check_rules`` fixture by the name that it had before: see `jaxbp_pytest`."""
 
-from collections.abc import Callable
-from typing import Any
-
-import pytest
-
-from jaxbp.verify.check import check
-from jaxbp.verify.report import Report
-
-
-@pytest.fixture
-def check_rules() -> Callable[..., Report]:
-    """``check_rules(f, *args, declare=None, order=1, **kwargs)``: the report, or a failure that shows it."""
-
-    def run(f: Callable[..., Any], *args: Any, **options: Any) -> Report:
-        report = check(f, *args, **options)
-        if not report.ok:
-            pytest.fail(str(report), pytrace=False)
-        return report
-
-    return run
+from jaxbp_pytest import check_rules as check_rules

@@ -1,19 +1,36 @@
 """The report of a check: findings as records, as text, as HTML and as plain data."""
 
+import textwrap
 from dataclasses import asdict, dataclass
 from html import escape
+from pathlib import Path
 from typing import Any, NamedTuple
 
-VERDICTS = ("wrong", "inconclusive", "kink", "declared", "right", "unreached")
-MARKS = {"wrong": "✗", "inconclusive": "?", "kink": "∠", "declared": "≈", "right": "✓", "unreached": "·"}
-COLOURS = {
-    "wrong": "red",
-    "inconclusive": "yellow",
-    "kink": "cyan",
-    "declared": "blue",
-    "right": "green",
-    "unreached": "dim",
+import numpy as np
+
+
+class Verdict(NamedTuple):
+    """How a verdict shows, and what it means."""
+
+    mark: str
+    meaning: str
+
+
+# The gravest first.
+VERDICTS = {
+    "wrong": Verdict("✗", "the rule is not the derivative of its primal"),
+    "inconclusive": Verdict("?", "nothing is known of the rule"),
+    "right in f": Verdict("◐", "wrong alone, while the gradient of f is right"),
+    "kink": Verdict("∠", "one of the slopes at a kink"),
+    "declared": Verdict("≈", "no derivative, and just what was declared"),
+    "right": Verdict("✓", "the derivative of its primal"),
+    "unreached": Verdict("·", "not used at these arguments"),
 }
+
+
+def gravity(verdict: str) -> int:
+    """The place of a verdict among all, 0 for the gravest."""
+    return list(VERDICTS).index(verdict)
 
 
 @dataclass(frozen=True)
@@ -21,7 +38,7 @@ class Finding:
     """What was found of one rule, or of one argument of it.
 
     Attributes:
-        verdict: right, wrong, kink, declared, unreached or inconclusive.
+        verdict: wrong, inconclusive, right in f, kink, declared, right or unreached (see ``VERDICTS``).
         rule: the name of the function that has the rule.
         kind: custom_vjp, custom_jvp, or function (for ``f`` as a whole).
         where: file:line of its definition.
@@ -55,16 +72,24 @@ class Finding:
     compared: int = 0
 
     def __str__(self) -> str:
-        """The finding as one or two lines."""
-        place = f" ({self.where})" if self.where else ""
+        """The finding as a few lines, of at most 80 columns but for the names of files."""
+        said = f", {self.cause}" if self.cause and self.verdict == "wrong" else ""
         inside = f" in {self.path}" if self.path else ""
-        lines = [f"{MARKS[self.verdict]} {self.rule}{place}{inside}: {self.verdict}"]
-        if self.cause and self.verdict == "wrong":
-            lines[0] += f", {self.cause}"
-        lines.append(f"    {self._values()}{self.sentence}")
+        lines = [f"{VERDICTS[self.verdict].mark} {self.title()}{inside}: {self.verdict}{said}"]
+        used = f", used at {beneath(self.called)}" if self.called not in ("", self.where) else ""
+        lines += [f"    {beneath(self.where)}"] * bool(self.where) + [f"    {used[2:]}"] * bool(used)
+        values, sentence = self.values().strip().rstrip(";"), self.sentence
+        for text in (values, sentence):
+            lines += wrapped(text)
         return "\n".join(lines)
 
-    def _values(self) -> str:
+    def title(self) -> str:
+        """The name of the rule; for a lambda, with its line."""
+        line = self.where.rpartition(":")[2]
+        return f"{self.rule} of line {line}" if self.rule == "<lambda>" and line.isdigit() else self.rule
+
+    def values(self) -> str:
+        """What rule and reference are at the worst entry, in words."""
         if self.rule_value is None or self.reference_value is None:
             return f"{self._name()}: " if self.argument else ""
         entry = self._name() + (f" at [{', '.join(map(str, self.index))}]" if self.index else "")
@@ -81,11 +106,32 @@ class Finding:
         row: dict[str, Any] = asdict(self)
         for field in ("rule_value", "reference_value"):
             if isinstance(row[field], complex):
-                row[field] = [row[field].real, row[field].imag]
+                row[field] = [_plain(row[field].real), _plain(row[field].imag)]
             elif row[field] is not None:
-                row[field] = float(row[field])
+                row[field] = _plain(row[field])
+        row["tolerance"] = None if self.tolerance is None else _plain(self.tolerance)
         row["index"] = list(self.index)
         return row
+
+
+def _plain(x: Any) -> float | str:
+    """A number that JSON has; what is not finite by its name."""
+    return float(x) if np.isfinite(x) else str(float(x))
+
+
+def beneath(place: str) -> str:
+    """``file:line`` as it is seen from the current folder, where the file lies beneath it."""
+    file, colon, line = place.rpartition(":")
+    path, here = Path(file), Path.cwd()
+    return f"{path.relative_to(here)}{colon}{line}" if file and path.is_relative_to(here) else place
+
+
+def wrapped(text: str, indent: str = "    ") -> list[str]:
+    """A text in lines of at most 80 columns; what has no blank in it stays whole."""
+    return textwrap.wrap(
+        text, 80, initial_indent=indent, subsequent_indent=indent, break_long_words=False,
+        break_on_hyphens=False,
+    )  # fmt: skip
 
 
 class Report(NamedTuple):
@@ -109,6 +155,11 @@ class Report(NamedTuple):
         return not self.wrong
 
     @property
+    def strictly_ok(self) -> bool:
+        """Whether besides no rule is wrong alone and right in f only."""
+        return self.ok and all(f.verdict != "right in f" for f in self.findings)
+
+    @property
     def wrong(self) -> tuple[Finding, ...]:
         """The findings that are wrong."""
         return tuple(f for f in self.findings if f.verdict == "wrong")
@@ -116,7 +167,7 @@ class Report(NamedTuple):
     @property
     def verdict(self) -> str:
         """The gravest verdict among the findings; right when there is none."""
-        return min((f.verdict for f in self.findings), key=VERDICTS.index, default="right")
+        return min((f.verdict for f in self.findings), key=gravity, default="right")
 
     def summary(self) -> str:
         """One line: how many findings of each verdict."""
@@ -126,8 +177,16 @@ class Report(NamedTuple):
 
     def __str__(self) -> str:
         """The report as plain text, the gravest findings first."""
-        ordered = sorted(self.findings, key=lambda f: VERDICTS.index(f.verdict))
-        return "\n".join([self.summary(), *map(str, ordered), *(f"note: {n}" for n in self.notes)])
+        notes = [line for note in self.notes for line in wrapped(f"note: {note}", "")]
+        return "\n".join([self.summary(), *map(str, self.ordered()), *notes])
+
+    def __repr__(self) -> str:
+        """The report, as it prints."""
+        return str(self)
+
+    def ordered(self) -> list[Finding]:
+        """The findings, the gravest first."""
+        return sorted(self.findings, key=lambda f: gravity(f.verdict))
 
     def to_dict(self) -> dict[str, Any]:
         """The report as plain data that JSON can hold."""
@@ -139,28 +198,14 @@ class Report(NamedTuple):
     def _repr_html_(self) -> str:
         """The report as a table for a notebook."""
         rows = "".join(
-            f"<tr><td>{MARKS[f.verdict]} <b>{f.verdict}</b></td>"
+            f"<tr><td>{VERDICTS[f.verdict].mark} <b>{f.verdict}</b></td>"
             + "".join(
-                f"<td>{escape(t)}</td>" for t in (f.cause, f.rule, f.path, f.where, f._values() + f.sentence)
+                f"<td>{escape(t)}</td>"
+                for t in (f.cause, f.title(), f.path, f.where, f.values() + f.sentence)
             )
             + "</tr>"
-            for f in sorted(self.findings, key=lambda f: VERDICTS.index(f.verdict))
+            for f in self.ordered()
         )
         head = "".join(f"<th>{h}</th>" for h in ("verdict", "cause", "rule", "path", "where", "finding"))
         notes = "".join(f"<p>{escape(n)}</p>" for n in self.notes)
         return f"<p>{escape(self.summary())}</p><table><tr>{head}</tr>{rows}</table>{notes}"
-
-    def __rich__(self) -> Any:
-        """The report as a table for a terminal; asked for by rich itself."""
-        from rich.table import Table
-        from rich.text import Text
-
-        table = Table(
-            "", "verdict", "cause", "rule", "where", "finding", title=self.summary(), title_justify="left"
-        )
-        for f in sorted(self.findings, key=lambda f: VERDICTS.index(f.verdict)):
-            place = f"{f.where}\n{f.path}" if f.path else f.where
-            verdict = Text(f.verdict, COLOURS[f.verdict])
-            cells = [Text(c) for c in (f.cause, f.rule, place, f._values() + f.sentence)]
-            table.add_row(MARKS[f.verdict], verdict, *cells)
-        return table

@@ -102,7 +102,8 @@ def test_a_run_that_was_ended_goes_on_bit_for_bit(tmp_path, capsys, whole, numbe
 
 
 def assert_same(folder, whole):
-    """The run of this folder learned what the whole run learned, bit for bit."""
+    """The run of this folder learned what the whole run learned, bit for bit, and can be used."""
+    assert jaxbp.load_run(folder).predict(np.zeros((2, 64))).shape == (2,)
     resumed = read_npz(folder / "params.npz")
     assert resumed.keys() == whole.keys()
     for name, leaf in whole.items():

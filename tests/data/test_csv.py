@@ -8,6 +8,7 @@ import tracemalloc
 import numpy as np
 import pytest
 
+from jaxbp import load
 from jaxbp.data import read_csv
 
 
@@ -327,3 +328,16 @@ def test_a_line_and_a_bomb_are_bounded(csv):
         csv("1," * 2_200_000)
     with pytest.raises(ValueError, match=r"at most 65536 bytes of text, got more; .* max_bytes="):
         csv(gzip.compress(b"a,b\n", 9) + gzip.compress(b"\n" * 2**20, 9) * 20, max_bytes=2**16)
+
+
+@pytest.mark.parametrize("line", ["a,nan", "inf,b", ".5\u0661,x", "1_0,b", "NaN,-Infinity", "x, nan "])
+def test_a_first_line_with_odd_numbers_alone_is_unclear(tmp_path, line):
+    """It may be an example that is damaged, which would be lost as a header."""
+    file = tmp_path / "a.csv"
+    file.write_text(f"{line}\n+4,2\n3,1\n", encoding="utf-8")
+    for read in (read_csv, load):
+        with pytest.raises(ValueError, match=r"clearly a header or an example, got .* in it"):
+            read(file)
+    assert len(read_csv(file, header=True)[0]) == 2
+    with pytest.raises(ValueError, match="expected "):
+        read_csv(file, header=False)

@@ -108,7 +108,25 @@ BAD = {
     ),
     "x by name": ({"data": ({"a": x[:, :2], "b": x[:, 2:]}, y)}, "x as one array, got a dict of 2; join"),
     "images": ({"data": (x.reshape(-1, 2, 2), y)}, "reshape"),
-    "a fraction": ({"validation": 0.2, "evaluate": EVALUATE}, "got the float 0.2; part the data first"),
+    "a part above 1": ({"validation": 1.2, "evaluate": EVALUATE}, "validation in (0, 1), got 1.2"),
+    "a number held out": (
+        {"validation": 5, "evaluate": EVALUATE},
+        "got the int 5; a part of the data is a float",
+    ),
+    "a part of a stream": (
+        {"validation": 0.2, "evaluate": EVALUATE, "memory_budget": 200},
+        "or shuffle=False, where data stream or many processes give them, got a part, 0.2",
+    ),
+    "metrics by a wrong name": ({"metrics": ["acc"]}, "or a name of scikit-learn's scorers, got 'acc'"),
+    "metrics of a function": (
+        {"metrics": ["accuracy"], "grad_fn": jax.value_and_grad(loss)},
+        "metrics beside jaxbp.value_and_grad, which tells its outputs, got the function loss; return ((loss,",
+    ),
+    "metrics of the host, of batches": ({"metrics": ["f1_macro"]}, "metrics of batches, got f1_macro"),
+    "metrics of the host on a mesh": (
+        {"metrics": ["f1_macro"], "validation": 0.2, "mesh": jax.make_mesh((1,), ("data",))},
+        "metrics that are compiled, where devices train together, got f1_macro",
+    ),
     "other targets": ({**HELD, "validation": (x, x)}, "3 class"),
     "callbacks alone": (
         {"callbacks": print},

@@ -15,7 +15,8 @@ import jaxbp
 from jaxbp.data import Dataset
 from jaxbp.train import description
 from jaxbp.train.description import describe
-from jaxbp.train.run import Plan
+from jaxbp.train.plan import Plan
+from jaxbp.train.programs.step import State
 from jaxbp.train.sharding import Layout
 from tests.train.test_fit import NET, data, run
 
@@ -47,7 +48,8 @@ def plan(**options):
 
 
 def entries(seed=0, stopping=None, **options):
-    return describe(plan(**options), NET.init(jax.random.key(seed)), stopping)
+    state = State(NET.init(jax.random.key(seed)), (), jax.random.key(0), jnp.int32(0))
+    return describe(plan(**options), state, stopping)
 
 
 def changed(**options):

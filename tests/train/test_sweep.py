@@ -179,7 +179,10 @@ def test_hyperparameters_keep_the_dtype_of_the_net():
             {"optimizer": optax.sgd(0.1)},
             "a function that makes the optimizer, got .*optax.sgd, without",
         ),
-        ({"hyperparameters": {"learning_rate": ["high"]}}, "learning_rate, value 0"),
+        (
+            {"optimizer": optax.sgd, "hyperparameters": {"learning_rate": ["high"]}},
+            "an optimizer for learning_rate 'high', got ",
+        ),
         (
             {"optimizer": lambda on: optax.sgd(0.1 if on else 0.2), "hyperparameters": {"on": [True, False]}},
             "an optimizer that computes with on, got one that branches on it",
@@ -228,3 +231,125 @@ def test_float64_stays_so_in_every_thread():
 def test_a_wrong_batch_size_is_said_of_the_sweep():
     with pytest.raises(ValueError, match=r"^sweep: expected a whole batch_size"):
         run(batch_size=10**6)
+
+
+STOPPING = jaxbp.EarlyStopping(2, "val_loss", min_delta=1e-3, start_from_epoch=2)
+FAST = {"learning_rate": [0.05, 0.9], "weight_decay": [0.0]}
+
+
+def test_each_net_stops_early_as_a_single_run_does():
+    """Its parameters are those of its best epoch, its history ends in NaN; the sweep ends with the last."""
+    result = run(epochs=30, hyperparameters=FAST, early_stopping=STOPPING)
+    for i in (2,):
+        alone = jaxbp.fit(
+            GRAD, NET.init(jax.random.fold_in(KEY, result.seeds[i])), data(),
+            key=KEY, batch_size=8, epochs=30,
+            optimizer=adamw(**result.points[i]), validation=data(10, seed=2), evaluate=EVALUATE,
+            early_stopping=STOPPING, progress_bar=False,
+        )  # fmt: skip
+        ran = len(alone.history["epoch"])
+        assert result.best_epochs[i] == alone.best_epoch
+        np.testing.assert_allclose(result.history["val_loss"][i, :ran], alone.history["val_loss"], rtol=1e-3)
+        assert np.isnan(result.history["val_loss"][i, ran:]).all()
+        jax.tree.map(
+            lambda u, v: np.testing.assert_allclose(u, v, rtol=1e-3, atol=1e-4),
+            result.params_of(i), alone.params,
+        )  # fmt: skip
+    best = result.history["val_loss"][np.arange(4), result.best_epochs - 1]
+    assert result.best() == best.argmin()
+    np.testing.assert_array_equal(result.at_best("val_loss"), best)
+    assert not result.diverged.any()
+    assert (result.stopped == "early") == (result.history["loss"].shape[1] < 30)
+
+
+def assert_same_sweep(result, expected):
+    jax.tree.map(np.testing.assert_array_equal, result.params, expected.params)
+    for name, column in expected.history.items():
+        np.testing.assert_array_equal(result.history[name], column)
+    np.testing.assert_array_equal(result.best_epochs, expected.best_epochs)
+
+
+@pytest.mark.parametrize(
+    "budget", [None, pytest.param(2 * ONE_NET, marks=pytest.mark.soak)], ids=["at once", "in turns"]
+)
+def test_a_sweep_goes_on_from_its_folder(budget, tmp_path):
+    options = {"epochs": 4, "early_stopping": STOPPING, "memory_budget": budget, "hyperparameters": FAST}
+    seen = []
+
+    def stop(record):
+        seen.append(record)
+        return record["epoch"] == 2
+
+    kept = options | {"checkpoints": jaxbp.Checkpoints(tmp_path)}
+    first = run(callbacks=[stop], **kept)
+    assert first.stopped == "callback"
+    assert [record["epoch"] for record in seen] == [1, 2]
+    np.testing.assert_array_equal(seen[1]["val_loss"], first.history["val_loss"][:, 1])
+    assert seen[0]["points"] == first.points
+    assert_same_sweep(run(**kept), run(**options))
+    with pytest.raises(ValueError, match="expected the config of the run"):
+        run(**kept | {"seeds": [3, 6]})
+
+
+def scheduled(learning_rate, schedule):
+    rates = {"constant": learning_rate, "cosine": optax.cosine_decay_schedule(learning_rate, 20)}
+    return optax.sgd(rates[schedule])
+
+
+def test_shapes_batch_sizes_and_schedules_by_name_are_programs_of_their_own(tmp_path):
+    """Every net is that of a single run; the points come in the order of the grid."""
+
+    def of(width):
+        return jaxbp.mlp([4, width, 3], jaxbp.tanh)
+
+    def grad_fn(params, x, y, *, width):
+        return jaxbp.value_and_grad(of(width), jaxbp.softmax_cross_entropy)(params, x, y)
+
+    def evaluate(params, x, y, *, width):
+        return jaxbp.make_evaluate(of(width).apply, jaxbp.softmax_cross_entropy)(params, x, y)
+
+    grid = {"learning_rate": [0.1, 0.2], "width": [5, 3], "batch_size": [13], "schedule": ["cosine"]}
+    options = {"optimizer": scheduled, "hyperparameters": grid, "seeds": [3], "evaluate": evaluate}
+    result = run(grad_fn, lambda key, width: of(width).init(key), **options)
+    assert result.points == [dict(zip(grid, p, strict=True)) for p in itertools.product(*grid.values())]
+    assert isinstance(result.params, list)
+    for i in (3,):
+        point = result.points[i]
+        net = of(point["width"])
+        alone = jaxbp.fit(
+            jaxbp.value_and_grad(net, jaxbp.softmax_cross_entropy), net.init(jax.random.fold_in(KEY, 3)),
+            data(), optimizer=scheduled(point["learning_rate"], "cosine"), key=KEY, epochs=2,
+            batch_size=point["batch_size"], validation=data(10, seed=2), progress_bar=False,
+            evaluate=jaxbp.make_evaluate(net.apply, jaxbp.softmax_cross_entropy),
+        )  # fmt: skip
+        assert_same(result, i, alone)
+    assert "cosine" in repr(result)
+    assert len(json.loads(json.dumps(result.to_dict()))["points"]) == 4
+
+
+def test_a_frame_has_a_row_for_each_net(monkeypatch):
+    pandas = pytest.importorskip("pandas")
+    result = run(epochs=1, hyperparameters=FAST)
+    frame = result.to_frame()
+    assert list(frame) == [*FAST, "seed", "diverged", "epoch", *result.history]
+    assert frame["val_loss"].tolist() == result.history["val_loss"][:, -1].tolist()
+    assert isinstance(frame, pandas.DataFrame)
+    monkeypatch.setitem(__import__("sys").modules, "pandas", None)
+    with pytest.raises(ImportError, match="to_frame: expected pandas, got none installed"):
+        result.to_frame()
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ({"checkpoints": jaxbp.Checkpoints("none", monitor="val_loss")}, "checkpoints without a monitor"),
+        ({"early_stopping": jaxbp.EarlyStopping(2, "val_f1")}, "monitor to be one of"),
+        ({"hyperparameters": {"learning_rate": [0.1], "decay": [1]}}, "takes the hyperparameters"),
+        ({"hyperparameters": {"batch_size": [8, 99], "learning_rate": [0.1], "weight_decay": [0.0]}},
+         "batch_size 99 > 26 examples"),
+        ({"callbacks": print}, "callbacks, a list of functions"),
+    ],
+)  # fmt: skip
+def test_sweeps_that_cannot_be(options, says):
+    with pytest.raises((TypeError, ValueError), match=says):
+        run(**options)

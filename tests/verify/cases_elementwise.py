@@ -107,9 +107,9 @@ wrong = [
     broken(
         "gelu:tanh approximation",
         lambda d, x, y: jax.vmap(jax.grad(jax.nn.gelu))(x.ravel()).reshape(x.shape),
-        "other",
+        "slope",
     ),
-    broken("atan:no square", lambda d, x, y: 1 / (1 + jnp.abs(x)), "other"),
+    broken("atan:no square", lambda d, x, y: 1 / (1 + jnp.abs(x)), "slope"),
 ]
 
 wrong += [
@@ -151,7 +151,7 @@ wrong += [
         rule(lambda x, y: x / y, lambda a, o, c: (c / a[1], -c * a[0] / a[1])),
         positive((5,), (5,)),
         "wrong",
-        ("other", "wrong_point"),
+        ("factor", "wrong_point"),
     ),
     Case(
         "quotient:sign of the denominator",
@@ -263,7 +263,7 @@ wrong += [
         rule(lambda x: jnp.maximum(x, 0), lambda a, y, c: (jnp.where(a[0] < 0, c, 0),)),
         normal((20,)),
         "wrong",
-        ("other", "wrong_point"),
+        ("misplaced", "wrong_point"),
     ),
     Case(
         "relu:threshold moved",
@@ -420,7 +420,7 @@ declared = [
         rule(lambda x: jnp.round(x), lambda a, y, c: (c,)),
         normal((6,)),
         "wrong",
-        ("other", "missing_term"),
+        ("straight_through", "missing_term"),
     ),
     Case(
         "reversal that does not reverse",
@@ -446,7 +446,7 @@ declared = [
         rule(jnp.sin, lambda a, y, c: (0.01 * c,)),
         normal((6,)),
         "wrong",
-        ("other", "zero"),
+        ("not_as_declared", "zero"),
         declare="stop",
     ),
 ]

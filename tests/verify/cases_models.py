@@ -87,7 +87,7 @@ NORMALISATION = [
         layer_norm,
         layer_norm_back(eps=1e-3),
         NORMS,
-        "other",
+        "approximate",
         "missing_term",
         "factor",
     ),
@@ -276,7 +276,7 @@ LOSSES = [
         lambda r: jnp.sum(jnp.where(abs(r) < 1, 0.5 * r * r, abs(r) - 0.5)),
         lambda a, o, c: (c * a[0],),
         normal((9,), scale=2.0),
-        "other",
+        "missing_term",
     ),
     case(
         "kl divergence, no one",
@@ -310,7 +310,8 @@ IMAGES = normal((2, 2, 4, 4), (2, 2, 3, 3))
 CONVOLUTION = [
     case("convolution", "convolution", conv, conv_x(True), IMAGES),
     case(
-        "convolution, kernel not flipped", "convolution", conv, conv_x(False), IMAGES, "other", "transposed"
+        "convolution, kernel not flipped", "convolution", conv, conv_x(False), IMAGES, "misplaced",
+        "transposed",
     ),
     case(
         "convolution, channels not swapped",

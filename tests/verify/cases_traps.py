@@ -109,7 +109,7 @@ RIGHT = [
 
 WRONG = [
     Case("residual left out, wrong for one input alone", "structure", left_out(2.0), normal((4,), (4,)),
-         "wrong", ("other",)),
+         "wrong", ("one_input",)),
     Case("offset that compiling takes out, another primal", "ill-conditioned",
          offset_rule(lambda x: offset(x) + 1e-2), normal((5,)), "wrong", ("primal",)),
     Case("root by halving, zero as autodiff has it", "implicit", root(0.0), normal((4,), scale=3.0),

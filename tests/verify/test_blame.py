@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from jaxbp.jaxprs import widest_dtype
-from jaxbp.verify import check, check_jvp, check_vjp, judge
+from jaxbp.verify import check, check_jvp, check_vjp
 from jaxbp.verify import whole_function as whole
+from jaxbp.verify.causes import mistakes
 from jaxbp.verify.maps import pullback as references
 from jaxbp.verify.numbers import compare
 
@@ -50,7 +51,7 @@ def test_its_own_fault_in_f_as_a_whole_is_a_note(monkeypatch):
 
 
 def test_a_rule_stays_convicted_when_the_search_for_the_cause_fails(monkeypatch):
-    monkeypatch.setattr(judge, "diagnose", broken)
+    monkeypatch.setattr(mistakes, "diagnose", broken)
     (found,) = check(rule(jnp.sin, lambda a, y, c: (c,)), X).findings
     assert (found.verdict, found.cause) == ("wrong", "other")
     assert found.sentence.startswith("the checker itself failed")

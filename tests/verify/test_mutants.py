@@ -9,7 +9,7 @@ import pytest
 from jaxbp.jaxprs import loops, walk, widest_dtype
 from jaxbp.verify import check, judge
 from jaxbp.verify.causes import chain_terms as paths
-from jaxbp.verify.causes import evidence
+from jaxbp.verify.causes import evidence, mistakes
 from jaxbp.verify.clauses import contract
 from jaxbp.verify.clauses import later as further
 from jaxbp.verify.maps import pullback as references
@@ -31,6 +31,7 @@ def judged(name):
 
 
 def unentered(eqn, inputs, *rest):
+    yield from ()
     return walk.single(eqn, walk.subjaxprs(eqn)[0].debug_info)(*inputs)
 
 
@@ -73,9 +74,9 @@ MUTANTS = [
     ("no second trace", (contract, "repeat_fault", always(None)), "random bwd"),
     ("no second order", (further, "second_order_fault", always(None)), "stop_gradient in bwd"),
     ("no dtype check", (contract, "dtype_fault", always(None)), "complex cotangent of a real input"),
-    ("no names for causes", (judge, "diagnose", always(judge.Diagnosis("other", ""))),
+    ("no names for causes", (judge, "causes", lambda trial, seen: {0: evidence.Diagnosis("other", "")}),
      "sigmoid:output form at input"),
-    ("no terms of the chain rule", (judge, "odd_terms", always({})), "layer norm, both held fixed"),
+    ("no terms of the chain rule", (mistakes, "odd_terms", always({})), "layer norm, both held fixed"),
     ("reference doubled", (references, "reverse", half_the_answers(references.reverse)), "square:no two"),
     ("branches not taken are judged right", (capture, "_cond", unentered), "cond: cell input's part zero"),
     ("declared without proof", (judge, "verify_intent", always((True, "", ""))),

@@ -1,8 +1,8 @@
 """A check changes nothing for anybody else: other threads, and whatever runs after it."""
 
-import contextlib
 import threading
 import traceback
+from contextlib import suppress
 
 import jax
 import jax.numpy as jnp
@@ -105,7 +105,7 @@ def test_nothing_stays_switched_after_an_exception(place, error):
         return jax.vmap(jax.grad(act))(x) if place == "when f is run once more" else act(x)
 
     before = switches()
-    with contextlib.suppress(error):
+    with suppress(error):
         check(f, X)
     assert switches() == before
     with pytest.raises(TypeError):

@@ -15,13 +15,13 @@ import optax
 from jaxbp import errors
 from jaxbp.train.engines.resident import Pace, stacked
 from jaxbp.train.engines.stream import as_here
+from jaxbp.train.plan import EpochsRan, Plan
 from jaxbp.train.program_cache import compile_fast, compiled
 from jaxbp.train.programs.epoch_program import GATHERED, make_epochs, mean_loss
 from jaxbp.train.programs.step import State, make_step
-from jaxbp.train.run import EpochsRan, Plan
-from jaxbp.train.sweep_result import Point
 from jaxbp.typing import Array, Params, Random
 
+Point = dict[str, Any]  # the hyperparameters of a network, by name
 Make = Callable[..., optax.GradientTransformation]
 
 _CACHED = 2**22  # bytes of parameters that a core trains at a time; with twice as many it is slower
@@ -95,16 +95,16 @@ class Groups:
             groups, *ran = zip(*pool.map(run, range(len(state))), strict=True)
         seconds = (time.perf_counter() - started) / count
         self._pace.took(seconds)
-        losses, metrics, finite = (
+        losses, told, metrics, finite = (
             jax.tree.map(lambda *parts: np.concatenate(parts)[: self._N], *part) for part in ran
         )
-        return EpochsRan(groups, losses, metrics, seconds, finite=finite)
+        return EpochsRan(groups, losses, metrics, seconds, finite=finite, told=told)
 
-    def _run(self, g: int, group: Group, epoch: int, count: int) -> tuple[Group, Any, Any, Any]:
+    def _run(self, g: int, group: Group, epoch: int, count: int) -> tuple[Group, Any, Any, Any, Any]:
         state, point = group
         orders = self._orders(self._nets[g], epoch, count)
         state, *out = self._program(state, point, orders, np.int32(count), *self._held)
-        losses, metrics, finite = jax.device_get(out)
+        (losses, of_step), of_state, metrics, finite = jax.device_get(out)
         if self._waits:
             params, opt_state = jax.device_get((state.params, state.opt_state))
             state = state._replace(params=params, opt_state=opt_state)
@@ -112,8 +112,11 @@ class Groups:
             [self._sizes[net.number](epoch + e) for e in range(count)]
             for net in (self._nets[g] if len(self._order) > 1 else self._nets[g][:1])
         ]
+        means = {name: mean_loss(v[:, :count], np.array(sizes)) for name, v in of_step.items()}
+        told = means | {name: column[:, :count] for name, column in of_state.items()}
         losses = mean_loss(losses[:, :count], np.array(sizes))
-        return (state, point), losses, {name: column[:, :count] for name, column in metrics.items()}, finite
+        metrics = {name: column[:, :count] for name, column in metrics.items()}
+        return (state, point), losses, told, metrics, finite
 
     def _orders(self, nets: Sequence[Net], epoch: int, count: int) -> np.ndarray:
         """What `stacked` gives, once for all nets or for each."""
@@ -124,10 +127,35 @@ class Groups:
         ]
         return orders[0] if shared else np.stack(orders)
 
-    def params(self, state: tuple[Group, ...]) -> Params:
-        """Of all nets, stacked, on the host."""
-        stacked = [jax.device_get(states.params) for states, _ in state]
-        return jax.tree.map(lambda *leaves: np.concatenate(leaves)[: self._N], *stacked)
+    @property
+    def N(self) -> int:
+        """How many nets."""
+        return self._N
+
+    def copies(self, state: tuple[Group, ...]) -> tuple[Params, ...]:
+        """The parameters, by group: the next epochs take the buffers of the state."""
+        return tuple(self._away(jax.tree.map(jnp.copy, states.params)) for states, _ in state)
+
+    def chosen(
+        self, which: np.ndarray, state: tuple[Group, ...], others: tuple[Params, ...]
+    ) -> tuple[Params, ...]:
+        """By group, the parameters of the state for these nets, (nets,), and those of ``others`` else."""
+        if not which.any():
+            return others
+        size = len(self._nets[0])
+        masks = which[np.minimum(np.arange(size * len(state)), self._N - 1)].reshape(-1, size)
+        return tuple(
+            self._away(_chosen(mask, states.params, other))
+            for mask, (states, _), other in zip(masks, state, others, strict=True)
+        )
+
+    def _away(self, params: Params) -> Params:
+        """On the host, where that is where nets wait."""
+        return jax.device_get(params) if self._waits else params
+
+    def stacked(self, params: tuple[Params, ...]) -> Params:
+        """Those of all nets, on the host."""
+        return jax.tree.map(lambda *leaves: np.concatenate(leaves)[: self._N], *jax.device_get(list(params)))
 
 
 def _compile(plan: Plan, arguments: Any) -> Any:
@@ -144,6 +172,14 @@ def _compile(plan: Plan, arguments: Any) -> Any:
         jax.vmap(one, in_axes=(0, 0, None if shared else 0, None, None, None)), donate_argnums=0
     )
     return compile_fast(program.lower(*arguments))
+
+
+@jax.jit
+def _chosen(which: Array, these: Params, others: Params) -> Params:
+    """Of these where it is so, else of the others, along the first axis."""
+    return jax.tree.map(
+        lambda new, old: jnp.where(which.reshape(-1, *[1] * (new.ndim - 1)), new, old), these, others
+    )
 
 
 def _start(nets: Sequence[Net], make: Make) -> tuple[State, dict[str, Array]]:

@@ -12,11 +12,12 @@ import numpy as np
 
 from jaxbp import errors
 from jaxbp.data.checks import held_dtype
+from jaxbp.train.plan import Bad, EpochsRan, Plan
 from jaxbp.train.program_cache import compile_fast, compiled
-from jaxbp.train.programs.epoch_program import cut, make_chunk, mean_loss
+from jaxbp.train.programs.epoch_program import cut, make_chunk, mean_loss, where_due
 from jaxbp.train.programs.finite import Watched, all_finite, make_watched, sound
 from jaxbp.train.programs.step import Data, State, make_metrics, make_step
-from jaxbp.train.run import Bad, EpochsRan, Plan
+from jaxbp.train.programs.update import told
 from jaxbp.train.sharding import aligned
 from jaxbp.typing import Array
 
@@ -69,45 +70,51 @@ class Stream:
         self._plan, self._epochs, self._pool, self._sizes = plan, epochs, pool, plan.sizes(plan.order)
         self._most = _most(self._arrays, plan.batch_size // plan.layout.processes, memory_budget)
         self._gathered = as_here(self._gather)
-        epoch = chunks(np.arange(plan.N), plan.batch_size, self._most)
-        self._length = len(epoch)
-        shapes = [self._shapes(chunk.rows.shape) for chunk in (epoch[0], epoch[-1])]
-        size = max(chunk.rows.size for chunk in epoch)
+        # The last epoch of a run in iterations may be shorter than the others.
+        shaped = [np.arange(plan.examples(e)) for e in (epochs[0], epochs[-1])]
+        parts = [chunk for order in shaped for chunk in chunks(order, plan.batch_size, self._most)]
+        shapes = list({chunk.rows.shape: self._shapes(chunk.rows.shape) for chunk in parts}.values())
+        size = max(chunk.rows.size for chunk in parts)
         self._room = [[aligned((size, *v.shape[1:]), dtype) for v, dtype in self._arrays] for _ in range(2)]
         self._begin(epochs.start)
         self._validation = plan.held_out()
         started = time.perf_counter()
-        arguments = state, shapes, self._validation
+        arguments = state, shapes, self._validation, plan.due(range(1))
         self._programs, self._watched, self._finish = compiled(_compile, plan, arguments)
         self.compile_seconds = time.perf_counter() - started
 
     def run(self, state: State, epoch: int, most: int) -> EpochsRan:
         """One epoch, as `Engine` says: the one after that of the last call."""
         started, waited, before, parts = time.perf_counter(), 0.0, state, []
-        for _ in range(self._length):
+        for _ in range(self._length(epoch)):
             chunk, data, seconds = self._next()
-            state, losses = self._programs[chunk.rows.shape](state, np.int32(chunk.first), *data)
+            state, rows = self._programs[chunk.rows.shape](state, np.int32(chunk.first), *data)
             del data  # so that only the program holds it
-            parts.append(np.asarray(losses)[chunk.first :])  # waits for the device
+            rows = jax.device_get(rows)  # waits for the device
+            parts.append(jax.tree.map(lambda v, first=chunk.first: v[first:], rows))
             waited += seconds
-        losses = np.concatenate(parts)
-        finished = self._finish(before.opt_state, state.params, state.opt_state, self._validation)
-        metrics, finite = jax.device_get(finished)
+        losses, of_step = jax.tree.map(lambda *columns: np.concatenate(columns), *parts)
+        due = self._plan.due([epoch])
+        told, metrics, finite = jax.device_get(self._finish(before, state, self._validation, due))
         seconds = time.perf_counter() - started
         if not (finite and np.isfinite(losses).all()):
             return self._located(before, epoch, seconds)
-        metrics = {name: np.asarray(v)[None] for name, v in metrics.items()}
-        mean = mean_loss(losses[None], self._sizes(epoch))
-        return EpochsRan(state, mean, metrics, seconds, None, waited / seconds)
+        sizes = self._sizes(epoch)
+        told = {name: mean_loss(v, sizes) for name, v in of_step.items()} | told
+        told, metrics = ({name: np.asarray(v)[None] for name, v in part.items()} for part in (told, metrics))
+        mean = mean_loss(losses[None], sizes)
+        return EpochsRan(
+            state, mean, metrics, seconds, waited=waited / seconds, told=told, of_iterations=(losses,)
+        )
 
     def _located(self, state: State, epoch: int, seconds: float) -> EpochsRan:
         """The epoch once more from ``state``, looked at after each iteration, up to the bad one."""
         first, parts = int(state.step), []
         watched = Watched.begun(state)
         self._begin(epoch)
-        for _ in range(self._length):
+        for _ in range(self._length(epoch)):
             chunk, data, _ = self._next()
-            watched, losses = self._watched(watched, np.int32(chunk.first), *data)
+            watched, (losses, _) = self._watched(watched, np.int32(chunk.first), *data)
             del data
             parts.append(np.asarray(losses)[chunk.first :])
         losses, bad = np.concatenate(parts), int(watched.bad)
@@ -115,6 +122,10 @@ class Stream:
         iteration = losses.size - 1 if bad < 0 else bad - first
         found = Bad(losses, iteration, np.asarray(watched.broken))
         return EpochsRan(watched.state, losses[:0], {}, seconds, found)
+
+    def _length(self, epoch: int) -> int:
+        """How many chunks an epoch has."""
+        return len(chunks(np.arange(self._plan.examples(epoch)), self._plan.batch_size, self._most))
 
     def _begin(self, epoch: int) -> None:
         """Gather the first chunk of an epoch; `_next` goes on from there."""
@@ -158,25 +169,24 @@ def _part(room: np.ndarray, rows: tuple[int, ...]) -> np.ndarray:
 
 def _compile(plan: Plan, arguments: Any) -> tuple[dict[tuple[int, ...], Any], Any, Any]:
     """Programs: of chunks by the shape of their rows, of a chunk that is watched, and of an epoch's end."""
-    state, data, validation = arguments
+    state, data, validation, due = arguments
     layout, evaluate = plan.layout, plan.evaluate
     step = make_step(plan.grad_fn, plan.optimizer, plan.preprocess)
 
     metrics_of = evaluate and make_metrics(evaluate)
 
-    def finish(
-        before: Any, params: Any, opt_state: Any, validation: Data | None
-    ) -> tuple[dict[str, Array], Array]:
-        metrics = metrics_of(params, *validation) if metrics_of and validation else {}
-        return metrics, all_finite(params) & sound(before, opt_state)
+    def finish(before: State, state: State, validation: Data | None, due: Array | None) -> Any:
+        metrics: dict[str, Array] = {}
+        if metrics_of and validation:
+            once = None if due is None else due[0]
+            metrics = where_due(once, metrics_of, state.seen(plan.eval_params), *validation)
+        return told(state.opt_state), metrics, all_finite(state.params) & sound(before, state)
 
     where = layout.shardings(state)
     run = jax.jit(make_chunk(step), out_shardings=where and (where, layout.everywhere))
     by_rows = {jax.tree.leaves(chunk)[0].shape[:2]: chunk for chunk in data}
     programs = {rows: compile_fast(run.lower(state, np.int32(0), *chunk)) for rows, chunk in by_rows.items()}
-    finished = jax.jit(finish, out_shardings=layout.everywhere).lower(
-        state.opt_state, state.params, state.opt_state, validation
-    )
+    finished = jax.jit(finish, out_shardings=layout.everywhere).lower(state, state, validation, due)
     return programs, jax.jit(make_chunk(make_watched(step))), compile_fast(finished)
 
 

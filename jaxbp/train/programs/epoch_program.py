@@ -8,7 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxbp.train.programs.finite import Watched, all_finite, make_watched, sound
-from jaxbp.train.programs.step import Data, Evaluate, State, Step, make_metrics
+from jaxbp.train.programs.step import Data, EvalParams, Evaluate, Row, State, Step, make_metrics
+from jaxbp.train.programs.update import told
 from jaxbp.typing import Array, Random, Scalar
 
 Take = Callable[[Array, Array], Array]  # (rows, indices of batches (k, batch)) -> the batches
@@ -49,12 +50,12 @@ def cut(q: int, most: int) -> tuple[int, list[int], list[int]]:
 
 
 def make_epoch(
-    step: Callable[..., tuple[Carry, Scalar]],
+    step: Callable[..., tuple[Carry, Row]],
     batch_size: int,
     take: Take,
     gathered: int = GATHERED,
-) -> Callable[[Carry, Array, Data], tuple[Carry, Array]]:
-    """One epoch: (state, order, data) -> (state, losses of the iterations).
+) -> Callable[[Carry, Array, Data], tuple[Carry, Any]]:
+    """One epoch: (state, order, data) -> (state, rows of the iterations).
 
     Of the N = q batch_size + r examples in the given order come q iterations of batch_size, and if r > 0 a
     last one of r. From data larger than a cache several batches are gathered at a time: single ones would
@@ -62,66 +63,99 @@ def make_epoch(
     """
     chunk = make_chunk(step)
 
-    def epoch(state: Carry, order: Array, data: Data) -> tuple[Carry, Array]:
+    def epoch(state: Carry, order: Array, data: Data) -> tuple[Carry, Any]:
         q, rest = divmod(order.size, batch_size)
         batches = order[: q * batch_size].reshape(q, batch_size)
         example = sum(v.dtype.itemsize * v[:1].size for v in jax.tree.leaves(data))
         most = max(1, gathered // (batch_size * example)) if order.size * example > gathered else 1
         k, starts, firsts = cut(q, most)
 
-        def body(state: Carry, at: tuple[Array, Array]) -> tuple[Carry, Array]:
+        def body(state: Carry, at: tuple[Array, Array]) -> tuple[Carry, Any]:
             start, first = at
             rows = jax.lax.dynamic_slice_in_dim(batches, start, k)
             return chunk(state, first, *jax.tree.map(lambda v: take(v, rows), data))
 
-        state, losses = jax.lax.scan(body, state, (jnp.asarray(starts), jnp.asarray(firsts)))
-        losses = jnp.append(losses[:-1], losses[-1, firsts[-1] :])
+        state, rows = jax.lax.scan(body, state, (jnp.asarray(starts), jnp.asarray(firsts)))
+        rows = jax.tree.map(lambda v: jnp.append(v[:-1], v[-1, firsts[-1] :]), rows)
         if rest:
             short = jax.tree.map(lambda v: take(v, order[None, q * batch_size :])[0], data)
             state, last = step(state, *short)
-            losses = jnp.append(losses, last)
-        return state, losses
+            rows = jax.tree.map(jnp.append, rows, last)
+        return state, rows
 
     return epoch
 
 
 def make_epochs(
-    step: Step, batch_size: int, evaluate: Evaluate | None, take: Take, gathered: int = GATHERED
-) -> Callable[[State, Array, Array, Data, Data | None], tuple[State, Array, dict[str, Array], Array]]:
-    """Several epochs: (state, orders, count, data, validation) -> (state, losses, metrics, finite).
+    step: Step,
+    batch_size: int,
+    evaluate: Evaluate | None,
+    take: Take,
+    gathered: int = GATHERED,
+    eval_params: EvalParams | None = None,
+) -> Callable[..., tuple[State, Any, dict[str, Array], dict[str, Array], Array]]:
+    """Several epochs: (state, orders, count, data, validation, due) -> (state, rows, told, metrics, finite).
 
     Short epochs would wait for the host between them. The first ``count`` of the orders (G, N) are run;
-    as it is no part of the shapes, one program serves every count. losses is (G, iterations), each of the
-    metrics (G,); of them the first ``count`` rows mean something. ``finite`` says that these losses
-    and the last parameters are, and that no entry of the optimizer's state stopped being so: looked at once
-    at the end, it costs an iteration nothing, and `locate` finds the iteration when it is False.
+    as it is no part of the shapes, one program serves every count. The rows of the iterations are
+    (G, iterations), what the optimizer's state tells and each of the metrics (G,); of them the first
+    ``count`` mean something. ``due`` says which epochs are evaluated, (G,), None being all of them.
+    ``finite`` says that these losses and the last parameters are, and that no entry of the optimizer's or the
+    model's state stopped being so: looked at once at the end, it costs an iteration nothing, and `locate`
+    finds the iteration when it is False.
     """
     epoch = make_epoch(step, batch_size, take, gathered)
     metrics_of = evaluate and make_metrics(evaluate)
 
     @jax.jit  # traced once, for its shapes and for the loop
     def evaluated(
-        state: State, order: Array, data: Data, validation: Data | None
-    ) -> tuple[State, Array, dict[str, Scalar]]:
-        state, losses = epoch(state, order, data)
-        return state, losses, metrics_of(state.params, *validation) if metrics_of and validation else {}
+        state: State, order: Array, data: Data, validation: Data | None, due: Array | None
+    ) -> tuple[State, Any, dict[str, Scalar], dict[str, Scalar]]:
+        state, rows = epoch(state, order, data)
+        metrics: dict[str, Scalar] = {}
+        if metrics_of and validation:
+            metrics = where_due(due, metrics_of, state.seen(eval_params), *validation)
+        return state, rows, told(state.opt_state), metrics
 
     def epochs(
-        state: State, orders: Array, count: Array, data: Data, validation: Data | None
-    ) -> tuple[State, Array, dict[str, Array], Array]:
-        def body(e: Array, carry: tuple[State, Any]) -> tuple[State, Any]:
-            state, rows = carry
-            state, *row = evaluated(state, orders[e], data, validation)
-            return state, jax.tree.map(lambda column, value: column.at[e].set(value), rows, row)
+        state: State,
+        orders: Array,
+        count: Array,
+        data: Data,
+        validation: Data | None,
+        due: Array | None = None,
+    ) -> tuple[State, Any, dict[str, Array], dict[str, Array], Array]:
+        def one(e: Any, state: State) -> Any:
+            return evaluated(state, orders[e], data, validation, None if due is None else due[e])
 
-        _, *row = jax.eval_shape(evaluated, state, orders[0], data, validation)
-        rows = jax.tree.map(lambda v: jnp.zeros((len(orders), *v.shape), v.dtype), row)
-        before = state.opt_state
-        state, (losses, metrics) = jax.lax.fori_loop(0, count, body, (state, rows))
-        finite = all_finite((losses, state.params)) & sound(before, state.opt_state)
-        return state, losses, metrics, finite
+        def body(e: Array, carry: tuple[State, Any]) -> tuple[State, Any]:
+            state, columns = carry
+            state, *row = one(e, state)
+            return state, jax.tree.map(lambda column, value: column.at[e].set(value), columns, row)
+
+        _, *row = jax.eval_shape(one, 0, state)
+        columns = jax.tree.map(lambda v: jnp.zeros((len(orders), *v.shape), v.dtype), row)
+        before = state
+        state, (rows, tells, metrics) = jax.lax.fori_loop(0, count, body, (state, columns))
+        finite = all_finite((rows[0], state.params)) & sound(before, state)
+        return state, rows, tells, metrics, finite
 
     return epochs
+
+
+def where_due(due: Array | None, evaluate: Callable[..., Any], *arguments: Any) -> Any:
+    """``evaluate`` of these where it is due, always where that is None; else zeros, which mean nothing."""
+    if due is None:
+        return evaluate(*arguments)
+    shapes = jax.eval_shape(evaluate, *arguments)
+
+    def nothing(*arguments: Any) -> Any:
+        return jax.tree.map(lambda v: jnp.zeros(v.shape, v.dtype), shapes)
+
+    def computed(*arguments: Any) -> Any:
+        return jax.tree.map(jnp.asarray, evaluate(*arguments))
+
+    return jax.lax.cond(due, computed, nothing, *arguments)
 
 
 def mean_loss(losses: np.ndarray, sizes: np.ndarray) -> np.ndarray:
@@ -129,22 +163,23 @@ def mean_loss(losses: np.ndarray, sizes: np.ndarray) -> np.ndarray:
     return np.average(losses.astype(np.float64), axis=-1, weights=np.broadcast_to(sizes, losses.shape))
 
 
-def make_chunk(step: Callable[..., tuple[Carry, Scalar]]) -> Callable[..., tuple[Carry, Array]]:
-    """Batches that are at hand: (state, first, *data) -> (state, losses), the data of shape (k, batch, ...).
+def make_chunk(step: Callable[..., tuple[Carry, Row]]) -> Callable[..., tuple[Carry, Any]]:
+    """Batches that are at hand: (state, first, *data) -> (state, rows), the data of shape (k, batch, ...).
 
-    The iterations are those of the batches ``first`` to k; losses is (k,), with 0 before ``first``.
+    The iterations are those of the batches ``first`` to k; the rows are (k,), with 0 before ``first``.
     """
     step = jax.jit(step)  # traced once, for its shapes and for the loop
 
-    def chunk(state: Carry, first: Array, *data: Any) -> tuple[Carry, Array]:
-        def body(i: Array, carry: tuple[Carry, Array]) -> tuple[Carry, Array]:
-            state, losses = carry
-            state, loss = step(state, *jax.tree.map(lambda v: v[i], data))
-            return state, losses.at[i].set(loss)
+    def chunk(state: Carry, first: Array, *data: Any) -> tuple[Carry, Any]:
+        def body(i: Array, carry: tuple[Carry, Any]) -> tuple[Carry, Any]:
+            state, rows = carry
+            state, row = step(state, *jax.tree.map(lambda v: v[i], data))
+            return state, jax.tree.map(lambda column, value: column.at[i].set(value), rows, row)
 
-        _, loss = jax.eval_shape(step, state, *jax.tree.map(lambda v: v[0], data))
+        _, row = jax.eval_shape(step, state, *jax.tree.map(lambda v: v[0], data))
         k = len(jax.tree.leaves(data)[0])
-        return jax.lax.fori_loop(first, k, body, (state, jnp.zeros(k, loss.dtype)))
+        rows = jax.tree.map(lambda v: jnp.zeros(k, v.dtype), row)
+        return jax.lax.fori_loop(first, k, body, (state, rows))
 
     return chunk
 
@@ -157,7 +192,7 @@ def make_locate(
 
     def locate(state: State, order: Array, data: Data) -> tuple[State, Array, Array, Array]:
         first = state.step
-        (state, bad, broken), losses = epoch(Watched.begun(state), order, data)
+        (state, bad, broken), (losses, _) = epoch(Watched.begun(state), order, data)
         return state, losses, jnp.where(bad < 0, bad, bad - first), broken
 
     return locate

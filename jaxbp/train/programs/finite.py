@@ -6,8 +6,8 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from jaxbp.train.programs.step import State, Step
-from jaxbp.typing import Array, Scalar
+from jaxbp.train.programs.step import Row, State, Step
+from jaxbp.typing import Array
 
 
 def all_finite(tree: Any) -> Array:
@@ -15,26 +15,35 @@ def all_finite(tree: Any) -> Array:
     return jnp.stack([jnp.isfinite(leaf).all() for leaf in jax.tree.leaves(tree)]).all()
 
 
-def watched_leaves(opt_state: Any) -> list[tuple[str, Any]]:
-    """The float leaves of an optimizer's state, which must not overflow, and the names of their paths.
+def watched_leaves(state: State) -> list[tuple[str, Any]]:
+    """The float leaves of the optimizer's and the model's state, which must not overflow, and their names.
 
     The norm of a gradient that `optax.MultiSteps` skips may overflow: that is why it was skipped.
 
     Example:
         >>> import optax
-        >>> [name for name, _ in watched_leaves(optax.adam(0.1).init({"w": jnp.zeros(2)}))]
+        >>> state = State({}, optax.adam(0.1).init({"w": jnp.zeros(2)}), jax.random.key(0), 0)
+        >>> [name for name, _ in watched_leaves(state)]
         ["[0].mu['w']", "[0].nu['w']"]
     """
-    return [
+    of_optimizer = [
         (jax.tree_util.keystr(path), leaf)
-        for path, leaf in jax.tree_util.tree_leaves_with_path(opt_state)
+        for path, leaf in jax.tree_util.tree_leaves_with_path(state.opt_state)
+        if not any(getattr(key, "name", "") == "skip_state" for key in path)
+    ]
+    of_model = [
+        (f"model_state{jax.tree_util.keystr(path[1:])}", leaf)
+        for path, leaf in jax.tree_util.tree_leaves_with_path(state.model_state)
+    ]
+    return [
+        (name, leaf)
+        for name, leaf in of_optimizer + of_model
         if jnp.issubdtype(jnp.result_type(leaf), jnp.inexact)
-        and not any(getattr(key, "name", "") == "skip_state" for key in path)
     ]
 
 
-def broke(before: Any, after: Any) -> Array:
-    """What each of the `watched_leaves` of the optimizer's state became: NaN or infinity, or 0 while sound.
+def broke(before: State, after: State) -> Array:
+    """What each of the `watched_leaves` became: NaN or infinity, or 0 while sound.
 
     An entry that was not finite before has broken nothing: some states begin with infinity.
     """
@@ -46,8 +55,8 @@ def broke(before: Any, after: Any) -> Array:
     return jnp.concatenate(found)
 
 
-def sound(before: Any, after: Any) -> Array:
-    """Whether no entry of the optimizer's state stopped being finite."""
+def sound(before: State, after: State) -> Array:
+    """Whether no entry of the `watched_leaves` stopped being finite."""
     pairs = zip(watched_leaves(before), watched_leaves(after), strict=True)
     kept = [(jnp.isfinite(new) | ~jnp.isfinite(old)).all() for (_, old), (_, new) in pairs]
     return jnp.stack([jnp.bool_(True), *kept]).all()
@@ -69,26 +78,26 @@ class Watched(NamedTuple):
     @classmethod
     def begun(cls, state: State) -> "Watched":
         """Before the first step."""
-        nothing = jnp.zeros_like(broke(state.opt_state, state.opt_state))
+        nothing = jnp.zeros_like(broke(state, state))
         return cls(state, jnp.full_like(state.step, -1), nothing)
 
 
-def make_watched(step: Step) -> Callable[..., tuple[Watched, Scalar]]:
+def make_watched(step: Step) -> Callable[..., tuple[Watched, Row]]:
     """The step that looks at what it did.
 
     An iteration is bad if its loss or the parameters it leaves are not finite, or if the optimizer's state
     stopped being so. From there on nothing is updated any more, so that the state is the one before it.
     """
 
-    def watched(carry: Watched, *data: Any) -> tuple[Watched, Scalar]:
+    def watched(carry: Watched, *data: Any) -> tuple[Watched, Row]:
         before, bad, broken = carry
-        after, loss = step(before, *data)
-        finite = all_finite((loss, after.params))
-        lost = broke(before.opt_state, after.opt_state)
+        after, row = step(before, *data)
+        finite = all_finite((row[0], after.params))
+        lost = broke(before, after)
         good = finite & jnp.isfinite(lost).all()
         go, first = good & (bad < 0), ~good & (bad < 0)
         state = jax.tree.map(lambda new, old: jnp.where(go, new, old), after, before)
         bad = jnp.where(first, before.step, bad)
-        return Watched(state, bad, jnp.where(first & finite, lost, broken)), loss
+        return Watched(state, bad, jnp.where(first & finite, lost, broken)), row
 
     return watched

@@ -1,24 +1,34 @@
 """What a diagnosis has to go on: the results of rule and reference for one argument."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from jaxbp.verify.maps.pullback import Point, Pullback, wide
-from jaxbp.verify.numbers.compare import Comparison
+from jaxbp.verify.maps.pullback import Point, Pullback, basis_row, wide
+from jaxbp.verify.numbers.compare import Comparison, numeric_jacobian
+
+# A Jacobian of so many entries is looked at whole.
+MATRIX_LIMIT = 4096
+ROWS_LIMIT = 256
 
 
 class Diagnosis(NamedTuple):
-    """A cause from the vocabulary and a sentence in the user's words; what is ``vague`` may be replaced."""
+    """A cause from the table and a sentence in the user's words; what is ``vague`` may be replaced."""
 
     cause: str
     sentence: str
     vague: bool = False
 
 
-class Evidence(NamedTuple):
-    """What is known of one argument: its results and the maps that made them."""
+@dataclass(frozen=True)
+class Evidence:
+    """What is known of one argument: its results and the maps that made them.
+
+    ``devices`` are the axes of a mesh that its leading axis runs over, with their lengths.
+    """
 
     argument: int
     comparison: Comparison
@@ -26,16 +36,63 @@ class Evidence(NamedTuple):
     rule: Pullback
     reference: Pullback | None
     tolerance: float
+    devices: tuple[tuple[str, int], ...] = ()
 
-    @property
+    @cached_property
     def got(self) -> np.ndarray:
         """The rule's result for this argument, one row for each cotangent."""
         return np.stack([s.rule[self.argument] for s in self.comparison.samples])
 
-    @property
+    @cached_property
     def want(self) -> np.ndarray:
         """The reference for this argument, one row for each cotangent."""
         return np.stack([s.reference[self.argument] for s in self.comparison.samples])
+
+    @cached_property
+    def finite(self) -> bool:
+        """Whether both are finite everywhere."""
+        return bool(np.isfinite(self.got).all() and np.isfinite(self.want).all())
+
+    @cached_property
+    def differs(self) -> np.ndarray:
+        """Where the two differ, for any cotangent: of the shape of the argument."""
+        return np.asarray((~self.alike(self.got, self.want)).any(0))
+
+    @cached_property
+    def cotangents(self) -> list[np.ndarray]:
+        """For each output, its cotangents, one row for each sample."""
+        samples = [s.cotangent for s in self.comparison.samples]
+        return [np.stack([wide(c) for c in cs]) for cs in zip(*samples, strict=True)]
+
+    @cached_property
+    def outputs(self) -> list[np.ndarray]:
+        """The outputs of the primal."""
+        return [wide(y) for y in self.at.fn(*self.at.inputs)]
+
+    @cached_property
+    def jacobians(self) -> tuple[np.ndarray, np.ndarray] | None:
+        """The Jacobians (outputs x entries of this argument) of rule and reference, when small."""
+        rows = sum(int(np.prod(s.shape)) for s in self.at.outputs)
+        columns = int(np.size(self.at.inputs[self.argument]))
+        if rows * columns > MATRIX_LIMIT or rows > ROWS_LIMIT:
+            return None
+        got = self.rows(self.rule, range(rows))
+        want = self.rows(self.reference, range(rows)) if self.reference else self._numeric(columns)
+        if want is None or not (np.isfinite(got).all() and np.isfinite(want).all()):
+            return None
+        return got, want
+
+    def _numeric(self, columns: int) -> np.ndarray | None:
+        found = numeric_jacobian(self.at, self.rule.epsilon)
+        if found is None:
+            return None
+        before = sum(int(np.size(x)) for x in self.at.inputs[: self.argument])
+        return np.asarray(found[before : before + columns].T)
+
+    def rows(self, m: Pullback, numbers: Iterable[int]) -> np.ndarray:
+        """Rows of a map's Jacobian: what single output entries give to this argument."""
+        hot = [basis_row(self.at.outputs, int(j)) for j in numbers]
+        return np.array([wide(m.call(self.at.inputs, c)[1][self.argument]).ravel() for c in hot])
 
     def alike(self, a: np.ndarray, b: np.ndarray) -> np.ndarray:
         """Where two results agree to the tolerance of a diagnosis."""
@@ -63,31 +120,43 @@ class Evidence(NamedTuple):
         return True
 
     def pulled(
-        self, inputs: list[Any], change: Callable[[Any], Any] = lambda c: c, by: Pullback | None = None
+        self,
+        inputs: Sequence[Any],
+        change: Callable[[Any], Any] = lambda c: c,
+        by: Pullback | None = None,
+        only: int | None = None,
     ) -> np.ndarray:
-        """The reference's result (or that of another map) at other inputs or with changed cotangents."""
+        """The reference's result (or that of another map) at other inputs or with changed cotangents.
+
+        With ``only``, the cotangents of all outputs but that one are zero.
+        """
         pull = by or self.reference
         assert pull is not None
-        cts = [[change(c) for c in s.cotangent] for s in self.comparison.samples]
+        cts = [
+            [change(c) if only in (None, k) else 0 * c for k, c in enumerate(s.cotangent)]
+            for s in self.comparison.samples
+        ]
         return np.stack([wide(pull.call(inputs, c)[1][self.argument]) for c in cts])
 
 
-def constant(k: complex, at: Point) -> str:
-    """A constant in words: ``1/12 = 1/N with N = 3 x 4``, ``2``, ``-1``."""
+def constant(k: complex) -> str:
+    """A constant with as many digits as help: ``2``, ``-1``, ``0.0833333``."""
+    return f"{k:.6g}" if abs(np.imag(k)) > 1e-6 * abs(k) else f"{float(np.real(k)):.6g}"
+
+
+def reason(k: complex, at: Point) -> str:
+    """Where a constant may come from: `` (2 = the length of axis 0 of (2, 3))``; empty when nowhere."""
     real = float(np.real(k))
-    if abs(np.imag(k)) > 1e-6 * abs(k):
-        return f"{k:.6g}"
-    for shape in dict.fromkeys(
-        [tuple(np.shape(x)) for x in at.inputs] + [tuple(s.shape) for s in at.outputs]
-    ):
+    shapes = [tuple(np.shape(x)) for x in at.inputs] + [tuple(s.shape) for s in at.outputs]
+    for shape in dict.fromkeys(shapes):
         sizes = {f"the length of axis {i} of {shape}": n for i, n in enumerate(shape) if n > 1}
         if len(shape) > 1:
             sizes[f"the number of entries of {shape}"] = int(np.prod(shape))
         for name, n in sizes.items():
-            for value, word in ((1 / n, "1/N"), (float(n), "N")):
+            for value, word in ((1 / n, f"1/{n}, {n} is {name}"), (float(n), f"{n} = {name}")):
                 if abs(real - value) <= 1e-6 * value:
-                    return f"{real:.6g} = {word}, N = {n} {name}"
-    return f"{real:.6g}"
+                    return f" ({word})"
+    return ""
 
 
 def alike(a: np.ndarray, b: np.ndarray, tolerance: float) -> np.ndarray:
@@ -108,9 +177,12 @@ def ratio_of(got: np.ndarray, want: np.ndarray, tolerance: float) -> complex | N
 
 
 def named(k: complex, place: str, at: Point) -> Diagnosis:
-    """The word for a constant multiple: zero, sign or factor."""
+    """The word for a constant multiple: zero, sign, factor, or no more than lost digits."""
     if abs(k) < 1e-12:
         return Diagnosis("zero", f"the rule is zero{place}")
     if abs(k + 1) < 1e-6:
         return Diagnosis("sign", f"rule = - reference{place}")
-    return Diagnosis("factor", f"rule = {constant(k, at)} x reference{place}")
+    if abs(k - 1) < 1e-6:
+        sentence = f"right but for its last digits{place}, off by {abs(k - 1):.1e} of the derivative"
+        return Diagnosis("lost_digits", f"{sentence}: lost between nearly equal numbers?")
+    return Diagnosis("factor", f"rule = {constant(k)} x reference{place}{reason(k, at)}")

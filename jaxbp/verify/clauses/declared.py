@@ -97,10 +97,10 @@ def _straight(samples: Sequence[Sample], rtol: float) -> tuple[bool, str, str]:
             if np.ptp(np.real(ratio)) <= rtol * abs(ratio[0]):
                 cause = "sign" if np.real(ratio[0]) == -1 else "factor"
                 return False, cause, f"the rule is {np.real(ratio[0]):.6g} x the cotangent"
-            return False, "other", "the rule is not the cotangent"
+            return False, "not_as_declared", "the rule is not the cotangent"
         rest = zip(s.rule[1:], s.reference[1:], strict=True)
         if not all(not g.any() or alike(g, w, rtol).all() for g, w in rest):
-            return False, "other", "another input gets neither its derivative nor zero"
+            return False, "not_as_declared", "another input gets neither its derivative nor zero"
     if all(not s.rule[0].any() for s in samples):
         return False, "zero", "the rule is zero"
     return True, "", "the cotangent passes straight through, as declared"
@@ -115,7 +115,7 @@ def _constant(samples: Sequence[Sample], rtol: float) -> complex | None:
 def _multiple(samples: Sequence[Sample], rtol: float) -> tuple[bool, str, str]:
     k = _constant(samples, rtol)
     if k is None or abs(k.imag) > rtol * abs(k):
-        return False, "other", "the rule is not a constant times the derivative"
+        return False, "not_as_declared", "the rule is not a constant times the derivative"
     if k == 0:
         return False, "zero", "the rule is zero"
     return True, "", f"the rule is {k.real:.6g} x the derivative, as declared"
@@ -134,12 +134,12 @@ def _clipped(samples: Sequence[Sample], rtol: float) -> tuple[bool, str, str]:
             entrywise = bounds.size == 0 or np.all(np.abs(got[untouched]) <= bounds.min() * (1 + rtol))
             by_norm = np.ptp(shrink) <= rtol if shrink.size else True
             if not (entrywise or by_norm):
-                return False, "other", "the rule limits neither the entries nor the norm"
+                return False, "not_as_declared", "the rule limits neither the entries nor the norm"
     return True, "", "the rule is the derivative, limited, as declared"
 
 
 def _stop(samples: Sequence[Sample], rtol: float) -> tuple[bool, str, str]:
     largest = max((float(np.max(np.abs(g), initial=0.0)) for s in samples for g in s.rule), default=0.0)
     if largest > 0 or not np.isfinite(largest):
-        return False, "other", f"the rule passes up to {largest:.6g}"
+        return False, "not_as_declared", f"the rule passes up to {largest:.6g}"
     return True, "", "the rule stops the cotangent, as declared"

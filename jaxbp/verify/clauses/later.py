@@ -1,41 +1,17 @@
 """Clauses that matter for a rule whose values are right: vmap, jit, types, single inputs, second order."""
 
-from collections.abc import Callable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxbp.jaxprs.compile_once import is_small, jitted
+from jaxbp.jaxprs.compile_once import jitted
 from jaxbp.jaxprs.exception_origin import raise_own
-from jaxbp.jaxprs.internals import BATCHED
-from jaxbp.jaxprs.rules import Rule
 from jaxbp.verify.clauses.contract import Fault, raised, unequal
-from jaxbp.verify.maps.pullback import Point, Pullback, draw, reverse, rule_pullback, wide
+from jaxbp.verify.maps.pullback import Point, Pullback, draw, reverse, wide
 from jaxbp.verify.numbers.compare import compare
 from jaxbp.verify.numbers.tolerance import jiggled, settling
-
-
-def later_fault(rule: Rule, at: Point, body: Point, own: Pullback, order: int) -> Fault | None:
-    """The clauses that matter only for a rule whose values are right."""
-    batched = bool(own.primitives & BATCHED)
-    # A library's own rules are judged by their values; each further clause compiles them once more.
-    if batched or (not rule.builtin and is_small(at.inputs)):
-        native = rule_pullback(at._replace(wide=False), rule.kind)
-        fault = _under(batching_fault, at, native) if batched else None
-        fault = fault or _under(eager_fault, at, native) or weak_fault(at, body)
-        if fault:
-            return fault
-    return second_order_fault(at, body) if order > 1 else None
-
-
-def _under(clause: Callable[..., Fault | None], at: Point, own: Pullback) -> Fault | None:
-    try:
-        return clause(at, own, np.random.default_rng(2))
-    except Exception as error:
-        raise_own(error)
-        return None  # What refuses vmap aloud (a callback without a batching rule) deceives nobody.
 
 
 def eager_fault(at: Point, rule: Pullback, rng: np.random.Generator) -> Fault | None:
@@ -99,7 +75,7 @@ def one_at_a_time(at: Point, body: Point, reference: Pullback | None) -> Fault |
         if seen.wrong:
             e = seen.wrong[0]
             sentence = "wrong when only this input is perturbed (symbolic zeros)"
-            return Fault("other", a, sentence, e.index, e.rule, e.reference)
+            return Fault("one_input", a, sentence, e.index, e.rule, e.reference)
     return None
 
 
@@ -125,7 +101,7 @@ def second_order_fault(at: Point, body: Point) -> Fault | None:
     except Exception as error:
         raise_own(error)
         fault = raised(error, "the rule under a second derivative")
-        if fault is None or fault.cause == "other":
+        if fault is None or fault.cause == "raises":
             raise  # An operation in the rule that has no derivative: nothing is known of the second.
         return Fault("second_order", None, fault.sentence)
     seen = compare(pulled(body), own, reference, np.random.default_rng(5))

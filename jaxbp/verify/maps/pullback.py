@@ -15,6 +15,7 @@ from jaxbp.jaxprs.last_digits import shaken
 from jaxbp.jaxprs.loops import capped, run_on, stops_by_test
 from jaxbp.jaxprs.walk import dtypes_in, primitives_in
 from jaxbp.jaxprs.widest_dtype import raised, widened
+from jaxbp.verify.clock import tick
 
 FORWARD_LIMIT = 512
 
@@ -54,7 +55,7 @@ class Pullback(NamedTuple):
     """A traced VJP: ``call(inputs, cotangents)`` gives the primal outputs and the input cotangents.
 
     ``settle`` is the same with loops that stop by a test run on, None when there are none; ``shake`` takes a
-    seed besides and moves the result of every operation by its last digit.
+    seed besides and moves the result of every operation by its last digit; ``traced`` is its jaxpr.
     """
 
     call: Call
@@ -65,6 +66,7 @@ class Pullback(NamedTuple):
     primitives: frozenset[str]
     outputs: int
     text: str
+    traced: Any
     reverse: bool = False
 
     @property
@@ -178,7 +180,8 @@ def forward(at: Point) -> Pullback:
         raise Refusal(f"forward mode needs a column for each of {size} entries")
 
     def both(inputs: Sequence[Any], cotangents: Sequence[Any]) -> tuple[list[Any], list[Any]]:
-        out = at.fn(*inputs)
+        # The values that the function has while it is differentiated: its rule may give others.
+        out = jax.jvp(at.fn, tuple(inputs), tuple(map(jnp.zeros_like, inputs)))[0]
         flat, unravel = _flat(inputs)
 
         def column(direction: Any) -> Any:
@@ -241,6 +244,7 @@ def _traced(at: Point, both: Callable[..., tuple[list[Any], list[Any]]]) -> Pull
 
     def parted(run: Callable[..., list[Any]]) -> Call:
         def call(inputs: Sequence[Any], cotangents: Sequence[Any]) -> tuple[list[Any], list[Any]]:
+            tick()
             outs = run(*inputs, *cotangents)
             return outs[:count], outs[count:]
 
@@ -253,7 +257,7 @@ def _traced(at: Point, both: Callable[..., tuple[list[Any], list[Any]]]) -> Pull
     names = frozenset(primitives_in(traced.jaxpr))
     return Pullback(
         call, settle, lambda seed, x, c: parted(partial(shaking, seed))(x, c),
-        [a.dtype for a in traced.out_avals[count:]], met, names, count, text,
+        [a.dtype for a in traced.out_avals[count:]], met, names, count, text, bounded,
     )  # fmt: skip
 
 

@@ -1,6 +1,6 @@
 """Compare a rule with its references entry by entry; whatever looks wrong goes before the differences."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -49,6 +49,8 @@ class Comparison(NamedTuple):
 def cotangents(at: Point, rng: np.random.Generator) -> list[list[Any]]:
     """The cotangents to try: a few normal draws, the last over five decades; the basis where it is small."""
     draws = [draw(at.outputs, rng, uneven=k == DRAWS - 1) for k in range(DRAWS)]
+    if sum(int(np.prod(s.shape)) for s in at.outputs) == 1:
+        return basis(at.outputs, 1) + draws  # The numbers that are shown are then the derivative itself.
     return draws + (basis(at.outputs, BASIS_LIMIT) if is_small(at.inputs) else [])
 
 
@@ -58,6 +60,7 @@ def compare(
     reference: Pullback | None,
     rng: np.random.Generator,
     cts: Sequence[list[Any]] | None = None,
+    opened: Callable[[Sequence[Any]], list[float]] | None = None,
 ) -> Comparison:
     """Judge ``rule`` against ``reference`` at a point, entry by entry (for ``cts``, else all ``cotangents``).
 
@@ -65,7 +68,7 @@ def compare(
     change in the last digit of inputs and cotangent does to the reference, and slack what loops that stop
     by a test leave open. The tolerance does not depend on how many entries there are. Entries that do not
     pass are tried against the rounding of every single operation; those that remain, or have no finite
-    reference, are decided by difference quotients.
+    reference, are decided by difference quotients. ``opened`` says what loops of equal steps leave open.
     """
     maps = [m for m in (rule, reference) if m]
     eps = max(m.epsilon for m in maps)
@@ -82,7 +85,9 @@ def compare(
         samples.append(Sample(ct, got, want))
         loose, quarter = unsettled(maps, at.inputs, ct, want)
         rtol = max(rtol, quarter)
-        if any(m.iterative for m in maps):
+        if opened:
+            loose = [s + n for s, n in zip(loose, opened(ct), strict=True)]
+        if opened or any(m.iterative for m in maps):
             sizes = [np.max(np.abs(w), initial=0.0, where=np.isfinite(w)) for w in want]
             parts = [np.max(s, initial=0.0) / n for s, n in zip(loose, sizes, strict=True) if n]
             open_to = max([open_to, *parts])
@@ -183,6 +188,12 @@ def _jacobian(at: Point, arbiter: Differences) -> tuple[Any, Any] | None:
             value, error = s.best
             columns.append((np.where(s.kinked, np.nan, value), error))
     return np.array([c[0] for c in columns]), np.array([c[1] for c in columns])
+
+
+def numeric_jacobian(at: Point, eps: float) -> np.ndarray | None:
+    """The Jacobian (entries of all inputs x outputs) by differences, where the inputs are few."""
+    found = _jacobian(at, Differences(at, eps))
+    return None if found is None else np.asarray(found[0])
 
 
 def _is_complex(x: Any) -> bool:

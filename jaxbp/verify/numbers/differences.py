@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import jax.numpy as jnp
 import numpy as np
 
+from jaxbp.verify.clock import tick
 from jaxbp.verify.maps.pullback import Point, wide
 
 # Powers of 4, so that x + h is exact for a step that is a power of two times a power of four.
@@ -112,6 +113,7 @@ class Differences:
         self, direction: list[Any], t: float, contract: Callable[..., np.ndarray], moved: list[np.ndarray]
     ) -> np.ndarray:
         """The change of the outputs after a step; ``moved`` collects where there is one."""
+        tick()
         there = [wide(y) for y in self._moved(list(self.at.inputs), direction, t)]
         for mask, y, z in zip(moved, there, self.here, strict=True):
             mask |= y != z

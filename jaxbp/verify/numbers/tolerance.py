@@ -80,7 +80,7 @@ def unsettled(
 ) -> tuple[list[np.ndarray], float]:
     """What loops that stop by a test leave open: a part of each entry's scale, and a relative tolerance.
 
-    Where running on moves the result by much, or to no number, the loop was no iteration to a limit, and
+    Where running on moves the values by much, or to no number, the loop was no iteration to a limit, and
     what it leaves open is not known: then half of the digits of a tolerance are asked for.
     """
     if not any(m.iterative for m in maps):
@@ -88,8 +88,10 @@ def unsettled(
     size = [np.max(np.abs(w), initial=0.0, where=np.isfinite(w)) for w in want]
     loose = [0.0] * len(want)
     for m in maps:
-        moved = settling(m, inputs, ct)[1]
-        if not all(g <= STRAYED * s for g, s in zip(moved, size, strict=True)):
+        values, moved = settling(m, inputs, ct)
+        sizes = [float(np.max(np.abs(wide(y)), initial=0.0)) for y in m.call(inputs, ct)[0]]
+        arrived = all(v <= STRAYED * s for v, s in zip(values, sizes, strict=True))
+        if not (arrived and np.isfinite(moved).all()):
             open_ = [
                 np.full(w.shape, relative_tolerance(m.epsilon) * s) for w, s in zip(want, size, strict=True)
             ]

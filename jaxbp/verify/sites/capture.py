@@ -1,6 +1,6 @@
-"""Evaluate a jaxpr equation by equation and hand over the real inputs that reach each rule in it."""
+"""The sites of a traced function: each rule in it, with the real inputs that reach it."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -13,14 +13,64 @@ from jaxbp.jaxprs.loops import taken_apart
 from jaxbp.jaxprs.rules import Rule, describe, has_rules, is_rule, rules_in
 from jaxbp.jaxprs.shard_map import Mesh
 from jaxbp.jaxprs.walk import single, subjaxprs
-from jaxbp.verify.sites.site import Site
+from jaxbp.verify.sites.call import Call
+from jaxbp.verify.sites.named_axes import bound
+from jaxbp.verify.sites.site import Around, Site
+
+# Equations that are entered in a way of their own.
+ENTERED = (primitives.scan_p, primitives.while_p, primitives.cond_p)
 
 
-class Passed(NamedTuple):
-    """A rule that no input reached, and why."""
+class Traced(NamedTuple):
+    """A call, traced: its jaxpr, the arrays that it is given, and the axes of vmap that its rules ask for.
+
+    ``wide`` when it was traced in float64 though the caller's arrays are coarser.
+    """
+
+    call: Call
+    closed: Any
+    arrays: list[Any]
+    axes: Mapping[str, int]
+    wide: bool = False
+
+    def sites(self) -> Generator["Site | Skipped", None, None]:
+        """Its rules, each with its axes bound and the names that its inputs have in f."""
+        # An argument that reaches a rule untouched is the same array.
+        names = {id(x): path for path, x in zip(self.call.paths, self.arrays, strict=True)}
+        for site in sites(self.closed, self.arrays):
+            if isinstance(site, Site):
+                origins = tuple(names.get(id(x), "") for x in site.inputs)
+                site = site._replace(origins=origins, around=self._bound(site.around))
+            yield site
+
+    def _bound(self, around: Around) -> Around:
+        return lambda fn: around(bound(fn, self.axes))
+
+
+class Skipped(NamedTuple):
+    """A rule that no input reached, and why; ``hidden`` when it may run all the same."""
 
     rule: Rule
     reason: str
+    hidden: bool = False
+
+
+class Place(NamedTuple):
+    """Where an equation stands: in words, and as a key that is the same in every trace of a function."""
+
+    context: tuple[str, ...] = ()
+    key: tuple[int | str, ...] = ()
+
+    def at(self, number: int) -> "Place":
+        """The place of the equation of that number among those with rules."""
+        return self._replace(key=(*self.key, number))
+
+    def inside(self, words: str, role: str) -> "Place":
+        """A place within the equation here: in words, and which of its places that is."""
+        return Place((*self.context, words), (*self.key, role))
+
+
+Found = Generator[Site | Skipped, None, list[Any]]
 
 
 def trace(fn: Callable[..., list[Any]], args: Sequence[Any]) -> Any:
@@ -48,28 +98,18 @@ def trace(fn: Callable[..., list[Any]], args: Sequence[Any]) -> Any:
     )
 
 
-def capture(closed: Any, args: Sequence[Any], visit: Callable[[Site], None]) -> list[Passed]:
-    """Evaluate ``closed`` at ``args`` and call ``visit`` at each rule as its inputs become known.
+def sites(closed: Any, args: Sequence[Any]) -> Generator[Site | Skipped, None, None]:
+    """Evaluate ``closed`` at ``args`` and yield each rule as its inputs become known.
 
     Nothing is stored: a rule is judged while the inputs are at hand, so memory stays that of one
     evaluation. Scan is entered at its first, middle and last step, while at its first and last iteration,
-    cond in the branch taken. Returns the rules that were not reached.
+    cond in the branch taken. Rules that are not reached are yielded too, with the reason.
     """
-    passed: list[Passed] = []
     if rules_in(closed.jaxpr):
-        _walk(closed.jaxpr, closed.consts, list(args), (), visit, passed, wanted=False)
-    return passed
+        yield from _walk(closed.jaxpr, closed.consts, list(args), Place(), wanted=False)
 
 
-def _walk(
-    jaxpr: Any,
-    consts: Sequence[Any],
-    args: list[Any],
-    context: tuple[str, ...],
-    visit: Callable,
-    passed: list[Passed],
-    wanted: bool = True,
-) -> list[Any]:
+def _walk(jaxpr: Any, consts: Sequence[Any], args: list[Any], place: Place, wanted: bool = True) -> Found:
     """Evaluate one jaxpr; equations without rules run together between those that hold some.
 
     Where the outputs are not ``wanted``, nothing after the last rule is evaluated.
@@ -80,20 +120,18 @@ def _walk(
         return jnp.asarray(atom.val, atom.aval.dtype) if not isinstance(atom, core.Var) else env[atom]
 
     info = jaxpr.debug_info.with_unknown_names()
-    remaining = sum(map(has_rules, jaxpr.eqns))
-    plain: list[Any] = []
-    for position, eqn in enumerate(jaxpr.eqns):
-        if not has_rules(eqn):
-            plain.append(eqn)
-            continue
-        _run(plain, jaxpr.eqns[position:], jaxpr.outvars, env, info)
-        plain = []
-        remaining -= 1
-        outs = _enter(eqn, [read(a) for a in eqn.invars], context, visit, passed, wanted or remaining > 0)
-        if not (wanted or remaining):
+    holding = [number for number, eqn in enumerate(jaxpr.eqns) if has_rules(eqn)]
+    done = 0
+    for count, number in enumerate(holding):
+        eqn = jaxpr.eqns[number]
+        _run(jaxpr.eqns[done:number], jaxpr.eqns[number:], jaxpr.outvars, env, info)
+        last = count == len(holding) - 1
+        outs = yield from _enter(eqn, [read(a) for a in eqn.invars], place.at(count), wanted or not last)
+        if last and not wanted:
             return []
         env.update(zip(eqn.outvars, outs, strict=True))
-    _run(plain, (), jaxpr.outvars, env, info)
+        done = number + 1
+    _run(jaxpr.eqns[done:], (), jaxpr.outvars, env, info)
     return [read(a) for a in jaxpr.outvars]
 
 
@@ -114,49 +152,50 @@ def _run(
     env.update(zip(kept, outs, strict=True))
 
 
-def _enter(
-    eqn: Any, inputs: list[Any], context: tuple[str, ...], visit: Callable, passed: list[Passed], wanted: bool
-) -> list[Any]:
-    """The outputs (if wanted) of an equation that is a rule or holds rules, which are visited on the way."""
+def _enter(eqn: Any, inputs: list[Any], place: Place, wanted: bool) -> Found:
+    """The outputs (if wanted) of an equation that is a rule or holds rules, which are yielded on the way."""
     if is_rule(eqn):
         rule = describe(eqn)
-        visit(Site(rule, inputs, context))
+        yield Site(rule, inputs, place.context, place.key)
+        reason = f"runs only inside {rule.name}, whose own rule replaces it under grad"
         for inner in rules_in(rule.body.jaxpr):
-            passed.append(
-                Passed(
-                    describe(inner), f"runs only inside {rule.name}, whose own rule replaces it under grad"
-                )
-            )
+            yield Skipped(describe(inner), reason)
         return core.jaxpr_as_fun(rule.body)(*inputs) if wanted else []
-    if eqn.primitive is primitives.scan_p:
-        return _scan(eqn, inputs, context, visit, passed, wanted)
-    if eqn.primitive is primitives.while_p:
-        return _while(eqn, inputs, context, visit, passed, wanted)
-    if eqn.primitive is primitives.cond_p:
-        return _cond(eqn, inputs, context, visit, passed, wanted)
-    if eqn.primitive.name == SHARD_MAP:
-        return _on_mesh(eqn, inputs, context, visit, passed, wanted)
-    if eqn.primitive in CALLS or _is_plain_call(eqn):
+    entered = eqn.primitive in ENTERED or eqn.primitive.name == SHARD_MAP
+    if eqn.primitive in CALLS or (not entered and _is_plain_call(eqn)):
         called = only_body(eqn)
-        return _walk(called.jaxpr, called.consts, inputs, context, visit, passed, wanted)
-    for inner in subjaxprs(eqn):
-        for found in rules_in(inner):
-            passed.append(Passed(describe(found), f"is inside {eqn.primitive.name}, which is not entered"))
+        return (yield from _walk(called.jaxpr, called.consts, inputs, place, wanted))
+    if eqn.primitive is primitives.cond_p:
+        return (yield from _cond(eqn, inputs, place, wanted))
+    if eqn.primitive is primitives.scan_p:
+        yield from _scan(eqn, inputs, place)
+    elif eqn.primitive is primitives.while_p:
+        yield from _while(eqn, inputs, place)
+    elif eqn.primitive.name == SHARD_MAP:
+        yield from _on_mesh(eqn, inputs, place)
+    else:
+        for inner in subjaxprs(eqn):
+            yield from _skipped(inner, f"is inside {eqn.primitive.name}, which is not entered", hidden=True)
     return single(eqn, subjaxprs(eqn)[0].debug_info)(*inputs) if wanted else []
 
 
-def _on_mesh(
-    eqn: Any, inputs: list[Any], context: tuple[str, ...], visit: Callable, passed: list[Passed], wanted: bool
-) -> list[Any]:
+def _skipped(jaxpr: Any, reason: str, hidden: bool = False) -> Iterable[Skipped]:
+    return [Skipped(describe(e), reason, hidden) for e in rules_in(jaxpr)]
+
+
+def _on_mesh(eqn: Any, inputs: list[Any], place: Place) -> Found:
     mesh = Mesh(eqn)
     for number, inner in mesh.rules:
-        where = (*context, f"shard_map over {', '.join(mesh.axes)}")
-        visit(Site(describe(inner), mesh.inputs_of(number, inputs), where, mesh.around(inner)))
+        there = place.at(number).inside(f"shard_map over {', '.join(mesh.axes)}", "mesh")
+        rows = tuple(mesh.devices(a) for a in inner.invars)
+        site = Site(describe(inner), mesh.inputs_of(number, inputs), *there, mesh.around(inner))
+        yield site._replace(devices=rows)
     for other in mesh.body.jaxpr.eqns:
         if not is_rule(other):
             reason = f"is inside {other.primitive.name} in shard_map, which is not entered"
-            passed.extend(Passed(describe(e), reason) for j in subjaxprs(other) for e in rules_in(j))
-    return single(eqn, subjaxprs(eqn)[0].debug_info)(*inputs) if wanted else []
+            for inside in subjaxprs(other):
+                yield from _skipped(inside, reason, hidden=True)
+    return []
 
 
 def _is_plain_call(eqn: Any) -> bool:
@@ -172,9 +211,7 @@ def _same(a: Any, b: Any) -> bool:
     return (a.aval.shape, a.aval.dtype) == (b.aval.shape, b.aval.dtype)
 
 
-def _scan(
-    eqn: Any, inputs: list[Any], context: tuple[str, ...], visit: Callable, passed: list[Passed], wanted: bool
-) -> list[Any]:
+def _scan(eqn: Any, inputs: list[Any], place: Place) -> Found:
     body, length, backwards = scan_of(eqn)
     n, m = scan_parts(eqn)
     consts, carry, xs = inputs[:n], inputs[n:m], inputs[m:]
@@ -191,53 +228,50 @@ def _scan(
             jax.lax.scan(step, carry, [x[taken] for x in xs], length=k - reached)[0] if k > reached else carry
         )
         here = [*consts, *carry, *(x[order[k]] for x in xs)]
-        # What a step passes over is the same at each step: it is told once.
-        told: list[Passed] = passed if k == 0 else []
-        carry = _walk(body.jaxpr, body.consts, here, (*context, f"scan step {k}"), visit, told)[: len(carry)]
-        reached = k + 1
+        outs = yield from _step(body, here, place.inside(f"scan step {k}", str(k)), first=k == 0)
+        carry, reached = outs[: len(carry)], k + 1
     if length == 0:
-        passed.extend(Passed(describe(e), "is in a scan of no steps") for e in rules_in(body.jaxpr))
-    return single(eqn, subjaxprs(eqn)[0].debug_info)(*inputs) if wanted else []
+        yield from _skipped(body.jaxpr, "is in a scan of no steps")
+    return []
 
 
-def _while(
-    eqn: Any, inputs: list[Any], context: tuple[str, ...], visit: Callable, passed: list[Passed], wanted: bool
-) -> list[Any]:
+def _step(body: Any, inputs: list[Any], place: Place, first: bool) -> Found:
+    """A step of a loop. What it passes over is the same at each step, so the first one tells it."""
+    walk = _walk(body.jaxpr, body.consts, inputs, place)
+    try:
+        while True:
+            found = next(walk)
+            if first or isinstance(found, Site):
+                yield found
+    except StopIteration as end:
+        outs: list[Any] = end.value
+        return outs
+
+
+def _while(eqn: Any, inputs: list[Any], place: Place) -> Found:
     loop = while_of(eqn)
     asked, held = inputs[: loop.asked], inputs[loop.asked : loop.asked + loop.held]
     test, body = core.jaxpr_as_fun(loop.test), core.jaxpr_as_fun(loop.body)
     going, step, state = taken_apart(eqn, inputs, test, body)
-    count = jax.lax.while_loop(lambda s: going(s[1]), lambda s: (s[0] + 1, step(s[1])), (0, state))[0]
-    _walk(
-        loop.test.jaxpr,
-        loop.test.consts,
-        [*asked, *state],
-        (*context, "while test"),
-        visit,
-        passed,
-    )
-    inner = loop.body
+    count = int(jax.lax.while_loop(lambda s: going(s[1]), lambda s: (s[0] + 1, step(s[1])), (0, state))[0])
+    there = place.inside("while test", "test")
+    yield from _walk(loop.test.jaxpr, loop.test.consts, [*asked, *state], there)
     if count == 0:
-        passed.extend(
-            Passed(describe(e), "is in a while loop that made no step") for e in rules_in(inner.jaxpr)
-        )
-    for k in sorted({0, int(count) - 1} & set(range(int(count)))):
+        yield from _skipped(loop.body.jaxpr, "is in a while loop that made no step")
+    # The last step has another number where rounding lets the loop run longer.
+    steps = {count - 1: "last", 0: "first"} if count else {}
+    for k, role in sorted(steps.items()):
         here = jax.lax.fori_loop(0, k, lambda i, s: step(s), state)
-        told: list[Passed] = passed if k == 0 else []
-        _walk(inner.jaxpr, inner.consts, [*held, *here], (*context, f"while step {k}"), visit, told)
-    return single(eqn, subjaxprs(eqn)[0].debug_info)(*inputs) if wanted else []
+        there = place.inside(f"while step {k}", role)
+        yield from _step(loop.body, [*held, *here], there, first=k == 0)
+    return []
 
 
-def _cond(
-    eqn: Any, inputs: list[Any], context: tuple[str, ...], visit: Callable, passed: list[Passed], wanted: bool
-) -> list[Any]:
+def _cond(eqn: Any, inputs: list[Any], place: Place, wanted: bool) -> Found:
     branches = branches_of(eqn)
     taken = min(max(int(inputs[0]), 0), len(branches) - 1)
     for k, branch in enumerate(branches):
         if k != taken:
-            reason = f"is in branch {k} of a cond that took branch {taken}"
-            passed.extend(Passed(describe(e), reason) for e in rules_in(branch.jaxpr))
-    chosen = branches[taken]
-    return _walk(
-        chosen.jaxpr, chosen.consts, inputs[1:], (*context, f"branch {taken}"), visit, passed, wanted
-    )
+            yield from _skipped(branch.jaxpr, f"is in branch {k} of a cond that took branch {taken}")
+    chosen, there = branches[taken], place.inside(f"branch {taken}", str(taken))
+    return (yield from _walk(chosen.jaxpr, chosen.consts, inputs[1:], there, wanted))

@@ -86,7 +86,8 @@ class _Watchers:
     """
 
     def __init__(self) -> None:
-        self.lock, self.count, self.plain = Lock(), 0, {}  # type: ignore[var-annotated]
+        self.lock, self.count = Lock(), 0
+        self.plain: dict[Any, Callable[..., Any]] = {}
         self.here = local()
 
     def told(self) -> list[Before]:

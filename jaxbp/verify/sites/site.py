@@ -3,25 +3,32 @@
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from jaxbp.jaxprs.inline import body_of
+from jaxbp.jaxprs.inline import body_of, without_rules
+from jaxbp.jaxprs.loops import longer, repeats
 from jaxbp.jaxprs.rules import Rule, alone
 from jaxbp.verify.maps.pullback import Point, is_float, point
+
+# What sets a function of a rule's inputs where the rule stands.
+Around = Callable[[Callable[..., list[Any]]], Callable[..., list[Any]]]
 
 
 class Site(NamedTuple):
     """A rule and the inputs that reached it.
 
-    ``context`` says in which step or branch; ``around`` sets a function of the rule's inputs where the rule
-    stands (on every device of a mesh); ``origins`` are the arguments of f that the inputs are, where they
-    are any; ``refused`` are inputs that the rule does not differentiate; ``wide`` sets the rule's mathematics
-    apart from its precision.
+    ``context`` says in which step or branch, and ``key`` where it stands in every trace of f; ``around`` sets
+    a function of the rule's inputs where the rule stands (on every device of a mesh); ``origins`` are the
+    arguments of f that the inputs are, where they are any, and ``devices`` the axes of a mesh that the rows
+    of each run over; ``refused`` are inputs that the rule does not differentiate; ``wide`` sets the rule's
+    mathematics apart from its precision.
     """
 
     rule: Rule
     inputs: list[Any]
     context: tuple[str, ...]
-    around: Callable[[Callable[..., list[Any]]], Callable[..., list[Any]]] = lambda fn: fn
+    key: tuple[int | str, ...]
+    around: Around = lambda fn: fn
     origins: tuple[str, ...] = ()
+    devices: tuple[tuple[tuple[str, int], ...], ...] = ()
     refused: frozenset[int] = frozenset()
     wide: bool = False
 
@@ -53,4 +60,12 @@ class Site(NamedTuple):
     @property
     def plain(self) -> Point:
         """The primal body without rules, where it stands."""
-        return point(self.around(body_of(self.rule.eqn)), self.inputs, self.moving, self.wide, self.twins)
+        return self._plain(body_of(self.rule.eqn))
+
+    def longer(self, times: int) -> Point | None:
+        """The same with loops of equal steps run for ``times`` as many; None where it has no such loop."""
+        body = without_rules(self.rule.body)
+        return self._plain(longer(body, times)) if repeats(body.jaxpr) else None
+
+    def _plain(self, body: Callable[..., list[Any]]) -> Point:
+        return point(self.around(body), self.inputs, self.moving, self.wide, self.twins)

@@ -1,0 +1,172 @@
+"""Right numbers in the wrong places: transposed, exchanged, shifted, on the other side, summed or not."""
+
+from collections.abc import Iterator
+from functools import partial
+from itertools import combinations
+
+import jax.numpy as jnp
+import numpy as np
+
+from jaxbp.verify.causes.changed import is_square
+from jaxbp.verify.causes.evidence import Diagnosis, Evidence
+from jaxbp.verify.maps.pullback import wide
+
+turn = partial(jnp.swapaxes, axis1=-1, axis2=-2)
+
+
+def swapped(e: Evidence) -> Diagnosis | None:
+    """The cotangent of another argument, or the cotangents of two outputs exchanged."""
+    for b in range(len(e.at.inputs)):
+        if b == e.argument or np.shape(e.at.inputs[b]) != np.shape(e.at.inputs[e.argument]):
+            continue
+        other = np.stack([s.reference[b] for s in e.comparison.samples])
+        if e.explained_by(other):
+            return Diagnosis("swapped", f"this is the cotangent of argument {b}")
+    if e.reference is None or len(e.at.outputs) > 8:
+        return None
+    for j, k in combinations(range(len(e.at.outputs)), 2):
+        if e.at.outputs[j].shape == e.at.outputs[k].shape and e.at.outputs[j].dtype == e.at.outputs[k].dtype:
+            order = [k if i == j else j if i == k else i for i in range(len(e.at.outputs))]
+            cts = [[s.cotangent[i] for i in order] for s in e.comparison.samples]
+            rows = [wide(e.reference.call(e.at.inputs, c)[1][e.argument]) for c in cts]
+            if e.explained_by(np.stack(rows)):
+                return Diagnosis("swapped", f"the cotangents of outputs {j} and {k} are exchanged")
+    return None
+
+
+def turned(e: Evidence) -> Diagnosis | None:
+    """A transpose of the result, the cotangent or another argument, or a product from the other side."""
+    want = e.want
+    square = is_square(want.shape[1:])
+    if square and e.explained_by(np.swapaxes(want, -1, -2)):
+        return Diagnosis("transposed", "rule = the transpose of the reference")
+    outs = bool(e.at.outputs) and all(is_square(s.shape) for s in e.at.outputs)
+    if e.reference and outs:
+        turned = e.pulled(e.at.inputs, turn)
+        if e.explained_by(turned):
+            return Diagnosis("cotangent_transposed", "the rule's result is that of the transposed cotangent")
+        if square and e.explained_by(np.swapaxes(turned, -1, -2)):
+            return Diagnosis("transposed", "cotangent and result are transposed")
+    if e.reference is None:
+        return None
+    for i, held in enumerate(e.at.inputs):
+        if not is_square(held.shape):
+            continue
+        inputs = [turn(v) if k == i else v for k, v in enumerate(e.at.inputs)]
+        if e.explained_by(e.pulled(inputs)):
+            return Diagnosis("transposed", f"the transpose of argument {i} is used in the place of it")
+        if square and outs and e.explained_by(np.swapaxes(e.pulled(inputs, turn), -1, -2)):
+            return Diagnosis("transposed", f"argument {i} stands on the wrong side of the product")
+    return None
+
+
+def other_way(e: Evidence) -> Diagnosis | None:
+    """Another argument with an axis run backwards (a kernel that is not flipped) or two axes exchanged."""
+    if e.reference is None:
+        return None
+    for i, held in enumerate(e.at.inputs):
+        if i == e.argument or held.ndim < 1 or held.size > 1_000_000:
+            continue
+        for words, cause, value in _rearranged(held):
+            inputs = [value if k == i else v for k, v in enumerate(e.at.inputs)]
+            if e.explained_by(e.pulled(inputs)):
+                return Diagnosis(cause, f"argument {i} is used with {words}")
+    return None
+
+
+def _rearranged(x: jnp.ndarray) -> Iterator[tuple[str, str, jnp.ndarray]]:
+    longer = [k for k, n in enumerate(x.shape) if n > 1]
+    # The last axes, or the first (of images, whose channels may stand on either side), or any single one.
+    groups = dict.fromkeys([(k,) for k in longer] + [tuple(longer[-2:]), tuple(longer[:2]), tuple(longer)])
+    for axes in groups:
+        if axes:
+            words = f"axis {axes[0]}" if len(axes) == 1 else f"axes {', '.join(map(str, axes))}"
+            yield f"{words} the other way round", "misplaced", jnp.flip(x, axes)
+    for j, k in combinations(range(x.ndim), 2):
+        if x.shape[j] == x.shape[k] > 1:
+            swapped = jnp.swapaxes(x, j, k)
+            yield f"axes {j} and {k} exchanged", "transposed", swapped
+            rest = [a for a in longer if a not in (j, k)]
+            if rest:
+                words = f"axes {j} and {k} exchanged, axes {', '.join(map(str, rest))} the other way round"
+                yield words, "transposed", jnp.flip(swapped, rest)
+
+
+def misplaced(e: Evidence) -> Diagnosis | None:
+    """Shifted or turned along an axis, entries in another order, or given to other entries."""
+    got, want = e.got, e.want
+    if not e.finite or want[0].size < 2 or not want.any():
+        return None
+    # An order shows only in several numbers.
+    for axis in range(1, want.ndim) if (want != 0).any(0).sum() > 2 else ():
+        n = want.shape[axis]
+        if n > 1 and e.explained_by(np.flip(want, axis)):
+            return Diagnosis("misplaced", f"rule = the reference the other way round along axis {axis - 1}")
+        for shift in (1, -1, 2, -2):
+            # Of what is shifted, at least three entries and most of the axis must be seen.
+            if n - abs(shift) < max(3, n / 2):
+                continue
+            here = (slice(None),) * axis + (slice(max(shift, 0), n + min(shift, 0)),)
+            there = (slice(None),) * axis + (slice(max(-shift, 0), n + min(-shift, 0)),)
+            if want[there].any() and e.same(got[here], want[there]):
+                words = f"by {abs(shift)} along axis {axis - 1}"
+                return Diagnosis("misplaced", f"the rule's result is that of the reference shifted {words}")
+    on, wanted = (np.abs(m).max(0) > 1e-9 * np.abs(want).max() for m in (got, want))
+    if (on == wanted).all():
+        order = _reordered(e)
+        return Diagnosis("misplaced", order) if order else None
+    both = on & wanted
+    if e.same(got[:, both], want[:, both]) and (on & ~wanted).any() and (wanted & ~on).any():
+        masks = (on & ~wanted, wanted & ~on)
+        some, right = (", ".join(_index(i) for i in np.argwhere(m)[:3]) for m in masks)
+        sentence = f"the rule gives to {some} and not to {right}, which the outputs depend on"
+        return Diagnosis("misplaced", sentence)
+    return None
+
+
+def _index(i: np.ndarray) -> str:
+    return f"[{', '.join(map(str, i))}]"
+
+
+def _reordered(e: Evidence) -> str:
+    """Rows (or entries) of the reference in another order, the same for every cotangent."""
+    got, want = (m.reshape(len(m), (*m.shape, 1)[1], -1) for m in (e.got, e.want))
+    n = want.shape[1]
+    if not 2 < n <= 256:
+        return ""
+    order = []
+    for i in range(n):
+        near = [j for j in range(n) if e.same(got[:, i], want[:, j])]
+        if len(near) != 1:
+            return ""
+        order.append(near[0])
+    if sorted(order) != list(range(n)) or order == list(range(n)):
+        return ""
+    shown = ", ".join(map(str, order[:8])) + (", ..." if n > 8 else "")
+    return f"the rule's result is the reference in another order along axis 0: {shown}"
+
+
+def summed(e: Evidence) -> Diagnosis | None:
+    """A sum over an axis too many or too few, over a mesh or within the argument."""
+    got, want = e.got, e.want
+    if not e.finite or want.ndim < 2:
+        return None
+    if e.same(got, got.mean(tuple(range(1, got.ndim)), keepdims=True) + 0 * got):
+        return None  # What is the same everywhere is a sum of anything.
+    lengths = [n for _, n in e.devices]
+    if lengths:
+        rows = (len(want), *lengths, *want.shape[2:])
+        got, want = got.reshape(rows), want.reshape(rows)
+    for axis in range(1, want.ndim):
+        n = want.shape[axis]
+        if n < 2:
+            continue
+        device = e.devices[axis - 1][0] if axis <= len(lengths) else ""
+        where = f"axis {device} of the mesh" if device else f"axis {axis - 1 - max(len(lengths) - 1, 0)}"
+        for k, word in ((1.0, "sums"), (1 / n, "averages")):
+            if e.same(got, k * np.sum(want, axis, keepdims=True) + 0 * want):
+                own = "what each device should return for itself" if device else "what each entry should keep"
+                return Diagnosis("extra_sum", f"the rule {word} over {where} {own}")
+            if e.same(want, k * np.sum(got, axis, keepdims=True) + 0 * got):
+                return Diagnosis("missing_sum", f"the rule should {word[:-1]} over {where}, and does not")
+    return None

@@ -1,0 +1,68 @@
+"""The vocabulary: every word has a minimal rule that gets it, every mistake gives words of the table."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxbp.verify import check
+from jaxbp.verify.causes import mistakes
+from jaxbp.verify.causes.table import CAUSES
+from jaxbp.verify.command import explain
+
+from .case import normal, rule
+
+WORDS = [
+    pytest.param(word, marks=[pytest.mark.soak] * (k % 3 != 0)) for k, word in enumerate(sorted(CAUSES))
+]
+
+
+@pytest.mark.parametrize("word", WORDS)
+def test_a_minimal_rule_gets_its_word(word):
+    made = {}
+    exec(CAUSES[word].example, made)
+    report = made["report"]
+    assert [f.cause for f in report.wrong][:1] == [word], str(report)
+
+
+def test_mistakes_give_words_of_the_table():
+    given = {word for m in mistakes.MISTAKES for word in m.gives}
+    assert given <= CAUSES.keys()
+    assert len({m.name for m in mistakes.MISTAKES}) == len(mistakes.MISTAKES)
+
+
+@pytest.mark.parametrize("word", ["missing_sum", "vmap"])
+def test_explain_says_meaning_remedy_and_a_rule(word, capsys):
+    assert explain(word) == 0
+    out = capsys.readouterr().out
+    cause = CAUSES[word]
+    said = " ".join(out.split())
+    for words in (cause.meaning, cause.usual, cause.remedy, *cause.example.split("\n")):
+        assert " ".join(words.split()) in said
+
+
+def test_explain_of_no_word(capsys):
+    assert explain("mising_sum") == 2
+    assert "missing_sum" in capsys.readouterr().err
+
+
+def test_where_no_mistake_fits_what_is_known_is_said():
+    f = rule(lambda x: jnp.sum(jnp.sin(x)) ** 2, lambda a, y, c: (c * jnp.exp(a[0]),))
+    (found,) = check(f, *normal((5,))(np.float32)).wrong
+    assert found.cause == "other"
+    assert "all of 5 entries differ" in found.sentence
+
+
+@pytest.mark.soak
+def test_an_operation_of_jax_is_named_with_the_line_of_the_user():
+    """What jnp.linalg.cholesky is made of was never written by the user; the call of it was."""
+
+    def f(a):
+        return jnp.linalg.cholesky(a) @ jnp.ones((3,), a.dtype)
+
+    x = normal((3, 3))(np.float64)[0]
+    half = rule(f, lambda a, y, c: (0.5 * jax.vjp(f, a[0])[1](c)[0] + 0.1 * jnp.tril(a[0]) * c.sum(),))
+    report = check(half, (x @ x.T + np.eye(3)).astype(np.float32))
+    assert not report.ok
+    for found in report.wrong:
+        assert "through" not in found.sentence or "test_causes.py:" in found.sentence
