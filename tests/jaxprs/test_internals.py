@@ -17,6 +17,7 @@ from jax.sharding import PartitionSpec as P
 
 from jaxbp.jaxprs import internals
 from jaxbp.jaxprs.rules import rules_in
+from jaxbp.jaxprs.values import kept
 from jaxbp.jaxprs.walk import single
 
 pytestmark = pytest.mark.jax_release
@@ -181,7 +182,7 @@ def test_a_shard_map_says_its_mesh(tracked):
     assert eqn.primitive.name == internals.SHARD_MAP
     mapped = internals.mapped_of(eqn)
     assert (mapped.axes, mapped.tracked, tuple(mapped.in_specs)) == (["i"], tracked, (P("i"),))
-    assert internals.out_specs_of(eqn) == (P("i"),)
+    assert kept.out_specs_of(eqn) == (P("i"),)
     if tracked:
         assert internals.varying(mapped.body.jaxpr.invars[0]) == {"i"}
 
@@ -191,18 +192,18 @@ def test_a_shape_says_the_axes_that_it_varies_over():
     seen = []
 
     def local(x):
-        seen.append(internals.varying_of(jax.eval_shape(jnp.sin, x)))
+        seen.append(kept.varying_of(jax.eval_shape(jnp.sin, x)))
         return x
 
     jax.shard_map(local, mesh=mesh, in_specs=P("i"), out_specs=P("i"))(X)
     assert seen[0] == ("i",)
-    assert internals.varying_of(jax.eval_shape(jnp.sin, X)) == ()
+    assert kept.varying_of(jax.eval_shape(jnp.sin, X)) == ()
 
 
 def test_remat_says_how_it_was_called():
     policy = jax.checkpoint_policies.everything_saveable
     eqn = equation(jax.checkpoint(jnp.sin, policy=policy, prevent_cse=False), X)
-    assert internals.remat_options(eqn) == {"policy": policy, "prevent_cse": False}
+    assert kept.remat_options(eqn) == {"policy": policy, "prevent_cse": False}
 
 
 def test_names_and_stopped_gradients_are_operations():
