@@ -142,11 +142,6 @@ def branches_of(eqn: Any) -> tuple[Any, ...]:
     return tuple(eqn.params["branches"])
 
 
-def remat_options(eqn: Any) -> dict[str, Any]:
-    """How `jax.checkpoint` was called."""
-    return {name: eqn.params[name] for name in ("policy", "prevent_cse")}
-
-
 # shard_map.
 
 
@@ -171,20 +166,9 @@ def mapped_of(eqn: Any) -> Mapped:
     return Mapped(as_closed(p["jaxpr"]), p["mesh"], axes, p["in_specs"], bool(p["check_vma"]))
 
 
-def out_specs_of(eqn: Any) -> tuple[Any, ...]:
-    """How a shard_map puts its results together."""
-    return tuple(eqn.params["out_specs"])
-
-
 def varying(atom: Any) -> frozenset[str]:
     """The axes of the mesh along which a value differs, where JAX keeps track of it."""
     return frozenset(atom.aval.mat.varying)
-
-
-def varying_of(shape: Any) -> tuple[str, ...]:
-    """The same of what `jax.eval_shape` gives."""
-    kind = getattr(shape, "manual_axis_type", None)
-    return tuple(kind.varying) if kind is not None else ()
 
 
 # JAX may take it away, as its name says; then a rule that asks for an axis is not judged alone.

@@ -11,6 +11,7 @@ import numpy as np
 from jaxbp import errors
 from jaxbp.train.checkpoints import Checkpoints
 from jaxbp.train.plan import Bad, EpochsRan, Plan
+from jaxbp.train.programs.cause import LOWER, cause
 from jaxbp.train.programs.finite import watched_leaves
 from jaxbp.train.programs.step import EvalParams, State
 from jaxbp.train.progress import Record
@@ -109,7 +110,7 @@ class Run(NamedTuple):
             losses += () if ran.bad is None else (ran.bad.losses[: ran.bad.iteration],)
         after = self._replace(state=ran.state, rows=rows, losses=losses)
         if ran.bad is not None:
-            raise _divergence(ran.bad, after._replace(stopped="diverged"))
+            raise _divergence(ran.bad, after._replace(stopped="diverged"), plan)
         if self.best.stopping is None or not len(ran.losses):
             return after
         return after._replace(best=self.best.after(rows[-1], after.seen))
@@ -238,13 +239,13 @@ def _own(tree: Any) -> Any:
     return jax.tree.map(lambda leaf: jnp.array(leaf, copy=True), tree)
 
 
-def _divergence(bad: Bad, run: Run) -> DivergenceError:
+def _divergence(bad: Bad, run: Run, plan: Plan) -> DivergenceError:
     """The error that names where the next epoch stopped being finite, and what."""
     losses, iteration, broken = bad
     where = f"fit, epoch {run.epoch + 1}, iteration {iteration + 1} of {len(losses)}"
     if run.losses is not None:
         where = f"fit, iteration {int(run.state.step) + 1}"
-    hint = "the parameters from before it are in this error's .result; try a lower learning rate"
+    hint = f"the parameters from before it are in this error's .result; {_cause(bad, run, plan)}"
     names = [name for name, _ in watched_leaves(run.state)]
     of_optimizer = len(watched_leaves(run.state._replace(model_state=())))
     if not np.isfinite(losses[iteration]):
@@ -258,3 +259,15 @@ def _divergence(bad: Bad, run: Run) -> DivergenceError:
     else:
         expected, got = "a finite gradient", "one with NaN or infinity"
     return DivergenceError(errors.message(where, expected, got, hint), run.result())
+
+
+def _cause(bad: Bad, run: Run, plan: Plan) -> str:
+    """What made it, from the batch of the iteration where that is at hand, and what to try."""
+    if plan.layout.processes > 1 or plan.counted is not None or (~np.isfinite(bad.broken)).any():
+        return LOWER
+
+    def batch() -> tuple[Any, ...]:
+        rows = plan.order(run.epoch + 1)[bad.iteration * plan.batch_size :][: plan.batch_size]
+        return plan.train.rows(rows).arrays
+
+    return cause(plan.grad_fn, plan.preprocess, run.state, batch)

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax import lax
+from jax.ad_checkpoint import checkpoint_name
 from jax.experimental import hijax
 from jax.extend import core
 from jax.extend.core import primitives
@@ -16,6 +17,7 @@ from jax.sharding import PartitionSpec as P
 
 from jaxbp.jaxprs import internals
 from jaxbp.jaxprs.rules import rules_in
+from jaxbp.jaxprs.values import kept
 from jaxbp.jaxprs.walk import single
 
 pytestmark = pytest.mark.jax_release
@@ -180,8 +182,35 @@ def test_a_shard_map_says_its_mesh(tracked):
     assert eqn.primitive.name == internals.SHARD_MAP
     mapped = internals.mapped_of(eqn)
     assert (mapped.axes, mapped.tracked, tuple(mapped.in_specs)) == (["i"], tracked, (P("i"),))
+    assert kept.out_specs_of(eqn) == (P("i"),)
     if tracked:
         assert internals.varying(mapped.body.jaxpr.invars[0]) == {"i"}
+
+
+def test_a_shape_says_the_axes_that_it_varies_over():
+    mesh = jax.make_mesh((1,), ("i",), axis_types=(jax.sharding.AxisType.Auto,))
+    seen = []
+
+    def local(x):
+        seen.append(kept.varying_of(jax.eval_shape(jnp.sin, x)))
+        return x
+
+    jax.shard_map(local, mesh=mesh, in_specs=P("i"), out_specs=P("i"))(X)
+    assert seen[0] == ("i",)
+    assert kept.varying_of(jax.eval_shape(jnp.sin, X)) == ()
+
+
+def test_remat_says_how_it_was_called():
+    policy = jax.checkpoint_policies.everything_saveable
+    eqn = equation(jax.checkpoint(jnp.sin, policy=policy, prevent_cse=False), X)
+    assert kept.remat_options(eqn) == {"policy": policy, "prevent_cse": False}
+
+
+def test_names_and_stopped_gradients_are_operations():
+    """What `jaxbp.name` leaves, and what closes the way of a derivative."""
+    assert equation(lambda x: checkpoint_name(x, "h"), X).params["name"] == "h"
+    assert equation(lambda x: checkpoint_name(x, "h"), X).primitive.name == "name"
+    assert equation(lax.stop_gradient, X).primitive.name == "stop_gradient"
 
 
 def test_the_axes_of_vmap_are_named_while_tracing():

@@ -88,7 +88,7 @@ def test_what_follows_is_a_line_below_its_cause(case):
     params, x, y = case
     found = jaxbp.diagnose(error, params, 1e6 * x, y)
     assert found.findings[0].name == "unscaled"
-    assert found.findings[0].label == "hidden a"
+    assert found.findings[0].label == "hidden/dot_general"
     assert "test_diagnose.py:" in found.findings[0].where
     assert any(line.startswith("saturated: hidden/tanh f: ") for line in found.findings[0].follows)
     assert "    then saturated: " in repr(found)

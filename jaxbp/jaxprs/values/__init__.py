@@ -2,12 +2,13 @@
 
 | row | file | what it holds |
 |---|---|---|
-| 0 | `places` | values at any depth, seen and moved |
+| 0 | `kept` | what JAX keeps of a remat and of a shard_map |
+| 1 | `places` | values at any depth, seen and moved |
 | 0 | `user_lines` | the user's line of an operation, and the function called there |
 | 0 | `traps` | ways to lose a number, by name |
-| 1 | `axes` | where each axis of each value comes from |
-| 1 | `flows` | which inputs have a way to the outputs, and whether it is the derivative's |
-| 1 | `labels` | names for values: the parameter, the function, the user's line |
-| 2 | `nonfinite` | the operation that makes the first NaN or infinity, described |
-| 3 | `search` | which one it is |
+| 2 | `axes` | where each axis of each value comes from |
+| 2 | `flows` | which inputs have a way to the outputs, and whether it is the derivative's |
+| 2 | `labels` | names for values: the parameter, the function, the user's line |
+| 3 | `nonfinite` | the operation that makes the first NaN or infinity, described |
+| 4 | `search` | which one it is |
 """

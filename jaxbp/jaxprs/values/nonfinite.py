@@ -69,6 +69,11 @@ class Nonfinite(NamedTuple):
     @property
     def sentence(self) -> str:
         """All of it in words."""
+        return f"{self.said}. Try: {self.hint}." if self.hint else f"{self.said}."
+
+    @property
+    def said(self) -> str:
+        """All of it in words, but for what to try."""
         words = {"nan": "NaN", "inf": "infinite"}[self.kind]
         at = f" ({', '.join(x for x in (self.label, self.where) if x)})" if self.label or self.where else ""
         step = f" at step {', '.join(map(str, self.step))}" if self.step else ""
@@ -89,7 +94,7 @@ class Nonfinite(NamedTuple):
         text += f"; {self.later}" if self.later else ""
         if self.reaches:
             text += f"; reaches {len(self.reaches)} of {self.parameters} parameters"
-        return f"{self.direction}: {text}. Try: {self.hint}." if self.hint else f"{self.direction}: {text}."
+        return f"{self.direction}: {text}"
 
 
 class Traced(NamedTuple):

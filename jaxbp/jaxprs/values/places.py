@@ -21,13 +21,11 @@ from jaxbp.jaxprs.internals import (
     body,
     branches_of,
     mapped_of,
-    out_specs_of,
-    remat_options,
     scan_of,
     scan_parts,
     varying,
-    varying_of,
 )
+from jaxbp.jaxprs.values.kept import out_specs_of, remat_options, varying_of
 from jaxbp.jaxprs.walk import evaluate, single
 
 Path = tuple[int, ...]

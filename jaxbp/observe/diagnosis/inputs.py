@@ -4,9 +4,13 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from jaxbp.jaxprs.internals import COMPARISONS, frames_of
+from jaxbp.jaxprs.values.axes import rows_along
+from jaxbp.jaxprs.values.user_lines import LIBRARIES
 from jaxbp.observe.diagnosis.measured import Measured, Node
 from jaxbp.observe.diagnosis.record import Finding
 
+WRITTEN = {"equal", "not_equal", "less", "less_equal", "greater", "greater_equal"}
 ENOUGH = 8  # examples; in fewer, columns are constant and labels alike by chance
 SHARE = 0.5
 LARGE = 10.0
@@ -70,8 +74,9 @@ def unscaled(m: Measured) -> Iterator[Finding]:
         inputs = m.sources(node.origins[i])
         result = m.value(node)
         given, made = (float(np.sqrt(np.mean(x[np.isfinite(x)] ** 2))) for x in (data, result))
+        usual = float(np.median(np.sqrt(np.mean(rows_along(data, 0) ** 2, axis=1)))) if data.ndim else given
         normed = any(n.name == "rsqrt" and n.label.module == node.label.module for n in m.nodes)
-        if inputs and given > LARGE and made > LARGE and not normed:
+        if inputs and min(given, usual, made) > LARGE and not normed:
             names = ", ".join(m.call.names[k] for k in sorted(inputs))
             evidence = f"{names} has the root mean square {given:.3g} there, and the product {made:.3g}"
             yield Finding("unscaled", node.label.text, node.label.where, evidence)
@@ -140,7 +145,7 @@ def label_range(m: Measured) -> Iterator[Finding]:
         name = m.call.names[k]
         if np.issubdtype(y.dtype, np.integer):
             guarded = any(
-                n.name in ("eq", "ne", "lt", "le", "gt", "ge") and n.label.operation == n.name
+                n.name in COMPARISONS and any(n.literal(i) is not None for i in (0, 1))
                 and any(m.is_input(o) == k for o in n.origins) and _by_the_user(n)
                 for n in m.nodes
             )  # fmt: skip
@@ -154,9 +159,13 @@ def label_range(m: Measured) -> Iterator[Finding]:
 
 
 def _by_the_user(node: Node) -> bool:
-    """Whether the user compared a label, and not what indexes by it."""
-    literals = [node.literal(i) for i in range(2)]
-    return any(v is not None and v.shape == () for v in literals) and "[" not in node.label.text
+    """Whether the user compared a label with a number, and not what indexes by it."""
+    inward = []
+    for frame in frames_of(node.place.eqn):
+        if not frame.file.startswith(LIBRARIES):
+            break
+        inward.append(frame.function)
+    return any(function.startswith("_operator_") for function in inward) or node.label.operation in WRITTEN
 
 
 def _classes(m: Measured, node: Node, k: int) -> Iterator[int]:

@@ -8,7 +8,7 @@ from jaxbp.jaxprs.internals import frames_of
 from jaxbp.jaxprs.values.axes import rows_along
 from jaxbp.jaxprs.values.labels import A
 from jaxbp.jaxprs.values.user_lines import PRODUCTS
-from jaxbp.observe.diagnosis.inputs import ENOUGH
+from jaxbp.observe.diagnosis.inputs import ENOUGH, is_binary
 from jaxbp.observe.diagnosis.measured import Measured, Node
 from jaxbp.observe.diagnosis.record import Finding
 from jaxbp.observe.diagnosis.softmax import LAYOUT, softmaxes
@@ -103,7 +103,8 @@ def ignored_examples(m: Measured) -> Iterator[Finding]:
             key = origin.key
             if not origin.learned or origin.parameter or key not in m.deltas:
                 continue
-            if any(o.learned for j, o in enumerate(node.origins) if j != i):
+            others = [o for j, o in enumerate(node.origins) if j != i]
+            if any(o.learned or any(is_binary(m, k) for k in m.sources(o)) for o in others):
                 continue
             axes = m.batch_axes(key)
             if len(axes) != 1:

@@ -21,7 +21,7 @@ class Kind(NamedTuple):
 
 _FLAT = ("saturated", "dead", "clipped", "underflow", "identical", "size_one", "tiny_denominator", "unscaled",
          "overflow", "nan_forward", "nan_backward", "output_range", "wrong_axis", "constant_input",
-         "detached_state")  # fmt: skip
+         "detached_state", "mask", "ignored_examples")  # fmt: skip
 
 # In the order of causes: what comes first explains what comes later.
 KINDS: dict[str, Kind] = {
@@ -40,7 +40,8 @@ KINDS: dict[str, Kind] = {
     "wrong_axis": Kind("examples or places act on each other", "normalize over the last axis"),
     "size_one": Kind("the result is a constant", "leave the normalization out, or use a sigmoid"),
     "ignored_examples": Kind("part of the batch teaches nothing", "look at weights and indices in the loss"),
-    "dominated": Kind("one example decides the step", "look at this example; scale, or use a robust loss"),
+    "dominated": Kind("one example decides the step", "look at this example; scale, or use a robust loss",
+                      ("ignored_examples",)),
     "reduction": Kind("steps grow with the batch", "use the mean over the batch"),
     "unused": Kind("these parameters never change", "use them, or leave them out"),
     "cut": Kind("these parameters never change", "use a soft version, or a straight-through estimate"),
@@ -55,7 +56,7 @@ KINDS: dict[str, Kind] = {
     "vanishing": Kind("the first layers (or steps) hardly learn", "residuals, norms, better initial weights",
                       _FLAT),
     "exploding": Kind("a step destroys the first layers", "norms, smaller initial weights, clipped gradients",
-                      _FLAT),
+                      ("unscaled", "tiny_denominator", "overflow", "nan_forward", "nan_backward")),
 }  # fmt: skip
 
 
