@@ -27,7 +27,7 @@ LEFT_OUT = {
 RESULTS = {
     "Backprop", "Deltas", "Trace", "Result", "Sweep", "DivergenceError", "Report", "Finding", "NetworkReport",
     "Factor", "JacobianChain", "ParameterJacobian", "PerExample", "Plan", "LinearUnitFit", "PerceptronFit",
-    "ValueAndGrad", "Scaling", "Explanation", "Evaluation", "Schema",
+    "ValueAndGrad", "Cotangents", "Diagnosis", "Nonfinite", "Scaling", "Explanation", "Evaluation", "Schema",
 }  # fmt: skip
 LAYER_METHODS = ("init", "apply", "forward", "backward", "jacobian")  # fields that a user calls
 

@@ -143,6 +143,12 @@ def square(a: Any) -> Any:
 
 
 square.defvjp(lambda a: (a * a, a), lambda a, c: (2 * a * c,))
+
+
+def _total(*arrays: Any) -> Any:
+    return sum((a * a).sum() for a in jax.tree.leaves(arrays))
+
+
 _CHECKED = Role(
     [
         kind._replace(
@@ -319,6 +325,7 @@ OWN: dict[str, Role] = {
     "restore.path": Role(places.FILE_IN, world.checkpoint), "read_meta.path": Role(places.FILE_IN, world.checkpoint),
     "plot_history.path": Role(places.FILE_OUT, lambda: world.folder() / "a.png"), "plot_sweep.path": Role(places.FILE_OUT, lambda: world.folder() / "a.png"),
     "plot_sweep.history": Role([], lambda: {"loss": np.array([[2.0, 1.0], [3.0, 1.0]])}),
+    **{f"{name}.f": Role([*things.function(means_same("jitted", jax.jit)), refused("None", None)], _value(_total)) for name in ("cotangents", "first_nonfinite", "diagnose")},
     "check.f": Role([*things.function(means_same("jitted", jax.jit)), refused("None", None)], _value(square)), "assert_rules.f": Role([*things.function(means_same("jitted", jax.jit)), refused("None", None)], _value(square)),
     **{f"{name}.order": Role(numbers.whole(1, 2), _value(1)) for name in ("check", "assert_rules", "check_vjp", "check_jvp")},
     "JacobianChain.matrix.order": _word("reverse", {"backward": "reverse", "fastest": "", "best": ""}), "JacobianChain.pull.order": _word("scan", {"backward": "", "scanned": "scan"}),

@@ -67,7 +67,8 @@ class Dataset:
         lengths = {leaf.shape[:1] for leaf in jax.tree.leaves(self.arrays)}
         if len(lengths) != 1 or () in lengths:
             expected = "as many labels or targets as examples"
-            got = f"x of shape {_shapes(self.x)} and y of shape {_shapes(self.y)}"
+            x, y = jax.tree.map(lambda leaf: leaf.shape, (self.x, self.y))
+            got = f"x of shape {x} and y of shape {y}"
             if self.weight is not None:
                 expected, got = f"{expected}, and as many weights", f"{got}, weight of {self.weight.shape}"
             raise ValueError(message(where, expected, got))
@@ -104,16 +105,12 @@ class Dataset:
             got = f"{which.min()} to {which.max()}"
             raise ValueError(message("Dataset.rows", f"numbers of examples, 0 to {len(self) - 1}", got))
         which = which.astype(np.intp, copy=False)  # an empty list is one of floats
-
-        def taken(leaf: Any) -> Any:
-            return leaf.take(which) if isinstance(leaf, SparseRows) else leaf[which]
-
-        x, y, weight = jax.tree.map(taken, (self.x, self.y, self.weight))
-        return replace(self, x=x, y=y, weight=weight)
+        parts = {"x": self.x, "y": self.y, "weight": self.weight}
+        return replace(self, **jax.tree.map(lambda leaf: _taken(leaf, which), parts))
 
 
-def _shapes(tree: Any) -> Any:
-    return jax.tree.map(lambda leaf: leaf.shape, tree)
+def _taken(leaf: Any, which: np.ndarray) -> Any:
+    return leaf.take(which) if isinstance(leaf, SparseRows) else leaf[which]
 
 
 def _holds_numbers(values: np.ndarray) -> bool:
