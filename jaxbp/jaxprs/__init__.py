@@ -3,6 +3,7 @@
 | row | file | what it holds |
 |---|---|---|
 | 0 | `internals` | everything of JAX's own that is relied on, an accessor each |
+| 0 | `messages` | what JAX says in its errors |
 | 1 | `walk` | evaluate a jaxpr equation by equation; what is in it, at any depth |
 | 1 | `exception_origin` | who raised an exception: a rule, JAX, or the package itself |
 | 2 | `rules` | the derivative rules in a jaxpr: which, whose, where defined and where used |

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from jaxbp.jaxprs.exception_origin import is_own, refusal, told
-from jaxbp.jaxprs.internals import closes_over_tracer, says_container
+from jaxbp.jaxprs.messages import closes_over_tracer, says_container
 from jaxbp.jaxprs.rules import Rule
 from jaxbp.verify.causes.mistakes import causes
 from jaxbp.verify.clauses import contract

@@ -11,8 +11,9 @@ from jax.extend import core
 from jaxbp.errors import message
 from jaxbp.jaxprs.exception_origin import brief, is_own, raise_own, refusal, told
 from jaxbp.jaxprs.inline import without_rules
-from jaxbp.jaxprs.internals import CALLS, closes_over_tracer
+from jaxbp.jaxprs.internals import CALLS
 from jaxbp.jaxprs.loops import longer, repeats
+from jaxbp.jaxprs.messages import closes_over_tracer
 from jaxbp.jaxprs.rules import is_rule
 from jaxbp.jaxprs.walk import subjaxprs
 from jaxbp.verify.causes.evidence import Evidence

@@ -15,7 +15,7 @@ from jax.extend import core
 from jax.extend.core import primitives
 from jax.sharding import PartitionSpec as P
 
-from jaxbp.jaxprs import internals
+from jaxbp.jaxprs import internals, messages
 from jaxbp.jaxprs.rules import rules_in
 from jaxbp.jaxprs.values import kept
 from jaxbp.jaxprs.walk import single
@@ -306,17 +306,17 @@ def refused(forward, backward):
 
 def test_jax_says_that_a_cotangent_has_a_wrong_shape():
     text = refused(lambda x: (x, None), lambda _, c: (c.sum(),))
-    assert internals.refuses_rule(text)
-    assert internals.named_argument(text) == 0
-    assert internals.says_produced_first(text)
-    assert not internals.says_primal(text)
+    assert messages.refuses_rule(text)
+    assert messages.named_argument(text) == 0
+    assert messages.says_produced_first(text)
+    assert not messages.says_primal(text)
     assert text.index("float32[]") < text.index("float32[3]")
 
 
 def test_jax_says_that_the_forward_rule_returns_another_primal():
     text = refused(lambda x: ((x, x), None), lambda _, c: (c[0],))
-    assert internals.refuses_rule(text)
-    assert internals.says_primal(text)
+    assert messages.refuses_rule(text)
+    assert messages.says_primal(text)
 
 
 def test_jax_says_that_a_cotangent_is_not_summed_over_a_mesh():
@@ -327,7 +327,7 @@ def test_jax_says_that_a_cotangent_is_not_summed_over_a_mesh():
         jax.grad(lambda w: jax.shard_map(f, mesh=mesh, in_specs=(P(), P("i")), out_specs=P("i"))(w, X).sum())(
             X
         )
-    assert internals.says_mesh(str(caught.value))
+    assert messages.says_mesh(str(caught.value))
 
 
 @pytest.mark.parametrize("value", ["x", object(), jnp.sin, np.array(["a"]), np.array([None])])
@@ -336,7 +336,7 @@ def test_what_is_no_array_is_said(value):
     f.defvjp(lambda x: (jnp.sin(x), None), lambda _, c: (value,))
     with pytest.raises(TypeError) as caught:
         jax.grad(f)(1.0)
-    assert internals.says_no_array(str(caught.value))
+    assert messages.says_no_array(str(caught.value))
 
 
 def test_jax_refuses_a_rule_that_closes_over_a_traced_value():
@@ -350,7 +350,7 @@ def test_jax_refuses_a_rule_that_closes_over_a_traced_value():
     run = single(eqn, internals.body(eqn).jaxpr.debug_info)
     with pytest.raises(Exception) as caught:
         jax.jit(lambda x: jax.vjp(lambda x: run(jnp.float32(2.0), x), x)[1]([X]))(X)
-    assert internals.closes_over_tracer(caught.value)
+    assert messages.closes_over_tracer(caught.value)
 
 
 def test_beneath_a_boundary_exceptions_keep_the_frames_of_jax():

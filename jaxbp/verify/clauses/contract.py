@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxbp.jaxprs.exception_origin import refusal
-from jaxbp.jaxprs.internals import (
+from jaxbp.jaxprs.messages import (
     named_argument,
     refuses_rule,
     says_mesh,
