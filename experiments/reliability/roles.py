@@ -325,7 +325,9 @@ OWN: dict[str, Role] = {
     "restore.path": Role(places.FILE_IN, world.checkpoint), "read_meta.path": Role(places.FILE_IN, world.checkpoint),
     "plot_history.path": Role(places.FILE_OUT, lambda: world.folder() / "a.png"), "plot_sweep.path": Role(places.FILE_OUT, lambda: world.folder() / "a.png"),
     "plot_sweep.history": Role([], lambda: {"loss": np.array([[2.0, 1.0], [3.0, 1.0]])}),
-    **{f"{name}.f": Role([*things.function(means_same("jitted", jax.jit)), refused("None", None)], _value(_total)) for name in ("cotangents", "first_nonfinite", "diagnose")},
+    **{f"{name}.f": Role([*things.function(means_same("jitted", jax.jit)), refused("None", None)], _value(_total)) for name in ("first_nonfinite", "diagnose")},
+    "cotangents.f": Role([*things.NOTHING, refused("None", None)], _value(_total)),  # it is called later
+    "diagnose.params": Role(params.LEAVES, world.params),
     "check.f": Role([*things.function(means_same("jitted", jax.jit)), refused("None", None)], _value(square)), "assert_rules.f": Role([*things.function(means_same("jitted", jax.jit)), refused("None", None)], _value(square)),
     **{f"{name}.order": Role(numbers.whole(1, 2), _value(1)) for name in ("check", "assert_rules", "check_vjp", "check_jvp")},
     "JacobianChain.matrix.order": _word("reverse", {"backward": "reverse", "fastest": "", "best": ""}), "JacobianChain.pull.order": _word("scan", {"backward": "", "scanned": "scan"}),

@@ -68,7 +68,7 @@ def flat_call(
             floating, or none.
         ValueError: where argnums names no argument.
     """
-    arguments.function(where, "f", f)
+    arguments.function(where, "f", f, positional=len(args), keywords=tuple(kwargs))
     numbers = (argnums,) if isinstance(argnums, int) else tuple(argnums)
     for k in numbers:
         arguments.whole(where, "argnums", k, low=-len(args), high=len(args) - 1)
@@ -88,6 +88,7 @@ def flat_call(
         if not _moves(leaf):
             fixed.append((k, leaf))
             continue
+        leaf = leaf if isinstance(leaf, float) else arguments.array(where, joined([name, *words]), leaf)
         if wanted and not jnp.issubdtype(jnp.result_type(leaf), jnp.floating):
             got = f"{jnp.result_type(leaf)} at {joined([name, *words])}"
             hint = "derivatives are taken by floating arrays; give the others in another argument"
@@ -118,6 +119,8 @@ def scalar(where: str, f: Callable[..., Any], static: Static) -> Callable[..., A
         if isinstance(out, tuple | list | dict):
             hint = "give f without what it returns besides: lambda *args: f(*args)[0]"
             raise TypeError(message(where, "f to return one number", arguments.described(out), hint))
+        if not (hasattr(out, "dtype") or isinstance(out, int | float)):
+            raise TypeError(message(where, "f to return one floating number", arguments.described(out)))
         shape, dtype = jnp.shape(out), jnp.result_type(out)
         if shape != () or not jnp.issubdtype(dtype, jnp.floating):
             hint = "a delta is a derivative of one number; try .mean() or .sum()" if shape else ""
