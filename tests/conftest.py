@@ -1,6 +1,8 @@
 """Every test runs with rank promotion an error, warnings as errors and four CPU devices."""
 
 import gc
+from collections import Counter
+from pathlib import Path
 
 import jax
 import pytest
@@ -9,6 +11,37 @@ import pytest
 gc.set_threshold(100_000, 50, 100)
 jax.config.update("jax_num_cpu_devices", 4)
 jax.config.update("jax_numpy_rank_promotion", "raise")
+
+# Of each parametrized test of these files one case in so many runs by default; the others are soak.
+SHARES = {
+    "test_backprop.py": 3,
+    "test_losses.py": 3,
+    "test_operators.py": 2,
+    "test_rules.py": 3,
+    "test_memory.py": 2,
+    "test_mutants.py": 2,
+    "test_precision.py": 3,
+    "test_chain.py": 3,
+    "test_parameters.py": 4,
+    "test_description.py": 2,
+    "test_diagnose.py": 2,
+    "test_nonfinite.py": 2,
+    "test_models.py": 2,
+    "test_calls.py": 2,
+    "test_counting.py": 2,
+    "test_explained.py": 3,
+}
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items):
+    seen = Counter()
+    for item in items:
+        if hasattr(item, "callspec") and not item.get_closest_marker("soak"):
+            test = (item.path, item.originalname)
+            if seen[test] % SHARES.get(Path(item.path).name, 1):
+                item.add_marker("soak")
+            seen[test] += 1
 
 
 @pytest.fixture

@@ -20,7 +20,10 @@ Y = np.array([[0.5, 2.0], [1.0, 0.0], [0.25, 1.0]], np.float32)
 SE, CE, BCE = jaxbp.squared_error, jaxbp.softmax_cross_entropy, jaxbp.binary_cross_entropy
 TRACE = jaxbp.forward(NET, PARAMS, X)
 EVALUATE = jaxbp.make_evaluate(NET.apply, SE)
-SWEPT = jaxbp.Sweep(PARAMS, [0, 1], [{}, {}], {"loss": np.array([[2.0], [1.0]])}, "finished", 0.0, 0.0)
+LOSSES = {"loss": np.array([[2.0], [1.0]])}
+SWEPT = jaxbp.Sweep(
+    PARAMS, [0, 1], [{}, {}], LOSSES, "finished", 0.0, 0.0, np.array([1, 1]), np.array([False, False])
+)
 EXPLAINED = jaxbp.explain(NET, SE, PARAMS, X[0], Y[0])
 
 

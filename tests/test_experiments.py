@@ -78,6 +78,7 @@ def test_forward_3_5_5_4(experiment):
     assert result["parameters_4_4_1"] == 4 * 4 + 4 + 1
 
 
+@pytest.mark.soak
 def test_why_deep_learning(experiment, tmp_path):
     pytest.importorskip("sklearn")
     result = experiment("05_why_deep_learning", hidden=(16,), code=4, epochs=8, seeds=1)
@@ -116,6 +117,7 @@ def test_training_benchmark(experiment, tmp_path, optimizer):
     assert has_figure(tmp_path)
 
 
+@pytest.mark.soak
 def test_training_scaling(experiment, tmp_path):
     result = experiment("91_training_scaling", only="nets", nets=(2,), rounds=1, seconds=0.01)
     assert set(result["nets"]) == {"jaxbp.sweep", "jaxbp.sweep, own orders", "jaxbp.fit"}

@@ -22,6 +22,7 @@ def test_every_formulation_of_the_benchmark_agrees(tmp_path, only):
     assert rows["ours"]["ratio"] == 1
 
 
+@pytest.mark.soak
 def test_walk(tmp_path):
     pytest.importorskip("sklearn")
     result = run("31_jacobian_walk", tmp_path, hidden=12, bottleneck=4, epochs=4, images=8)

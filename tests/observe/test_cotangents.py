@@ -184,7 +184,12 @@ def compiled(f, *args, **options):
     return run(arrays, **options)
 
 
-@pytest.mark.parametrize("case", CASES)
+LARGE = (transformer, cnn)
+
+
+@pytest.mark.parametrize(
+    "case", [pytest.param(case, marks=[pytest.mark.soak] * (case in LARGE)) for case in CASES]
+)
 def test_labels_and_gradients(case, x64):
     f, params, *batch = case()
     seen = jaxbp.cotangents(f)(params, *batch)
@@ -201,8 +206,8 @@ def test_labels_and_gradients(case, x64):
 
 
 def slow(case):
-    """The three whose kinds of equations are among those of the others."""
-    return pytest.param(case, marks=[pytest.mark.soak] * (case in (cnn, nnx_mlp, own_net)))
+    """Those whose kinds of equations are among those of the others."""
+    return pytest.param(case, marks=[pytest.mark.soak] * (case in (*LARGE, nnx_mlp, own_net)))
 
 
 @pytest.mark.parametrize("case", [slow(case) for case in CASES])
@@ -247,7 +252,7 @@ def test_the_library_s_nets_have_backprop_s_deltas(x64):
         np.testing.assert_allclose(seen.values[f"a_{l}"], bp.trace.a[l], rtol=1e-12)
 
 
-@pytest.mark.parametrize("case", [cnn, rnn, nested_scans, sharded])
+@pytest.mark.parametrize("case", [pytest.param(cnn, marks=pytest.mark.soak), rnn, nested_scans, sharded])
 def test_reductions_are_those_of_the_whole_deltas(case, x64):
     f, params, *batch = case()
     whole = jaxbp.cotangents(f, "*")(params, *batch)

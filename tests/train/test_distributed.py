@@ -56,7 +56,11 @@ def test_what_launchers_tell(env, found, monkeypatch):
 
 @pytest.mark.parametrize(
     ("processes", "x64", "memory_budget"),
-    [(2, False, None), (4, True, None), (2, False, 400)],
+    [
+        (2, False, None),
+        pytest.param(4, True, None, marks=pytest.mark.soak),
+        pytest.param(2, False, 400, marks=pytest.mark.soak),
+    ],
     ids=["2, float32", "4, float64", "2, streamed"],
 )
 def test_fit_equals_one_device(processes, x64, memory_budget, together, tmp_path):
@@ -189,6 +193,7 @@ for x64, limit in ((False, 1e-6), (True, 1e-14)):
 """
 
 
+@pytest.mark.soak
 def test_eight_devices_equal_one():
     environment = {k: v for k, v in os.environ.items() if not k.startswith(FOREIGN)}
     subprocess.run(

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from jaxbp.verify import check
-from jaxbp.verify.causes.mistakes import CAUSES
+from jaxbp.verify.causes.table import CAUSES
 
 from .cases import CASES
 
