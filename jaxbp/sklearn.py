@@ -211,7 +211,7 @@ class Regressor(RegressorMixin, _Network):  # type: ignore[misc]
         >>> import numpy as np
         >>> x = np.linspace(0, 1, 40)[:, None]
         >>> model = Regressor((), random_state=0, learning_rate=0.1).fit(x, 1000 * (1 + 2 * x[:, 0]))
-        >>> model.predict([[0.5]]).round().tolist()
+        >>> model.predict([[0.5]]).round(-1).tolist()
         [2000.0]
     """
 

@@ -27,6 +27,9 @@ SHARES = {
     "test_diagnose.py": 2,
     "test_nonfinite.py": 2,
     "test_models.py": 2,
+    "test_endings.py": 3,
+    "test_faults.py": 3,
+    "test_fit.py": 2,
     "test_calls.py": 2,
     "test_counting.py": 2,
     "test_explained.py": 3,
@@ -42,6 +45,13 @@ def pytest_collection_modifyitems(items):
             if seen[test] % SHARES.get(Path(item.path).name, 1):
                 item.add_marker("soak")
             seen[test] += 1
+
+
+@pytest.fixture(autouse=True, scope="module")
+def forgotten():
+    """What JAX compiled for a file goes with it: a worker would hold 5 GB at the end."""
+    yield
+    jax.clear_caches()
 
 
 @pytest.fixture

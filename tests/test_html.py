@@ -74,6 +74,14 @@ RESULTS = {
         init=lambda key: named_params()[1], optimizer=lambda **rates: optax.sgd(rates[EVIL]),
         hyperparameters={EVIL: [0.1]}, seeds=1, **trained(),
     ),
+    "Cotangents": lambda: jaxbp.cotangents(lambda w: jaxbp.name(3.0 * w, EVIL) ** 2)(2.0),
+    "Diagnosis": lambda: jaxbp.diagnose(
+        lambda p, x: jnp.mean(x @ p["W"]), {"W": jnp.ones((2, 2)), EVIL: jnp.ones(2)}, X
+    ),
+    "Evaluation": lambda: jaxbp.Trained(
+        jaxbp.dense(2, 2), {"W": jnp.ones((2, 2)), "b": jnp.zeros(2)}, jaxbp.softmax_cross_entropy,
+        classes=(EVIL, "other"),
+    ).evaluate(np.ones((4, 2), np.float32), [EVIL, "other", EVIL, "other"]),
     "PerceptronFit": lambda: jaxbp.fit_perceptron(np.eye(2), np.array([1, -1])),
     "LinearUnitFit": lambda: jaxbp.fit_linear_unit(np.eye(2), np.ones(2), eta=0.1),
 }  # fmt: skip
@@ -86,7 +94,8 @@ def in_notebooks():
     classes = [
         c for name in names for _, c in inspect.getmembers(importlib.import_module(name), inspect.isclass)
     ]
-    return {c for c in classes if c.__module__.startswith("jaxbp") and hasattr(c, "_repr_html_")}
+    ours = [c for c in classes if c.__module__.startswith("jaxbp") and hasattr(c, "_repr_html_")]
+    return {c for c in ours if not c.__module__.endswith(".sklearn")}  # scikit-learn shows its estimators
 
 
 def test_every_result_that_renders_is_in_the_table():

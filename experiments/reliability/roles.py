@@ -326,6 +326,7 @@ OWN: dict[str, Role] = {
     "plot_history.path": Role(places.FILE_OUT, lambda: world.folder() / "a.png"), "plot_sweep.path": Role(places.FILE_OUT, lambda: world.folder() / "a.png"),
     "plot_sweep.history": Role([], lambda: {"loss": np.array([[2.0, 1.0], [3.0, 1.0]])}),
     **{f"{name}.f": Role([*things.function(means_same("jitted", jax.jit)), refused("None", None)], _value(_total)) for name in ("first_nonfinite", "diagnose")},
+    "name.label": Role([*numbers.TEXT, refused("empty", ""), refused("a star", "h*")], _value("h1")), "Sweep.at_best.name": Role(numbers.TEXT, _value("loss")),
     "cotangents.f": Role([*things.NOTHING, refused("None", None)], _value(_total)),  # it is called later
     "diagnose.params": Role(params.LEAVES, world.params),
     "check.f": Role([*things.function(means_same("jitted", jax.jit)), refused("None", None)], _value(square)), "assert_rules.f": Role([*things.function(means_same("jitted", jax.jit)), refused("None", None)], _value(square)),

@@ -174,7 +174,8 @@ def read_npz(
             )
         if names is not None:
             members = [member for member in members if _array_name(member) in names]
-        if foreign := [member.filename for member in members if not member.filename.endswith(".npy")]:
+        foreign = [member.filename for member in members if not member.filename.endswith(".npy")]
+        if foreign and len(foreign) == len(members):
             hint = "save a spreadsheet as CSV, unpack a CSV"
             raise ValueError(message(where, "an .npz file", f"a zip archive with {foreign[0]}", hint))
         size = sum(member.file_size for member in members)

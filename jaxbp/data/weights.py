@@ -56,8 +56,8 @@ def weighted_by_class(where: str, data: Dataset, class_weight: ClassWeight) -> n
 
     Example:
         >>> data = Dataset(np.zeros((4, 1)), np.array([0, 0, 0, 1], np.int32), 2)
-        >>> weighted_by_class("fit", data, "balanced").round(3).tolist()
-        [0.667, 0.667, 0.667, 2.0]
+        >>> weighted_by_class("fit", data, "balanced").round(3)
+        array([0.667, 0.667, 0.667, 2.   ], dtype=float32)
         >>> weighted_by_class("fit", data, {1: 19}).tolist()
         [1.0, 1.0, 1.0, 19.0]
 

@@ -96,7 +96,7 @@ def test_a_run_that_was_ended_goes_on_bit_for_bit(tmp_path, capsys, whole, numbe
         assert f"to go on: jaxbp train --resume {folder}" in " ".join(said.split())
         assert json.loads((folder / "summary.json").read_text())["stopped"] == "interrupted"
     assert run("--resume", folder) == 0
-    assert "going on after epoch" in " ".join(capsys.readouterr().out.split())
+    assert "going on after epoch" in " ".join(capsys.readouterr().err.split())
     assert_same(folder, whole)
     assert list(tmp_path.iterdir()) == [folder]
 

@@ -36,6 +36,10 @@ VALUES = {
     "optimizer": ([], ["sgd"]),
     "schedule": ([], ["constant"]),
     "resume": ([], [None]),
+    "task": ([], [None, "regression"]),
+    "scale": ([], [None, "minmax"]),
+    "decimal": ([], [None, ","]),
+    "shuffle": ([], [False, True]),
 }
 BAD = [(name, value) for name, (bad, _) in VALUES.items() for value in bad]
 GOOD = [(name, value) for name, (_, good) in VALUES.items() for value in good]

@@ -385,5 +385,5 @@ def test_arrays_damaged_before_they_were_packed_are_read_as_a_strict_parser_read
 def test_a_zip_of_something_else_is_said(tmp_path):
     with zipfile.ZipFile(tmp_path / "data.npz", "w") as archive:
         archive.writestr("readme.txt", "no array")
-    with pytest.raises(ValueError, match=r"^read_npz\(data.npz\): expected a whole, undamaged file"):
+    with pytest.raises(ValueError, match=r"^read_npz\(data.npz\): expected an .npz file, got a zip archive"):
         read_npz(tmp_path / "data.npz")

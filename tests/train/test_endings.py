@@ -125,7 +125,7 @@ def raising(epoch, error):
     return callback
 
 
-@pytest.mark.parametrize("error", [KeyError("mine"), StopIteration(), SystemExit(3)], ids=repr)
+@pytest.mark.parametrize("error", [KeyError("mine"), GeneratorExit(), SystemExit(3)], ids=repr)
 def test_an_exception_in_a_callback_loses_nothing(error, tmp_path):
     checkpoints, straight = jaxbp.Checkpoints(tmp_path, every=10), run(epochs=9)
     with pytest.raises(type(error)) as caught:

@@ -1,6 +1,7 @@
 """Findings in the layers: units that are flat, dead, alike; deltas that vanish, explode, or are lost."""
 
 from collections.abc import Iterator
+from itertools import chain
 
 import numpy as np
 
@@ -16,6 +17,7 @@ from jaxbp.observe.diagnosis.softmax import masked, softmaxes
 SHARE = 0.5
 FLAT = {"logistic": (0.01, 0.99), "tanh": (-0.99, 0.99)}
 RATIO = 1e3
+FORGOTTEN = 1e7  # in time gated cells forget by halves; below the rounding of float32 nothing is left
 STEPS = 8
 CLIP = 0.3
 TINY = {"div": 1e-6, "rsqrt": 1e-10}
@@ -72,7 +74,7 @@ def dead(m: Measured) -> Iterator[Finding]:
 
 
 def _norms(m: Measured) -> Iterator[tuple[str, Node, Node, float, float]]:
-    """Norms of deltas at both ends: in depth, in time, and over the uses of one weight."""
+    """Norms of deltas at both ends: in depth, and over the uses of one weight."""
     products = [n for n in m.nodes if n.label.kind == A and n.out in m.deltas]
     uses: dict[str, list[Node]] = {}
     for node in products:
@@ -89,7 +91,6 @@ def _norms(m: Measured) -> Iterator[tuple[str, Node, Node, float, float]]:
     norms = [(n, x) for n, x in norms if x > 0]
     if len(norms) >= 2:
         yield "the first layer", norms[0][0], norms[-1][0], norms[0][1], norms[-1][1]
-    yield from _in_time(m)
 
 
 def _after_first(m: Measured, node: Node, reading: set[Path]) -> bool:
@@ -99,6 +100,7 @@ def _after_first(m: Measured, node: Node, reading: set[Path]) -> bool:
 
 
 def _in_time(m: Measured) -> Iterator[tuple[str, Node, Node, float, float]]:
+    """Norms of deltas at both ends of a loop."""
     groups: dict[int, list[Node]] = {}
     for node in m.nodes:
         if node.label.kind in ("state", "named", "f") and node.out in m.deltas and len(node.place.axes) == 1:
@@ -120,17 +122,18 @@ def _states(m: Measured) -> set[Path]:
 
 
 def vanishing(m: Measured) -> Iterator[Finding]:
-    """The delta at the start is a thousandth of that at the end, or less."""
-    for what, node, _, first, last in _norms(m):
-        if last > 0 and first < last / RATIO and np.isfinite(last):
-            evidence = f"the delta of {what} has {first / last:.2g} of the norm at the last"
-            yield Finding("vanishing", node.label.text, node.label.where, evidence)
-            return
+    """The delta at the start is a thousandth of that at the end, or less; in time, next to nothing."""
+    for ratio, ends in ((RATIO, _norms(m)), (FORGOTTEN, _in_time(m))):
+        for what, node, _, first, last in ends:
+            if last > 0 and first < last / ratio and np.isfinite(last):
+                evidence = f"the delta of {what} has {first / last:.2g} of the norm at the last"
+                yield Finding("vanishing", node.label.text, node.label.where, evidence)
+                return
 
 
 def exploding(m: Measured) -> Iterator[Finding]:
     """The delta at the start is a thousand times that at the end, or more."""
-    for what, node, _, first, last in _norms(m):
+    for what, node, _, first, last in chain(_norms(m), _in_time(m)):
         if last > 0 and first > last * RATIO and np.isfinite(first):
             evidence = f"the delta of {what} has {first / last:.2g} times the norm at the last"
             yield Finding("exploding", node.label.text, node.label.where, evidence)

@@ -47,7 +47,7 @@ class Evaluation:
             expected = "a loss with an argument weight, for data with weights"
             raise TypeError(errors.message("evaluate", expected, arguments.described(self.loss)))
         value = self.loss(f, y) if weight is None else self.loss(f, y, weight=weight)
-        if not hasattr(value, "dtype") and not isinstance(value, float):
+        if not (hasattr(value, "dtype") or isinstance(value, float)) or jnp.shape(value) != ():
             got = arguments.described(value)
             raise TypeError(errors.message("evaluate", "loss(f, y) to return a number", got))
         metrics = {"loss": jnp.asarray(value)}
