@@ -40,7 +40,7 @@ def _gelu(a: Array) -> Array:
 
 
 def _gelu_share(a: Array) -> Array:
-    return jax.nn.sigmoid(2 * a * (GELU_C + GELU_D * a**2))
+    return jax.nn.sigmoid(a * (2 * GELU_C + 2 * GELU_D * a**2))
 
 
 def _gelu_slope(a: Array) -> Array:
