@@ -122,7 +122,7 @@ def name(value: Array, label: str) -> Array:
         The same value.
 
     Raises:
-        TypeError: where label is no text.
+        TypeError: where label is no text, or value no array.
         ValueError: where it is empty or has a character that patterns or axes use.
 
     Example:
@@ -133,5 +133,6 @@ def name(value: Array, label: str) -> Array:
     arguments.instance("name", "label", label, str)
     if not label or set(label) & set("[]*?"):
         raise ValueError(message("name", "a label without any of []*?", repr(label), "such as 'h1'"))
+    value = arguments.array("name", "value", value)
     named: Array = checkpoint_name(value, label)  # type: ignore[no-untyped-call]
     return named
