@@ -573,7 +573,7 @@ INDEXING = [
         lambda x: jnp.sort(x),
         lambda a, y, c: (c[jnp.argsort(a[0])],),
         normal((6,)),
-        "transposed",
+        "misplaced",
     ),
     case(
         "where, mask of the other side",
