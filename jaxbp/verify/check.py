@@ -223,20 +223,28 @@ class _Check:
             return
         for r in wrong:
             for use in used:
-                report = self._alone(use, r.rule)
+                report = self._alone(use, "without vmap", r.rule)
                 if report and all(f.cause == "vmap" for f in report.wrong):
                     sentence = "right for an example alone and wrong under vmap: a batching rule is at fault"
                     r.findings = [replace(f, cause="vmap", sentence=sentence) for f in r.findings[:1]]
 
-    def _alone(self, use: Use, only: Rule | None = None) -> Report | None:
-        """The report on a rule at the arguments that f gives it; None where it is another than ``only``."""
-        call = flatten_call("check", *use)
-        arrays = call.arrays(exact=False)
-        closed, axes = with_axes(trace, call.fn, arrays)
-        rule = describe(rules_in(closed.jaxpr)[0])
-        if only and (rule.name, rule.where) != (only.name, only.where):
+    def _alone(self, use: Use, place: str, only: Rule | None = None) -> Report | None:
+        """The report on a rule at the arguments that f gives it; None where it is another than ``only``.
+
+        None, and a note, where it does not run alone: it may ask for an axis that only f binds.
+        """
+        try:
+            call = flatten_call("check", *use)
+            arrays = call.arrays(exact=False)
+            closed, axes = with_axes(trace, call.fn, arrays)
+            rule = describe(rules_in(closed.jaxpr)[0])
+            if only and (rule.name, rule.where) != (only.name, only.where):
+                return None
+            return _Check(Traced(call, closed, arrays, axes), self._intent(rule), self.order).report()
+        except Exception as error:
+            name = getattr(use.rule, "__name__", "a rule")
+            self.notes.append(told(f"{name}, {place}, was not judged", error))
             return None
-        return _Check(Traced(call, closed, arrays, axes), self._intent(rule), self.order).report()
 
     def _consumed(self) -> list[Finding]:
         """The findings on rules inside the derivatives that f takes itself, each set alone."""
@@ -249,12 +257,7 @@ class _Check:
         if not whole:
             self.notes.append("f takes derivatives itself, so often that it was not run to its end")
         for use in used:
-            try:
-                report = self._alone(use)
-            except Exception as error:
-                name = getattr(use.rule, "__name__", "a rule")
-                self.notes.append(told(f"{name}, in a derivative that f takes, was not judged", error))
-                continue
+            report = self._alone(use, "in a derivative that f takes")
             found += [replace(f, path=f"{f.path}/in a derivative that f takes".strip("/"))
                       for f in (report.findings if report else ()) if f.verdict != "unreached"]  # fmt: skip
         return found

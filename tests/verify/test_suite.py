@@ -17,13 +17,6 @@ def test_size():
     assert sum(c.verdict != "wrong" for c in CASES) >= 60
 
 
-# Faults of the checker that are known: verdict or cause that it had before its causes became a table.
-OPEN = {
-    ("pseudoinverse without its residual", "float64"): "called other",
-    ("mean over an axis of vmap, sign", "float32"): "ends in a NameError: the axis is not bound",
-}
-
-
 def _in_each_dtype():
     """Of each category and verdict the first case, and of the others one in five, each in one dtype, in turn.
 
@@ -36,8 +29,6 @@ def _in_each_dtype():
             in_turn = i % 2 == (dtype == "float64")
             marks = [] if in_turn and (leads or i % 5 == 0) else [pytest.mark.soak]
             marks += [pytest.mark.jax_release] * leads
-            if reason := OPEN.get((case.name, dtype)):
-                marks += [pytest.mark.xfail(strict=True, reason=reason)]
             yield pytest.param(case, dtype, marks=marks, id=f"{case.category}: {case.name}, {dtype}")
 
 

@@ -124,6 +124,26 @@ def one_of_two(e: Evidence) -> Diagnosis | None:
     return None
 
 
+def outside_the_span(e: Evidence) -> Diagnosis | None:
+    """All of the difference lies outside the span of the rest: what a projection takes away, a residual."""
+    got, want = (m.reshape(len(m), *[1] * (m.ndim == 2), *m.shape[1:]) for m in (e.got, e.want))
+    if want[0].size < 3 or not e.finite:
+        return None
+    rng = np.random.default_rng(0)
+    for kept, word in ((got, "leaves out"), (want, "adds")):
+        for turned in (False, True):
+            left, right = (np.swapaxes(m, -1, -2) if turned else m for m in (kept, got - want))
+            # Of all columns of the term a random combination stands for each.
+            column = np.swapaxes(right.conj(), -1, -2) @ rng.standard_normal((right.shape[-2], 1))
+            size = np.linalg.norm(left, axis=(-2, -1)) * np.linalg.norm(column, axis=(-2, -1))
+            overlap, least = np.linalg.norm(left @ column, axis=(-2, -1)), e.tolerance * np.max(size)
+            if (size > least).sum() >= 3 and (overlap <= e.tolerance * np.maximum(size, least)).all():
+                whose = "its own result" if kept is got else "the right result"
+                sentence = f"the rule {word} what lies outside the span of {whose}: a residual, a projection?"
+                return Diagnosis("missing_term", sentence, True)
+    return None
+
+
 def what_is_known(e: Evidence) -> Diagnosis:
     """No mistake fits: where the difference lies, and what it depends on."""
     bad, total = e.differs, e.differs.size

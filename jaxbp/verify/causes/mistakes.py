@@ -51,6 +51,7 @@ MISTAKES = (
     Mistake("one of two", jacobian.one_of_two, ("missing_term",)),
     Mistake("convicted", multiples.convicted, ("zero", "sign", "factor")),
     Mistake("along", slopes.along, ("missing_term",)),
+    Mistake("outside the span", jacobian.outside_the_span, ("missing_term",), "last"),
     Mistake("slope", slopes.slope, ("missing_term", "factor", "slope"), "last"),
     Mistake("approximate", slopes.approximate, ("approximate",), "last"),
 )
