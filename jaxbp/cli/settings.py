@@ -9,7 +9,7 @@ from typing import Any, Literal
 import numpy as np
 
 from jaxbp import arguments
-from jaxbp.data.files import MAX_BYTES
+from jaxbp.data.reading.files import MAX_BYTES
 from jaxbp.errors import message
 
 Activation = Literal["sigmoid", "tanh", "relu", "leaky_relu", "softplus", "gelu", "gelu_exact", "silu"]

@@ -13,7 +13,7 @@ from jaxbp.arguments.trees import host_arrays
 from jaxbp.errors import message
 
 if TYPE_CHECKING:
-    from jaxbp.data.schema import Schema
+    from jaxbp.data.tables.schema import Schema
 
 
 @dataclass(frozen=True, eq=False, repr=False)

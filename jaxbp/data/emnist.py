@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from jaxbp import arguments
-from jaxbp.data.readers import read_idx
+from jaxbp.data.reading.readers import read_idx
 from jaxbp.errors import message, needs
 
 _URL = "https://biometrics.nist.gov/cs_links/EMNIST/gzip.zip"

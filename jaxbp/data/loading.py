@@ -6,13 +6,13 @@ from typing import Any
 
 from jaxbp import arguments
 from jaxbp.data.dataset import Dataset
-from jaxbp.data.files import MAX_BYTES, NPY, ZIP, kind
-from jaxbp.data.fitting import assert_choice
-from jaxbp.data.pairs import of_npz
 from jaxbp.data.parts import Choice, Cut, of_arrays, of_table
-from jaxbp.data.readers import read_npy
+from jaxbp.data.reading.files import MAX_BYTES, NPY, ZIP, kind
+from jaxbp.data.reading.pairs import of_npz
+from jaxbp.data.reading.readers import read_npy
 from jaxbp.data.sources import SOURCES
-from jaxbp.data.table import Reading, is_frame, of_array, of_frame, of_text
+from jaxbp.data.tables.fitting import assert_choice
+from jaxbp.data.tables.table import Reading, is_frame, of_array, of_frame, of_text
 from jaxbp.errors import message
 
 

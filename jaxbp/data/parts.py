@@ -8,12 +8,12 @@ import numpy as np
 
 from jaxbp import arguments
 from jaxbp.data.checks import assert_data
-from jaxbp.data.columns import Classes, Column, Number
 from jaxbp.data.dataset import Dataset, split
-from jaxbp.data.examples import assert_distinct
-from jaxbp.data.fitting import fitted, fitted_label, fitted_numbers, plan, told_task
-from jaxbp.data.schema import Schema, assert_labeled
-from jaxbp.data.table import Reading, Table
+from jaxbp.data.tables.columns import Classes, Column, Number
+from jaxbp.data.tables.examples import assert_distinct
+from jaxbp.data.tables.fitting import fitted, fitted_label, fitted_numbers, plan, told_task
+from jaxbp.data.tables.schema import Schema, assert_labeled
+from jaxbp.data.tables.table import Reading, Table
 from jaxbp.errors import message
 
 _BYTES = Number(0.0, 0.0, 255.0)

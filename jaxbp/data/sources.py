@@ -12,7 +12,7 @@ import numpy as np
 from jaxbp import arguments
 from jaxbp.data.dataset import Dataset, split
 from jaxbp.data.emnist import SPLITS, emnist
-from jaxbp.data.readers import read_idx
+from jaxbp.data.reading.readers import read_idx
 from jaxbp.errors import message, needs
 
 CACHE = Path.home() / ".cache" / "jaxbp"

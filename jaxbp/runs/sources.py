@@ -10,9 +10,9 @@ import numpy as np
 
 from jaxbp import arguments
 from jaxbp.data import Dataset, Schema, read_csv, read_npy
-from jaxbp.data.files import NPY, ZIP, assert_file, kind
-from jaxbp.data.pairs import of_npz
-from jaxbp.data.table import Reading, of_text
+from jaxbp.data.reading.files import NPY, ZIP, assert_file, kind
+from jaxbp.data.reading.pairs import of_npz
+from jaxbp.data.tables.table import Reading, of_text
 from jaxbp.errors import message
 
 

@@ -10,10 +10,10 @@ import numpy as np
 
 from jaxbp import arguments, errors
 from jaxbp.arguments import described
+from jaxbp.arguments.arrays import held_dtype
 from jaxbp.arguments.sparse import SparseRows
 from jaxbp.arguments.trees import is_tree
 from jaxbp.data import Dataset, assert_batch_size, assert_data, split
-from jaxbp.data.checks import held_dtype
 from jaxbp.data.given import SPARSE, dense, examples
 from jaxbp.data.weights import ClassWeight, weighted_by_class
 from jaxbp.train.checkpoints import Checkpoints

@@ -11,7 +11,7 @@ import jax
 import numpy as np
 
 from jaxbp import errors
-from jaxbp.data.checks import held_dtype
+from jaxbp.arguments.arrays import held_dtype
 from jaxbp.train.plan import Bad, EpochsRan, Plan
 from jaxbp.train.program_cache import compile_fast, compiled
 from jaxbp.train.programs.epoch_program import cut, make_chunk, mean_loss, where_due

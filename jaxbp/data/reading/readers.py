@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from jaxbp import arguments
-from jaxbp.data.files import GZIP, MAX_BYTES, MORE, assert_file, decoding, kind, kind_of
+from jaxbp.data.reading.files import GZIP, MAX_BYTES, MORE, assert_file, decoding, kind, kind_of
 from jaxbp.errors import message
 
 _IDX_TYPES = {0x08: ">u1", 0x09: ">i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}

@@ -6,8 +6,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import count
 
-from jaxbp.data import cells
-from jaxbp.data.faults import column_name
+from jaxbp.data.reading.faults import column_name
+from jaxbp.data.tables import cells
 from jaxbp.errors import message
 
 _WORDS = 10_000  # distinct texts of a column that are counted

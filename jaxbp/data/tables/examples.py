@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from jaxbp.data.checks import held_dtype
+from jaxbp.arguments.arrays import held_dtype
 from jaxbp.errors import message
 
 _ROWS = 4096  # that are looked at

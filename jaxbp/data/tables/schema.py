@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 
 from jaxbp import arguments
-from jaxbp.data.checks import held_dtype
-from jaxbp.data.columns import Category, Classes, Column, Number, Target
-from jaxbp.data.files import NPY, ZIP, assert_file, kind
-from jaxbp.data.pairs import of_npz
-from jaxbp.data.readers import read_npy
-from jaxbp.data.table import Reading, Table, is_frame, of_array, of_frame, of_text
+from jaxbp.arguments.arrays import held_dtype
+from jaxbp.data.reading.files import NPY, ZIP, assert_file, kind
+from jaxbp.data.reading.pairs import of_npz
+from jaxbp.data.reading.readers import read_npy
+from jaxbp.data.tables.columns import Category, Classes, Column, Number, Target
+from jaxbp.data.tables.table import Reading, Table, is_frame, of_array, of_frame, of_text
 from jaxbp.errors import message
 
 _FORMAT = 1

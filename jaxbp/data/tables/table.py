@@ -10,12 +10,12 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from jaxbp import arguments
-from jaxbp.data import cells
-from jaxbp.data.csv import assert_names, finite, is_counted
-from jaxbp.data.faults import Faults
-from jaxbp.data.files import MAX_BYTES
-from jaxbp.data.rows import delimiter_of, rows
-from jaxbp.data.survey import Survey, is_header, unique
+from jaxbp.data.reading.csv import assert_names, finite, is_counted
+from jaxbp.data.reading.faults import Faults
+from jaxbp.data.reading.files import MAX_BYTES
+from jaxbp.data.reading.rows import delimiter_of, rows
+from jaxbp.data.tables import cells
+from jaxbp.data.tables.survey import Survey, is_header, unique
 from jaxbp.errors import message
 
 

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from math import isfinite
 from typing import NamedTuple
 
-from jaxbp.data.rows import has_comma, is_number
+from jaxbp.data.reading.rows import has_comma, is_number
 
 _SHOWN = 5  # columns and lines that a message describes
 _CLASSES = 20  # names of classes that are remembered

@@ -11,9 +11,9 @@ from typing import NamedTuple
 import numpy as np
 
 from jaxbp import arguments
-from jaxbp.data.faults import Faults, column_name
-from jaxbp.data.files import MAX_BYTES
-from jaxbp.data.rows import is_number, rows
+from jaxbp.data.reading.faults import Faults, column_name
+from jaxbp.data.reading.files import MAX_BYTES
+from jaxbp.data.reading.rows import is_number, rows
 from jaxbp.errors import message
 
 _PLAIN = re.compile(r"[-+.0-9eE \t]*")  # of these letters float() makes plain decimal numbers alone

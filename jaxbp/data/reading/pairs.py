@@ -5,8 +5,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from jaxbp.data.files import MAX_BYTES
-from jaxbp.data.readers import read_npz
+from jaxbp.data.reading.files import MAX_BYTES
+from jaxbp.data.reading.readers import read_npz
 from jaxbp.errors import message
 
 _INPUTS = frozenset(("x", "data", "image", "images", "inputs", "features"))

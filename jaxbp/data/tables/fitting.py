@@ -6,11 +6,11 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from jaxbp import arguments
-from jaxbp.data.columns import Category, Classes, Column, Fitted, LeftOut, Number, Target
-from jaxbp.data.csv import LABELS, column_number
-from jaxbp.data.faults import column_name
-from jaxbp.data.schema import Schema, class_name
-from jaxbp.data.table import Table
+from jaxbp.data.reading.csv import LABELS, column_number
+from jaxbp.data.reading.faults import column_name
+from jaxbp.data.tables.columns import Category, Classes, Column, Fitted, LeftOut, Number, Target
+from jaxbp.data.tables.schema import Schema, class_name
+from jaxbp.data.tables.table import Table
 from jaxbp.errors import message, needs
 
 TASKS = ("classification", "regression")

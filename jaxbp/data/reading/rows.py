@@ -11,7 +11,7 @@ from itertools import islice
 from pathlib import Path
 from typing import BinaryIO, TextIO, cast
 
-from jaxbp.data.files import GZIP, IDX, MORE, ZIP, assert_file, decoding, kind_of
+from jaxbp.data.reading.files import GZIP, IDX, MORE, ZIP, assert_file, decoding, kind_of
 from jaxbp.errors import message
 
 LINE = 2**22  # characters that one line may have
