@@ -4,8 +4,6 @@ import hashlib
 import json
 import math
 import os
-import secrets
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +17,7 @@ from jaxbp.layers import Layer
 from jaxbp.losses import Loss
 from jaxbp.runs.trained import Trained
 from jaxbp.train.checkpoints import npz_engine, restore
-from jaxbp.train.checkpoints.disk import worded
+from jaxbp.train.checkpoints.disk import worded, written_whole
 from jaxbp.train.checkpoints.leaves import by_path
 from jaxbp.typing import Params
 
@@ -80,7 +78,9 @@ def save_run(folder: str | os.PathLike[str], run: Trained) -> None:
         npz_engine.write(folder / PARAMS, run.params)
         said["params"] = npz_engine.read_manifest(folder / PARAMS).digest
         if jax.process_index() == 0:
-            _write(folder / RUN, json.dumps(said | {"sha256": _digest(said)}, indent=1, allow_nan=False))
+            text = json.dumps(said | {"sha256": _digest(said)}, indent=1, allow_nan=False)
+            with written_whole(folder / RUN) as file:
+                file.write(f"{text}\n".encode())
 
 
 def load_run(folder: str | os.PathLike[str]) -> Trained:
@@ -143,20 +143,6 @@ def _plain(value: Any, name: str) -> Any:
 def _digest(said: dict[str, Any]) -> str:
     """sha256 of what run.json says."""
     return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()
-
-
-def _write(path: Path, text: str) -> None:
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
-    try:
-        with temporary.open("x", encoding="utf-8") as file:
-            file.write(text + "\n")
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except BaseException:
-        with suppress(OSError):
-            temporary.unlink(missing_ok=True)
-        raise
 
 
 def _assert_there(folder: Path) -> None:

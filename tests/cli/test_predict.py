@@ -25,37 +25,38 @@ def run(*args):
     return cli.main(list(map(str, args)))
 
 
+def trained(out, *args):
+    """The folder of a run of one short training."""
+    assert run("train", *args, "--no-check", "--out", out / "runs") == 0
+    (folder,) = (out / "runs").iterdir()
+    return folder
+
+
+def on_the_table(out, *args):
+    """The folder of a run on the table, and the table."""
+    (out / "table.csv").write_text(TABLE)
+    return trained(out, "--data", out / "table.csv", *args), out / "table.csv"
+
+
 @pytest.fixture(scope="module")
 def classes(tmp_path_factory):
-    """The folder of a run on a table with classes, and the table."""
+    """A run on a table with classes."""
     out = tmp_path_factory.mktemp("classes")
-    (out / "table.csv").write_text(TABLE)
-    args = ("--label", "bought", "--epochs", 3, "--layers", 5, 4, 2, "--no-check", "--out", out / "runs")
-    assert run("train", "--data", out / "table.csv", *args) == 0
-    (folder,) = (out / "runs").iterdir()
-    return folder, out / "table.csv"
+    return on_the_table(out, "--label", "bought", "--epochs", 3, "--layers", 5, 4, 2)
 
 
 @pytest.fixture(scope="module")
 def values(tmp_path_factory):
     """The same for a regression."""
     out = tmp_path_factory.mktemp("values")
-    (out / "table.csv").write_text(TABLE)
-    args = ("--label", "income", "--task", "regression", "--epochs", 1, "--no-check", "--out", out / "runs")
-    assert run("train", "--data", out / "table.csv", *args) == 0
-    (folder,) = (out / "runs").iterdir()
-    return folder, out / "table.csv"
+    return on_the_table(out, "--label", "income", "--task", "regression", "--epochs", 1)
 
 
 @pytest.fixture(scope="module")
 def digits(tmp_path_factory):
     """A run on the digits, with the images of its test part as whole pixels in a text."""
     out = tmp_path_factory.mktemp("digits")
-    assert (
-        run("train", "--epochs", 1, "--layers", 64, 8, 10, "--no-check", "--seed", 3, "--out", out / "runs")
-        == 0
-    )
-    (folder,) = (out / "runs").iterdir()
+    folder = trained(out, "--epochs", 1, "--layers", 64, 8, 10, "--seed", 3)
     _, test = jaxbp.load("digits", seed=3)
     np.savetxt(out / "pixels.csv", test.x * 16, "%d", ",")
     return folder, out / "pixels.csv", test

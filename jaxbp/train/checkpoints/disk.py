@@ -6,8 +6,9 @@ import secrets
 import shutil
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import IO
 
 from jaxbp.errors import message
 
@@ -54,6 +55,31 @@ def worded(where: str, expected: str, hint: str = "") -> Iterator[None]:
         again = type(error)(message(where, expected, got, hints))
         again.errno = error.errno
         raise again from error
+
+
+@contextmanager
+def written_whole(path: Path) -> Iterator[IO[bytes]]:
+    """A file to write, which then is at this path whole, on the disk, or not at all."""
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
+    try:
+        with temporary.open("xb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except BaseException:
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
+        raise
+    if os.name != "nt":  # Windows opens no folders; the name, too, must reach the disk
+        folder = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        except OSError as error:
+            if error.errno not in (errno.EINVAL, errno.ENOTSUP):  # some file systems flush no folders
+                raise
+        finally:
+            os.close(folder)
 
 
 def remove(path: Path, folders: bool) -> None:

@@ -1,10 +1,7 @@
 """One tree in one file: whole or not there at all, and read back exactly or not at all."""
 
-import errno
 import os
-import secrets
 import zipfile
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +11,7 @@ import numpy as np
 from jaxbp import arguments
 from jaxbp.data import read_npz
 from jaxbp.errors import message
-from jaxbp.train.checkpoints.disk import worded
+from jaxbp.train.checkpoints.disk import worded, written_whole
 from jaxbp.train.checkpoints.leaves import Leaf, Member, by_path, kind, listed, match, pack, unpack
 from jaxbp.train.checkpoints.manifest import Manifest, assert_holds, parsed, plain, sealed, to_json
 
@@ -165,33 +162,13 @@ def _read(path: Path, names: list[str] | None) -> dict[str, np.ndarray]:
 
 
 def _write(path: Path, meta: dict[str, Any], leaves: dict[str, Leaf], members: dict[str, np.ndarray]) -> None:
-    """The arrays, then the manifest, as an .npz file that is there whole, on the disk, or not at all."""
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
-    try:
-        with temporary.open("xb") as file:
-            with zipfile.ZipFile(file, "w") as archive:
-                written = {
-                    name: Member(kind(name, array), _append(archive, name, array))
-                    for name, array in members.items()
-                }
-                text = to_json(sealed(meta, leaves, written))
-                _append(archive, _MANIFEST, np.frombuffer(text.encode(), np.uint8))
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except BaseException:
-        with suppress(OSError):
-            temporary.unlink(missing_ok=True)
-        raise
-    if os.name != "nt":  # Windows opens no folders; the name, too, must reach the disk
-        folder = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        except OSError as error:
-            if error.errno not in (errno.EINVAL, errno.ENOTSUP):  # some file systems flush no folders
-                raise
-        finally:
-            os.close(folder)
+    """The arrays, then the manifest, as an .npz file."""
+    with written_whole(path) as file, zipfile.ZipFile(file, "w") as archive:
+        written = {
+            name: Member(kind(name, array), _append(archive, name, array)) for name, array in members.items()
+        }
+        text = to_json(sealed(meta, leaves, written))
+        _append(archive, _MANIFEST, np.frombuffer(text.encode(), np.uint8))
 
 
 def _append(archive: zipfile.ZipFile, name: str, array: np.ndarray) -> int:
