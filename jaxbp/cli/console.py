@@ -50,9 +50,11 @@ def in_ascii(character: str) -> str:
     return unicodedata.normalize("NFKD", character).encode("ascii", "ignore").decode() or "?"
 
 
-def _say(text: Warning | str, *place: Any) -> None:
+def _say(
+    message: Warning | str, category: Any, filename: str, lineno: int, file: Any = None, line: Any = None
+) -> None:
     """A warning in one line, without the line of code that gave it."""
-    print(f"warning: {text}", file=sys.stderr)
+    print(f"warning: {message}", file=sys.stderr)
 
 
 @contextmanager
