@@ -15,6 +15,7 @@ from jaxbp.layers.activations import tanh as tanh
 from jaxbp.layers.blocks import Entrywise as Entrywise
 from jaxbp.layers.blocks import Outer as Outer
 from jaxbp.layers.blocks import Rows as Rows
+from jaxbp.layers.blocks import Summed as Summed
 from jaxbp.layers.composition import chain as chain
 from jaxbp.layers.dense import dense as dense
 from jaxbp.layers.dense import flatten as flatten

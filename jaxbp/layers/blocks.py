@@ -50,8 +50,20 @@ class Rows:
 
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
+class Summed:
+    """sum_t delta_t: the gradient by a bias, held as the delta that its weight's block has already.
+
+    Args:
+        delta: (T, *shape), the parameter's shape at T positions; best the very array that `Outer` has.
+    """
+
+    delta: Float[Array, "T ..."]
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
 class Entrywise:
-    """The gradient itself, for biases and scales, whose factors would be no smaller.
+    """The gradient itself, for what has no smaller factors.
 
     Args:
         J: of the parameter's shape.
@@ -60,4 +72,4 @@ class Entrywise:
     J: Array
 
 
-Block: TypeAlias = Outer | Rows | Entrywise
+Block: TypeAlias = Outer | Rows | Summed | Entrywise

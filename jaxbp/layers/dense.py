@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jax.typing import DTypeLike
 
 from jaxbp import arguments, errors, recipes
-from jaxbp.layers.blocks import Block, Entrywise, Outer
+from jaxbp.layers.blocks import Block, Outer, Summed
 from jaxbp.layers.initializers import Initializer, glorot_uniform, zeros
 from jaxbp.layers.layer import Layer, arrays_of, rows
 from jaxbp.operators import Dense, Identity, Kronecker, Operator
@@ -115,7 +115,7 @@ def dense(
         delta_rows = delta_a.reshape(-1, d_out)
         blocks: dict[str, Block] = {"W": Outer(delta_rows, saved.reshape(-1, d_in), (0, 1), (d_out, d_in))}
         if bias:
-            blocks["b"] = Entrywise(delta_rows.sum(0))
+            blocks["b"] = Summed(delta_rows)
         return blocks, delta_a @ params["W"].astype(delta_a.dtype)
 
     def jacobian(params: Params, f: Rows) -> Operator:

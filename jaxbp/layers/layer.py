@@ -66,7 +66,7 @@ class Layer:
             where others ended; it has an ``init``, if of {}, for it counts as a layer l.
         factors: ``(params, saved, delta_out) -> (blocks, delta_f)``, backward of ONE example, whose leading
             axes are positions, with the gradient of each parameter in factors: a tree like the parameters
-            of `Outer`, `Rows` and `Entrywise`. Without it, the parameters' Jacobians are found by tracing.
+            of `Outer`, `Rows`, `Summed` and `Entrywise`. Without it, what multiplies is found by tracing.
         formula: of an elementwise layer, how `jaxbp.explain` writes it: Python assignments to ``f``, an
             expression in a, and to ``slope``, one in a and f, with other names between them:
             ``"s = 1 / (1 + exp(-a)); f = a * s; slope = s + a * s * (1 - s)"``.

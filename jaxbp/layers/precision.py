@@ -85,7 +85,9 @@ def mixed_precision(layer: Layer, dtype: DTypeLike = jnp.bfloat16) -> Layer:
         return by(layer.backward, params, saved, delta_out)
 
     def factors(params: Params, saved: Saved, delta_out: Array) -> tuple[Any, Array]:
-        return by(layer.factors, params, saved, delta_out)
+        blocks, delta_f = by(layer.factors, params, saved, delta_out)
+        wide = delta_out.dtype  # the blocks are contracted in it
+        return jax.tree.map(lambda v: v.astype(wide) if v.dtype == dtype else v, blocks), delta_f
 
     return Layer(
         name,

@@ -100,6 +100,8 @@ def formed(block):
     match block:
         case jaxbp.layers.Entrywise(J):
             return J
+        case jaxbp.layers.Summed(delta):
+            return delta.sum(0)
         case jaxbp.layers.Rows(delta, ids, shape):
             return jnp.zeros(shape).at[ids].add(delta, mode="drop")
         case jaxbp.layers.Outer(delta, f, axes, shape):

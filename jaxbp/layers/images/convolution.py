@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from jaxbp import arguments, errors, recipes
-from jaxbp.layers.blocks import Block, Entrywise, Outer
+from jaxbp.layers.blocks import Block, Entrywise, Outer, Summed
 from jaxbp.layers.dense import assert_size
 from jaxbp.layers.images.windows import Padding, Windows, entered, windows
 from jaxbp.layers.initializers import Initializer, glorot_uniform, zeros
@@ -233,7 +233,7 @@ def _convolution(
         else:
             blocks["W"] = Entrywise(delta_W(f, delta_a, delta_a.dtype))
         if bias:
-            blocks["b"] = Entrywise(delta_rows.sum(0))
+            blocks["b"] = Summed(delta_rows)
         return blocks, delta_f(params["W"], f, delta_a)
 
     def jacobian(params: Params, f: Tensor) -> Operator:
