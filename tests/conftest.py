@@ -21,6 +21,7 @@ SHARES = {
     "test_cases.py": 6,
     "test_memory.py": 2,
     "test_mutants.py": 2,
+    "test_mutants_of_cases.py": 6,
     "test_precision.py": 3,
     "test_chain.py": 3,
     "test_parameters.py": 4,
