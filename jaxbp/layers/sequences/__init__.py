@@ -1,0 +1,4 @@
+"""Sequences of whole numbers, gates between what they become, and parameters shared over places."""
+
+from jaxbp.layers.sequences.embedding import embedding as embedding
+from jaxbp.layers.sequences.gate import gate as gate
