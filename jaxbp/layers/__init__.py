@@ -13,7 +13,6 @@ from jaxbp.layers.activations import softmax as softmax
 from jaxbp.layers.activations import softplus as softplus
 from jaxbp.layers.activations import tanh as tanh
 from jaxbp.layers.composition import chain as chain
-from jaxbp.layers.composition import residual as residual
 from jaxbp.layers.dense import dense as dense
 from jaxbp.layers.dense import flatten as flatten
 from jaxbp.layers.dropout import dropout as dropout
@@ -22,3 +21,4 @@ from jaxbp.layers.layer import Layer as Layer
 from jaxbp.layers.layer import count_parameters as count_parameters
 from jaxbp.layers.mlp import mlp as mlp
 from jaxbp.layers.precision import mixed_precision as mixed_precision
+from jaxbp.layers.residual import residual as residual

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from jax.typing import DTypeLike
 
 from jaxbp import arguments, errors, recipes
+from jaxbp.layers.blocks import Block, Entrywise, Outer
 from jaxbp.layers.initializers import Initializer, glorot_uniform, zeros
 from jaxbp.layers.layer import Layer, assert_params, rows
 from jaxbp.operators import Dense, Identity, Kronecker, Operator
@@ -122,11 +123,28 @@ def dense(
             delta_params["b"] = delta_a.sum(range(f.ndim - 1), dtype=params["b"].dtype)
         return delta_params, delta_a @ W.astype(delta_a.dtype)
 
+    def factors(params: Params, saved: Saved, delta_a: Rows) -> tuple[dict[str, Block], Rows]:
+        delta_rows = delta_a.reshape(-1, d_out)
+        blocks: dict[str, Block] = {"W": Outer(delta_rows, saved.reshape(-1, d_in), (0, 1), (d_out, d_in))}
+        if bias:
+            blocks["b"] = Entrywise(delta_rows.sum(0))
+        return blocks, delta_a @ params["W"].astype(delta_a.dtype)
+
     def jacobian(params: Params, f: Rows) -> Operator:
         W, f = Dense(taken(params)["W"]), sized(f, "f", d_in)
         return W if f.ndim == 1 else Kronecker(Identity(f.size // d_in), W)  # one W for every row
 
-    return Layer(name, apply, forward, backward, initialize, jacobian, saves_input=True, means="W_{l}")
+    return Layer(
+        name,
+        apply,
+        forward,
+        backward,
+        initialize,
+        jacobian,
+        saves_input=True,
+        means="W_{l}",
+        factors=factors,
+    )
 
 
 def assert_size(where: str, name: str, shape: tuple[int, ...], most: int = 2**42) -> None:
