@@ -12,6 +12,7 @@ from jaxbp.layers.activations import silu as silu
 from jaxbp.layers.activations import softmax as softmax
 from jaxbp.layers.activations import softplus as softplus
 from jaxbp.layers.activations import tanh as tanh
+from jaxbp.layers.attention import attend as attend
 from jaxbp.layers.composition import chain as chain
 from jaxbp.layers.dense import dense as dense
 from jaxbp.layers.dense import flatten as flatten
@@ -21,4 +22,11 @@ from jaxbp.layers.layer import Layer as Layer
 from jaxbp.layers.layer import count_parameters as count_parameters
 from jaxbp.layers.mlp import mlp as mlp
 from jaxbp.layers.precision import mixed_precision as mixed_precision
+from jaxbp.layers.recurrence import elman as elman
+from jaxbp.layers.recurrence import gru as gru
+from jaxbp.layers.recurrence import lstm as lstm
 from jaxbp.layers.residual import residual as residual
+from jaxbp.layers.sequences import embedding as embedding
+from jaxbp.layers.sequences import gate as gate
+from jaxbp.layers.sequences import repeat as repeat
+from jaxbp.layers.sequences import tied as tied

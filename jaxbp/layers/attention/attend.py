@@ -28,31 +28,32 @@ def attend(
     """o_t = sum_s P_ts v_s for each head, with P = softmax(q k^T / sqrt(e)) over the places s.
 
     f is (*n, T, (H + 2 G) e): at each place H queries, then G keys and G values of e numbers, as
-    ``dense(d, d + 2 * G * e)`` makes them; the output is (*n, T, H e). Without parameters, so that attention is
-    ``chain(dense(d, 3 * d), attend(heads), dense(d, d))`` and a residual of it a block of a transformer.
+    ``dense(d, d + 2 * G * e)`` makes them; the output is (*n, T, H e). Without parameters, so that attention
+    is ``chain(dense(d, 3 * d), attend(heads), dense(d, d))`` and a residual of it a block of a transformer.
 
     Backward, with delta_o a row of the delta of o and D_t = delta_o,t . o_t:
 
         delta_v = P^T delta_o;  delta_S = P * (delta_o v^T - D)
         delta_q = delta_S k / sqrt(e);  delta_k = delta_S^T q / sqrt(e)
 
-    Beyond 128 places, or where ``block`` is given, a loop takes a block of queries at a time, and saves q, k, v, o
-    and the logarithm of what the softmax divides by, (*n, H, T): P, with T^2 numbers a head, is never whole. Else
-    P is saved beside q, k, v and o. Scores and P are of 32 bits at least, whatever f has.
+    Beyond 128 places, or where ``block`` is given, a loop takes a block of queries at a time, and saves q, k,
+    v, o and the logarithm of what the softmax divides by, (*n, H, T): P, with T^2 numbers a head, is never
+    whole. Else P is saved beside q, k, v and o. Scores and P are of 32 bits at least, whatever f has.
 
-    ``given={"mask": m}`` says what may be seen: booleans that broadcast to (*n, T, T), True where place t may look
-    at place s; of padding that is ``m[:, None, :]``. A place that sees none takes 0, and its delta is 0.
+    ``given={"mask": m}`` says what may be seen: booleans that broadcast to (*n, T, T), True where place t may
+    look at place s; of padding that is ``m[:, None, :]``. A place that sees none takes 0, and its delta is 0.
     ``given={"positions": t}``, whole numbers (T,) or (*n, T), are the places that ``rotary`` turns by.
 
     Args:
         heads: H, the queries at each place.
         causal: whether a place sees itself and those before it alone.
-        kv_heads: G, the keys and values at each place; H/G queries share one (grouped queries; with 1 all do).
-            By default H.
+        kv_heads: G, the keys and values at each place; H/G queries share one (grouped queries; with 1 all
+            do). By default H.
         rotary: the base of rotary positions, 10,000 in the paper: q and k are turned by R_t. None for none.
-        dropout: the probability that an entry of P is 0, the others divided by 1 - dropout; where a key is given.
-        block: the queries in a block; T for all at once. By default all up to 128 places, else 64, or an eighth
-            of them.
+        dropout: the probability that an entry of P is 0, the others divided by 1 - dropout; where a key is
+            given.
+        block: the queries in a block; T for all at once. By default all up to 128 places, else 64, or an
+            eighth of them.
 
     Returns:
         A layer from (*n, T, (H + 2 G) e) to (*n, T, H e).
@@ -67,12 +68,13 @@ def attend(
         >>> attend(1, causal=True).apply({}, f)
         Array([[1.],
                [2.]], dtype=float32)
-        >>> attend(1).apply({}, f, given={"mask": jnp.array([[False, True], [False, False]])})
+        >>> mask = jnp.array([[False, True], [False, False]])
+        >>> attend(1).apply({}, f, given={"mask": mask})
         Array([[3.],
                [0.]], dtype=float32)
 
-    Source: Vaswani et al. 2017, arXiv 1706.03762; in blocks Rabe and Staats 2021, arXiv 2112.05682, and Dao et al.
-    2022, arXiv 2205.14135, appendix B; grouped queries Ainslie et al. 2023, arXiv 2305.13245.
+    Source: Vaswani et al. 2017, arXiv 1706.03762; in blocks Rabe and Staats 2021, arXiv 2112.05682, and Dao
+    et al. 2022, arXiv 2205.14135, appendix B; grouped queries Ainslie et al. 2023, arXiv 2305.13245.
     """
     H = arguments.whole("attend", "heads", heads, low=1)
     G = H if kv_heads is None else arguments.whole("attend", "kv_heads", kv_heads, low=1)
@@ -84,12 +86,14 @@ def attend(
     block = None if block is None else arguments.whole("attend", "block", block, low=1)
     name = _name(H, causal, G, base, rate, block)
 
-    def taken(f: Any, given: Given | None) -> tuple[Heads, Array | None]:
+    def taken(f: Rows, given: Given | None) -> tuple[Heads, Array | None]:
         """The heads, turned, and the positions they were turned by."""
         f = arguments.array(name, "f", f, floats=True)
         if f.ndim < 2 or f.shape[-1] % (H + 2 * G):
             hint = "dense(d, d + 2 * d * kv_heads // heads) before it makes the queries, keys and values"
-            expected = f"f of shape (*n, T, d), d a multiple of {H} heads + 2 x {G} keys and values = {H + 2 * G}"
+            expected = (
+                f"f of shape (*n, T, d), d a multiple of {H} heads + 2 x {G} keys and values = {H + 2 * G}"
+            )
             raise ValueError(errors.message(name, expected, f"shape {f.shape}", hint))
         *n, T, d = f.shape
         e = d // (H + 2 * G)
@@ -197,7 +201,9 @@ def _mask(name: str, given: Given | None, q: Array) -> Array | None:
     shape, whole = (1,) * (len(n) + 2 - mask.ndim) + mask.shape, (*n, T, T)
     if len(shape) != len(whole) or any(m not in (1, w) for m, w in zip(shape, whole, strict=True)):
         hint = "of padding, (n, T), it is mask[:, None, :]"
-        raise ValueError(errors.message(name, f"a mask that broadcasts to {whole}", f"shape {mask.shape}", hint))
+        raise ValueError(
+            errors.message(name, f"a mask that broadcasts to {whole}", f"shape {mask.shape}", hint)
+        )
     return mask.reshape(shape)
 
 

@@ -40,8 +40,8 @@ def elman(
 
     the lecture's chain with l read as time, and one W for all layers. Saves x and h.
 
-    h_0 = 0. With ``carries`` it is what ``given={"state": ...}`` has, and ``layer.state(saved)`` is the last h,
-    {"h": (*n, h)}, for the places that follow. The delta of h_0 is not passed on: back-propagation through
+    h_0 = 0. With ``carries`` it is what ``given={"state": ...}`` has, and ``layer.state(saved)`` is the last
+    h, {"h": (*n, h)}, for the places that follow. The delta of h_0 is not passed on: back-propagation through
     time is truncated where a pass begins.
 
     Args:
@@ -55,7 +55,8 @@ def elman(
         A layer from (*n, T, d_in) to (*n, T, d_h).
 
     Raises:
-        TypeError: for sizes that are no whole numbers, a ``carries`` that is no flag; when applied to integers.
+        TypeError: for sizes that are no whole numbers, a ``carries`` that is no flag; when applied to
+            integers.
         ValueError: for sizes below 1; when applied to f, parameters or a state of other shapes.
 
     Example: with R = 1, what came in at the first place is seen at the second.
@@ -111,8 +112,8 @@ def gru(
     (3h, h), "b": (3h,), "c": (h,)}``, gates in the order r, z, n. Backward, delta_h,t being
     delta_out,t and what comes from t + 1,
 
-        delta_n = delta_h (1 - z)(1 - n^2);  delta_r = delta_n q r (1 - r);  delta_z = delta_h (h_{t-1} - n) z (1 - z)
-        delta_h,t-1 = [delta_r, delta_z, delta_n r] R + delta_h z
+        delta_n = delta_h (1 - z)(1 - n^2);  delta_r = delta_n q r (1 - r);  delta_z = delta_h (h_{t-1} - n) z
+        (1 - z) delta_h,t-1 = [delta_r, delta_z, delta_n r] R + delta_h z
 
     and the sums over time as in `elman`, R's with delta_n r. Saves x, h, r, z, n and q.
 
@@ -129,7 +130,8 @@ def gru(
         A layer from (*n, T, d_in) to (*n, T, d_h).
 
     Raises:
-        TypeError: for sizes that are no whole numbers, a ``carries`` that is no flag; when applied to integers.
+        TypeError: for sizes that are no whole numbers, a ``carries`` that is no flag; when applied to
+            integers.
         ValueError: for sizes below 1; when applied to f, parameters or a state of other shapes.
 
     Example: without weights every gate is 1/2, and half of the state is kept at each place.
@@ -138,7 +140,8 @@ def gru(
         >>> layer.apply(params, jnp.ones((2, 1)), given={"state": {"h": jnp.array([4.0])}})[:, 0]
         Array([2., 1.], dtype=float32)
 
-    Source: Cho et al. 2014, arXiv 1406.1078; the products after the loop, Appleyard et al. 2016, arXiv 1604.01946.
+    Source: Cho et al. 2014, arXiv 1406.1078; the products after the loop, Appleyard et al. 2016, arXiv
+    1604.01946.
     """
     return recurrence("gru", GRU, d_in, d_h, carries, init, recurrent_init)
 
@@ -181,16 +184,16 @@ def lstm(
 ) -> Layer:
     """c_t = f c_{t-1} + i g, h_t = o tanh(c_t), the long short-term memory; the output is every h_t.
 
-    i, f, o = sigma(a) and g = tanh(a) with a_t = W x_t + R h_{t-1} + b. Parameters ``{"W": (4h, d_in), "R": (4h,
-    h), "b": (4h,)}``, gates in the order i, f, g, o, as in PyTorch; b begins with 1 at the forget gate f, else 0.
-    Backward through time,
+    i, f, o = sigma(a) and g = tanh(a) with a_t = W x_t + R h_{t-1} + b. Parameters ``{"W": (4h, d_in), "R":
+    (4h, h), "b": (4h,)}``, gates in the order i, f, g, o, as in PyTorch; b begins with 1 at the forget gate
+    f, else 0. Backward through time,
 
         delta_h,t = delta_out,t + delta_a,t+1 R
         delta_c,t = delta_c,t+1 f_{t+1} + delta_h,t o (1 - tanh^2 c_t)
         delta_a,t = [delta_c g i(1-i), delta_c c_{t-1} f(1-f), delta_c i (1-g^2), delta_h tanh(c) o(1-o)]
 
-    and the sums over time as in `elman`. Saves x, h, c, i, f, g and o. By way of the cell the Jacobian of c_T by c_t is
-    prod_s diag(f_s): why it keeps gradients.
+    and the sums over time as in `elman`. Saves x, h, c, i, f, g and o. By way of the cell the Jacobian of c_T
+    by c_t is prod_s diag(f_s): why it keeps gradients.
 
     h_0 = c_0 = 0; with ``carries`` the state is {"h": (*n, h), "c": (*n, h)}, see `elman`.
 
@@ -205,7 +208,8 @@ def lstm(
         A layer from (*n, T, d_in) to (*n, T, d_h).
 
     Raises:
-        TypeError: for sizes that are no whole numbers, a ``carries`` that is no flag; when applied to integers.
+        TypeError: for sizes that are no whole numbers, a ``carries`` that is no flag; when applied to
+            integers.
         ValueError: for sizes below 1; when applied to f, parameters or a state of other shapes.
 
     Example: without weights every gate is 1/2 and nothing is new: c halves at each place.

@@ -62,8 +62,8 @@ def recurrence(
 ) -> Layer:
     """The layer of a cell, from (*n, T, d_in) to (*n, T, d_h).
 
-    Forward and backward are one loop each. The deltas of all places are kept, and the three sums over time are
-    products after the loop; to sum them within it, as `jax.grad` of a loop does, takes T small products.
+    Forward and backward are one loop each. The deltas of all places are kept, and the three sums over time
+    are products after the loop; to sum them within it, as `jax.grad` of a loop does, takes T small products.
     """
     carries = arguments.flag(maker, "carries", carries)
     name = f"{maker}({d_in}, {d_h}{', carries=True' if carries else ''})"
@@ -188,8 +188,9 @@ def recurrence(
         forward,
         backward,
         initialize,
+        given=("state",) if carries else (),
+        state=state if carries else None,
         factors=factors,
-        **({"given": ("state",), "state": state} if carries else {}),
     )
 
 

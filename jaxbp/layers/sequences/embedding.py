@@ -31,15 +31,15 @@ def embedding(
 
         delta_E[v] = sum_{t: id_t = v} delta_t;  delta_P[t] = sum_n delta_t
 
-    Saves the ids. An id that is not in the table is refused where it has a value; inside of `jax.jit`, where nobody can
-    look, its row is NaN, never another's.
+    Saves the ids. An id that is not in the table is refused where it has a value; inside of `jax.jit`, where
+    nobody can look, its row is NaN, never another's.
 
     Args:
         size: V, the rows of the table; ids are 0 to V - 1.
         d: the numbers in a row.
-        positions: how many places at most, for a learned P; or ``"sinusoidal"``, P[t, 2j] = sin(t / 10,000^(2j/d))
-            and P[t, 2j+1] = cos of the same, for as many as there are. ``given={"positions": t}``, whole numbers
-            (T,) or (*n, T), says where the ids stand, by default at 0 to T - 1.
+        positions: how many places at most, for a learned P; or ``"sinusoidal"``, P[t, 2j] = sin(t /
+            10,000^(2j/d)) and P[t, 2j+1] = cos of the same, for as many as there are. ``given={"positions":
+            t}``, whole numbers (T,) or (*n, T), says where the ids stand, by default at 0 to T - 1.
         init: the initializer of E and P.
 
     Returns:
@@ -73,7 +73,8 @@ def embedding(
     elif positions is not None:
         positions = arguments.whole(name, "positions", positions, low=1)
     arguments.function(name, "init", init, positional=2)
-    shapes = {"E": (V, d)} | ({} if sinusoidal or positions is None else {"P": (positions, d)})
+    most = positions if isinstance(positions, int) else None  # places, of a learned P
+    shapes: dict[str, tuple[int, ...]] = {"E": (V, d), **({} if most is None else {"P": (most, d)})}
     for symbol, shape in shapes.items():
         assert_size(name, symbol, shape)
 
@@ -102,12 +103,12 @@ def embedding(
         if at.shape not in (ids.shape, ids.shape[-1:]):
             expected = f"positions of shape {ids.shape[-1:]} or {ids.shape}"
             raise ValueError(errors.message(name, expected, f"{at.shape}"))
-        if not sinusoidal:
-            if ids.shape[-1] > shapes["P"][0]:
+        if most is not None:
+            if ids.shape[-1] > most:
                 hint = "cut the sequence, or make the network with more positions"
                 got = f"a sequence of {ids.shape[-1]}"
-                raise ValueError(errors.message(name, f"at most {positions} places", got, hint))
-            assert_in_table(name, "position", at, shapes["P"][0])
+                raise ValueError(errors.message(name, f"at most {most} places", got, hint))
+            assert_in_table(name, "position", at, most)
         return at
 
     def apply(
@@ -168,7 +169,9 @@ def whole_numbers(name: str, what: str, value: object) -> Array:
     ids = arguments.array(name, what, value)
     if not jnp.issubdtype(ids.dtype, jnp.integer):
         hint = "x.astype(int)" if jnp.issubdtype(ids.dtype, jnp.floating) else ""
-        raise TypeError(errors.message(name, f"{what} that are whole numbers", arguments.described(ids), hint))
+        raise TypeError(
+            errors.message(name, f"{what} that are whole numbers", arguments.described(ids), hint)
+        )
     return ids
 
 
@@ -190,7 +193,9 @@ def rows_of(table: Array, ids: Array) -> Array:
 
 def into(table: Array, ids: Array, delta: Array) -> Array:
     """sum_{t: id_t = v} delta_t for every row v of the table, in its dtype."""
-    summed: Array = jnp.zeros_like(table).at[_not_wrapped(ids, table)].add(delta.astype(table.dtype), mode="drop")
+    summed: Array = (
+        jnp.zeros_like(table).at[_not_wrapped(ids, table)].add(delta.astype(table.dtype), mode="drop")
+    )
     return summed
 
 
@@ -210,8 +215,8 @@ def waves(at: Array, d: int, dtype: jnp.dtype) -> Array:
 
     Example:
         >>> waves(jnp.array([0, 1]), 2, jnp.float32)
-        Array([[0.       , 1.       ],
-               [0.841471 , 0.5403023]], dtype=float32)
+        Array([[0.        , 1.        ],
+               [0.84147096, 0.5403023 ]], dtype=float32)
     """
     wide = jnp.promote_types(dtype, jnp.float32)
     speeds = jnp.exp(-math.log(10_000) * (jnp.arange(d) // 2 * 2).astype(wide) / d)

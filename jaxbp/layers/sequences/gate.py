@@ -45,7 +45,9 @@ def gate(activation: Layer = silu) -> Layer:
         f = arguments.array(name, "f", f, floats=True)
         if f.ndim == 0 or f.shape[-1] % 2:
             hint = "dense(d_in, 2 * d) before it makes a and g"
-            raise ValueError(errors.message(name, "f = [a, g] with an even last axis", f"shape {f.shape}", hint))
+            raise ValueError(
+                errors.message(name, "f = [a, g] with an even last axis", f"shape {f.shape}", hint)
+            )
         a, g = jnp.split(f, 2, -1)
         return a, g
 

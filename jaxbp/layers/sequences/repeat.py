@@ -15,19 +15,19 @@ from jaxbp.typing import Array, Given, Params, Random, Saved
 def repeat(block: Layer, n: int, *, saves: Literal["saved", "input"] = "saved") -> Layer:
     """block(... block(block(f))), n blocks with parameters of their own, as one loop.
 
-    The parameters are those of a block with a leading axis n, so that a network of any depth is compiled as one block
-    is. Forward is a loop that stacks what the blocks save; backward is the loop in reverse.
+    The parameters are those of a block with a leading axis n, so that a network of any depth is compiled as
+    one block is. Forward is a loop that stacks what the blocks save; backward is the loop in reverse.
 
     Args:
         block: a layer whose output has the shape and dtype of its input.
         n: how many of them.
-        saves: ``"saved"`` keeps what each block saves; ``"input"`` keeps each block's input alone, and runs the
-            block forward again in the backward pass: a fraction of the memory, for one more forward pass.
+        saves: ``"saved"`` keeps what each block saves; ``"input"`` keeps each block's input alone, and runs
+            the block forward again in the backward pass: a fraction of the memory, for one more forward pass.
 
     Raises:
         TypeError: for what is no layer.
-        ValueError: for n below 1, a block with state, another word as ``saves``; when applied, for a block whose output
-            is not as its input, or parameters of another number of blocks.
+        ValueError: for n below 1, a block with state, another word as ``saves``; when applied, for a block
+            whose output is not as its input, or parameters of another number of blocks.
 
     Example: three blocks f -> w f.
         >>> from jaxbp.layers import dense

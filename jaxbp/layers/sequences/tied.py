@@ -4,7 +4,6 @@ from collections.abc import Hashable, Sequence
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 
 from jaxbp import arguments, errors, recipes
 from jaxbp.layers.layer import Layer, handed
@@ -16,15 +15,17 @@ Path = tuple[Hashable, ...]
 
 @recipes.own("tied")
 def tied(net: Layer, leaf: Sequence[Any], to: Sequence[Any]) -> Layer:
-    """The network with one array in two places: ``params[leaf]`` is ``params[to]``, and no parameter of its own.
+    """The network with one array in two places: ``params[leaf]`` is ``params[to]``, and no parameter of its
+    own.
 
     What goes forward is theta -> A theta, a copy; backward it is delta A, the two deltas added:
-    delta_E = delta_E by the embedding + delta_W by the head, for ``tied(net, (L, "W"), (1, "E"))``. Everything else is
-    the network's: `backprop` shows its trace by its l, with the added delta at ``to``.
+    delta_E = delta_E by the embedding + delta_W by the head, for ``tied(net, (L, "W"), (1, "E"))``.
+    Everything else is the network's: `backprop` shows its trace by its l, with the added delta at ``to``.
 
     Args:
         net: a network, mostly a `chain`.
-        leaf: the way to the array that is left out, ``(L, "W")`` for W_L; in a residual ``(2, "branch", 1, "W")``.
+        leaf: the way to the array that is left out, ``(L, "W")`` for W_L; in a residual ``(2, "branch", 1,
+            "W")``.
         to: the way to the array that takes its place, of the same shape.
 
     Raises:
@@ -32,6 +33,7 @@ def tied(net: Layer, leaf: Sequence[Any], to: Sequence[Any]) -> Layer:
         ValueError: for a way that leads to no array, one array tied to itself, or two of different shapes.
 
     Example: f_2 = w * (w * x), whose derivative by w is 2 w x.
+        >>> import jax.numpy as jnp
         >>> from jaxbp.layers import chain, dense
         >>> net = tied(chain(dense(1, 1, bias=False), dense(1, 1, bias=False)), (2, "W"), (1, "W"))
         >>> params = {1: {"W": jnp.array([[3.0]])}}
@@ -100,7 +102,9 @@ def opened(params: Params, tie: tuple[Path, Path]) -> Params:
 def added(delta_params: Params, tie: tuple[Path, Path]) -> Params:
     """Delta A: the delta of the one place added to the other's."""
     where, at = tie
-    both = _at(delta_params, at, "to") + _at(delta_params, where, "leaf").astype(_at(delta_params, at, "to").dtype)
+    both = _at(delta_params, at, "to") + _at(delta_params, where, "leaf").astype(
+        _at(delta_params, at, "to").dtype
+    )
     return without(_with(delta_params, at, both), where)
 
 
@@ -129,11 +133,15 @@ def _way(role: str, way: Any) -> Path:
 def _at(tree: Any, way: Path, role: str) -> Any:
     for i, step in enumerate(way):
         if not isinstance(tree, dict) or step not in tree:
-            there = f"there are {', '.join(map(repr, tree))}" if isinstance(tree, dict) else "that is an array"
+            there = (
+                f"there are {', '.join(map(repr, tree))}" if isinstance(tree, dict) else "that is an array"
+            )
             got = f"{way}, where {step!r} leads nowhere after {way[:i]}"
             raise ValueError(errors.message("tied", f"{role}, the way to an array", got, there))
         tree = tree[step]
     if isinstance(tree, dict):
         keys = ", ".join(map(repr, tree))
-        raise ValueError(errors.message("tied", f"{role}, the way to an array", f"{way}", f"it goes on to {keys}"))
+        raise ValueError(
+            errors.message("tied", f"{role}, the way to an array", f"{way}", f"it goes on to {keys}")
+        )
     return tree
