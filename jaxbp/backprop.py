@@ -23,6 +23,7 @@ from jaxbp.layers.activations import identity
 from jaxbp.layers.composition import assert_states, numbered, split
 from jaxbp.layers.layer import NO_LAYER, Layer, assert_params, handed, rows, taken
 from jaxbp.layers.residual import residual
+from jaxbp.layers.sequences.tied import added, opened
 from jaxbp.losses import Loss
 from jaxbp.trace import Backprop, Deltas, Trace
 from jaxbp.typing import Array, Given, Params, Random, Rows, Saved, Scalar, Targets
@@ -59,6 +60,8 @@ def forward(
 
 def _forward(net: Layer, params: Params, x: Array, key: Random | None, given: Given | None) -> Trace:
     """`forward` of what was let in."""
+    if net.tie is not None:
+        return _forward(net.parts[0], opened(params, net.tie), x, key, given)
     parts, params = _parts(net, params)
     chained = net.form == "product"
     if chained:
@@ -102,6 +105,9 @@ def backward(net: Layer, params: Params, trace: Trace, delta_f: Rows) -> Deltas:
         hint = "was the trace made by another network?"
         expected = f"delta_f of the output's shape {trace.out.shape}"
         raise ValueError(errors.message("backward", expected, f"{delta_f.shape}", hint))
+    if net.tie is not None:
+        deltas = backward(net.parts[0], opened(params, net.tie), trace, delta_f)
+        return deltas._replace(params=added(deltas.params, net.tie))
     parts, params = _parts(net, params)
     if len(parts) != len(trace.saved):
         got, hint = f"one of {len(trace.saved)}", "was it made by another network?"
