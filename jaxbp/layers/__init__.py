@@ -22,11 +22,13 @@ from jaxbp.layers.layer import Layer as Layer
 from jaxbp.layers.layer import count_parameters as count_parameters
 from jaxbp.layers.mlp import mlp as mlp
 from jaxbp.layers.precision import mixed_precision as mixed_precision
+from jaxbp.layers.recurrence import char_rnn as char_rnn
 from jaxbp.layers.recurrence import elman as elman
 from jaxbp.layers.recurrence import gru as gru
 from jaxbp.layers.recurrence import lstm as lstm
 from jaxbp.layers.residual import residual as residual
 from jaxbp.layers.sequences import embedding as embedding
 from jaxbp.layers.sequences import gate as gate
+from jaxbp.layers.sequences import gpt as gpt
 from jaxbp.layers.sequences import repeat as repeat
 from jaxbp.layers.sequences import tied as tied
