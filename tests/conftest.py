@@ -18,6 +18,7 @@ SHARES = {
     "test_losses.py": 3,
     "test_operators.py": 2,
     "test_rules.py": 3,
+    "test_cases.py": 6,
     "test_memory.py": 2,
     "test_mutants.py": 2,
     "test_precision.py": 3,

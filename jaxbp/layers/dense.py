@@ -10,7 +10,7 @@ from jax.typing import DTypeLike
 from jaxbp import arguments, errors, recipes
 from jaxbp.layers.blocks import Block, Entrywise, Outer
 from jaxbp.layers.initializers import Initializer, glorot_uniform, zeros
-from jaxbp.layers.layer import Layer, assert_params, rows
+from jaxbp.layers.layer import Layer, arrays_of, rows
 from jaxbp.operators import Dense, Identity, Kronecker, Operator
 from jaxbp.typing import Array, Params, Random, Rows, Saved, Tensor
 
@@ -79,19 +79,7 @@ def dense(
         return taken(params | {"b": bias_init(key_b, (d_out,))} if bias else params)
 
     def taken(params: Params) -> dict[str, Array]:
-        """W and b as arrays of their shapes."""
-        assert_params(name, params, shapes.keys())
-        arrays = {}
-        for symbol, shape in shapes.items():
-            arrays[symbol] = arguments.array(name, symbol, params[symbol], floats=True)
-            if arrays[symbol].shape != shape:
-                got = arrays[symbol].shape
-                transposed = symbol == "W" and got == shape[::-1]
-                hint = (
-                    "W is (out, in): transpose it" if transposed else "was it made by another network's init?"
-                )
-                raise ValueError(errors.message(name, f"{symbol} of shape {shape}", f"{got}", hint))
-        return arrays
+        return arrays_of(name, params, shapes)
 
     def sized(f: Rows, symbol: str, size: int) -> Rows:
         f = arguments.array(name, symbol, f, floats=True)

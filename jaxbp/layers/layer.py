@@ -1,7 +1,7 @@
 """The contract of a layer: a differentiable map with its derivative written by hand."""
 
 import math
-from collections.abc import Callable, Collection, Hashable
+from collections.abc import Callable, Collection, Hashable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Literal
@@ -267,6 +267,24 @@ def assert_params(name: str, params: Params, keys: Collection[Hashable]) -> None
         hint = "layers count from 1: {1: ..., 2: ...}"
     expected = f"parameters {{{', '.join(map(str, keys))}}}"
     raise ValueError(errors.message(name, expected, got, hint))
+
+
+def arrays_of(name: str, params: Params, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Array]:
+    """A layer's parameters as arrays of their shapes.
+
+    Raises:
+        TypeError: for one that is no array of floats.
+        ValueError: for others than these, and one of another shape.
+    """
+    assert_params(name, params, shapes.keys())
+    arrays = {}
+    for symbol, shape in shapes.items():
+        arrays[symbol] = arguments.array(name, symbol, params[symbol], floats=True)
+        if (got := arrays[symbol].shape) != shape:
+            transposed = symbol == "W" and got == shape[::-1]
+            hint = "W is (out, in): transpose it" if transposed else "was it made by another network's init?"
+            raise ValueError(errors.message(name, f"{symbol} of shape {shape}", f"{got}", hint))
+    return arrays
 
 
 def count_parameters(params: Params) -> int:

@@ -38,7 +38,9 @@ def attention(params, f, *, heads, groups=None, causal=False, base=None, mask=No
     for head in range(heads):
         group = head * groups // heads
         q, k, v = f[..., head, :], f[..., heads + group, :], f[..., heads + groups + group, :]
-        S = jnp.where(seen, q @ jnp.swapaxes(k, -1, -2) / math.sqrt(e), -1e300 if f.dtype == "float64" else -1e30)
+        S = jnp.where(
+            seen, q @ jnp.swapaxes(k, -1, -2) / math.sqrt(e), -1e300 if f.dtype == "float64" else -1e30
+        )
         outs.append(jnp.where(seen, jax.nn.softmax(S), 0) @ v)
     return jnp.concatenate(outs, -1)
 
@@ -67,7 +69,9 @@ def elsewhere(n, dtype):
 
 def apart(n, dtype):
     """Positions of each example's own."""
-    return {"positions": jnp.asarray(np.random.default_rng(6).permuted(np.tile(np.arange(5), (*n, 1)), axis=-1))}
+    return {
+        "positions": jnp.asarray(np.random.default_rng(6).permuted(np.tile(np.arange(5), (*n, 1)), axis=-1))
+    }
 
 
 ATTENTION = {
@@ -100,7 +104,10 @@ def embed(params, f, positions=None):
 
 def embed_with_waves(params, f):
     out, d = embed(params, f), params["E"].shape[1]
-    P = [[(np.cos if j % 2 else np.sin)(t / 10_000 ** (j // 2 * 2 / d)) for j in range(d)] for t in range(f.shape[-1])]
+    P = [
+        [(np.cos if j % 2 else np.sin)(t / 10_000 ** (j // 2 * 2 / d)) for j in range(d)]
+        for t in range(f.shape[-1])
+    ]
     return out + jnp.broadcast_to(jnp.asarray(P, out.dtype), out.shape)
 
 
@@ -109,7 +116,9 @@ EMBEDDING = {
     "embedding of one id": Case(jaxbp.embedding(4, 3), (), embed, ids=4),
     "embedding, positions": Case(jaxbp.embedding(4, 3, positions=7), (5,), embed, ids=4),
     "embedding, at positions": Case(jaxbp.embedding(4, 3, positions=5), (5,), embed, ids=4, given=elsewhere),
-    "embedding, at positions apart": Case(jaxbp.embedding(4, 3, positions=5), (5,), embed, ids=4, given=apart),
+    "embedding, at positions apart": Case(
+        jaxbp.embedding(4, 3, positions=5), (5,), embed, ids=4, given=apart
+    ),
     "embedding, waves": Case(jaxbp.embedding(4, 5, positions="sinusoidal"), (6,), embed_with_waves, ids=4),
 }
 
@@ -218,11 +227,13 @@ SHARED = {
     ),
     "tied dense": Case(
         jaxbp.tied(
-            jaxbp.chain(jaxbp.dense(3, 3, bias=False), jaxbp.tanh, jaxbp.dense(3, 3, bias=False)), (2, "W"), (1, "W")
+            jaxbp.chain(jaxbp.dense(3, 3, bias=False), jaxbp.tanh, jaxbp.dense(3, 3, bias=False)),
+            (2, "W"),
+            (1, "W"),
         ),
         (3,),
         both_ways,
     ),
-}  # fmt: skip
+}
 
 SEQUENCES = {**ATTENTION, **EMBEDDING, **GATE, **RECURRENCE, **SHARED}

@@ -48,11 +48,12 @@ def test_recurrences_are_flax_s(name, x64):
     cell, gates = CELLS[name]
     module, layer = nn.RNN(cell(3, param_dtype="float64")), getattr(jaxbp, name)(5, 3)
     x = draw((2, 4, 5), "float64")
-    (scope, shapes), = module.init(jax.random.key(0), x)["params"].items()
+    ((scope, shapes),) = module.init(jax.random.key(0), x)["params"].items()
     params = jax.tree.map(lambda leaf: draw(leaf.shape, "float64", seed=leaf.size), shapes)
 
     def ours(tree):
         """Flax has a bias beside the one or the other of the two kernels of a gate, and none is 0."""
+
         def stacked(side, leaf):
             return jnp.concatenate([tree[side + gate].get(leaf, jnp.zeros(3)).T for gate in gates])
 
@@ -72,7 +73,7 @@ def test_recurrences_are_flax_s(name, x64):
 
 @pytest.mark.parametrize("options", [{}, {"block": 2}], ids=["whole", "blocks"])
 def test_dropout_within_attention(options, x64):
-    """The rule with a key is apply's with that key; a rate of 0 and no key change nothing; P is dropped at the rate."""
+    """The rule with a key is apply's with that key; without a key nothing is dropped, with it at the rate."""
     layer = jaxbp.attend(2, causal=True, dropout=0.4, **options)
     f, key = draw((3, 5, 12), "float64"), jax.random.key(1)
     delta_out = draw((3, 5, 4), "float64", seed=2)
@@ -138,7 +139,9 @@ def test_a_tied_network_s_trace_has_the_lecture_s_names(x64):
     bp = jaxbp.backprop(both, jaxbp.softmax_cross_entropy, params, ids, y)
     assert list(bp.deltas.a) == [2, 1]
     assert bp.trace.a[1].shape == (3, 3)
-    wanted = jaxbp.backprop(net, jaxbp.softmax_cross_entropy, {**params, 2: {"W": params[1]["E"]}}, ids, y).deltas
+    wanted = jaxbp.backprop(
+        net, jaxbp.softmax_cross_entropy, {**params, 2: {"W": params[1]["E"]}}, ids, y
+    ).deltas
     assert_close(bp.deltas.params, {1: {"E": wanted.params[1]["E"] + wanted.params[2]["W"]}}, "float64")
     by_jax = jax.grad(lambda p: jaxbp.softmax_cross_entropy(both.apply(p, ids), y))(params)
     assert worst(bp.deltas.params, by_jax) <= EXACT
@@ -173,7 +176,10 @@ REFUSED = {
         "a multiple of 4 heads + 2 x 4 keys and values = 12, got shape (3, 20)",
     ),
     "no places": (lambda: jaxbp.attend(1).apply({}, jnp.ones(3)), "f of shape (*n, T, d)"),
-    "an odd head to turn": (lambda: jaxbp.attend(1, rotary=10.0).apply({}, jnp.ones((2, 3))), "heads of even size"),
+    "an odd head to turn": (
+        lambda: jaxbp.attend(1, rotary=10.0).apply({}, jnp.ones((2, 3))),
+        "heads of even size",
+    ),
     "a mask of numbers": (
         lambda: jaxbp.attend(1).apply({}, jnp.ones((2, 3)), given={"mask": jnp.ones((2, 2))}),
         "a mask of booleans",
@@ -245,7 +251,7 @@ REFUSED = {
         lambda: jaxbp.repeat(jaxbp.lstm(2, 2, carries=True), 2),
         "a block without state",
     ),
-}  # fmt: skip
+}
 
 
 def carried(state):

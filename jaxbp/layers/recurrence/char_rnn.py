@@ -40,7 +40,8 @@ def char_rnn(
         >>> char_rnn(65, d=32, layers=2)
         chain(embedding(65, 32), lstm(32, 32), lstm(32, 32), dense(32, 65))
 
-    Source: Karpathy 2015, "The unreasonable effectiveness of recurrent neural networks"; Graves 2013, arXiv 1308.0850.
+    Source: Karpathy 2015, "The unreasonable effectiveness of recurrent neural networks"; Graves 2013, arXiv
+    1308.0850.
     """
     layers = arguments.whole("char_rnn", "layers", layers, low=1)
     rate = arguments.number("char_rnn", "dropout", dropout, low=0, high=1, open_high=True)
@@ -50,6 +51,8 @@ def char_rnn(
         made = cell(d, d, carries=carries)
         hint = "jaxbp.lstm, jaxbp.gru or jaxbp.elman"
         if not isinstance(made, Layer):
-            raise TypeError(errors.message("char_rnn", "a cell that makes a Layer", arguments.described(made), hint))
+            raise TypeError(
+                errors.message("char_rnn", "a cell that makes a Layer", arguments.described(made), hint)
+            )
         parts += [made, *([dropped(rate)] if rate else [])]
     return chain(*parts, dense(d, size))

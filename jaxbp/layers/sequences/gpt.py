@@ -33,9 +33,9 @@ def gpt(
 
         f + dense(attend(dense(layer_norm(f)))),  causal;  f + dense(gelu(dense(layer_norm(f)))),  4 d wide
 
-    a last `layer_norm`, and the head, whose W is the embedding's E (`tied`). In the lecture's counting l = 1 is the
-    embedding, 2 to 2 layers + 1 are the residuals, and L is the head. Entries are drawn from N(0, 0.02^2), those of the
-    two projections that are added to f with 1 / sqrt(2 layers) of it.
+    a last `layer_norm`, and the head, whose W is the embedding's E (`tied`). In the lecture's counting l = 1
+    is the embedding, 2 to 2 layers + 1 are the residuals, and L is the head. Entries are drawn from N(0,
+    0.02^2), those of the two projections that are added to f with 1 / sqrt(2 layers) of it.
 
     Args:
         size: how many different ids there are.
