@@ -244,6 +244,11 @@ class ValueAndGrad:
         training = self.has_state and "training" in self.net.given
         return {"state": state} | ({"training": True} if training else {}) if self.has_state else {}
 
+    @property
+    def carries(self) -> bool:
+        """Whether the network has state, which passes from batch to batch."""
+        return self.net.state is not None
+
     def carrying(self, params: Params, x: Array) -> tuple["ValueAndGrad", Any]:
         """This function with has_state, and the state that there is before the first batch: zeros.
 

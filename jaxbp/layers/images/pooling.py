@@ -55,7 +55,7 @@ def max_pool2d(window: Size, *, stride: Size | None = None, padding: Padding = "
     Example:
         >>> f = jnp.array([[1.0, 2.0], [4.0, 3.0]])[..., None]
         >>> out, saved = max_pool2d(2).forward({}, f)
-        >>> out.item(), saved.item()
+        >>> out.item(), saved[0].item()
         (4.0, 2)
 
     Source: LeCun et al. 1998; Dumoulin and Visin 2016, arXiv 1603.07285.
