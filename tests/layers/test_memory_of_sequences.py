@@ -60,3 +60,11 @@ def test_24_blocks(saves, most):
     block = jaxbp.chain(*(jaxbp.residual(jaxbp.chain(jaxbp.layer_norm(d), *parts)) for parts in branches))
     x = jax.ShapeDtypeStruct((4, 64, d), "float32")
     assert share(jaxbp.repeat(block, 24), x, hand=jaxbp.repeat(block, 24, saves=saves)) <= most
+
+
+def test_the_logits_of_many_ids_are_never_whole():
+    net, loss = jaxbp.char_rnn(8192, d=16, cell=jaxbp.elman), jaxbp.softmax_cross_entropy
+    params = jax.eval_shape(net.init, jax.random.key(0))
+    ids = jax.ShapeDtypeStruct((64, 16), "int32")
+    whole, chunks = (jaxbp.value_and_grad(net, loss, chunks=chunks) for chunks in (1, 8))
+    assert temporary(chunks, params, ids, ids) <= 0.25 * temporary(whole, params, ids, ids)

@@ -133,3 +133,30 @@ def test_a_gpt_is_causal():
     before, after = net.apply(params, x), net.apply(params, other)
     assert (before[:, :3] == after[:, :3]).all()
     assert (before[:, 3:] != after[:, 3:]).any()
+
+
+SEEN = jnp.asarray(np.random.default_rng(1).random((3, T)) < 0.7)
+CHUNKS = {
+    "4 that do not divide, weighted": ("gpt", LOSS, SEEN, 4),
+    "3": ("char_rnn", LOSS, None, 3),
+    "a sum, more chunks than places": ("gpt, nothing tied", LOSS.sum, SEEN, 20),
+}
+
+
+@pytest.mark.parametrize(
+    "case", [pytest.param(case, marks=[pytest.mark.soak] * bool(i)) for i, case in enumerate(CHUNKS)]
+)
+def test_chunks_are_the_whole(case, x64):
+    (name, loss, weight, chunks), (x, y) = CHUNKS[case], text()
+    net = NETS[name]
+    params = draw_params(net, "float64")
+    whole = jax.jit(jaxbp.value_and_grad(net, loss))(params, x, y, weight=weight)
+    parts = jax.jit(jaxbp.value_and_grad(net, loss, chunks=chunks))(params, x, y, weight=weight)
+    assert worst(parts, whole) <= EXACT
+
+
+def test_chunks_need_a_head():
+    with pytest.raises(ValueError, match="a chain that ends in a layer with parameters"):
+        jaxbp.value_and_grad(jaxbp.mlp([2, 3], output=jaxbp.tanh), LOSS, chunks=2)
+    with pytest.raises(ValueError, match="chunks=1 where metrics"):
+        jaxbp.ValueAndGrad(NETS["gpt"], LOSS, measures=(("one", lambda *_: 1.0),), chunks=2)

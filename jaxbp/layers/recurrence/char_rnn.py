@@ -8,7 +8,7 @@ from jaxbp.layers.dense import dense
 from jaxbp.layers.dropout import dropout as dropped
 from jaxbp.layers.layer import Layer
 from jaxbp.layers.recurrence.cells import lstm
-from jaxbp.layers.sequences import embedding
+from jaxbp.layers.sequences.embedding import embedding
 
 
 def char_rnn(
