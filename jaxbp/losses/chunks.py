@@ -93,7 +93,7 @@ def head_and_loss(
         (Array(5., dtype=float32), {'W': Array([[5.]], dtype=float32)}, Array([[2.],
                [4.]], dtype=float32))
 
-    Source: reverse mode of the last function in one go; Hsu et al. 2024, arXiv 2410.10989, section 3.2.
+    Source: reverse mode of the last function in one go; Hsu et al. 2024, arXiv 2410.10989.
     """
     n, d = f.shape[:-1], f.shape[-1]
     y = arguments.array(loss.name, "y", y)

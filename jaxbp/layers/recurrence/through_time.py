@@ -81,6 +81,13 @@ def recurrence(
         R = [recurrent_init(k, (h, h)) for k in jax.random.split(of_R, cell.gates)]
         b = jnp.repeat(jnp.array(cell.biases or (0.0,) * cell.gates), h)
         inner = {"c": jnp.zeros(h)} if cell.inner_bias else {}
+        for symbol, drawn, shape in (("W", W, (h, d_in)), ("R", R, (h, h))):
+            if any(jnp.shape(gate) != shape for gate in drawn):
+                expected, got = (
+                    f"an initializer to draw {symbol} of a gate, {shape}",
+                    f"{jnp.shape(drawn[0])}",
+                )
+                raise ValueError(errors.message(name, expected, got))
         return {"W": jnp.concatenate(W), "R": jnp.concatenate(R), "b": b} | inner
 
     def taken(params: Params) -> dict[str, Array]:

@@ -80,7 +80,8 @@ def embedding(
 
     def initialize(key: Random) -> Params:
         keys = jax.random.split(arguments.key(f"{name}.init", key), len(shapes))
-        return {symbol: init(k, shape) for k, (symbol, shape) in zip(keys, shapes.items(), strict=True)}
+        drawn = {symbol: init(k, shape) for k, (symbol, shape) in zip(keys, shapes.items(), strict=True)}
+        return tables(drawn)
 
     def tables(params: Params) -> dict[str, Array]:
         assert_params(name, params, shapes.keys())
