@@ -23,7 +23,9 @@ from jaxbp.layers.activations import identity
 from jaxbp.layers.composition import assert_states, numbered, split
 from jaxbp.layers.layer import NO_LAYER, Layer, assert_params, handed, rows, taken
 from jaxbp.layers.residual import residual
+from jaxbp.layers.sequences.tied import added, opened
 from jaxbp.losses import Loss
+from jaxbp.losses.chunks import loss_and_gradient, parted
 from jaxbp.trace import Backprop, Deltas, Trace
 from jaxbp.typing import Array, Given, Params, Random, Rows, Saved, Scalar, Targets
 
@@ -59,6 +61,8 @@ def forward(
 
 def _forward(net: Layer, params: Params, x: Array, key: Random | None, given: Given | None) -> Trace:
     """`forward` of what was let in."""
+    if net.tie is not None:
+        return _forward(net.parts[0], opened(params, net.tie), x, key, given)
     parts, params = _parts(net, params)
     chained = net.form == "product"
     if chained:
@@ -102,6 +106,9 @@ def backward(net: Layer, params: Params, trace: Trace, delta_f: Rows) -> Deltas:
         hint = "was the trace made by another network?"
         expected = f"delta_f of the output's shape {trace.out.shape}"
         raise ValueError(errors.message("backward", expected, f"{delta_f.shape}", hint))
+    if net.tie is not None:
+        deltas = backward(net.parts[0], opened(params, net.tie), trace, delta_f)
+        return deltas._replace(params=added(deltas.params, net.tie))
     parts, params = _parts(net, params)
     if len(parts) != len(trace.saved):
         got, hint = f"one of {len(trace.saved)}", "was it made by another network?"
@@ -193,18 +200,26 @@ class ValueAndGrad:
             ((loss, {name: number}), delta_params), of the same outputs f.
         has_state: whether it takes the network's state as a fourth argument and returns
             ((loss, state), delta_params), or ((loss, (state, {name: number})), delta_params).
+        chunks: in how many parts the last layer and the loss are taken.
     """
 
     net: Layer
     loss: Loss
     measures: tuple[tuple[str, Callable[..., Scalar]], ...] = field(default=(), repr=False)
     has_state: bool = False
+    chunks: int = 1
 
     def __post_init__(self) -> None:
         _assert_logits("value_and_grad", self.net, self.loss)
         if arguments.flag("value_and_grad", "has_state", self.has_state) and self.net.state is None:
             expected = "a network with state, such as one with batch_norm"
             raise ValueError(errors.message("value_and_grad", expected, self.net.name, "has_state=False"))
+        if arguments.whole("value_and_grad", "chunks", self.chunks, low=1) > 1:
+            parted(self.net)
+            if self.measures:
+                expected = "chunks=1 where metrics of the training batches are asked for"
+                got, hint = f"chunks={self.chunks}", "the outputs are never whole; evaluate takes metrics"
+                raise ValueError(errors.message("value_and_grad", expected, got, hint))
 
     def __call__(
         self,
@@ -224,10 +239,16 @@ class ValueAndGrad:
             got = "a fourth argument"
             raise TypeError(errors.message("value_and_grad", "(params, x, y)", got, hint))
         given = (given or {}) | self._of_training(state)
-        f, saved = self.net.forward(params, x, key=key, **handed(self.net, given))
-        with jax.named_scope("loss"), errors.within("value_and_grad"):
-            value, delta = self.loss(f, y, weight), self.loss.delta(f, y, weight)
-        delta_params, _ = self.net.backward(params, saved, delta)
+        named = {"key": key, **handed(self.net, given)}
+        if self.chunks > 1:
+            value, delta_params, saved = loss_and_gradient(
+                self.net, self.loss, self.chunks, params, x, y, weight, named
+            )
+        else:
+            f, saved = self.net.forward(params, x, **named)
+            with jax.named_scope("loss"), errors.within("value_and_grad"):
+                value, delta = self.loss(f, y, weight), self.loss.delta(f, y, weight)
+            delta_params, _ = self.net.backward(params, saved, delta)
         aux: list[Any] = [self.net.state(saved)] if self.has_state and self.net.state else []
         if self.measures:
             aux.append({name: of(f, y, weight, self.loss) for name, of in self.measures})
@@ -271,7 +292,7 @@ class ValueAndGrad:
         self.loss.assert_targets(y, where=where)
 
 
-def value_and_grad(net: Layer, loss: Loss, *, has_state: bool = False) -> ValueAndGrad:
+def value_and_grad(net: Layer, loss: Loss, *, has_state: bool = False, chunks: int = 1) -> ValueAndGrad:
     """A function (params, x, y) -> (loss, delta_params), by the hand-written backward pass.
 
     It is called as ``jax.value_and_grad`` of the same loss and keeps only what the layers save. Without
@@ -283,6 +304,9 @@ def value_and_grad(net: Layer, loss: Loss, *, has_state: bool = False) -> ValueA
         has_state: for a network with state: ``grad_fn(params, x, y, state)`` learns from the batch and
             returns ((loss, state), delta_params), the state for the next call; None, or zeros, is the first.
             `fit` does this by itself.
+        chunks: in how many parts the last layer of a `chain` and the loss take the rows. With more than one
+            the outputs are never whole, which of a text model with many ids are most of the memory. The
+            last layer takes each row by itself, as `dense` does.
 
     Returns:
         ``grad_fn(params, x, y, *, key=None, weight=None, given=None)``; a key turns dropout on, the loss is
@@ -290,7 +314,8 @@ def value_and_grad(net: Layer, loss: Loss, *, has_state: bool = False) -> ValueA
 
     Raises:
         ValueError: for a loss on logits after a network that ends in its own softmax or sigmoid; for
-            has_state with a network that has none.
+            has_state with a network that has none, chunks with one that does not end in a layer with
+            parameters.
 
     Example:
         >>> import jax, jax.numpy as jnp, jaxbp
@@ -303,7 +328,7 @@ def value_and_grad(net: Layer, loss: Loss, *, has_state: bool = False) -> ValueA
 
     Source: the lecture, "delta_W: used for training".
     """
-    return ValueAndGrad(net, loss, has_state=has_state)
+    return ValueAndGrad(net, loss, has_state=has_state, chunks=chunks)
 
 
 def with_hand_vjp(net: Layer) -> Callable[..., Array]:

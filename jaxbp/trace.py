@@ -69,7 +69,8 @@ class Backprop(NamedTuple):
         yield from (("mu", self.mu), ("loss", self.loss), (f"delta_f_{L}", deltas.f[L]))
         for l in range(L, 0, -1):
             yield f"delta_a_{l}", deltas.a[l]
-            params = deltas.params.get(l, deltas.params)  # a bare layer is L = 1
+            bare = deltas.params if 1 not in deltas.params else {}  # a bare layer is L = 1
+            params = deltas.params.get(l, bare)
             for path, delta in jax.tree_util.tree_leaves_with_path(params):
                 *block, leaf = (str(key.key) for key in path)
                 yield f"delta_{leaf}_{'.'.join([str(l), *block])}", delta

@@ -12,6 +12,7 @@ from jaxbp.layers.activations import silu as silu
 from jaxbp.layers.activations import softmax as softmax
 from jaxbp.layers.activations import softplus as softplus
 from jaxbp.layers.activations import tanh as tanh
+from jaxbp.layers.attention import attend as attend
 from jaxbp.layers.blocks import Entrywise as Entrywise
 from jaxbp.layers.blocks import Outer as Outer
 from jaxbp.layers.blocks import Rows as Rows
@@ -42,4 +43,13 @@ from jaxbp.layers.norms import group_norm as group_norm
 from jaxbp.layers.norms import layer_norm as layer_norm
 from jaxbp.layers.norms import rms_norm as rms_norm
 from jaxbp.layers.precision import mixed_precision as mixed_precision
+from jaxbp.layers.recurrence import char_rnn as char_rnn
+from jaxbp.layers.recurrence import elman as elman
+from jaxbp.layers.recurrence import gru as gru
+from jaxbp.layers.recurrence import lstm as lstm
 from jaxbp.layers.residual import residual as residual
+from jaxbp.layers.sequences import embedding as embedding
+from jaxbp.layers.sequences import gate as gate
+from jaxbp.layers.sequences import gpt as gpt
+from jaxbp.layers.sequences import repeat as repeat
+from jaxbp.layers.sequences import tied as tied

@@ -64,6 +64,8 @@ class Layer:
             itself, from what it was given and the batch: whoever called forward only keeps it. A state of
             zeros means that there was no pass yet. A layer has this field only if passes are to go on
             where others ended; it has an ``init``, if of {}, for it counts as a layer l.
+        tie: of `tied`, the ways to the array that is left out of the parameters and to the one that takes its
+            place; None of any other layer.
         factors: ``(params, saved, delta_out) -> (blocks, delta_f)``, backward of ONE example, whose leading
             axes are positions, with the gradient of each parameter in factors: a tree like the parameters
             of `Outer`, `Rows`, `Summed` and `Entrywise`. Without it, what multiplies is found by tracing.
@@ -102,7 +104,7 @@ class Layer:
     name: str
     apply: Callable[..., Array]
     forward: Callable[..., tuple[Array, Saved]]
-    backward: Callable[[Params, Saved, Array], tuple[Params, Array]]
+    backward: Callable[[Params, Saved, Array], tuple[Params, Any]]
     init: Callable[[Random], Params] = no_params
     jacobian: Callable[..., Operator] = _matrix_free
     saves_input: bool = False
@@ -113,7 +115,8 @@ class Layer:
     formula: str = ""
     given: tuple[str, ...] = ()
     state: Callable[[Saved], Any] | None = None
-    factors: Callable[[Params, Saved, Array], tuple[Any, Array]] | None = None
+    factors: Callable[[Params, Saved, Array], tuple[Any, Any]] | None = None
+    tie: tuple[tuple[Hashable, ...], tuple[Hashable, ...]] | None = None
     recipe: recipes.Recipe | None = field(default=None, init=False, compare=False)
 
     def __post_init__(self) -> None:

@@ -11,6 +11,7 @@ from jaxbp import arguments, errors, recipes
 from jaxbp.layers.composition import chain
 from jaxbp.layers.layer import Layer, handed
 from jaxbp.layers.residual import residual
+from jaxbp.layers.sequences.tied import tied
 from jaxbp.typing import Array, Given, Params, Random, Saved
 
 
@@ -53,6 +54,8 @@ def mixed_precision(layer: Layer, dtype: DTypeLike = jnp.bfloat16) -> Layer:
     )
     arguments.instance("mixed_precision", "layer", layer, Layer, hint)
     dtype = _floating(dtype)
+    if layer.tie is not None:
+        return tied(mixed_precision(layer.parts[0], dtype), *layer.tie)
     if layer.parts:
         parts = [mixed_precision(part, dtype) for part in layer.parts]
         return chain(*parts) if layer.form == "product" else residual(*parts)

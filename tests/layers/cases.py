@@ -4,6 +4,7 @@ import jaxbp
 from tests.layers.case import Case, on
 from tests.layers.cases_images import IMAGES
 from tests.layers.cases_norms import NORMS
+from tests.layers.cases_sequences import SEQUENCES
 
 
 def dense(params, f):
@@ -17,4 +18,4 @@ DENSE = {
     "flatten": Case(jaxbp.flatten(2, 3), (2, 3), lambda params, f: f.reshape(*f.shape[:-2], 6)),
 }
 
-CASES = {**DENSE, **IMAGES, **NORMS}
+CASES = {**DENSE, **IMAGES, **NORMS, **SEQUENCES}
