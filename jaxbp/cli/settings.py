@@ -25,6 +25,8 @@ Initialiser = Literal[
     "orthogonal",
 ]
 
+Format = Literal["text", "json", "markdown", "github", "junit"]
+
 
 @dataclass(frozen=True)
 class Train:
@@ -139,7 +141,7 @@ class Check:
     """package.module:case, a callable without arguments that returns (f, args) or (f, args, options); or
     package.module, for all of its callables named *_case."""
 
-    format: Literal["text", "json", "markdown", "github", "junit"] = "text"
+    format: Format = "text"
     """How the reports are printed; github makes notes on the lines of a pull request."""
 
     json: bool = False
@@ -159,6 +161,27 @@ class Check:
 
     explain: str = ""
     """A word for a cause, such as missing_sum: print what it means, what helps, and a minimal wrong rule."""
+
+
+@dataclass(frozen=True)
+class Diagnose:
+    """Say what is wrong with the flow of one batch through a network: dead, saturated, vanishing, ...
+
+    The exit status is 0 when nothing is found, 1 when something is, 2 when a case could not be diagnosed.
+    """
+
+    targets: tuple[str, ...]
+    """package.module:case, a callable without arguments that returns (f, (params, *batch)), where f gives the
+    loss; or package.module, for all of its callables named *_case. Options for jaxbp check are left out."""
+
+    format: Format = "text"
+    """How the reports are printed; github makes notes on the lines of a pull request."""
+
+    json: bool = False
+    """Short for --format json."""
+
+    explain: str = ""
+    """A word for a finding, such as dead: print what it does to learning, and what to try."""
 
 
 READING = ("label", "drop", "task", "scale", "delimiter", "decimal", "header", "encoding", "max_bytes")

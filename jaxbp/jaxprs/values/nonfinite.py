@@ -220,7 +220,8 @@ def _trap(
 ) -> Trap:
     """The trap's name; backward also whether a where guards the value alone."""
     operation = place.eqn.primitive.name
-    found = trap_of(FORWARD if deltas is None else BACKWARD, operation, operands)
+    table = FORWARD if deltas is None else BACKWARD
+    found = trap_of(table, operation, _at_broken(operands, broken))
     if deltas is None:
         lost = not np.isnan(broken).any()
         if found is None or (lost and found.name in ("0 * inf", "inf - inf")):
@@ -236,6 +237,13 @@ def _trap(
     if found is None:
         return RULE._replace(name="its rule") if place.eqn.primitive in KINDS else OVERFLOW
     return found
+
+
+def _at_broken(operands: list[np.ndarray], broken: np.ndarray) -> list[np.ndarray]:
+    """The operands of the entries that are not finite, where the operation takes entry by entry."""
+    if any(x.shape not in ((), broken.shape) for x in operands):
+        return operands
+    return [x[~np.isfinite(broken)] if x.shape else x for x in operands]
 
 
 def _operand(x: np.ndarray) -> Operand:
