@@ -126,6 +126,10 @@ class Train:
     """Epochs between two checkpoints in the run's folder; by default a fortieth of all, at least 1. The last
     epoch is always kept."""
 
+    watch: int = 0
+    """Look at the deltas and updates of every layer after every so many epochs, 0 for never: a line each, a
+    table at the end, watch.csv and watch.png in the run's folder."""
+
     resume: Path | None = None
     """The folder of a run to go on with, by the settings that it was started with."""
 
@@ -191,6 +195,7 @@ _WHOLE = {  # from, to
     "patience": (1, None),
     "checkpoint_every": (1, None),
     "max_bytes": (1, None),
+    "watch": (0, None),
     "seed": (0, 2**32 - 1),
 }
 _WEIGHTS = 2**31  # 8 GiB in float32; XLA ends the process where a size overflows
