@@ -1,18 +1,38 @@
-"""The picture of what a `watch` has seen."""
+"""What a `watch` has seen, and its picture."""
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from jaxbp import errors
+from jaxbp.observe.instruments.flow import Flow
 from jaxbp.observe.instruments.statistics import EXPONENTS
+from jaxbp.observe.instruments.updates import Update
 
 _NAMED = 10  # lines that get a name in the legend
 
 
-def plot_watch(looks: Sequence[Any], path: Path) -> None:
+class Look(NamedTuple):
+    """What was measured after an epoch.
+
+    Args:
+        epoch: its number, 0 before the first.
+        flow: the statistics of every value and delta.
+        updates: what this epoch changed of each parameter.
+        singular_values: of the Jacobian of the last product by the inputs of the first example.
+        noise_scale: of the gradient.
+    """
+
+    epoch: int
+    flow: Flow
+    updates: dict[str, Update]
+    singular_values: np.ndarray | None = None
+    noise_scale: float | None = None
+
+
+def plot_watch(looks: Sequence[Look], path: Path) -> None:
     """Six panels: norms of deltas and values, updates, histograms, singular values and noise scale.
 
     Args:
@@ -21,11 +41,8 @@ def plot_watch(looks: Sequence[Any], path: Path) -> None:
 
     Raises:
         ImportError: without matplotlib.
-        ValueError: where there is no look.
     """
-    if not looks:
-        raise ValueError(errors.message("plot_watch", "looks, at least one", "none"))
-    with errors.needs("matplotlib", "report", "plot_watch"):
+    with errors.needs("matplotlib", "report", "watch"):
         from matplotlib.figure import Figure
     figure = Figure(figsize=(15, 8), layout="constrained")
     panels = figure.subplots(2, 3)

@@ -5,7 +5,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import numpy as np
@@ -14,37 +14,19 @@ from jaxbp import arguments, tables
 from jaxbp.errors import message
 from jaxbp.observe.cotangents import cotangents
 from jaxbp.observe.deltas import Tap
-from jaxbp.observe.instruments.flow import Flow, flow
+from jaxbp.observe.instruments.flow import flow
 from jaxbp.observe.instruments.learned import nothing_learned, unmoved
 from jaxbp.observe.instruments.noise import noise_scale
 from jaxbp.observe.instruments.spectrum import singular_values
 from jaxbp.observe.instruments.statistics import EXPONENTS, Statistics
-from jaxbp.observe.instruments.updates import Update, updates
-from jaxbp.report.watched import plot_watch
+from jaxbp.observe.instruments.updates import updates
+from jaxbp.report.watched import Look, plot_watch
 from jaxbp.typing import Params, Scalar
 
 WHERE = "watch"
 ALSO = ("singular_values", "noise_scale")
 COLUMNS = ("epoch", "quantity", "of", "statistic", "value")
 SHOWN = 12  # layers whose lines are printed
-
-
-class Look(NamedTuple):
-    """What was measured after an epoch.
-
-    Args:
-        epoch: its number, 0 before the first.
-        flow: the statistics of every value and delta.
-        updates: what this epoch changed of each parameter.
-        singular_values: of the Jacobian of the last product by the inputs of the first example.
-        noise_scale: of the gradient.
-    """
-
-    epoch: int
-    flow: Flow
-    updates: dict[str, Update]
-    singular_values: np.ndarray | None = None
-    noise_scale: float | None = None
 
 
 class Watch:

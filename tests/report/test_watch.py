@@ -9,7 +9,6 @@ import optax
 import pytest
 
 import jaxbp
-from jaxbp.report import plot_watch
 from jaxbp.report.watching import COLUMNS, _sparkline
 
 NET = jaxbp.mlp([3, 8, 2], jaxbp.relu)
@@ -129,11 +128,6 @@ def test_bad_use_is_told_at_once(data, options, says):
     given = {"f": loss, "batch": data} | options
     with pytest.raises((TypeError, ValueError), match=says):
         jaxbp.watch(**given)
-
-
-def test_a_picture_needs_a_look(tmp_path):
-    with pytest.raises(ValueError, match="plot_watch: expected looks, at least one, got none"):
-        plot_watch([], tmp_path / "a.png")
 
 
 def test_sparklines_are_by_the_logarithm(monkeypatch):

@@ -165,7 +165,9 @@ def _by_the_user(node: Node) -> bool:
         if not frame.file.startswith(LIBRARIES):
             break
         inward.append(frame.function)
-    return any(function.startswith("_operator_") for function in inward) or node.label.operation in WRITTEN
+    # What an index does with negative numbers is a comparison within _getitem.
+    outermost = next((name for name in reversed(inward) if not name.endswith(".op")), "")
+    return outermost.startswith("_operator_") or node.label.operation in WRITTEN
 
 
 def _classes(m: Measured, node: Node, k: int) -> Iterator[int]:

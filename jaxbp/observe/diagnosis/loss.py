@@ -8,6 +8,7 @@ from jaxbp.jaxprs.internals import frames_of
 from jaxbp.jaxprs.values.axes import rows_along
 from jaxbp.jaxprs.values.labels import A
 from jaxbp.jaxprs.values.user_lines import PRODUCTS
+from jaxbp.observe.diagnosis.activations import squash
 from jaxbp.observe.diagnosis.inputs import ENOUGH, is_binary
 from jaxbp.observe.diagnosis.measured import Measured, Node
 from jaxbp.observe.diagnosis.record import Finding
@@ -183,7 +184,7 @@ def _bounds(m: Measured, key: object) -> tuple[str, float, float] | None:
     """The range of the activation that a value is the result of."""
     while key is not None and key.path in m.by_path:  # type: ignore[attr-defined]
         node = m.by_path[key.path]  # type: ignore[attr-defined]
-        name = node.label.operation if node.label.operation in RANGES else node.name
+        name = node.label.operation if node.label.operation in RANGES else squash(m, node) or node.name
         if name == "max" and any(
             (v := node.literal(i)) is not None and v.size == 1 and v == 0 for i in (0, 1)
         ):
@@ -208,13 +209,13 @@ def double_squash(m: Measured) -> Iterator[Finding]:
         if (x >= 0).all() and (x <= 1).all() and (np.abs(sums - 1) < 1e-4).all() and _is_soft(m, soft.source):
             yield Finding("double_squash", soft.node.label.text, soft.node.label.where, "its logits sum to 1")
             return
-        if soft.source is not None and soft.source.name == "logistic" and soft.source.learned:
+        if soft.source is not None and squash(m, soft.source) == "logistic" and soft.source.learned:
             yield Finding(
                 "double_squash", soft.node.label.text, soft.node.label.where, "its logits are of a sigmoid"
             )
             return
     for node in m.nodes:
-        if node.name != "logistic" or not node.learned or not node.place.eqn.outvars[0].aval.shape:
+        if not node.learned or not node.place.eqn.outvars[0].aval.shape or squash(m, node) != "logistic":
             continue
         for reader in m.after(node.out, lambda n, i: n.name in THROUGH):
             rule = reader.name.startswith("custom_jvp") and reader.label.operation in (

@@ -160,6 +160,14 @@ class Measured:
         """The arrays of the batch that have an influence on a value."""
         return origin.inputs & self.batch.keys()
 
+    def behind(self, key: Key | None) -> Node | None:
+        """The operation that made a value, but for layout."""
+        node = self.by_path.get(key.path) if key is not None else None
+        while node is not None and node.name in LAYOUT:
+            key = node.origins[0].key
+            node = self.by_path.get(key.path) if key is not None else None
+        return node
+
     def is_input(self, origin: Origin) -> int | None:
         """The number of the array of the batch that a value is, but for layout; else None."""
         while origin.key is not None:

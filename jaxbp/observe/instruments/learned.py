@@ -8,8 +8,8 @@ import jax
 import numpy as np
 
 from jaxbp import arguments
-from jaxbp.jaxprs.values.labels import joined, parts_of
 from jaxbp.observe.diagnosis.diagnose import diagnose
+from jaxbp.observe.instruments.updates import paired
 from jaxbp.typing import Params, Scalar
 
 WHERE = "nothing_learned"
@@ -34,6 +34,9 @@ def nothing_learned(f: Callable[..., Scalar], start: Params, params: Params, *ba
         batch: what else f takes. The first are the inputs, the others their targets; examples run over the
             first axis.
 
+    Raises:
+        TypeError, ValueError: where the parameters are no floating arrays, or not of one structure.
+
     Example:
         >>> import jax.numpy as jnp
         >>> f = lambda params, x, y: jnp.mean((jax.nn.relu(x @ params["W"] - 9) @ params["out"] - y) ** 2)
@@ -44,10 +47,10 @@ def nothing_learned(f: Callable[..., Scalar], start: Params, params: Params, *ba
         update was 0 or too small for its dtype'
     """
     arguments.function(WHERE, "f", f, positional=1 + len(batch))
+    still = unmoved(start, params)
     first, last = float(f(start, *batch)), float(f(params, *batch))
     if not np.isfinite(last):
         return ""
-    still = unmoved(start, params)
     said = f"nothing was learned: loss {last:.4g}, {first:.4g} at the start"
     if len(still) == len(jax.tree.leaves(params)):
         return f"{said}; no parameter moved, every update was 0 or too small for its dtype"
@@ -70,13 +73,8 @@ def nothing_learned(f: Callable[..., Scalar], start: Params, params: Params, *ba
 
 def unmoved(before: Params, after: Params) -> list[str]:
     """The parameters that are the same in both, by their paths."""
-    leaves, _ = jax.tree_util.tree_flatten_with_path(after)
-    old = jax.tree.leaves(before)
-    return [
-        joined(parts_of(path)) or "params"
-        for (path, leaf), was in zip(leaves, old, strict=True)
-        if np.array_equal(np.asarray(leaf), np.asarray(was))
-    ]
+    found = paired(WHERE, before, after)
+    return [name for name, old, new in found if np.array_equal(np.asarray(old), np.asarray(new))]
 
 
 def _with_other_inputs(f: Callable[..., Scalar], params: Params, batch: Sequence[Any]) -> float | None:

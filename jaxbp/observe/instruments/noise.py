@@ -41,6 +41,7 @@ def noise_scale(f: Callable[..., Scalar], params: Params, *batch: Any) -> float:
     Source: McCandlish et al. 2018, arXiv 1812.06162, appendix A.1
     """
     arguments.function(WHERE, "f", f, positional=1 + len(batch))
+    params = arguments.params(WHERE, params)
     arrays = [arguments.array(WHERE, f"batch[{i}]", x) for i, x in enumerate(batch)]
     sizes = {x.shape[:1] for x in arrays}
     if len(sizes) != 1 or sizes == {()} or next(iter(sizes))[0] < 2:

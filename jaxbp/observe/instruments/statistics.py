@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxbp import arguments
 from jaxbp.typing import Array, Float, Scalar
 
 # The powers of two that entries are counted by; smaller and larger ones are counted at the ends.
@@ -37,6 +38,12 @@ class Statistics(NamedTuple):
 def statistics(x: Array) -> Statistics:
     """The norm of x, its largest entry, the share of its zeros, and its histogram.
 
+    Args:
+        x: an array of numbers.
+
+    Raises:
+        TypeError, ValueError: for what is no such array.
+
     Example:
         >>> found = statistics(jnp.array([3.0, -4.0, 0.0, 0.0]))
         >>> float(found.norm), float(found.max), float(found.zeros)
@@ -44,7 +51,7 @@ def statistics(x: Array) -> Statistics:
         >>> {EXPONENTS[i]: float(found.histogram[i]) for i in found.histogram.nonzero()[0]}
         {1: 0.25, 2: 0.25}
     """
-    x = jnp.asarray(x)
+    x = arguments.array("statistics", "x", x)
     wide = jnp.abs(x.astype(jnp.promote_types(x.dtype, jnp.float32))).ravel()
     power = jnp.clip(jnp.frexp(wide)[1] - 1, EXPONENTS[0], EXPONENTS[-1]) - EXPONENTS[0]
     there = (wide != 0) & jnp.isfinite(wide)

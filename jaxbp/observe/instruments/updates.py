@@ -1,6 +1,6 @@
 """What a step, or an epoch, changes of the parameters."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -49,15 +49,25 @@ def updates(before: Params, after: Params) -> dict[str, Update]:
 
     Source: https://cs231n.github.io/neural-networks-3/#ratio
     """
-    before, after = (arguments.params("updates", p) for p in (before, after))
-    old_tree, new_tree = (str(jax.tree.structure(p)) for p in (before, after))
-    if old_tree != new_tree:
-        raise ValueError(message("updates", f"after to have the structure of before, {old_tree}", new_tree))
+    found = paired("updates", before, after)
+    kept = jax.tree.map(np.asarray, of_all([(new, new - old) for _, old, new in found]))
+    return {name: Update(*pair) for (name, _, _), pair in zip(found, kept, strict=True)}
+
+
+def paired(where: str, before: Params, after: Params) -> list[tuple[str, Any, Any]]:
+    """The path of each parameter, what it was before, and after.
+
+    Raises:
+        ValueError: where the two are not of one structure, or of other shapes.
+        TypeError: for parameters that are no floating-point numbers.
+    """
+    before, after = (arguments.params(where, p) for p in (before, after))
+    was, now = (str(jax.tree.structure(p)) for p in (before, after))
+    if was != now:
+        raise ValueError(message(where, f"after to have the structure of before, {was}", now))
     leaves, _ = jax.tree_util.tree_flatten_with_path(after)
-    names = [joined(parts_of(path)) or "params" for path, _ in leaves]
-    old, new = jax.tree.leaves(before), [leaf for _, leaf in leaves]
-    shapes = [(np.shape(a), np.shape(b)) for a, b in zip(old, new, strict=True)]
-    if wrong := [f"{n}: {a} and {b}" for n, (a, b) in zip(names, shapes, strict=True) if a != b]:
-        raise ValueError(message("updates", "parameters of the same shapes", ", ".join(wrong)))
-    found = jax.tree.map(np.asarray, of_all([(b, b - a) for a, b in zip(old, new, strict=True)]))
-    return {name: Update(*pair) for name, pair in zip(names, found, strict=True)}
+    old = jax.tree.leaves(before)
+    found = [(joined(parts_of(p)) or "params", b, a) for (p, a), b in zip(leaves, old, strict=True)]
+    if wrong := [f"{n}: {np.shape(b)} and {np.shape(a)}" for n, b, a in found if np.shape(a) != np.shape(b)]:
+        raise ValueError(message(where, "parameters of the same shapes", ", ".join(wrong)))
+    return found
