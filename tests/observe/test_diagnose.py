@@ -10,7 +10,7 @@ import pytest
 import jaxbp
 from jaxbp.observe.diagnosis.record import KINDS
 
-from .models import MODELS, WORDS
+from .models import FURTHER, MODELS, WORDS
 
 SICK = [model for model in MODELS if model.sickness]
 HEALTHY = [model for model in MODELS if model.sickness is None]
@@ -48,6 +48,31 @@ def test_rates(half):
     accused = [model.name for model in HEALTHY if model.half == half and names(model)]
     assert accused == []
     assert len(missed) <= 0.05 * len(sick), missed
+
+
+@pytest.mark.soak
+def test_further_models():
+    """Every sick one is named, with nothing beside it, and no healthy one is accused."""
+    wrong = {}
+    for model in FURTHER:
+        found = names(model)
+        if (model.sickness and model.sickness not in found) or set(found) - {model.sickness, *model.also}:
+            wrong[model.name] = found
+    assert wrong == {}
+    assert {model.sickness for model in FURTHER} == {*WORDS, None}
+
+
+# An activation is what it computes, however it is written; what looks like one of them and is not, is not.
+WRITTEN = [
+    "plain_where_relu_of_negative_weights", "plain_relu_as_a_product", "plain_sigmoid_of_exponentials",
+    "plain_sigmoid_by_hand_before_optax", "plain_gelu_far_from_zero", "equinox_filled_up_batch",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", WRITTEN)
+def test_what_is_written_otherwise_is_the_same(name):
+    model = next(model for model in FURTHER if model.name == name)
+    assert names(model) == ([model.sickness] if model.sickness else [])
 
 
 def test_the_words_are_a_closed_list():

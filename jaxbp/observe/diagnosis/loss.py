@@ -95,6 +95,7 @@ def ignored_examples(m: Measured) -> Iterator[Finding]:
     """Half of the examples or more lose their delta where they are weighed by 0, or left out."""
     if m.size < 4:
         return
+    real = ~padding(m)
     for node in m.nodes:
         if node.name not in ("mul", "select_n", "slice", "gather", "dynamic_slice", "dot_general", "squeeze"):
             continue
@@ -114,10 +115,18 @@ def ignored_examples(m: Measured) -> Iterator[Finding]:
             over = m.batch_axes(node.out)
             ahead = rows_along(m.deltas[node.out], over[0]) if len(over) == 1 else None
             still = lost & (ahead != 0).any(1) if ahead is not None else lost
-            if SHARE <= still.mean() < 1 and _reaches_no_layer(m, node, still):
-                evidence = f"{still.sum()} of {m.size} examples have no influence on the loss after it"
+            share = still[real].mean() if real.any() else 0.0
+            if SHARE <= share < 1 and _reaches_no_layer(m, node, still):
+                evidence = f"{still[real].sum()} of {real.sum()} examples do not reach the loss after it"
                 yield Finding("ignored_examples", node.label.text, node.label.where, evidence)
                 return
+
+
+def padding(m: Measured) -> np.ndarray:
+    """Which examples fill a batch up: all that they bring is 0."""
+    given = [x for x in m.batch.values() if len(x) == m.size]
+    empty = [(x.reshape(m.size, -1) == 0).all(1) for x in given]
+    return np.all(empty, axis=0) if empty else np.zeros(m.size, bool)
 
 
 def _reaches_no_layer(m: Measured, node: Node, lost: np.ndarray) -> bool:

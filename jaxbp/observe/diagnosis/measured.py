@@ -13,7 +13,7 @@ from jaxbp.jaxprs.compile_once import jitted
 from jaxbp.jaxprs.values.axes import Axes, axes_in
 from jaxbp.jaxprs.values.labels import LAYOUT, Label, Origin, survey
 from jaxbp.jaxprs.values.places import IN, OUT, Key, Place, Run, places_in, run
-from jaxbp.observe.call import Call, scalar
+from jaxbp.observe.call import Call, is_key, scalar
 
 
 class Node(NamedTuple):
@@ -107,7 +107,8 @@ class Measured:
         learned = self.call.static.differentiated
         self.parameters = {self.call.names[k]: _wide(arrays[k]) for k in learned}
         self.gradients = {self.call.names[k]: by_input[k] for k in learned}
-        self.batch = {k: np.asarray(x) for k, x in enumerate(arrays) if k not in learned and x.ndim}
+        given = [k for k, x in enumerate(arrays) if k not in learned and x.ndim and not is_key(x)]
+        self.batch = {k: np.asarray(arrays[k]) for k in given}
         self.batch_deltas = {k: by_input[k] for k in self.batch if k in by_input}
 
     @cached_property

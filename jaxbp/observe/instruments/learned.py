@@ -8,6 +8,7 @@ import jax
 import numpy as np
 
 from jaxbp import arguments
+from jaxbp.observe.call import is_key
 from jaxbp.observe.diagnosis.diagnose import diagnose
 from jaxbp.observe.instruments.updates import paired
 from jaxbp.typing import Params, Scalar
@@ -79,7 +80,7 @@ def unmoved(before: Params, after: Params) -> list[str]:
 
 def _with_other_inputs(f: Callable[..., Scalar], params: Params, batch: Sequence[Any]) -> float | None:
     """The loss with the inputs in another order than the targets; None where that says nothing."""
-    if len(batch) < 2 or not all(np.ndim(x) for x in jax.tree.leaves(batch)):
+    if len(batch) < 2 or not all(np.ndim(x) and not is_key(x) for x in jax.tree.leaves(batch)):
         return None
     inputs, targets = batch[0], batch[1:]
     sizes = {len(x) for x in jax.tree.leaves(batch)}
@@ -97,7 +98,7 @@ def _rows(order: np.ndarray, x: Any) -> Any:
 
 def _frequencies(loss: float, batch: Sequence[Any]) -> list[str]:
     """What a loss at the level of the class frequencies is called: -sum p ln p."""
-    for y in map(np.asarray, jax.tree.leaves(batch[1:])):
+    for y in (np.asarray(leaf) for leaf in jax.tree.leaves(batch[1:]) if not is_key(leaf)):
         if y.ndim == 1 and np.issubdtype(y.dtype, np.integer):
             p = np.unique(y, return_counts=True)[1] / len(y)
             level = float(-(p * np.log(p)).sum())

@@ -495,3 +495,220 @@ def autoencoder():
 
     x = normal(123, 40, 2) @ normal(124, 2, 8, scale=0.7)
     return nnx_case(Net(rngs_of(4)), mse, x, x)
+
+
+@plain(ASIDE, "gelu where most inputs are above 3, so that it is nearly a line.")
+def gelu_far_from_zero():
+    def f(p, x, y):
+        h = jax.nn.gelu(x @ p["W"] + p["b"])
+        return mse((h - 5) @ p["V"], y)
+
+    x = normal(125, 32, 5)
+    p = {"W": normal(126, 5, 16, scale=0.4), "b": jnp.full(16, 5.0), "V": normal(127, 16, 1, scale=0.2)}
+    return f, p, (x, x[:, :1])
+
+
+@of_nnx(ASIDE, "Highway layers, whose gates start nearly closed.")
+def highway():
+    class Net(nnx.Module):
+        def __init__(self, rngs):
+            closed = nnx.initializers.constant(-2.0)
+            self.body = nnx.List([nnx.Linear(8, 8, rngs=rngs) for _ in range(6)])
+            self.gates = nnx.List([nnx.Linear(8, 8, bias_init=closed, rngs=rngs) for _ in range(6)])
+            self.out = nnx.Linear(8, 3, rngs=rngs)
+
+        def __call__(self, x):
+            for body, gate in zip(self.body, self.gates, strict=True):
+                t = nnx.sigmoid(gate(x))
+                x = t * jnp.tanh(body(x)) + (1 - t) * x
+            return self.out(x)
+
+    return nnx_case(Net(rngs_of(5)), cross_entropy, normal(128, 32, 8), integers(129, 3, 32))
+
+
+@plain(ASIDE, "A graph net with labels for a tenth of its nodes, as semi-supervised learning has it.")
+def graph_with_few_labels():
+    def f(p, adjacency, x, y, labelled):
+        h = jax.nn.relu(adjacency @ (x @ p["W"]))
+        log_p = jax.nn.log_softmax(adjacency @ (h @ p["V"]))
+        each = -jnp.take_along_axis(log_p, y[:, None], 1)[:, 0]
+        return jnp.sum(each * labelled) / jnp.sum(labelled)
+
+    adjacency = (uniform(130, 60, 60) < 0.08).astype(jnp.float32)
+    adjacency = jnp.minimum(adjacency + adjacency.T + jnp.eye(60), 1.0)
+    adjacency = adjacency / adjacency.sum(1, keepdims=True)
+    labelled = (jnp.arange(60) % 10 == 0).astype(jnp.float32)
+    p = {"W": normal(131, 12, 16, scale=0.4), "V": normal(132, 16, 3, scale=0.3)}
+    return f, p, (adjacency, normal(133, 60, 12), integers(134, 3, 60), labelled)
+
+
+@equinox(ASIDE, "The last batch of an epoch, filled up: two thirds of its examples are padding.")
+def filled_up_batch():
+    net = eqx.nn.MLP(5, 3, 12, 1, key=jax.random.key(7))
+    real = (jnp.arange(30) < 10).astype(jnp.float32)
+
+    def loss(logits, y, real):
+        each = optax.softmax_cross_entropy_with_integer_labels(logits, y)
+        return jnp.sum(each * real) / jnp.sum(real)
+
+    x = normal(135, 30, 5) * real[:, None]
+    return equinox_case(net, loss, x, integers(136, 3, 30) * real.astype(jnp.int32), real)
+
+
+@linen(ASIDE, "Images with empty borders, as digits have: most pixels are 0 in every one.")
+def images_with_borders():
+    class Net(nn.Module):
+        @nn.compact
+        def __call__(self, x):
+            return nn.Dense(4)(nn.relu(nn.Dense(32)(x.reshape(x.shape[0], -1))))
+
+    inside = uniform(137, 32, 8, 8) * (uniform(138, 32, 8, 8) < 0.5)
+    return linen_case(Net(), cross_entropy, jnp.pad(inside, ((0, 0), (4, 4), (4, 4))), integers(139, 4, 32))
+
+
+@plain(ASIDE, "Twelve residual blocks by one scan over their stacked weights.")
+def scan_over_layers():
+    def norm(h):
+        return (h - h.mean(-1, keepdims=True)) / jnp.sqrt(h.var(-1, keepdims=True) + 1e-5)
+
+    def f(p, x, y):
+        def block(h, layer):
+            return h + jax.nn.gelu(norm(h) @ layer["A"]) @ layer["B"], None
+
+        h, _ = jax.lax.scan(block, x @ p["enter"], p["layers"])
+        return cross_entropy(norm(h) @ p["leave"], y)
+
+    layers = {"A": normal(140, 12, 8, 16, scale=0.35), "B": normal(141, 12, 16, 8, scale=0.1)}
+    p = {"enter": normal(142, 5, 8, scale=0.45), "layers": layers, "leave": normal(143, 8, 3, scale=0.35)}
+    return f, p, (normal(144, 24, 5), integers(145, 3, 24))
+
+
+@plain(ASIDE, "A recurrence over time-major sequences, longer than the batch is large.")
+def time_major():
+    def f(p, xs, y):
+        def step(h, x):
+            return jnp.tanh(h @ p["U"] + x @ p["W"]), None
+
+        h, _ = jax.lax.scan(step, jnp.zeros((xs.shape[1], 8)), xs)
+        return mse(h @ p["out"], y)
+
+    U = jnp.linalg.qr(normal(146, 8, 8))[0]
+    p = {"U": U, "W": normal(147, 3, 8, scale=0.2), "out": normal(148, 8, 1, scale=0.4)}
+    return f, p, (normal(149, 20, 12, 3), normal(150, 12, 1))
+
+
+@linen(ASIDE, "A classifier that reads the first token alone.")
+def first_token():
+    class Net(nn.Module):
+        @nn.compact
+        def __call__(self, x):
+            x = x + nn.MultiHeadDotProductAttention(num_heads=2)(nn.LayerNorm()(x))
+            return nn.Dense(3)(nn.LayerNorm()(x)[:, 0])
+
+    return linen_case(Net(), cross_entropy, normal(151, 12, 6, 8), integers(152, 3, 12))
+
+
+@plain(ASIDE, "Euler steps of a neural differential equation by fori_loop.")
+def neural_ode():
+    def f(p, x, y):
+        def step(_, h):
+            return h + 0.05 * jnp.tanh(h @ p["A"]) @ p["B"]
+
+        return cross_entropy(jax.lax.fori_loop(0, 20, step, x) @ p["out"], y)
+
+    p = {"A": normal(153, 4, 16, scale=0.5), "B": normal(154, 16, 4, scale=0.25), "out": normal(155, 4, 2)}
+    return f, p, (normal(156, 32, 4), integers(157, 2, 32))
+
+
+@equinox(ASIDE, "Dropout, whose key comes with the batch.")
+def dropout_with_a_key():
+    net = eqx.nn.MLP(6, 12, 24, 1, key=jax.random.key(8))
+    head = eqx.nn.Linear(12, 3, key=jax.random.key(9))
+    params, static = eqx.partition((net, head), eqx.is_inexact_array)
+
+    def f(params, x, y, key):
+        net, head = eqx.combine(params, static)
+        h = jax.nn.relu(jax.vmap(net)(x))
+        h = jnp.where(jax.random.bernoulli(key, 0.5, h.shape), h / 0.5, 0.0)
+        return cross_entropy(jax.vmap(head)(h), y)
+
+    return f, params, (normal(158, 32, 6), integers(159, 3, 32), jax.random.key(10))
+
+
+@plain(ASIDE, "Words from their neighbors, with drawn counterexamples (word2vec).")
+def negative_sampling():
+    def f(p, word, near, others):
+        h = p["in"][word]
+        right = jnp.sum(h * p["out"][near], -1)
+        wrong = jnp.einsum("nd,nkd->nk", h, p["out"][others])
+        return -jnp.mean(jax.nn.log_sigmoid(right) + jax.nn.log_sigmoid(-wrong).sum(-1))
+
+    p = {"in": normal(160, 80, 8, scale=0.3), "out": normal(161, 80, 8, scale=0.3)}
+    return f, p, (integers(162, 80, 32), integers(163, 80, 32), integers(164, 80, 32, 4))
+
+
+@of_nnx(ASIDE, "Two tasks: each example belongs to one, and the other head is masked for it.")
+def two_tasks():
+    class Net(nnx.Module):
+        def __init__(self, rngs):
+            self.body = nnx.Linear(5, 12, rngs=rngs)
+            self.heads = nnx.List([nnx.Linear(12, 1, rngs=rngs) for _ in range(2)])
+
+        def __call__(self, x):
+            h = nnx.relu(self.body(x))
+            return jnp.concatenate([head(h) for head in self.heads], 1)
+
+    task = integers(165, 2, 40)
+
+    def loss(out, y, task):
+        return jnp.mean((jnp.where(task == 0, out[:, 0], out[:, 1]) - y) ** 2)
+
+    return nnx_case(Net(rngs_of(6)), loss, normal(166, 40, 5), normal(167, 40), task)
+
+
+@plain(ASIDE, "A column of ones, squares and products beside the inputs; errors are summed and divided by N.")
+def polynomial_features():
+    def f(w, x, y):
+        return jnp.sum((x @ w - y) ** 2) / len(x)
+
+    z = uniform(168, 48, 2, low=-1)
+    x = jnp.stack([jnp.ones(48), z[:, 0], z[:, 1], z[:, 0] ** 2, z[:, 0] * z[:, 1], z[:, 1] ** 2], 1)
+    return f, normal(169, 6, scale=0.3), (x, z[:, 0] * z[:, 1] + 0.1 * normal(170, 48))
+
+
+@equinox(ASIDE, "LayerScale: each branch is multiplied by 1e-2 at the start.")
+def layer_scale():
+    class Net(eqx.Module):
+        enter: eqx.nn.Linear
+        blocks: list
+        scales: list
+        leave: eqx.nn.Linear
+
+        def __call__(self, x):
+            h = self.enter(x)
+            for block, scale in zip(self.blocks, self.scales, strict=True):
+                h = h + scale * jax.nn.relu(block(h))
+            return self.leave(h)
+
+    keys = jax.random.split(jax.random.key(11), 8)
+    net = Net(
+        eqx.nn.Linear(5, 10, key=keys[0]), [eqx.nn.Linear(10, 10, key=k) for k in keys[1:7]],
+        [jnp.full(10, 1e-2) for _ in range(6)], eqx.nn.Linear(10, 3, key=keys[7]),
+    )  # fmt: skip
+    return equinox_case(net, cross_entropy, normal(171, 32, 5), integers(172, 3, 32))
+
+
+@plain(ASIDE, "Labels of -1 are of examples without one, and are left out by a where.")
+def unlabelled_examples():
+    def f(p, x, y):
+        log_p = jax.nn.log_softmax(jnp.tanh(x @ p["W"]) @ p["V"])
+        known = y >= 0
+        each = -jnp.take_along_axis(log_p, jnp.where(known, y, 0)[:, None], 1)[:, 0]
+        return jnp.where(known, each, 0.0).sum() / known.sum()
+
+    y = jnp.where(jnp.arange(40) % 4 == 0, -1, integers(173, 3, 40))
+    return (
+        f,
+        {"W": normal(174, 5, 12, scale=0.5), "V": normal(175, 12, 3, scale=0.3)},
+        (normal(176, 40, 5), y),
+    )
