@@ -7,10 +7,11 @@ from typing import Any
 from jaxbp import arguments
 from jaxbp.cli.formats import Line, Shown
 from jaxbp.cli.targets import judged, refused
+from jaxbp.jaxprs.rules import beneath
 from jaxbp.verify.causes.table import CAUSES
 from jaxbp.verify.check import check
 from jaxbp.verify.clock import limited
-from jaxbp.verify.report import VERDICTS, Finding, Report, beneath, wrapped
+from jaxbp.verify.report import VERDICTS, Finding, Report, wrapped
 
 WHERE = "jaxbp check"
 # What a machine is told of besides what is wrong.

@@ -10,9 +10,10 @@ from jaxbp import arguments
 from jaxbp.cli.formats import Line, Shown
 from jaxbp.cli.targets import judged, refused
 from jaxbp.errors import message
+from jaxbp.jaxprs.rules import beneath
 from jaxbp.observe import Diagnosis, diagnose
 from jaxbp.observe.diagnosis.record import KINDS, Finding
-from jaxbp.verify.report import beneath, wrapped
+from jaxbp.verify.report import wrapped
 
 WHERE = "jaxbp diagnose"
 OF_CHECK = ("declare", "order")  # options of a case that speak to `jaxbp check`

@@ -1,6 +1,7 @@
 """What is wrong with the flow, by name: on models with a known sickness, and on healthy ones."""
 
 import json
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -108,13 +109,15 @@ def test_a_healthy_net_has_no_finding(case):
     assert repr(found).endswith("no findings")
 
 
-def test_what_follows_is_a_line_below_its_cause(case):
+def test_what_follows_is_a_line_below_its_cause(case, monkeypatch):
     """Large inputs saturate the layer, and its delta vanishes: one finding."""
     params, x, y = case
     found = jaxbp.diagnose(error, params, 1e6 * x, y)
     assert found.findings[0].name == "unscaled"
     assert found.findings[0].label == "hidden/dot_general"
     assert "test_diagnose.py:" in found.findings[0].where
+    monkeypatch.chdir(Path(__file__).parent)
+    assert f"hidden/dot_general ({Path(__file__).name}:" in found.findings[0].sentence
     assert any(line.startswith("saturated: hidden/tanh f: ") for line in found.findings[0].follows)
     assert "    then saturated: " in repr(found)
 

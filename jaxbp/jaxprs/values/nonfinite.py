@@ -8,6 +8,7 @@ import numpy as np
 
 from jaxbp.jaxprs.compile_once import jitted
 from jaxbp.jaxprs.internals import KINDS, is_differentiated, path_of
+from jaxbp.jaxprs.rules import beneath
 from jaxbp.jaxprs.values.labels import Survey
 from jaxbp.jaxprs.values.places import IN, OUT, STEP, Key, Place, Run, run
 from jaxbp.jaxprs.values.traps import BACKWARD, FORWARD, OVERFLOW, RULE, Trap, trap_of
@@ -75,7 +76,8 @@ class Nonfinite(NamedTuple):
     def said(self) -> str:
         """All of it in words, but for what to try."""
         words = {"nan": "NaN", "inf": "infinite"}[self.kind]
-        at = f" ({', '.join(x for x in (self.label, self.where) if x)})" if self.label or self.where else ""
+        place = ", ".join(x for x in (self.label, beneath(self.where)) if x)
+        at = f" ({place})" if place else ""
         step = f" at step {', '.join(map(str, self.step))}" if self.step else ""
         if self.trap == "given":
             text = f"{self.operation} holds {self.entries} entries of {self.size} that are not finite"
@@ -195,7 +197,8 @@ def described(
     becomes = ""
     if later is not None:
         known = named.labels.get(Key(later.place.path, OUT, 0))
-        becomes = f"{known.operation} makes a NaN of it ({known.where})" if known else ""
+        there = f" ({beneath(known.where)})" if known and known.where else ""
+        becomes = f"{known.operation} makes a NaN of it{there}" if known else ""
     dtype = place.eqn.outvars[0].aval.dtype.name
     return Nonfinite(
         "backward" if backwards else "forward",

@@ -3,6 +3,7 @@
 from typing import Any, NamedTuple
 
 from jaxbp import tables
+from jaxbp.jaxprs.rules import beneath
 
 
 class Kind(NamedTuple):
@@ -81,7 +82,7 @@ class Finding(NamedTuple):
     def sentence(self) -> str:
         """All of it in words."""
         kind = KINDS[self.name]
-        at = f" ({self.where})" if self.where else ""
+        at = f" ({beneath(self.where)})" if self.where else ""
         return (
             f"{self.name}: {self.label}{at}: {self.evidence}. {kind.effect.capitalize()}. Try: {kind.hint}."
         )
