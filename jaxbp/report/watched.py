@@ -1,17 +1,18 @@
-"""What a `watch` has seen, and its picture."""
+"""What a `watch` has seen: looks, as rows of a table and as text with sparklines."""
 
-from collections.abc import Sequence
-from pathlib import Path
+import sys
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from jaxbp import errors
+from jaxbp import tables
 from jaxbp.observe.instruments.flow import Flow
-from jaxbp.observe.instruments.statistics import EXPONENTS
+from jaxbp.observe.instruments.statistics import EXPONENTS, Statistics
 from jaxbp.observe.instruments.updates import Update
 
-_NAMED = 10  # lines that get a name in the legend
+COLUMNS = ("epoch", "quantity", "of", "statistic", "value")
+SHOWN = 12  # layers whose lines are printed
 
 
 class Look(NamedTuple):
@@ -32,108 +33,89 @@ class Look(NamedTuple):
     noise_scale: float | None = None
 
 
-def plot_watch(looks: Sequence[Look], path: Path) -> None:
-    """Six panels: norms of deltas and values, updates, histograms, singular values and noise scale.
+def rows(looks: Sequence[Look]) -> Iterator[tuple[int, str, str, str, float]]:
+    """A row for each number: (epoch, quantity, label or parameter, statistic, value)."""
+    for look in looks:
+        yield look.epoch, "loss", "", "value", look.flow.loss
+        for quantity, found in (("value", look.flow.values), ("delta", look.flow.deltas)):
+            for label, kept in found.items():
+                yield from _statistics(look.epoch, quantity, label, kept)
+        for name, update in look.updates.items():
+            yield look.epoch, "update", name, "ratio", update.ratio
+            yield from _statistics(look.epoch, "weight", name, update.weight)
+            yield from _statistics(look.epoch, "update", name, update.update)
+        if look.singular_values is not None:
+            for i, value in enumerate(look.singular_values):
+                yield look.epoch, "jacobian", "", f"singular value {i + 1}", float(value)
+        if look.noise_scale is not None:
+            yield look.epoch, "gradient", "", "noise scale", look.noise_scale
 
-    Args:
-        looks: of a `jaxbp.watch`; there is at least one.
-        path: where the picture goes; its suffix says the format.
 
-    Raises:
-        ImportError: without matplotlib.
-    """
-    with errors.needs("matplotlib", "report", "watch"):
-        from matplotlib.figure import Figure
-    figure = Figure(figsize=(15, 8), layout="constrained")
-    panels = figure.subplots(2, 3)
-    last = looks[-1]
-    for axes, word in ((panels[0, 0], "deltas"), (panels[0, 1], "values")):
-        lines = {
-            label: [(look.epoch, getattr(look.flow, word)[label].norm) for look in looks]
-            for label in getattr(last.flow, word)
-        }
-        _lines(axes, lines, f"norms of {word}, by layer")
-    ratios = {
-        name: [(look.epoch, look.updates[name].ratio) for look in looks if name in look.updates]
-        for name in last.updates
+def as_text(title: str, looks: Sequence[Look]) -> str:
+    """A line for each layer and each parameter: how its numbers went over the epochs."""
+    if not looks:
+        return f"{title}: nothing was looked at"
+    first, last = looks[0], looks[-1]
+    layers: dict[str, list[Any]] = {
+        label: [look.flow.deltas.get(label) for look in looks] for label in last.flow.deltas
     }
-    _lines(panels[0, 2], ratios, "update of an epoch / weight")
-    for axes, word in ((panels[1, 0], "deltas"), (panels[1, 1], "values")):
-        _histograms(axes, getattr(last.flow, word), f"{word} after epoch {last.epoch}: share by power of 2")
-    _further(panels[1, 2], looks)
-    figure.savefig(path, dpi=110)
+    moved: dict[str, list[Any]] = {name: [look.updates.get(name) for look in looks] for name in last.updates}
+    header = ("layer", "norm of delta", "last", "zeros", "norm of value")
+    lines = [
+        (label, sparkline([delta.norm for delta in deltas if delta]), f"{deltas[-1].norm:.3g}",
+         f"{deltas[-1].zeros:.0%}", f"{last.flow.values[label].norm:.3g}")
+        for label, deltas in layers.items()
+    ]  # fmt: skip
+    losses = f"{first.flow.loss:.4g} to {last.flow.loss:.4g}"
+    head = f"{title}: epochs {first.epoch} to {last.epoch}, loss {losses}"
+    said = [tables.as_text(header, _few(lines), head)]
+    if moved:
+        header = ("parameter", "update / weight", "last", "", "norm of weight")
+        lines = [
+            (name, sparkline([update.ratio for update in found if update]),
+             f"{found[-1].ratio:.3g}", "", f"{found[-1].weight.norm:.3g}")
+            for name, found in moved.items()
+        ]  # fmt: skip
+        said.append(tables.as_text(header, _few(lines)))
+    return "\n".join(said)
 
 
-def _lines(axes: Any, lines: dict[str, list[tuple[int, Any]]], title: str) -> None:
-    """A line for each name over the epochs, on a logarithmic scale; from the first (dark) to the last."""
-    from matplotlib import colormaps
-
-    axes.set(title=title, xlabel="epoch")
-    axes.grid(alpha=0.3)
-    shown = {name: points for name, points in lines.items() if any(float(y) > 0 for _, y in points)}
-    if not shown:
-        axes.text(0.5, 0.5, "none above 0" if lines else "none yet", ha="center", transform=axes.transAxes)
-        return
-    axes.set_yscale("log")
-    for i, (name, points) in enumerate(shown.items()):
-        x, y = zip(*points, strict=True)
-        values = np.asarray(y, float)
-        color = colormaps["viridis"](0.9 * i / max(len(shown) - 1, 1))
-        named = name if len(shown) <= _NAMED or i in (0, len(shown) - 1) else None
-        axes.plot(x, np.where(values > 0, values, np.nan), marker=".", color=color, label=named)
-    axes.legend(fontsize="small")
+def _statistics(
+    epoch: int, quantity: str, of: str, kept: Statistics
+) -> Iterator[tuple[int, str, str, str, float]]:
+    for word in ("norm", "max", "zeros"):
+        yield epoch, quantity, of, word, float(getattr(kept, word))
+    for k, share in zip(EXPONENTS, kept.histogram, strict=True):
+        if share:
+            yield epoch, quantity, of, f"2^{k}", float(share)
 
 
-def _histograms(axes: Any, found: dict[str, Any], title: str) -> None:
-    """A row for each layer, the first above; zeros are in the column on the left."""
-    labels = list(found)
-    zeros = np.array([float(found[label].zeros) for label in labels])
-    shares = np.array([np.asarray(found[label].histogram) for label in labels])
-    used = np.flatnonzero(shares.any(0)) if shares.any() else np.array([0, len(EXPONENTS) - 1])
-    low, high = used[0], used[-1] + 1
-    picture = axes.imshow(
-        np.column_stack([zeros, shares[:, low:high]]),
-        aspect="auto",
-        cmap="Blues",
-        vmin=0,
-        interpolation="none",
+def _few(rows: Sequence[tuple[str, ...]]) -> Sequence[tuple[str, ...]]:
+    """The first and the last of many."""
+    if len(rows) <= SHOWN:
+        return rows
+    left = len(rows) - SHOWN
+    return [*rows[: SHOWN // 2], (f"({left} more)", *[""] * (len(rows[0]) - 1)), *rows[-SHOWN // 2 :]]
+
+
+def sparkline(numbers: Sequence[Any]) -> str:
+    """A character for each number, by its logarithm; 0 for zero, ! for what is not finite.
+
+    Example:
+        >>> sparkline([1.0, 10.0, 100.0, 0.0, np.nan])
+        '▁▅█0!'
+    """
+    try:
+        "▁".encode(getattr(sys.stdout, "encoding", None) or "utf-8")
+        levels = "▁▂▃▄▅▆▇█"
+    except UnicodeEncodeError:
+        levels = "_.-=+*%@"
+    values = np.abs(np.asarray(numbers, float))
+    there = np.isfinite(values) & (values > 0)
+    logs = np.log10(values, where=there, out=np.zeros_like(values))
+    low, high = (logs[there].min(), logs[there].max()) if there.any() else (0.0, 0.0)
+    middle, spread = (low + high) / 2, max(high - low, 1.0)  # less than a factor of 10 is not blown up
+    at = np.clip(np.round(7 * ((logs - middle) / spread + 0.5)), 0, 7).astype(int)
+    return "".join(
+        levels[i] if ok else "0" if v == 0 else "!" for i, ok, v in zip(at, there, values, strict=True)
     )
-    ticks = np.unique(np.linspace(min(low + 1, high - 1), high - 1, min(7, high - low)).round().astype(int))
-    axes.set_xticks([0, *(ticks - low + 1)], ["0", *(f"$2^{{{EXPONENTS[k]}}}$" for k in ticks)])
-    step = max(1, len(labels) // 20)
-    axes.set_yticks(range(0, len(labels), step), labels[::step], fontsize="small")
-    axes.axvline(0.5, color="gray", linewidth=0.8)
-    axes.set_title(title, fontsize="medium")
-    axes.figure.colorbar(picture, ax=axes)
-
-
-def _further(axes: Any, looks: Sequence[Any]) -> None:
-    """Singular values of the Jacobian over the epochs, and the noise scale."""
-    axes.set(title="singular values (lines), noise scale (dashed)", xlabel="epoch")
-    axes.grid(alpha=0.3)
-    spectra = [(look.epoch, look.singular_values) for look in looks if look.singular_values is not None]
-    scales = [(look.epoch, look.noise_scale) for look in looks if look.noise_scale is not None]
-    if not spectra and not scales:
-        axes.text(0.5, 0.5, "not measured", ha="center", transform=axes.transAxes)
-        return
-    if spectra:
-        epochs = [epoch for epoch, _ in spectra]
-        values = np.array([np.asarray(found, float) for _, found in spectra])
-        axes.plot(epochs, np.where(values > 0, values, np.nan), color="C0", alpha=0.6, marker=".")
-        axes.set_ylabel("singular value", color="C0")
-        if (values > 0).any():
-            axes.set_yscale("log")
-    if scales:
-        other = axes.twinx() if spectra else axes
-        sizes = np.array([scale for _, scale in scales])
-        known = sizes > 0  # below 0 the batch is too small to tell
-        other.plot(
-            [epoch for epoch, _ in scales],
-            np.where(known, sizes, np.nan),
-            color="C1",
-            linestyle="--",
-            marker=".",
-        )
-        other.set_ylabel("noise scale, in examples", color="C1")
-        if known.any():
-            other.set_yscale("log")

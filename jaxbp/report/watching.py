@@ -1,8 +1,7 @@
 """`watch`: a callback of `fit` that looks at the flow through a network while it trains."""
 
 import csv
-import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -10,7 +9,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from jaxbp import arguments, tables
+from jaxbp import arguments
 from jaxbp.errors import message
 from jaxbp.observe.cotangents import cotangents
 from jaxbp.observe.deltas import Tap
@@ -18,15 +17,13 @@ from jaxbp.observe.instruments.flow import flow
 from jaxbp.observe.instruments.learned import nothing_learned, unmoved
 from jaxbp.observe.instruments.noise import noise_scale
 from jaxbp.observe.instruments.spectrum import singular_values
-from jaxbp.observe.instruments.statistics import EXPONENTS, Statistics
 from jaxbp.observe.instruments.updates import updates
-from jaxbp.report.watched import Look, plot_watch
+from jaxbp.report.watch_picture import plot_watch
+from jaxbp.report.watched import COLUMNS, Look, as_text, rows, sparkline
 from jaxbp.typing import Params, Scalar
 
 WHERE = "watch"
 ALSO = ("singular_values", "noise_scale")
-COLUMNS = ("epoch", "quantity", "of", "statistic", "value")
-SHOWN = 12  # layers whose lines are printed
 
 
 class Watch:
@@ -46,6 +43,7 @@ class Watch:
         self._f, self._batch, self._flow = f, tuple(batch), flow(f)
         self._every, self._folder, self._also, self._show = every, folder, also, show
         self._start: Any = None
+        self._stopped = False
         self._taps: tuple[Tap, ...] = ()
         self._last_product: Callable[..., Any] | None = None
         self._records: tuple[Any, Any] = (None, None)  # of the epoch before the last, and of the last
@@ -64,11 +62,12 @@ class Watch:
 
     def _safely(self, do: Callable[[], None]) -> None:
         """An instrument that fails is no reason to lose a run: it says so once, and is silent."""
-        if any(note.startswith("stopped") for note in self.notes):
+        if self._stopped:
             return
         try:
             do()
         except Exception as error:
+            self._stopped = True
             said = f"stopped looking, {type(error).__name__}: {error}"
             self.notes.append(said)
             self._say(f"{WHERE}: {said}")
@@ -94,6 +93,7 @@ class Watch:
             if still := unmoved(self._start, result.params):
                 self.notes.append(f"did not move: {', '.join(still)}")
         self._say(repr(self))
+        self._drawn()
 
     def _look(self) -> None:
         """Measure after the last epoch, keep it, and show a line."""
@@ -110,7 +110,7 @@ class Watch:
         labels = list(found.deltas)
         self._say(
             f"{WHERE}: epoch {epoch}: loss {found.loss:.4g}, norms of deltas {norms[0]:.2g} "
-            f"{_sparkline(norms)} {norms[-1]:.2g} ({labels[0]} to {labels[-1]})"
+            f"{sparkline(norms)} {norms[-1]:.2g} ({labels[0]} to {labels[-1]})"
         )
 
     def _further(self, word: str, params: Params, args: tuple[Any, ...]) -> Any:
@@ -141,33 +141,20 @@ class Watch:
         return singular_values(self._last_product, x, params, *others)
 
     def _written(self) -> None:
-        """The table and the picture in the folder."""
+        """The table in the folder, after each look: whatever ends the run, it is there."""
         if self._folder is None or jax.process_index():
             return
         self._folder.mkdir(parents=True, exist_ok=True)
         with open(self._folder / "watch.csv", "w", newline="") as file:
             writer = csv.writer(file)
             writer.writerow(COLUMNS)
-            writer.writerows(self.rows())
-        with suppress(ImportError):  # without matplotlib there is the table
-            plot_watch(self.looks, self._folder / "watch.png")
+            writer.writerows(rows(self.looks))
 
-    def rows(self) -> Iterator[tuple[int, str, str, str, float]]:
-        """A row for each number: (epoch, quantity, label or parameter, statistic, value)."""
-        for look in self.looks:
-            yield look.epoch, "loss", "", "value", look.flow.loss
-            for quantity, found in (("value", look.flow.values), ("delta", look.flow.deltas)):
-                for label, kept in found.items():
-                    yield from _statistics(look.epoch, quantity, label, kept)
-            for name, update in look.updates.items():
-                yield look.epoch, "update", name, "ratio", update.ratio
-                yield from _statistics(look.epoch, "weight", name, update.weight)
-                yield from _statistics(look.epoch, "update", name, update.update)
-            if look.singular_values is not None:
-                for i, value in enumerate(look.singular_values):
-                    yield look.epoch, "jacobian", "", f"singular value {i + 1}", float(value)
-            if look.noise_scale is not None:
-                yield look.epoch, "gradient", "", "noise scale", look.noise_scale
+    def _drawn(self) -> None:
+        """The picture, once: to draw takes longer than to look."""
+        if self._folder is not None and not jax.process_index():
+            with suppress(ImportError):  # without matplotlib there is the table
+                plot_watch(self.looks, self._folder / "watch.png")
 
     def _say(self, line: str) -> None:
         if self._show and not jax.process_index():
@@ -175,35 +162,8 @@ class Watch:
 
     def __repr__(self) -> str:
         """A line for each layer and each parameter: how its numbers went over the epochs."""
-        if not self.looks:
-            return f"{WHERE}: nothing was looked at"
-        first, last = self.looks[0], self.looks[-1]
-        layers: dict[str, list[Any]] = {
-            label: [look.flow.deltas.get(label) for look in self.looks] for label in last.flow.deltas
-        }
-        moved: dict[str, list[Any]] = {
-            name: [look.updates.get(name) for look in self.looks] for name in last.updates
-        }
-        header = ("layer", "norm of delta", "last", "zeros", "norm of value")
-        rows = [
-            (label, _sparkline([delta.norm for delta in deltas if delta]), f"{deltas[-1].norm:.3g}",
-             f"{deltas[-1].zeros:.0%}", f"{last.flow.values[label].norm:.3g}")
-            for label, deltas in layers.items()
-        ]  # fmt: skip
-        losses = f"{first.flow.loss:.4g} to {last.flow.loss:.4g}"
-        title = f"{WHERE}: epochs {first.epoch} to {last.epoch}, loss {losses}"
-        lines = [tables.as_text(header, _few(rows), title)]
-        if moved:
-            header = ("parameter", "update / weight", "last", "", "norm of weight")
-            rows = [
-                (name, _sparkline([update.ratio for update in found if update]),
-                 f"{found[-1].ratio:.3g}", "", f"{found[-1].weight.norm:.3g}")
-                for name, found in moved.items()
-            ]  # fmt: skip
-            lines.append(tables.as_text(header, _few(rows)))
-        lines += [f"note: {note}" for note in self.notes]
-        lines += [f"warning: {self.warning}"] if self.warning else []
-        return "\n".join(lines)
+        lines = [as_text(WHERE, self.looks), *(f"note: {note}" for note in self.notes)]
+        return "\n".join(lines + [f"warning: {self.warning}"] * bool(self.warning))
 
 
 def watch(
@@ -263,44 +223,3 @@ def watch(
     if folder is not None and folder.exists() and not folder.is_dir():
         raise ValueError(message(WHERE, "folder to be a folder", f"the file {folder}"))
     return Watch(f, batch, every, folder, words, arguments.flag(WHERE, "show", show))
-
-
-def _statistics(
-    epoch: int, quantity: str, of: str, kept: Statistics
-) -> Iterator[tuple[int, str, str, str, float]]:
-    for word in ("norm", "max", "zeros"):
-        yield epoch, quantity, of, word, float(getattr(kept, word))
-    for k, share in zip(EXPONENTS, kept.histogram, strict=True):
-        if share:
-            yield epoch, quantity, of, f"2^{k}", float(share)
-
-
-def _few(rows: Sequence[tuple[str, ...]]) -> Sequence[tuple[str, ...]]:
-    """The first and the last of many."""
-    if len(rows) <= SHOWN:
-        return rows
-    left = len(rows) - SHOWN
-    return [*rows[: SHOWN // 2], (f"({left} more)", *[""] * (len(rows[0]) - 1)), *rows[-SHOWN // 2 :]]
-
-
-def _sparkline(numbers: Sequence[Any]) -> str:
-    """A character for each number, by its logarithm; 0 for zero, ! for what is not finite.
-
-    Example:
-        >>> _sparkline([1.0, 10.0, 100.0, 0.0, np.nan])
-        '▁▅█0!'
-    """
-    try:
-        "▁".encode(getattr(sys.stdout, "encoding", None) or "utf-8")
-        levels = "▁▂▃▄▅▆▇█"
-    except UnicodeEncodeError:
-        levels = "_.-=+*%@"
-    values = np.abs(np.asarray(numbers, float))
-    there = np.isfinite(values) & (values > 0)
-    logs = np.log10(values, where=there, out=np.zeros_like(values))
-    low, high = (logs[there].min(), logs[there].max()) if there.any() else (0.0, 0.0)
-    middle, spread = (low + high) / 2, max(high - low, 1.0)  # less than a factor of 10 is not blown up
-    at = np.clip(np.round(7 * ((logs - middle) / spread + 0.5)), 0, 7).astype(int)
-    return "".join(
-        levels[i] if ok else "0" if v == 0 else "!" for i, ok, v in zip(at, there, values, strict=True)
-    )

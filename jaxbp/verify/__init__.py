@@ -15,6 +15,7 @@
 | 8 | `in_f` | what f as a whole says of its rules |
 | 9 | `check` | all of them, for any function |
 | 10 | `plain` | rules that are plain functions |
+| 11 | `pytest_plugin` | the fixture |
 | 10 | `network` | `check_network`, the only file that knows layers |
 """
 

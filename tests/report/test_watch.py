@@ -9,7 +9,7 @@ import optax
 import pytest
 
 import jaxbp
-from jaxbp.report.watching import COLUMNS, _sparkline
+from jaxbp.report.watched import COLUMNS, sparkline
 
 NET = jaxbp.mlp([3, 8, 2], jaxbp.relu)
 
@@ -131,12 +131,12 @@ def test_bad_use_is_told_at_once(data, options, says):
 
 
 def test_sparklines_are_by_the_logarithm(monkeypatch):
-    assert _sparkline([1e-6, 1e-3, 1.0]) == "▁▅█"
-    assert set(_sparkline([1.0, 1.01])) <= set("▄▅")  # hardly any change
-    assert _sparkline([0.0, np.inf, 2.0]) == "0!▅"
+    assert sparkline([1e-6, 1e-3, 1.0]) == "▁▅█"
+    assert set(sparkline([1.0, 1.01])) <= set("▄▅")  # hardly any change
+    assert sparkline([0.0, np.inf, 2.0]) == "0!▅"
 
     class Ascii:
         encoding = "ascii"
 
     monkeypatch.setattr("sys.stdout", Ascii())
-    assert _sparkline([1e-6, 1.0]) == "_@"
+    assert sparkline([1e-6, 1.0]) == "_@"
