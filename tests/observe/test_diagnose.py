@@ -158,3 +158,26 @@ def test_bad_use(case):
         jaxbp.diagnose(error, {**params, "n": jnp.arange(3)}, x, y)
     with pytest.raises(ValueError, match="diagnose: expected values, got traced arrays"):
         jax.jit(lambda p: jaxbp.diagnose(error, p, x, y).loss)(params)
+
+
+ODD = {
+    "a relu in a branch that is not taken": lambda h, x: jax.lax.cond(x[0, 0] < 99, jnp.tanh, jax.nn.relu, h),
+    "one in a branch of some steps": lambda h, x: jax.lax.scan(
+        lambda h, i: (jax.lax.cond(i > 3, jax.nn.relu, jnp.tanh, h), None), h, jnp.arange(5)
+    )[0],
+    "a while loop": lambda h, x: jax.lax.while_loop(
+        lambda c: c[0] < 3, lambda c: (c[0] + 1, jnp.tanh(c[1])), (0, h)
+    )[1],
+    "complex values": lambda h, x: jnp.abs((x + 1j * x**2) @ jnp.ones((3, 8))) * h,
+}
+
+
+@pytest.mark.parametrize("odd", ODD)
+def test_what_is_not_run_or_is_no_real_number_is_no_finding(case, odd):
+    params, x, y = case
+
+    def f(params, x, y):
+        h = ODD[odd](x @ params["hidden"]["W"] + params["hidden"]["b"], x)
+        return jnp.mean((h @ params["out"]["W"] - y) ** 2)
+
+    assert jaxbp.diagnose(f, params, x, y).findings == ()
