@@ -7,10 +7,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from jaxbp.cli.check import explain
 from jaxbp.verify import check
 from jaxbp.verify.causes import mistakes
 from jaxbp.verify.causes.table import CAUSES
-from jaxbp.verify.command import explain
 
 from .case import normal, rule
 
