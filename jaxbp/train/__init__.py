@@ -11,7 +11,7 @@
 | 2 | `checkpoints/` | a folder that keeps the epochs of a run |
 | 2 | `plan` | what of a run stays as it is, and what runs its epochs |
 | 3 | `start` | where a run begins |
-| 3 | `run` | what changes from epoch to epoch, and what is left at the end |
+| 4 | `run` | what changes from epoch to epoch, and what is left at the end |
 | 4 | `program_cache` | compiled programs outlive their run |
 | 5 | `description`, `validate` | by what a checkpoint knows its run; what is tried before the first epoch |
 | 5 | `engines/` | what runs epochs: on the device, on a stream, for many networks |
