@@ -95,6 +95,7 @@ def test_nielsen(experiment, tmp_path):
     assert has_figure(tmp_path)
 
 
+@pytest.mark.soak
 @pytest.mark.skipif(not (DATA / "mnist").is_dir(), reason="needs MNIST's files: set JAXBP_DATA")
 def test_lenet(experiment, tmp_path):
     small = {"train_size": 2_000, "test_size": 500, "epochs": 2, "seeds": 1}
