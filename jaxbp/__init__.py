@@ -106,6 +106,10 @@ from jaxbp.observe import (
 from jaxbp.recipes import (
     register,
 )
+from jaxbp.report import (
+    Watch,
+    watch,
+)
 from jaxbp.runs import (
     Evaluation,
     Pixels,
@@ -254,10 +258,12 @@ __all__ = [  # noqa: RUF022, in the order in which one meets them
     "Cotangents",
     "Diagnosis",
     "Nonfinite",
+    "Watch",
     "cotangents",
     "diagnose",
     "first_nonfinite",
     "name",
+    "watch",
     # verification
     "Finding",
     "NetworkReport",
