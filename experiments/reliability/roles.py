@@ -309,8 +309,19 @@ _SEQUENCES = {
     "tied.net": Role([k for k in things.LAYER if k.name not in ("its apply",)], lambda: jaxbp.chain(jaxbp.dense(3, 3), jaxbp.tanh, jaxbp.dense(3, 3))),
     "tied.leaf": Role(_WAY, _value((2, "W"))), "tied.to": Role(_WAY, _value((1, "W"))), "value_and_grad.chunks": WHOLE, "ValueAndGrad.chunks": WHOLE,
 }  # fmt: skip
+_CHANNELS = Role(numbers.whole(), _value(4))
+_NORM = {"mean": jnp.zeros(4), "var": jnp.ones(4), "weight": jnp.ones(())}
+_IMAGES = {
+    **{f"{conv}.{c}": _CHANNELS for conv in ("conv1d", "conv2d") for c in ("c_in", "c_out")}, "depthwise1d.c": _CHANNELS, "depthwise2d.c": _CHANNELS,
+    **{f"{layer}.kernel": WHOLE for layer in ("conv1d", "conv2d", "depthwise1d", "depthwise2d")}, "squeeze_scale.c": _CHANNELS, "squeeze_scale.hidden": WHOLE,
+    **{f"{kind}_pool{rank}d.window": WHOLE for kind in ("max", "avg") for rank in (1, 2)}, "group_norm.groups": WHOLE,
+    **{f"{norm}.d": _CHANNELS for norm in ("batch_norm", "layer_norm", "rms_norm", "group_norm")},
+    "fixed.net": Role([k for k in things.LAYER if k.name not in ("its apply",)], lambda: jaxbp.batch_norm(4)),
+    "fixed.given": Role([*(refused(name, v) for name, v in (("a number", 5), ("a word", "state"), ("a list", []), ("a name of no layer", {"mask": 1}), ("the state itself", _NORM)))], lambda: {"state": _NORM}),
+}  # fmt: skip
 OWN: dict[str, Role] = {
     **_SEQUENCES,
+    **_IMAGES,
     **{f"{name}.{argument}": role for name in ("Classifier", "Regressor") for argument, role in _ESTIMATOR.items()},
     "plot_evaluation.path": Role(places.FILE_OUT, lambda: world.folder() / "a.png"), "read_npy.path": Role(places.FILE_IN, world.npy),
     "load.scale": _word("standard", {"standardize": "standard", "min-max": "", "off": ""}, optional=True),
