@@ -25,8 +25,8 @@ LEFT_OUT = {
 }  # fmt: skip
 # Records that the library makes and hands out; nobody calls these.
 RESULTS = {
-    "Added", "Stacked", "Backprop", "Deltas", "Trace", "Result", "Sweep", "DivergenceError", "Report", "Finding",
-    "NetworkReport",
+    "Added", "Stacked",
+    "Backprop", "Deltas", "Trace", "Result", "Sweep", "DivergenceError", "Report", "Finding", "NetworkReport",
     "Factor", "JacobianChain", "ParameterJacobian", "PerExample", "Plan", "LinearUnitFit", "PerceptronFit",
     "ValueAndGrad", "Cotangents", "Diagnosis", "Nonfinite", "Scaling", "Explanation", "Evaluation", "Schema",
     "Flow", "Statistics", "Update", "Watch",

@@ -130,6 +130,7 @@ def test_check_network_finds_nothing(net):
     assert report.ok, report
 
 
+@pytest.mark.soak
 def test_mixed_precision_keeps_parameters_and_ties():
     net, (x, y) = NETS["gpt"], text()
     params = net.init(jax.random.key(0))
@@ -143,6 +144,7 @@ def test_mixed_precision_keeps_parameters_and_ties():
         assert jnp.linalg.norm(found - right) <= 0.1 * jnp.linalg.norm(right) + 1e-4
 
 
+@pytest.mark.soak
 def test_the_chain_of_a_text_begins_at_its_embedding(x64):
     net = NETS["gpt, nothing tied"]
     params, (x, _) = draw_params(net, "float64"), text(())
@@ -172,9 +174,8 @@ CHUNKS = {
 }
 
 
-@pytest.mark.parametrize(
-    "case", [pytest.param(case, marks=[pytest.mark.soak] * bool(i)) for i, case in enumerate(CHUNKS)]
-)
+@pytest.mark.soak
+@pytest.mark.parametrize("case", CHUNKS)
 def test_chunks_are_the_whole(case, x64):
     (name, loss, weight, chunks), (x, y) = CHUNKS[case], text()
     net = NETS[name]
