@@ -181,7 +181,8 @@ def watch(
     layer's value and delta, and update / weight of each parameter over the epoch, and prints a line: the
     norms of the deltas from the first layer to the last. At the end it prints a table, and a warning where
     nothing was learned: no parameter moved, all units are dead, the loss is at the level of the class
-    frequencies. A look is one pass over the batch, compiled once. What goes wrong in it never ends a run.
+    frequencies. A look is one pass over the batch, compiled once; three copies of the parameters are held.
+    What goes wrong in it never ends a run.
 
     Args:
         f: ``(params, *batch) -> loss``; where `fit` has a ``model_state``, that comes last.
@@ -216,6 +217,7 @@ def watch(
     except TypeError:
         arguments.function(WHERE, "f", f, positional=1 + len(batch))
     every = arguments.whole(WHERE, "every", every, low=1)
+    arguments.instance(WHERE, "also", also, (str, tuple, list))
     words = (also,) if isinstance(also, str) else tuple(also)
     for word in words:
         arguments.option(WHERE, "also", word, ALSO)

@@ -112,6 +112,27 @@ def test_a_model_s_state_comes_last(data):
     assert not [note for note in watcher.notes if "stopped" in note]
 
 
+def test_a_callback_is_told_of_the_start_and_the_end(data):
+    """One that raises at the end loses nothing."""
+    seen = []
+
+    class Told:
+        def __call__(self, record):
+            seen.append(record["epoch"])
+
+        def at_start(self, record):
+            seen.append(("start", record["epoch"], sorted(record)))
+
+        def at_end(self, result):
+            seen.append(("end", result.stopped))
+            raise OSError("the disk is full")
+
+    with pytest.raises(OSError, match="the disk is full") as caught:
+        fitted(data, Told(), epochs=2)
+    assert seen == [("start", 0, ["epoch", "opt_state", "params"]), 1, 2, ("end", "finished")]
+    assert len(caught.value.result.history["epoch"]) == 2
+
+
 @pytest.mark.parametrize(
     ("options", "says"),
     [
