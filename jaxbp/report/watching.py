@@ -20,6 +20,7 @@ from jaxbp.observe.instruments.spectrum import singular_values
 from jaxbp.observe.instruments.updates import updates
 from jaxbp.report.watch_picture import plot_watch
 from jaxbp.report.watched import COLUMNS, Look, as_text, rows, sparkline
+from jaxbp.train.checkpoints.disk import worded
 from jaxbp.typing import Params, Scalar
 
 WHERE = "watch"
@@ -144,7 +145,6 @@ class Watch:
         """The table in the folder, after each look: whatever ends the run, it is there."""
         if self._folder is None or jax.process_index():
             return
-        self._folder.mkdir(parents=True, exist_ok=True)
         with open(self._folder / "watch.csv", "w", newline="") as file:
             writer = csv.writer(file)
             writer.writerow(COLUMNS)
@@ -197,6 +197,7 @@ def watch(
         A `Watch`, with ``looks``, ``warning`` and ``notes``.
 
     Raises:
+        OSError: at once, where the folder cannot be made.
         TypeError, ValueError: at once, for an f that is no function, a batch that is no tuple or list, or
             another option that is not as said above.
 
@@ -222,6 +223,7 @@ def watch(
     for word in words:
         arguments.option(WHERE, "also", word, ALSO)
     folder = None if folder is None else arguments.path(WHERE, "folder", folder)
-    if folder is not None and folder.exists() and not folder.is_dir():
-        raise ValueError(message(WHERE, "folder to be a folder", f"the file {folder}"))
+    if folder is not None:
+        with worded(WHERE, f"to write into folder {folder}"):
+            folder.mkdir(parents=True, exist_ok=True)
     return Watch(f, batch, every, folder, words, arguments.flag(WHERE, "show", show))
