@@ -368,12 +368,12 @@ OWN: dict[str, Role] = {
     "diagnose.params": Role(params.LEAVES, world.params),
     **{f"{name}.f": Role([*things.NOTHING, refused("None", None)], _value(_total)) for name in ("watch", "flow")},  # called later
     "watch.batch": Role([k for k in [*things.NOTHING, refused("None", None)] if k.name != "a list"], lambda: (jnp.asarray(world.X), jnp.asarray(world.Y))),  # f may take params alone
-    "watch.also": _word("noise_scale", {"noise": "noise_scale", "spectrum": "", "hessian": ""}),
+    "watch.also": Role([k for k in numbers.word({"noise": "noise_scale", "spectrum": "", "hessian": ""}) if k.name != "a list"], _value("noise_scale")),
     "Watch().record": Role([], dict), "Watch.at_start.record": Role([], dict), "Watch.at_end.result": Role([], lambda: None),  # fit gives them
     "nothing_learned.f": Role([*things.function(means_same("jitted", jax.jit)), refused("None", None)], _value(_total)),
     "noise_scale.f": Role([*things.function(means_same("jitted", jax.jit)), refused("None", None)], _value(_mean)), "noise_scale.batch": Role([], lambda: (jnp.asarray(world.X),)),
     **{name: Role(params.LEAVES, world.params) for name in ("nothing_learned.start", "nothing_learned.params", "noise_scale.params", "updates.before", "updates.after")},
-    "singular_values.g": Role([*things.function(means_same("jitted", jax.jit)), refused("None", None)], _value(jnp.tanh)), "singular_values.x": ONE, "singular_values.args": Role([], tuple),
+    "singular_values.g": Role([*things.function(means_same("jitted", jax.jit)), refused("None", None)], _value(jnp.tanh)), "singular_values.x": Role([k for k in arrays.ROWS if k not in arrays.SHAPES and k.name != "float8"], ONE.good), "singular_values.args": Role([], tuple),
     "statistics.x": Role([], lambda: jnp.asarray(world.X)),  # of any numbers
     "check.f": Role([*things.function(means_same("jitted", jax.jit)), refused("None", None)], _value(square)), "assert_rules.f": Role([*things.function(means_same("jitted", jax.jit)), refused("None", None)], _value(square)),
     **{f"{name}.order": Role(numbers.whole(1, 2), _value(1)) for name in ("check", "assert_rules", "check_vjp", "check_jvp")},
