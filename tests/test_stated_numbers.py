@@ -22,7 +22,7 @@ COMPARED = {  # what of the default configuration is reached in seconds, and wha
 }
 NOT_COMPARED = {
     "06_nielsen": "needs the files of MNIST, and minutes",
-    "20_check_suite": "its numbers are those of a table in README, a quarter of an hour",
+    "20_check_suite": "its numbers are those of a table in docs, a quarter of an hour",
     "21_library_rules": "names functions, no numbers",
     "22_check_cost": "times",
     "30_jacobian_benchmark": "times, of a busy machine",
@@ -31,7 +31,7 @@ NOT_COMPARED = {
     "91_training_scaling": "times",
     "93_streaming": "times",
     "95_training_profile": "times",
-    "97_tables": "its numbers are those of a table in README, minutes",
+    "97_tables": "its numbers are those of a table in docs, minutes",
     "96_reliability": "states goals, no numbers that it prints",
 }
 NUMBER = re.compile(r"(?<![\w.^])-?(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?(?:e[+-]?\d+)?(?!\w)")
