@@ -1,4 +1,42 @@
-"""jaxbp: back-propagation you can see, prove and train with."""
+"""jaxbp: back-propagation you can see, prove and train with.
+
+What it has, in the order in which one meets it; ``help(jaxbp.NAME)`` explains each.
+
+Networks: layers with their derivative by hand, and what composes them
+    Layer, chain, count_parameters, dense, dropout, elementwise, flatten, gelu, gelu_exact, identity,
+    initializers, leaky_relu, make_leaky_relu, mixed_precision, mlp, register, relu, residual, sigmoid, silu,
+    softmax, softplus, tanh
+
+Losses: a value with its delta beside it
+    Loss, binary_cross_entropy, binary_cross_entropy_on_probabilities, make_softmax_cross_entropy,
+    softmax_cross_entropy, squared_error
+
+Back-propagation: the four steps, every quantity by its symbol, every formula with its numbers
+    Backprop, Deltas, Explanation, Trace, ValueAndGrad, backprop, backward, explain, forward, value_and_grad,
+    with_hand_vjp
+
+Data and training: whole epochs as one compiled program, of any gradient function
+    Batches, Checkpoints, Dataset, DivergenceError, EarlyStopping, Result, Sweep, connect, fit, load,
+    make_evaluate, split, sweep
+
+Runs: a trained network that predicts, in another process too
+    Evaluation, Pixels, Trained, load_run, save_run
+
+Units: the perceptron and the linear unit of the lecture
+    LinearUnitFit, PerceptronFit, fit_linear_unit, fit_perceptron
+
+Jacobians: the explicit chain, and what contracts a Jacobian without forming it
+    JacobianChain, ParameterJacobian, PerExample, jacobian_chain, parameter_jacobian, per_example
+
+Observation: what happens inside of any JAX function
+    Cotangents, Diagnosis, Nonfinite, cotangents, diagnose, first_nonfinite, name
+
+Verification: is a derivative rule right
+    Finding, NetworkReport, Report, assert_rules, check, check_jvp, check_network, check_vjp
+
+Rooms: modules with more of each
+    data, jacobians, layers, observe, operators, report, runs, train, units, verify
+"""
 
 from jaxbp import (
     data,
@@ -69,6 +107,7 @@ from jaxbp.losses import (
 from jaxbp.observe import (
     Cotangents,
     Diagnosis,
+    Explanation,
     Nonfinite,
     cotangents,
     diagnose,
@@ -156,6 +195,7 @@ __all__ = [  # noqa: RUF022, in the order in which one meets them
     # back-propagation
     "Backprop",
     "Deltas",
+    "Explanation",
     "Trace",
     "ValueAndGrad",
     "backprop",
@@ -165,8 +205,8 @@ __all__ = [  # noqa: RUF022, in the order in which one meets them
     "value_and_grad",
     "with_hand_vjp",
     # data and training
-    "Checkpoints",
     "Batches",
+    "Checkpoints",
     "Dataset",
     "DivergenceError",
     "EarlyStopping",
@@ -178,13 +218,13 @@ __all__ = [  # noqa: RUF022, in the order in which one meets them
     "make_evaluate",
     "split",
     "sweep",
-    # a run that is used again
+    # runs
     "Evaluation",
     "Pixels",
     "Trained",
     "load_run",
     "save_run",
-    # the units of the lecture
+    # units
     "LinearUnitFit",
     "PerceptronFit",
     "fit_linear_unit",

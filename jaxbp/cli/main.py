@@ -78,7 +78,7 @@ def parsed(args: list[str]) -> Any:
     config = tyro.extras.subcommand_cli_from_dict(
         kinds,
         prog="jaxbp",
-        description=f"{jaxbp.__doc__} jaxbp --version says which.",
+        description=f"{(jaxbp.__doc__ or '').splitlines()[0]} jaxbp --version says which.",
         args=args,
         config=(tyro.conf.PositionalRequiredArgs,),
     )

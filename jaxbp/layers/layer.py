@@ -52,6 +52,7 @@ class Layer:
         formula: of an elementwise layer, how `jaxbp.explain` writes it: Python assignments to ``f``, an
             expression in a, and to ``slope``, one in a and f, with other names between them:
             ``"s = 1 / (1 + exp(-a)); f = a * s; slope = s + a * s * (1 - s)"``.
+        doc: what `help` says of the layer.
 
     A layer that was made by a registered function (`jaxbp.register`, and all of the library's) has a
     ``recipe``, the name of that function and its arguments: it can be described, pickled and saved. A copy
@@ -91,6 +92,7 @@ class Layer:
     function: Callable[[Array], Array] | None = None
     means: str = ""
     formula: str = ""
+    doc: str = field(default="", compare=False)
     recipe: recipes.Recipe | None = field(default=None, init=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -103,6 +105,8 @@ class Layer:
         arguments.option(where, "form", self.form, ("atom", "product", "sum"))
         for i, part in enumerate(arguments.instance(where, "parts", self.parts, tuple)):
             arguments.instance(where, f"part {i}", part, Layer)
+        if arguments.instance(where, "doc", self.doc, str):
+            object.__setattr__(self, "__doc__", self.doc)
         if self.jacobian is _matrix_free:
             object.__setattr__(self, "jacobian", partial(_matrix_free, apply=self.apply))
 
