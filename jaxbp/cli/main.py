@@ -54,7 +54,7 @@ def _check(config: Check) -> int:
 
 def commands() -> dict[str, tuple[type, Callable[[Any], int]]]:
     """Each command by its name: its settings, and what executes them."""
-    from jaxbp.cli import evaluate, predict  # need tyro
+    from jaxbp.cli import evaluate, experiments, predict  # need tyro
     from jaxbp.report import explained
 
     return {
@@ -63,6 +63,7 @@ def commands() -> dict[str, tuple[type, Callable[[Any], int]]]:
         "evaluate": (evaluate.Evaluate, evaluate.evaluate),
         "check": (Check, _check),
         "explain": (explained.Explain, explained.run),
+        "experiments": (experiments.Experiments, experiments.experiments),
     }
 
 
@@ -72,9 +73,9 @@ def parsed(args: list[str]) -> Any:
         import rich as rich
         import tyro
 
-        from jaxbp.cli import train as train
-
         kinds: dict[str, Callable[..., Any]] = {name: kind for name, (kind, _) in commands().items()}
+    own_options = tuple(args[2:]) if args[:1] == ["experiments"] else ()  # what an experiment can be told
+    args = args[:2] if own_options else args
     config = tyro.extras.subcommand_cli_from_dict(
         kinds,
         prog="jaxbp",
@@ -82,6 +83,8 @@ def parsed(args: list[str]) -> Any:
         args=args,
         config=(tyro.conf.PositionalRequiredArgs,),
     )
+    if own_options:
+        return replace(config, options=own_options)
     if not isinstance(config, Train) or config.resume is None:
         return config
     own = replace(run.settings(config.resume), resume=config.resume)
