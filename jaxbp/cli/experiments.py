@@ -34,7 +34,8 @@ class Experiments:
 def folder() -> Path:
     """Where the experiments are: in the wheel within the package, in a clone beside it."""
     package = Path(jaxbp.__file__).parent
-    return next(f for f in (package / "shipped" / "experiments", package.parent / "experiments") if f.is_dir())
+    places = (package / "shipped", package.parent)
+    return next(place / "experiments" for place in places if (place / "experiments").is_dir())
 
 
 def questions() -> dict[str, str]:
