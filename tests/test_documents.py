@@ -32,7 +32,12 @@ def commands(page):
                 yield command, printed
 
 
-SHOWN = [pytest.param(*shown, id=f"{page.name}: {shown[0]}") for page in PAGES for shown in commands(page)]
+SLOW = {"jaxbp experiments 23": pytest.mark.soak}
+SHOWN = [
+    pytest.param(*shown, id=f"{page.name}: {shown[0]}", marks=SLOW.get(shown[0], ()))
+    for page in PAGES
+    for shown in commands(page)
+]
 
 
 @pytest.mark.parametrize(("command", "printed"), SHOWN)
