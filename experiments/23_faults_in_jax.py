@@ -7,7 +7,7 @@ form, and what `jaxbp.check` says, which knows the function and the point and no
 
 Half a minute on two CPU cores. Expected with jax 0.10.2: six rules are wrong at such a point, and the checker
 finds each of the six: d/dx2 of logaddexp(inf, 3) is 20.0855 and of logaddexp2(inf, 3) is 8, where 0 is right;
-d/da of hyp1f1(0, 1, 1) is 0, where 1.3179 is right; the derivatives of expn(0, 0.5), which is -3.63918, and of
+d/da of hyp1f1(0, 1, 1) is 0, where 1.3179 is right; the derivatives of expn(0, 0.5), -3.63918, and of
 xlogy and xlog1py where their first argument is 0 come out as NaN. Another release may have mended some.
 """
 
