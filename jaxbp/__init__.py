@@ -3,17 +3,19 @@
 What it has, in the order in which one meets it; ``help(jaxbp.NAME)`` explains each.
 
 Networks: layers with their derivative by hand, and what composes them
-    Layer, chain, count_parameters, dense, dropout, elementwise, flatten, gelu, gelu_exact, identity,
-    initializers, leaky_relu, make_leaky_relu, mixed_precision, mlp, register, relu, residual, sigmoid, silu,
-    softmax, softplus, tanh
+    Layer, attend, avg_pool1d, avg_pool2d, batch_norm, chain, char_rnn, conv1d, conv2d, count_parameters,
+    dense, depthwise1d, depthwise2d, dropout, elementwise, elman, embedding, fixed, flatten, gate, gelu,
+    gelu_exact, global_avg_pool, gpt, group_norm, gru, identity, initializers, layer_norm, leaky_relu,
+    lenet, lstm, make_leaky_relu, max_pool1d, max_pool2d, mixed_precision, mlp, register, relu, repeat,
+    residual, resnet, rms_norm, sigmoid, silu, softmax, softplus, squeeze_scale, tanh, tied
 
 Losses: a value with its delta beside it
     Loss, binary_cross_entropy, binary_cross_entropy_on_probabilities, make_softmax_cross_entropy,
     softmax_cross_entropy, squared_error
 
 Back-propagation: the four steps, every quantity by its symbol, every formula with its numbers
-    Backprop, Deltas, Explanation, Trace, ValueAndGrad, backprop, backward, explain, forward, value_and_grad,
-    with_hand_vjp
+    Backprop, Deltas, Explanation, Trace, ValueAndGrad, backprop, backward, explain, forward,
+    value_and_grad, with_hand_vjp
 
 Data and training: whole epochs as one compiled program, of any gradient function
     Batches, Checkpoints, Dataset, DivergenceError, EarlyStopping, Result, Sweep, connect, fit, load,
@@ -29,7 +31,7 @@ Jacobians: the explicit chain, and what contracts a Jacobian without forming it
     JacobianChain, ParameterJacobian, PerExample, jacobian_chain, parameter_jacobian, per_example
 
 Observation: what happens inside of any JAX function
-    Cotangents, Diagnosis, Nonfinite, cotangents, diagnose, first_nonfinite, name
+    Cotangents, Diagnosis, Nonfinite, Watch, cotangents, diagnose, first_nonfinite, name, watch
 
 Verification: is a derivative rule right
     Finding, NetworkReport, Report, assert_rules, check, check_jvp, check_network, check_vjp
@@ -74,27 +76,54 @@ from jaxbp.jacobians import (
 )
 from jaxbp.layers import (
     Layer,
+    attend,
+    avg_pool1d,
+    avg_pool2d,
+    batch_norm,
     chain,
+    char_rnn,
+    conv1d,
+    conv2d,
     count_parameters,
     dense,
+    depthwise1d,
+    depthwise2d,
     dropout,
     elementwise,
+    elman,
+    embedding,
+    fixed,
     flatten,
+    gate,
     gelu,
     gelu_exact,
+    global_avg_pool,
+    gpt,
+    group_norm,
+    gru,
     identity,
     initializers,
+    layer_norm,
     leaky_relu,
+    lenet,
+    lstm,
     make_leaky_relu,
+    max_pool1d,
+    max_pool2d,
     mixed_precision,
     mlp,
     relu,
+    repeat,
     residual,
+    resnet,
+    rms_norm,
     sigmoid,
     silu,
     softmax,
     softplus,
+    squeeze_scale,
     tanh,
+    tied,
 )
 from jaxbp.losses import (
     Loss,
@@ -117,6 +146,10 @@ from jaxbp.observe import (
 )
 from jaxbp.recipes import (
     register,
+)
+from jaxbp.report import (
+    Watch,
+    watch,
 )
 from jaxbp.runs import (
     Evaluation,
@@ -163,28 +196,55 @@ __version__ = "0.1.0"
 __all__ = [  # noqa: RUF022, in the order in which one meets them
     # networks
     "Layer",
+    "attend",
+    "avg_pool1d",
+    "avg_pool2d",
+    "batch_norm",
     "chain",
+    "char_rnn",
+    "conv1d",
+    "conv2d",
     "count_parameters",
     "dense",
+    "depthwise1d",
+    "depthwise2d",
     "dropout",
     "elementwise",
+    "elman",
+    "embedding",
+    "fixed",
     "flatten",
+    "gate",
     "gelu",
     "gelu_exact",
+    "global_avg_pool",
+    "gpt",
+    "group_norm",
+    "gru",
     "identity",
     "initializers",
+    "layer_norm",
     "leaky_relu",
+    "lenet",
+    "lstm",
     "make_leaky_relu",
+    "max_pool1d",
+    "max_pool2d",
     "mixed_precision",
     "mlp",
     "register",
     "relu",
+    "repeat",
     "residual",
+    "resnet",
+    "rms_norm",
     "sigmoid",
     "silu",
     "softmax",
     "softplus",
+    "squeeze_scale",
     "tanh",
+    "tied",
     # losses
     "Loss",
     "binary_cross_entropy",
@@ -240,10 +300,12 @@ __all__ = [  # noqa: RUF022, in the order in which one meets them
     "Cotangents",
     "Diagnosis",
     "Nonfinite",
+    "Watch",
     "cotangents",
     "diagnose",
     "first_nonfinite",
     "name",
+    "watch",
     # verification
     "Finding",
     "NetworkReport",

@@ -18,12 +18,14 @@ class Trace(NamedTuple):
         a: a[l] for l = 1..L, the result of the l-th layer with parameters, before its activation.
         blocks: for each l that is a residual block, the trace of its branch.
         saved: what each part's backward pass needs.
+        state: what the pass leaves for the next one, by l; None of a network without state.
     """
 
     f: dict[int, Array]
     a: dict[int, Array]
     blocks: dict[int, "Trace"]
     saved: tuple[Saved, ...]
+    state: Any = None
 
     @property
     def out(self) -> Array:
@@ -35,17 +37,17 @@ class Deltas(NamedTuple):
     """Step 4: d loss / d v for every v, each of v's shape.
 
     Args:
-        f: delta_{f_l} for l = 0..L.
+        f: delta_{f_l} for l = 0..L, from 1 on where layer 1 takes integers.
         a: delta_{a_l} for l = 1..L.
         params: delta_{W_l} and delta_{b_l}, a tree like the parameters.
-        x: delta_x. It is f[0], but for stateless layers before the first weights.
+        x: delta_x. It is f[0], but for stateless layers before the first weights. None for integers.
         blocks: for each l that is a residual block, the deltas inside its branch.
     """
 
     f: dict[int, Array]
     a: dict[int, Array]
     params: Params
-    x: Array
+    x: Any
     blocks: dict[int, "Deltas"]
 
 
@@ -67,12 +69,15 @@ class Backprop(NamedTuple):
         yield from (("mu", self.mu), ("loss", self.loss), (f"delta_f_{L}", deltas.f[L]))
         for l in range(L, 0, -1):
             yield f"delta_a_{l}", deltas.a[l]
-            params = deltas.params.get(l, deltas.params)  # a bare layer is L = 1
+            bare = deltas.params if 1 not in deltas.params else {}  # a bare layer is L = 1
+            params = deltas.params.get(l, bare)
             for path, delta in jax.tree_util.tree_leaves_with_path(params):
                 *block, leaf = (str(key.key) for key in path)
                 yield f"delta_{leaf}_{'.'.join([str(l), *block])}", delta
-            yield f"delta_f_{l - 1}", deltas.f[l - 1]
-        yield "delta_x", deltas.x
+            if l - 1 in deltas.f:
+                yield f"delta_f_{l - 1}", deltas.f[l - 1]
+        if deltas.x is not None:
+            yield "delta_x", deltas.x
 
     def _rows(self) -> Iterator[tuple[str, str, str]]:
         for name, value in self.quantities():
