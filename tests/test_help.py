@@ -46,7 +46,7 @@ def test_a_layer_of_one_s_own_says_what_it_was_told():
     softsign = jaxbp.elementwise("softsign", phi, slope, saves="output", doc="f = a / (1 + |a|).")
     assert "f = a / (1 + |a|)." in pydoc.render_doc(softsign)
     assert "class Layer" in pydoc.render_doc(jaxbp.chain(softsign), renderer=pydoc.plaintext)
-    with pytest.raises(TypeError, match="Loss none: expected doc a str"):
+    with pytest.raises(TypeError, match="Loss none: expected doc to be a str"):
         jaxbp.Loss("none", jnp.subtract, jnp.subtract, mu=jnp.abs, doc=3)
 
 
