@@ -4,6 +4,7 @@ import ast
 import importlib
 import re
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -31,7 +32,8 @@ class Message(NamedTuple):
         return re.compile(".*".join(map(re.escape, self.text.split(GAP))), re.DOTALL)
 
 
-def messages() -> list[Message]:
+@cache
+def messages() -> tuple[Message, ...]:
     """Every message that `errors.message` puts together, and every one of the doors of `arguments`."""
     trees = {path: ast.parse(path.read_text(encoding="utf-8")) for path in sorted(PACKAGE.rglob("*.py"))}
     given = _given(trees.values())
@@ -46,7 +48,7 @@ def messages() -> list[Message]:
                 found |= {Message(text, kind, file) for text in _texts_of(call, names)}
         if "arguments" not in path.parts:
             found |= {Message(text, kind, file) for text, kind in _of_doors(file, tree)}
-    return sorted(found, key=lambda message: (message.file, message.text))
+    return tuple(sorted(found, key=lambda message: (message.file, message.text)))
 
 
 def _own(scope: ast.AST) -> Iterator[ast.AST]:

@@ -46,6 +46,7 @@ def test_a_command_prints_what_is_shown(command, printed, tmp_path, capsys, monk
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("COLUMNS", "120")
     monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "kernels", raising=False)
     program, *args = shlex.split(command, comments=True)
     assert program == "jaxbp"
     cli.main(args)
