@@ -21,7 +21,6 @@ def test_help_of_the_package_lists_every_name_in_its_group():
     groups = re.findall(r"^(\w.*): .+\n((?:    .+\n)+)", jaxbp.__doc__, re.MULTILINE)
     names = [name for _, listed in groups for name in re.findall(r"\w+", listed)]
     assert names == jaxbp.__all__
-    assert len(groups) == 10
 
 
 @pytest.mark.parametrize("name", PUBLIC)
