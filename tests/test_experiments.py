@@ -202,6 +202,15 @@ def test_check_cost(experiment):
     assert all(row["first"] > 0 and len(row["further"]) == 1 for row in result.values())
 
 
+def test_faults_in_jax(experiment):
+    """The checker says wrong where, and only where, the closed form says it, of whatever release."""
+    result = experiment("23_faults_in_jax", only=("logaddexp", "xlogy"))
+    assert set(result) == {"logaddexp", "xlogy"}
+    for row in result.values():
+        assert (row["verdict"] == "wrong") == row["is_wrong"]
+        assert bool(row["cause"]) == row["is_wrong"]
+
+
 def test_tables(experiment):
     pytest.importorskip("tyro")
     pytest.importorskip("sklearn")
