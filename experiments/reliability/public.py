@@ -30,6 +30,7 @@ RESULTS = {
     "Factor", "JacobianChain", "ParameterJacobian", "PerExample", "Plan", "LinearUnitFit", "PerceptronFit",
     "ValueAndGrad", "Cotangents", "Diagnosis", "Nonfinite", "Scaling", "Explanation", "Evaluation", "Schema",
     "Flow", "Statistics", "Update", "Watch",
+    "Outer", "Rows", "Summed", "Entrywise",
 }  # fmt: skip
 LAYER_METHODS = ("init", "apply", "forward", "backward", "jacobian")  # fields that a user calls
 
