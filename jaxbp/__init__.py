@@ -70,11 +70,14 @@ from jaxbp.observe import (
     Cotangents,
     Diagnosis,
     Nonfinite,
+    adversarial,
     cotangents,
     diagnose,
     explain,
     first_nonfinite,
+    generate,
     name,
+    saliency,
 )
 from jaxbp.recipes import (
     register,
@@ -204,6 +207,10 @@ __all__ = [  # noqa: RUF022, in the order in which one meets them
     "diagnose",
     "first_nonfinite",
     "name",
+    # what delta_x is for
+    "adversarial",
+    "generate",
+    "saliency",
     # verification
     "Finding",
     "NetworkReport",

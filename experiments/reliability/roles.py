@@ -120,10 +120,21 @@ TRACE = Role(
     lambda: jaxbp.forward(world.NET, world.params(), jnp.asarray(world.X)),
 )  # fmt: skip
 WEIGHTS = Role(
-    _open([*arrays.DATA_ROWS, *arrays.ROWS_PAIRED], "bool", "list of bools", "pandas table of bools"),  # a mask
+    _open(
+        [*arrays.DATA_ROWS, *arrays.ROWS_PAIRED], "bool", "list of bools", "pandas table of bools"
+    ),  # a mask
     lambda: np.array([0.5, 1, 2, 1, 0.5, 1], np.float32),
 )
-_PART_OF_A_RUN = [*things.NOTHING, refused("None", None), refused("the class", jaxbp.Trained), refused("a layer", world.NET), refused("a loss", world.LOSS), refused("a folder", "/tmp"), Kind("in a list", lambda g: [g], (lambda g: g,)), Kind("its fields", vars, (lambda g: g,))]
+_PART_OF_A_RUN = [
+    *things.NOTHING,
+    refused("None", None),
+    refused("the class", jaxbp.Trained),
+    refused("a layer", world.NET),
+    refused("a loss", world.LOSS),
+    refused("a folder", "/tmp"),
+    Kind("in a list", lambda g: [g], (lambda g: g,)),
+    Kind("its fields", vars, (lambda g: g,)),
+]
 DECLARE = Role(
     [
         *(refused(f"the word {w!r}", w) for w in ("Stop", "stop ", "straight-through", "nothing", "")),
@@ -278,8 +289,35 @@ _SOME_LABELS = Role(  # without outputs, which tell how many examples and classe
     _open(labels.LABELS, "a label of C", "labels from 1", "a label of 127 in int8", "a label of 255 in uint8", "one label less", "one label more", "labels as a row", "labels for three classes as rows", "a number", "empty list", "a label of 0.5", "dict of columns", "one key more in a dict"),
     lambda: jnp.asarray(world.Y),
 )  # fmt: skip
-_COUNTED = ("one label less", "one label more", "labels as a row", "labels for three classes as rows", "a number", "empty list")  # its H does not depend on the label
-_ANY_ROWS = ("one column less", "one column more", "one column", "one axis more at the end", "complex", "complex128")  # of data without a network
+_COUNTED = (
+    "one label less",
+    "one label more",
+    "labels as a row",
+    "labels for three classes as rows",
+    "a number",
+    "empty list",
+)  # its H does not depend on the label
+_BOX = [
+    means_same("a list", list), means_same("NumPy numbers", lambda g: tuple(map(np.float32, g))), means_same("arrays", lambda g: tuple(np.full(3, end, np.float32) for end in g)),
+    means_same("an array and a list", lambda g: (np.full(3, g[0], ">f8"), [g[1]] * 3)), Kind("an array of both", np.array, (lambda g: g,)),
+    *(refused(name, v) for name, v in (("a number", 5), ("a word", "ab"), ("one end", (0,)), ("three", (0, 1, 2)), ("turned round", (8, -8)), ("NaN", (0, float("nan"))), ("words", ("a", "b")), ("complex", (0, 1j)), ("bools", (False, True)), ("None in it", (0, None)), ("a dict", {0: 1}), ("of two entries", (0, [8, 8])), ("a function", len))),
+]  # fmt: skip
+_MASK = [
+    means_same("a list", lambda g: g.tolist()), means_same("a jax array", jnp.asarray), means_same("a row for each", lambda g: np.tile(g, (len(world.X), 1))),
+    *(refused(name, v) for name, v in (("whole numbers", [1, 0, 1]), ("floats", [1.0, 0.0, 1.0]), ("of two entries", [True, False]), ("False", False), ("all False", [False] * 3), ("a word", "all"), ("a function", len), ("a dict", {}), ("None in it", [True, None, True]))),
+]  # fmt: skip
+_IMAGE = [
+    means_same("a list", list), means_same("NumPy numbers", lambda g: tuple(map(np.int64, g))), Kind("an array", np.array, (lambda g: g,)),
+    *(refused(name, v) for name, v in (("a number", 3), ("another size", (2, 2)), ("of 0", (0, 3)), ("floats", (3.0, 1.0)), ("a word", "image"), ("four axes", (3, 1, 1, 1)), ("empty", ()), ("None in it", (3, None)), ("True in it", (3, True)), ("a function", len))),
+]  # fmt: skip
+_ANY_ROWS = (
+    "one column less",
+    "one column more",
+    "one column",
+    "one axis more at the end",
+    "complex",
+    "complex128",
+)  # of data without a network
 _STEP = Role(numbers.number(), _value(0.5))  # one update by any rate
 _ESTIMATOR = {
     "hidden": Role([means_same("a list", list), means_same("an array", np.array), *(refused(name, v) for name, v in (("of 0", (0,)), ("of -1", (-1,)), ("of 2.5", (2.5,)), ("a word", "many"), ("None", None), ("None in it", (None,)), ("nested", ((2,),)), ("True in it", (True,)), ("a function", len))), Kind("one number", lambda g: g[0], (lambda g: g,))], _value((4,))),
@@ -334,6 +372,15 @@ OWN: dict[str, Role] = {
     "JacobianChain.matrix.order": _word("reverse", {"backward": "reverse", "fastest": "", "best": ""}), "JacobianChain.pull.order": _word("scan", {"backward": "", "scanned": "scan"}),
     "Sweep.best.monitor": _word("loss", {"losses": "", "Loss ": "loss"}, optional=True),
     "make_evaluate.apply": Role([*things.function(means_same("jitted", jax.jit)), refused("None", None), refused("a layer", world.NET)], _value(world.NET.apply)), "make_evaluate.loss": ANY_LOSS,
+    **{f"{name}.loss": Role(_open(_EXAMPLE_LOSS.kinds, "None"), _value(world.LOSS)) for name in ("saliency", "adversarial", "generate")},
+    **{f"{name}.net": Role([k for k in things.LAYER if k.name not in ("its apply",)], _value(world.NET)) for name in ("saliency", "adversarial", "generate")},
+    "adversarial.eps": Role(numbers.number(0), _value(0.5)), "adversarial.step": Role(numbers.number(0), _value(0.5)), "adversarial.norm": _word("l2", {"L2": "l2", "euclidean": "", "l_2": "l2", "max": ""}),
+    "adversarial.steps": Role(numbers.whole(vast=False), _value(2)), "generate.steps": Role(numbers.whole(vast=False), _value(2)), "adversarial.targeted": FLAG,
+    **{f"{name}.box": Role(_BOX, _value((-8, 8))) for name in ("adversarial", "generate")},
+    "generate.x": Role([k for k in PAIRED_ROWS.kinds if k not in arrays.FEWER_BITS], PAIRED_ROWS.good),  # many steps in few bits end elsewhere
+    "generate.norm": Role(numbers.number(0, ends=False), _value(2.0)), "generate.smooth": Role(numbers.number(0), _value(0.5)),
+    "generate.mask": Role(_MASK, lambda: np.array([True, False, True])), "generate.image": Role(_IMAGE, _value((3, 1))),
+    "generate.optimizer": Role(things.OPTIMIZER, lambda: optax.sgd(0.1)), "adversarial.key": Role(params.KEY, lambda: jax.random.key(1)),
     "per_example.loss": _EXAMPLE_LOSS, "ParameterJacobian.ggn_diagonal.loss": _EXAMPLE_LOSS, "ParameterJacobian.ggn_diagonal.y": Role(_open(labels.LABELS, *(kind.name for kind in labels.OUTSIDE if kind.name not in _COUNTED)), LABELS.good),
     "per_example.net": Role([k for k in things.LAYER if k.name not in ("its apply",)], _value(world.NET)), "parameter_jacobian.net": Role([k for k in things.LAYER if k.name not in ("its apply",)], _value(world.NET)),
     "jacobian_chain.net": Role([k for k in things.LAYER if k.name not in ("in a list", "in a tuple")], _value(world.NET)), "jacobian_chain.y": Role([k for k in labels.LABELS if False], lambda: jnp.asarray(world.Y[0])),
