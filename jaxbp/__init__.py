@@ -82,6 +82,9 @@ from jaxbp.observe import (
 from jaxbp.recipes import (
     register,
 )
+from jaxbp.report import (
+    plots,
+)
 from jaxbp.runs import (
     Evaluation,
     Pixels,
@@ -226,6 +229,7 @@ __all__ = [  # noqa: RUF022, in the order in which one meets them
     "layers",
     "observe",
     "operators",
+    "plots",
     "report",
     "runs",
     "train",

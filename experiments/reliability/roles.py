@@ -327,7 +327,7 @@ _ESTIMATOR = {
 }  # fmt: skip
 OWN: dict[str, Role] = {
     **{f"{name}.{argument}": role for name in ("Classifier", "Regressor") for argument, role in _ESTIMATOR.items()},
-    "plot_evaluation.path": Role(places.FILE_OUT, lambda: world.folder() / "a.png"), "read_npy.path": Role(places.FILE_IN, world.npy),
+    "read_npy.path": Role(places.FILE_IN, world.npy),
     "load.scale": _word("standard", {"standardize": "standard", "min-max": "", "off": ""}, optional=True),
     **{f"Trained.{name}.x": Role(_open(arrays.ROWS, "one axis more at the end"), lambda: np.array(world.X)) for name in ("predict", "predict_proba", "evaluate")},  # images become rows
     "Trained.evaluate.y": Role(_open(labels.LABELS, "one-hot rows that add to 2", "one-hot rows with -1"), lambda: np.array(world.Y)),  # the largest is the class
@@ -361,7 +361,6 @@ OWN: dict[str, Role] = {
     "split.data": Role(places.DATASET, lambda: jaxbp.Dataset(np.array(world.X), np.array(world.Y), 2)), "split.sizes": Role(places.PARTS, _value(0.5)), "split.stratify": Role(numbers.FLAG, _value(False)),
     "read_csv.path": Role(places.FILE_IN, world.csv), "read_npz.path": Role(places.FILE_IN, world.npz), "read_idx.path": Role(places.FILE_IN, world.idx), "open_idx.path": Role(places.FILE_IN, world.idx),
     "restore.path": Role(places.FILE_IN, world.checkpoint), "read_meta.path": Role(places.FILE_IN, world.checkpoint),
-    "plot_history.path": Role(places.FILE_OUT, lambda: world.folder() / "a.png"), "plot_sweep.path": Role(places.FILE_OUT, lambda: world.folder() / "a.png"),
     "plot_sweep.history": Role([], lambda: {"loss": np.array([[2.0, 1.0], [3.0, 1.0]])}),
     **{f"{name}.f": Role([*things.function(means_same("jitted", jax.jit)), refused("None", None)], _value(_total)) for name in ("first_nonfinite", "diagnose")},
     "name.label": Role([*numbers.TEXT, refused("empty", ""), refused("a star", "h*")], _value("h1")), "Sweep.at_best.name": Role(numbers.TEXT, _value("loss")),
@@ -372,6 +371,18 @@ OWN: dict[str, Role] = {
     "JacobianChain.matrix.order": _word("reverse", {"backward": "reverse", "fastest": "", "best": ""}), "JacobianChain.pull.order": _word("scan", {"backward": "", "scanned": "scan"}),
     "Sweep.best.monitor": _word("loss", {"losses": "", "Loss ": "loss"}, optional=True),
     "make_evaluate.apply": Role([*things.function(means_same("jitted", jax.jit)), refused("None", None), refused("a layer", world.NET)], _value(world.NET.apply)), "make_evaluate.loss": ANY_LOSS,
+    "plot_activations.layers": _first(Role(things.LAYER, _value(jaxbp.relu)), lambda: (jaxbp.tanh,)), "plot_activations.a_max": Role(numbers.number(0, ends=False), _value(2.0)),
+    "plot_images.rows": Role(arrays.SAME, lambda: np.array(world.X)), "plot_images.image": Role([k for k in _IMAGE if k.name != "four axes"], _value((3, 1))), "plot_images.label": Role([*things.NOTHING, refused("None", None), refused("bytes", b"W")], _value("W_1")),
+    "plot_images.titles": Role([means_same("a tuple", tuple), means_same("an array", np.array), *(refused(name, v) for name, v in (("one of them", ["a"]), ("a number", 5), ("a function", len), ("a dict", {}), ("as a set", {"a"})))], lambda: list("abcdef")),
+    "plot_deltas.seen": Role([*things.NOTHING, refused("None", None), refused("the class", jaxbp.Backprop), refused("a layer", world.NET), refused("a dict", {})], lambda: jaxbp.backprop(world.NET, world.LOSS, world.params(), jnp.asarray(world.X), jnp.asarray(world.Y))),
+    "plot_network.bp": Role([*things.NOTHING, refused("None", None), refused("the class", jaxbp.Backprop), refused("a layer", world.NET), Kind("of a batch", lambda g: jaxbp.backprop(world.NET, world.LOSS, world.params(), jnp.asarray(world.X), jnp.asarray(world.Y)))], lambda: jaxbp.backprop(world.NET, world.LOSS, world.params(), jnp.asarray(world.X[0]), jnp.asarray(world.Y[0]))),
+    "plot_network.params": Role([], world.params),
+    **{f"{name}.chain": Role([*things.NOTHING, refused("None", None), refused("the class", jaxbp.JacobianChain), refused("a layer", world.NET), refused("a matrix", np.eye(2))], lambda: jaxbp.jacobian_chain(world.NET, world.params(), jnp.asarray(world.X[0]))) for name in ("plot_jacobians", "plot_spectra")},
+    "plot_boundary.net": Role([refused("None", None), refused("a number", 5), refused("a word", "net"), Kind("a net of three inputs", lambda g: world.NET)], lambda: jaxbp.mlp([2, 2])),
+    "plot_boundary.params": Role([refused("None", None), refused("a number", 5), refused("of another net", world.params()), refused("a word", "params")], lambda: jaxbp.mlp([2, 2]).init(jax.random.key(0))),
+    "plot_boundary.x": Role([*(refused(name, v) for name, v in (("three columns", world.X), ("a row", [1.0, 2.0]), ("None", None), ("words", [["a", "b"]]), ("NaN", np.full((6, 2), np.nan)), ("complex", np.ones((6, 2), complex)), ("none", np.ones((0, 2))))), means_same("a list", lambda g: g.tolist()), means_same("big-endian", lambda g: g.astype(">f4")), means_same("a jax array", jnp.asarray)], lambda: np.array(world.X[:, :2])),
+    "plot_boundary.y": Role([*(refused(name, v) for name, v in (("one less", [0] * 5), ("of 2", [2] * 6), ("of -1", [-1] * 6), ("halves", [0.5] * 6), ("None", None), ("words", ["a"] * 6), ("as rows", np.eye(2)[[0] * 6]))), means_same("a list", lambda g: g.tolist()), means_same("a jax array", jnp.asarray), means_same("int8", lambda g: g.astype(np.int8))], lambda: np.array(world.Y)),
+    **{f"plot_{name}.path": Role([k for k in places.FILE_OUT if k.name != "None"], lambda: world.folder() / "a.png") for name in ("evaluation", "history", "sweep", "activations", "boundary", "deltas", "images", "jacobians", "network", "spectra")},
     **{f"{name}.loss": Role(_open(_EXAMPLE_LOSS.kinds, "None"), _value(world.LOSS)) for name in ("saliency", "adversarial", "generate")},
     **{f"{name}.net": Role([k for k in things.LAYER if k.name not in ("its apply",)], _value(world.NET)) for name in ("saliency", "adversarial", "generate")},
     "adversarial.eps": Role(numbers.number(0), _value(0.5)), "adversarial.step": Role(numbers.number(0), _value(0.5)), "adversarial.norm": _word("l2", {"L2": "l2", "euclidean": "", "l_2": "l2", "max": ""}),

@@ -111,9 +111,9 @@ def taken_optimizer(where: str, optimizer: Any, x: Array) -> optax.GradientTrans
     except (TypeError, ValueError, AttributeError) as error:
         got, hint = f"{type(error).__name__}: {error}", "e.g. optax.sgd(0.1)"
         raise TypeError(message(where, "an optimizer whose update moves an array", got, hint)) from error
-    before, after = map(jax.tree.structure, states)
-    if moved.shape != x.shape or before != after:
-        got = f"{moved.shape} for x of shape {x.shape}, and {after} after {before}"
+    trees = [jax.tree.structure(state) for state in states]
+    if moved.shape != x.shape or len(set(trees)) > 1:
+        got = f"{moved.shape} for x of shape {x.shape}, and {trees[1]} after {trees[0]}"
         raise TypeError(message(where, "an optimizer whose update keeps shape and state", got))
     return optimizer
 
