@@ -18,7 +18,6 @@ from jaxbp.backprop import (
     backward,
     forward,
     value_and_grad,
-    with_hand_vjp,
 )
 from jaxbp.data import (
     Batches,
@@ -56,7 +55,9 @@ from jaxbp.layers import (
     silu,
     softmax,
     softplus,
+    summary,
     tanh,
+    with_hand_vjp,
 )
 from jaxbp.losses import (
     Loss,
@@ -151,6 +152,7 @@ __all__ = [  # noqa: RUF022, in the order in which one meets them
     "silu",
     "softmax",
     "softplus",
+    "summary",
     "tanh",
     # losses
     "Loss",

@@ -18,11 +18,13 @@ from typing import Any
 import jax
 
 from jaxbp import arguments, errors
+from jaxbp.jaxprs.compile_once import at_once
 from jaxbp.layers.activations import identity
 from jaxbp.layers.composition import numbered, residual, split
+from jaxbp.layers.formulas import formulas_of
 from jaxbp.layers.layer import NO_LAYER, Layer, assert_params, rows, taken
 from jaxbp.losses import Loss
-from jaxbp.trace import Backprop, Deltas, Trace
+from jaxbp.trace import Backprop, Deltas, Formulas, Trace
 from jaxbp.typing import Array, Params, Random, Rows, Saved, Scalar, Targets
 
 
@@ -127,35 +129,49 @@ def backprop(
 
     Returns:
         ``bp.loss``, ``bp.mu``, ``bp.trace.a[l]``, ``bp.trace.f[l]``, ``bp.deltas.a[l]``, ``bp.deltas.f[l]``,
-        ``bp.deltas.params[l]["W"]`` and ``bp.deltas.x``.
+        ``bp.deltas.params[l]["W"]`` and ``bp.deltas.x``. ``bp.table(limit=, digits=)`` prints more of it.
 
     Example: logits 0 for two classes, so mu = (1/2, 1/2) and delta_f = mu - y.
         >>> import jax.numpy as jnp, jaxbp
         >>> params = {1: {"W": jnp.zeros((2, 3)), "b": jnp.zeros(2)}}
         >>> x, y = jnp.array([1.0, 2.0, 3.0]), jnp.array(0)
         >>> backprop(jaxbp.mlp([3, 2]), jaxbp.softmax_cross_entropy, params, x, y)
-                   shape   value
-        f_0        (3,)    1 2 3
-        a_1        (2,)    0 0
-        f_1        (2,)    0 0
-        mu         (2,)    0.5 0.5
-        loss       ()      0.6931
-        delta_f_1  (2,)    -0.5 0.5
-        delta_a_1  (2,)    -0.5 0.5
-        delta_W_1  (2, 3)  -0.5 -1 -1.5 0.5 1 1.5
-        delta_b_1  (2,)    -0.5 0.5
-        delta_f_0  (3,)    0 0 0
-        delta_x    (3,)    0 0 0
+                   is                             shape   value
+        f_0        x                              (3,)    1 2 3
+        a_1        W_1 f_0 + b_1                  (2,)    0 0
+        f_1        a_1                            (2,)    0 0
+        mu         softmax(f_1)                   (2,)    0.5 0.5
+        loss       softmax_cross_entropy(f_1, y)  ()      0.6931
+        delta_f_1  d loss / d f_1                 (2,)    -0.5 0.5
+        delta_a_1  delta_f_1                      (2,)    -0.5 0.5
+        delta_W_1  delta_a_1^T f_0^T              (2, 3)  -0.5  -1  -1.5
+                                                           0.5   1   1.5
+        delta_b_1  delta_a_1                      (2,)    -0.5 0.5
+        delta_x    delta_a_1 W_1                  (3,)    0 0 0
 
     Source: the lecture, "the four steps".
     """
     _assert_logits("backprop", net, loss)
     params, x, key = taken("backprop", net, params, x, key)
+    if isinstance(y, tuple | dict):  # a loss of one's own takes what it likes
+        return _backprop(net, loss, params, x, y, key)
+    loss.assert_targets(y, where="backprop")  # while they have values
+    y = arguments.array("backprop", "y", y, fill=-1 if loss.targets == "classes" else None)
+    bp = at_once(_backprop, (net, loss), (params, x, y, key))
+    if net.form != "product" or net.parts[0].has_params:
+        bp = bp._replace(deltas=bp.deltas._replace(x=bp.deltas.f[0]))
+    return bp
+
+
+def _backprop(net: Layer, loss: Loss, params: Params, x: Array, y: Targets, key: Random | None) -> Backprop:
+    """The four steps of what was let in."""
     trace = _forward(net, params, x, key)
     f = trace.out
     with errors.within("backprop"):
         value, delta_f = loss(f, y), loss.delta(f, y)
-    return Backprop(value, loss.mu(f), trace, backward(net, params, trace, delta_f))
+    deltas = backward(net, params, trace, delta_f)
+    formulas = Formulas(formulas_of(*_parts(net, params), loss.name, loss.mu))
+    return Backprop(value, loss.mu(f), trace, deltas, formulas)
 
 
 @dataclass(frozen=True)
@@ -230,42 +246,6 @@ def value_and_grad(net: Layer, loss: Loss) -> ValueAndGrad:
     Source: the lecture, "delta_W: used for training".
     """
     return ValueAndGrad(net, loss)
-
-
-def with_hand_vjp(net: Layer) -> Callable[..., Array]:
-    """``net.apply`` as a `jax.custom_vjp`, so that `jax.grad` around it runs the hand-written rule.
-
-    Reverse mode only, as with every `jax.custom_vjp`; ``net.apply`` stays plain and has forward mode.
-
-    Returns:
-        ``apply(params, f, *, key=None) -> out``.
-
-    Example:
-        >>> import jax, jax.numpy as jnp, jaxbp
-        >>> apply = with_hand_vjp(jaxbp.sigmoid)
-        >>> jax.grad(lambda f: apply({}, f).sum())(jnp.zeros(2))
-        Array([0.25, 0.25], dtype=float32)
-    """
-    arguments.instance("with_hand_vjp", "net", net, Layer, NO_LAYER)
-
-    @jax.custom_vjp
-    def apply(params: Params, f: Array, key: Random | None) -> Array:
-        return net.apply(params, f, key=key)
-
-    def fwd(params: Params, f: Array, key: Random | None) -> tuple[Array, Saved]:
-        out, saved = net.forward(params, f, key=key)
-        return out, (params, saved)
-
-    def bwd(residuals: Saved, delta_out: Array) -> tuple[Params, Array, None]:
-        params, saved = residuals
-        return *net.backward(params, saved, delta_out), None
-
-    apply.defvjp(fwd, bwd)
-
-    def checked(params: Params, f: Array, *, key: Random | None = None) -> Array:
-        return apply(*taken("with_hand_vjp", net, params, f, key))
-
-    return checked
 
 
 def _assert_logits(where: str, net: Layer, loss: Loss) -> None:

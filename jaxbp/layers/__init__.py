@@ -18,7 +18,9 @@ from jaxbp.layers.dense import dense as dense
 from jaxbp.layers.dense import flatten as flatten
 from jaxbp.layers.dropout import dropout as dropout
 from jaxbp.layers.elementwise import elementwise as elementwise
+from jaxbp.layers.hand_vjp import with_hand_vjp as with_hand_vjp
 from jaxbp.layers.layer import Layer as Layer
 from jaxbp.layers.layer import count_parameters as count_parameters
 from jaxbp.layers.mlp import mlp as mlp
 from jaxbp.layers.precision import mixed_precision as mixed_precision
+from jaxbp.layers.summary import summary as summary
