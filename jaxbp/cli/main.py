@@ -54,7 +54,7 @@ def _check(config: Check) -> int:
 
 def commands() -> dict[str, tuple[type, Callable[[Any], int]]]:
     """Each command by its name: its settings, and what executes them."""
-    from jaxbp.cli import evaluate, predict  # need tyro
+    from jaxbp.cli import evaluate, predict, report  # need tyro
     from jaxbp.report import explained
 
     return {
@@ -63,6 +63,7 @@ def commands() -> dict[str, tuple[type, Callable[[Any], int]]]:
         "evaluate": (evaluate.Evaluate, evaluate.evaluate),
         "check": (Check, _check),
         "explain": (explained.Explain, explained.run),
+        "report": (report.Report, report.report),
     }
 
 

@@ -29,7 +29,9 @@ def formulas_of(
         >>> found["a_1"], found["f_1"], found["delta_a_1"], found["delta_x"]
         ('W_1 f_0 + b_1', 'sigmoid(a_1)', 'delta_f_1 J_{f_1}(a_1)', 'delta_a_1 W_1')
     """
-    names: dict[int, list[str]] = {l: [] for l, _ in numbered(parts)} | {0: []}
+    names: dict[int, list[str]] = {0: []}
+    for l, _ in numbered(parts):
+        names.setdefault(l, [])
     for l, part in numbered(parts):
         if not part.has_params:
             names[l].append(_short(part.name))

@@ -194,6 +194,15 @@ def test_what_cannot_be_drawn_is_said(draw, words):
     assert words in text
 
 
+def test_names_of_users_are_no_formulas():
+    pytest.importorskip("matplotlib")
+    names = ("$x_{", "b" * 200)
+    figure = plots.plot_evaluation(of_classes(Y, Y, names, 0.5))
+    figure.savefig(io.BytesIO(), format="png", dpi=40)
+    plots.plot_history({"$a$ {": np.ones(3), "loss $": np.ones(3)}).savefig(io.BytesIO(), format="png")
+    plots.plot_images(np.eye(4), titles=["$\\frac{", "b" * 100, "", "$"]).savefig(io.BytesIO(), format="png")
+
+
 def test_a_picture_is_written_where_it_is_said(tmp_path):
     pytest.importorskip("matplotlib")
     figure = plots.plot_spectra(chain(), tmp_path / "a.svg")

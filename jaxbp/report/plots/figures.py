@@ -80,6 +80,18 @@ def lines() -> Any:
     return ({"linestyle": d, "marker": m, "markersize": 3.5} for m, d in cycle(product(MARKERS, DASHES)))
 
 
+def plain(text: Any, letters: int = 24) -> str:
+    r"""A name of a user's in a picture: no formula, and not longer than so many letters.
+
+    Example:
+        >>> plain("a $5 note"), plain("a" * 30, 5)
+        ('a \\$5 note', 'aaaa…')
+    """
+    said = str(text)
+    said = said if len(said) <= letters else said[: letters - 1] + "…"
+    return said.replace("$", r"\$")
+
+
 def in_tex(symbol: str) -> str:
     r"""A symbol as matplotlib typesets it.
 

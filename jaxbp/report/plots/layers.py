@@ -11,7 +11,7 @@ from jaxbp import arguments
 from jaxbp.errors import message
 from jaxbp.layers import Layer
 from jaxbp.observe import Cotangents
-from jaxbp.report.plots.figures import INK, SIGNED, PictureFile, figure, in_tex, picture_file, written
+from jaxbp.report.plots.figures import INK, SIGNED, PictureFile, figure, in_tex, picture_file, plain, written
 from jaxbp.trace import Backprop
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ def plot_activations(*layers: Layer, a_max: float = 6.0, path: PictureFile = Non
     for axes, layer, (f, slope) in zip(grid.flat, layers, curves, strict=False):
         axes.plot(a, f, label="f(a)", color="black")
         axes.plot(a, slope, "--", label="slope f'(a)", color="tab:orange")
-        axes.set(title=layer.name, xlabel="a", ylabel="f(a), f'(a)")
+        axes.set(title=plain(layer.name, 40), xlabel="a", ylabel="f(a), f'(a)")
         axes.grid(alpha=0.3)
     grid.flat[0].legend()
     return written(made, file)
@@ -126,10 +126,12 @@ def _of_cotangents(where: str, seen: Cotangents) -> list[tuple[str, float, float
     for tap in reversed(seen.taps):
         delta = seen[tap.label]
         if not isinstance(delta, dict):
-            rows.append((tap.label, *_measured(arguments.array(where, tap.label, delta, host=True))))
+            rows.append(
+                (plain(tap.label, 40), *_measured(arguments.array(where, tap.label, delta, host=True)))
+            )
         elif "norm" in delta:  # of a loop there is one for each step
             zeros = float(np.mean(delta["zeros"])) if "zeros" in delta else None
-            rows.append((tap.label, float(np.linalg.norm(np.asarray(delta["norm"]))), zeros))
+            rows.append((plain(tap.label, 40), float(np.linalg.norm(np.asarray(delta["norm"]))), zeros))
         else:
             raise ValueError(message(where, "deltas, or their norms", f"{', '.join(delta)} of {tap.label}"))
     if not rows:
@@ -189,7 +191,7 @@ def plot_images(
         axes.remove()
     for axes, one, title in zip(grid.flat, images, titles, strict=False):
         drawn = axes.imshow(one, interpolation="nearest", **style)
-        axes.set_title(str(title).replace("$", r"\$"), fontsize=8)
+        axes.set_title(plain(title), fontsize=8)
         axes.set(xticks=[], yticks=[])
     shown = list(grid.flat[: len(images)])
     made.colorbar(drawn, ax=shown, label=label, shrink=0.9)

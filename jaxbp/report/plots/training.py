@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from jaxbp import arguments, errors
-from jaxbp.report.plots.figures import PictureFile, counted, figure, lines, picture_file, written
+from jaxbp.report.plots.figures import PictureFile, counted, figure, lines, picture_file, plain, written
 from jaxbp.runs import Evaluation
 
 if TYPE_CHECKING:
@@ -35,8 +35,8 @@ def plot_history(history: dict[str, np.ndarray], path: PictureFile = None) -> "F
 
     def draw(axes: Any, names: list[str]) -> None:
         for name, style in zip(names, lines(), strict=False):
-            axes.plot(epochs, columns[name], label=name, **style)
-        axes.set_ylabel("loss" if names is losses else ", ".join(names))
+            axes.plot(epochs, columns[name], label=plain(name, 40), **style)
+        axes.set_ylabel("loss" if names is losses else plain(", ".join(names), 60))
         axes.set_title("loss by epoch" if names is losses else "metrics by epoch")
 
     return _panels("plot_history", [losses, others], draw, file)
@@ -72,12 +72,12 @@ def plot_sweep(
         epochs = np.arange(1, column.shape[1] + 1)
         for point, style in zip(distinct, lines(), strict=False):
             nets = column[[other == point for other in points]]
-            label = ", ".join(f"{name} {value:g}" for name, value in point.items()) or "all"
+            label = plain(", ".join(f"{name} {value:g}" for name, value in point.items()), 60) or "all"
             median = np.ma.median(nets, axis=0)  # type: ignore[no-untyped-call]
             (line,) = axes.plot(epochs, median, label=label, **style)
             axes.fill_between(epochs, nets.min(axis=0), nets.max(axis=0), alpha=0.2, color=line.get_color())
-        axes.set_ylabel(names[0])
-        axes.set_title(f"{names[0]}: median of the nets of a point, and their range")
+        axes.set_ylabel(plain(names[0]))
+        axes.set_title(f"{plain(names[0])}: median of the nets of a point, and their range")
 
     return _panels("plot_sweep", [[name] for name in columns], draw, file)
 
@@ -96,7 +96,9 @@ def plot_evaluation(evaluation: Evaluation, path: PictureFile = None) -> "Figure
     arguments.instance("plot_evaluation", "evaluation", evaluation, Evaluation, "run.evaluate(x, y)")
     file = picture_file("plot_evaluation", path)
     counts, classes = evaluation.confusion, evaluation.classes or ()
-    size = 4.5 if counts is None else min(12.0, 2.5 + 0.45 * len(classes))
+    names = [plain(c) for c in classes]
+    room = 0.09 * max(map(len, names), default=0)
+    size = 4.5 if counts is None else min(12.0, 2.5 + 0.45 * len(classes) + room)
     made, ((axes,),) = figure("plot_evaluation", 1, 1, size, size)
     said = ", ".join(f"{name} {value:.4g}" for name, value in evaluation.metrics.items())
     axes.set_title(f"{len(evaluation.truth)} examples: {said}", fontsize="medium")
@@ -110,8 +112,8 @@ def plot_evaluation(evaluation: Evaluation, path: PictureFile = None) -> "Figure
         share = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
         drawn = axes.imshow(share, cmap="Blues", vmin=0, vmax=1)
         made.colorbar(drawn, ax=axes, label="share of the class", shrink=0.8)
-        axes.set_xticks(range(len(classes)), [str(c) for c in classes], rotation=90)
-        axes.set_yticks(range(len(classes)), [str(c) for c in classes])
+        axes.set_xticks(range(len(classes)), names, rotation=90)
+        axes.set_yticks(range(len(classes)), names)
         axes.set(xlabel="predicted", ylabel="truth")
         if len(classes) <= _WRITTEN:
             for i, j in np.argwhere(counts):
