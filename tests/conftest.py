@@ -36,6 +36,17 @@ SHARES = {
 }
 
 
+def pytest_configure(config):
+    """What XLA compiled is kept on disk, for the other worker and the next run: it is most of the time.
+
+    `pytest --cache-clear` forgets it. Processes that tests start do without: one that is killed while it
+    writes would leave half of an entry.
+    """
+    jax.config.update("jax_compilation_cache_dir", str(config.cache.mkdir("compiled")))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+    jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
+
+
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items):
     seen = Counter()

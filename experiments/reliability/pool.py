@@ -89,7 +89,8 @@ def answers(
                 break
             if worker is None:
                 worker = Worker(module)
-                worker.ask(None, 120)  # imports
+                if worker.ask(None, 600) is None:  # it imports
+                    raise RuntimeError(f"a worker did not start: {worker.end()}")
             answer = worker.ask(questions[i], timeout)
             if answer is None:
                 answer = on_death(worker.end())

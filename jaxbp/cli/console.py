@@ -3,8 +3,10 @@
 import codecs
 import sys
 import unicodedata
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 # Those of a verdict keep their width: they stand in columns.
 _MARKS = {
@@ -48,16 +50,25 @@ def in_ascii(character: str) -> str:
     return unicodedata.normalize("NFKD", character).encode("ascii", "ignore").decode() or "?"
 
 
+def _say(
+    message: Warning | str, category: Any, filename: str, lineno: int, file: Any = None, line: Any = None
+) -> None:
+    """A warning in one line, without the line of code that gave it."""
+    print(f"warning: {message}", file=sys.stderr)
+
+
 @contextmanager
 def any_console() -> Iterator[None]:
-    """Within it nothing that is printed fails for the console's encoding."""
+    """Within it nothing that is printed fails for the console's encoding; a warning is one line."""
     codecs.register_error(_HANDLER, _in_ascii)
     streams = [(s, s.errors) for s in (sys.stdout, sys.stderr) if hasattr(s, "reconfigure")]
     for stream, _ in streams:
         stream.reconfigure(errors=_HANDLER)
+    shown, warnings.showwarning = warnings.showwarning, _say
     try:
         yield
     finally:
+        warnings.showwarning = shown
         for stream, errors in streams:
             if not stream.closed:
                 stream.reconfigure(errors=errors)

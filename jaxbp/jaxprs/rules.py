@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from itertools import pairwise
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from jaxbp.jaxprs import internals
@@ -103,6 +104,13 @@ def written_at(eqn: Any) -> str:
         if not frame.file.startswith(LIBRARY):
             return "" if is_here(frame.file) else f"{frame.file}:{frame.line}"
     return ""
+
+
+def beneath(place: str) -> str:
+    """``file:line`` as it is seen from the current folder, where the file lies beneath it."""
+    file, colon, line = place.rpartition(":")
+    path, here = Path(file), Path.cwd()
+    return f"{path.relative_to(here)}{colon}{line}" if file and path.is_relative_to(here) else place
 
 
 def rules_in(jaxpr: Any) -> list[Any]:

@@ -5,7 +5,8 @@ from collections.abc import Callable, Mapping
 from typing import Any
 from xml.etree import ElementTree
 
-from jaxbp.verify.report import VERDICTS, Finding, Report, beneath
+from jaxbp.jaxprs.rules import beneath
+from jaxbp.verify.report import VERDICTS, Finding, Report
 
 # What a machine is told of besides what is wrong.
 WARNED = ("inconclusive", "right in f")

@@ -3,10 +3,11 @@
 import textwrap
 from dataclasses import asdict, dataclass
 from html import escape
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+
+from jaxbp.jaxprs.rules import beneath
 
 
 class Verdict(NamedTuple):
@@ -117,13 +118,6 @@ class Finding:
 def _plain(x: Any) -> float | str:
     """A number that JSON has; what is not finite by its name."""
     return float(x) if np.isfinite(x) else str(float(x))
-
-
-def beneath(place: str) -> str:
-    """``file:line`` as it is seen from the current folder, where the file lies beneath it."""
-    file, colon, line = place.rpartition(":")
-    path, here = Path(file), Path.cwd()
-    return f"{path.relative_to(here)}{colon}{line}" if file and path.is_relative_to(here) else place
 
 
 def wrapped(text: str, indent: str = "    ") -> list[str]:

@@ -3,12 +3,14 @@
 import gzip
 import json
 import tracemalloc
+import warnings
 
 import numpy as np
 import pandas as pd
 import polars as pl
 import pytest
 
+from jaxbp.cli.console import any_console
 from jaxbp.data import Schema, load, read_csv
 
 sklearn = pytest.importorskip("sklearn")
@@ -138,7 +140,12 @@ def test_what_training_did_not_have_is_handled_at_prediction(mixed, tmp_path):
     schema = load(mixed)[0].schema
     new = tmp_path / "new.csv"
     new.write_text("age,city,member,since,score\n30,Rom,yes,2024-01-02,7\n,,,,\n")
-    x = schema.inputs(new)
+    with pytest.warns(UserWarning, match="training data") as said:
+        x = schema.inputs(new)
+    zero = "which the training data had not; all its features are 0 there"
+    assert [str(w.message) for w in said] == [
+        f"new.csv: 'city' has 'Rom', {zero}", f"new.csv: 'member' has no value, {zero}"
+    ]  # fmt: skip
     assert x[0, 1:5].tolist() == [0, 0, 0, 0]  # a city that is none of the four, the missing one among them
     assert x[1, 1:7].tolist() == [1, 0, 0, 0, 0, 0]  # a missing city is a category; no member was missing
     median = schema.columns[0].fitted
@@ -465,3 +472,14 @@ def test_emnist_is_upright_and_by_its_letters(tmp_path):
     file.write_bytes(gzip.compress(bytes([0, 0, 8, 1, 0, 0, 0, 26, *range(26)])))
     with pytest.raises(ValueError, match=r"^emnist_letters: expected labels 1 to 26, got 0 to 25"):
         load("emnist_letters", data_dir=tmp_path)
+
+
+def test_a_warning_is_one_line_on_the_console(mixed, capsys):
+    schema = load(mixed)[0].schema
+    lines = mixed.read_text(encoding="utf-8").splitlines()
+    mixed.write_text("\n".join([lines[0], lines[2].replace("Köln", "Rom")]), encoding="utf-8")
+    with any_console(), warnings.catch_warnings():
+        warnings.simplefilter("always")
+        schema.inputs(mixed)
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("warning: mixed.csv: 'city' has 'Rom', which")

@@ -26,17 +26,10 @@ from experiments.reliability import (
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="forks, limits and signals of Linux")
 
 
-def test_gradients_by_hand():
-    found = [gradients.compared(seed) for seed in range(3)]
-    judged = [item for item in found if "worst" in item]
-    assert len(judged) >= 2
-    assert max(item["worst"] for item in judged) <= gradients.LIMIT
-
-
 def test_a_wrong_gradient_is_seen(monkeypatch):
     wrong = jaxbp.elementwise("sine", jnp.sin, lambda a: jnp.cos(a) * (1 + 1e-6), saves="input")
     monkeypatch.setattr(gradients, "ACTIVATIONS", (lambda rng: wrong,))
-    found = [gradients.compared(seed) for seed in range(8)]  # in the first four no gradient reaches a sine
+    found = [gradients.compared(seed) for seed in range(4, 8)]  # where a gradient reaches a sine
     with_sine = [item["worst"] for item in found if "sine" in item.get("net", "")]
     assert with_sine
     assert max(with_sine) > gradients.LIMIT
@@ -127,7 +120,7 @@ def test_the_digest_sees_a_bit():
     assert result(ran) != result(other)
 
 
-def test_the_experiment_prints_a_row(tmp_path, capsys):
+def test_gradients_by_hand_and_the_row_that_the_experiment_prints(tmp_path, capsys):
     module = importlib.import_module("experiments.96_reliability")
     config = module.Config(only="gradients", scale=0.003, jobs=1, out=tmp_path, json=tmp_path / "rows.json")
     result = module.main(config)

@@ -1,5 +1,7 @@
 """The vocabulary: every word has a minimal rule that gets it, every mistake gives words of the table."""
 
+from pathlib import Path
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -66,3 +68,18 @@ def test_an_operation_of_jax_is_named_with_the_line_of_the_user():
     assert not report.ok
     for found in report.wrong:
         assert "through" not in found.sentence or "test_causes.py:" in found.sentence
+
+
+def test_a_sentence_names_files_as_seen_from_the_current_folder(tmp_path, monkeypatch):
+    """An absolute path of one machine would stand in a pull request."""
+
+    def slopes(x):
+        return jnp.sin(x) * jnp.tanh(x)
+
+    f = rule(slopes, lambda a, y, c: (c * jnp.cos(a[0]) * jnp.tanh(a[0]),))
+    monkeypatch.chdir(Path(__file__).parent)
+    (found,) = check(f, jnp.arange(1.0, 4.0)).wrong
+    assert f"tanh at {Path(__file__).name}:" in found.sentence
+    monkeypatch.chdir(tmp_path)
+    (found,) = check(f, jnp.arange(1.0, 4.0)).wrong
+    assert f"tanh at {__file__}:" in found.sentence

@@ -66,8 +66,8 @@ class Category:
         return np.eye(len(places) + 1)[at][:, : self.width]
 
     def unknown(self, values: np.ndarray) -> list[str]:
-        """The texts that are none of the categories."""
-        return sorted(set(values.tolist()) - {*self.categories, ""}) if not self.rest else []
+        """The texts that have no feature, "" among them where a value is missing."""
+        return sorted(set(values.tolist()) - {*self.categories}) if not self.rest else []
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,7 @@
 """What a table means to a network: each column as features, the label as classes or targets."""
 
 import os
+import warnings
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -86,8 +87,9 @@ class Schema:
     def inputs(self, source: Any) -> np.ndarray:
         """The features of a table's examples.
 
-        A missing number is filled, a category that was not in the training data has 0 everywhere. The label
-        need not be there; where names tell the columns, other columns than the schema's are passed over.
+        A missing number is filled, a category that was not in the training data has 0 everywhere, with a
+        warning. The label need not be there; where names tell the columns, other columns than the schema's
+        are passed over.
 
         Args:
             source: the path of a file, a pandas or polars frame, or an array of the columns in their order,
@@ -99,6 +101,9 @@ class Schema:
         Raises:
             FileNotFoundError: there is no such file.
             ValueError: columns that are not there, or cells that are none of their column's kind.
+
+        Warns:
+            UserWarning: a category that was not in the training data.
         """
         return self.inputs_of(self.opened(source))
 
@@ -167,6 +172,12 @@ class Schema:
         used = [column for column in self.columns if column.used]
         at = self._places(table, used)
         read = table.read({j: column.kind for j, column in zip(at, used, strict=True)})
+        for j, column in zip(at, used, strict=True):
+            if isinstance(column.fitted, Category) and (new := column.fitted.unknown(read[j])):
+                shown = ", ".join(repr(text) if text else "no value" for text in new[:_SHOWN])
+                shown += ", ..." * (len(new) > _SHOWN)
+                said = f"{column.name!r} has {shown}, which the training data had not"
+                warnings.warn(f"{table.where}: {said}; all its features are 0 there", stacklevel=2)
         return self.features_of(len(read[at[0]]), (read[j] for j in at))
 
     def features_of(self, n: int, values: Iterable[np.ndarray]) -> np.ndarray:

@@ -14,7 +14,7 @@ from jaxbp.jaxprs.compile_once import jitted
 from jaxbp.jaxprs.inline import flattened
 from jaxbp.jaxprs.internals import scan_of, scan_parts
 from jaxbp.jaxprs.loops import unrolled
-from jaxbp.jaxprs.rules import written_at
+from jaxbp.jaxprs.rules import beneath, written_at
 from jaxbp.jaxprs.widest_dtype import raised, widened
 from jaxbp.verify.causes.changed import changed, is_square
 from jaxbp.verify.maps.pullback import is_float, wide
@@ -263,4 +263,4 @@ def _near(rest: np.ndarray, change: np.ndarray, tolerance: float) -> bool:
 def place(eqn: Any) -> str:
     """An operation in words, with the line of the user's that it comes from."""
     where = written_at(eqn)
-    return f"through {eqn.primitive.name}" + (f" at {where}" if where else "")
+    return f"through {eqn.primitive.name}" + (f" at {beneath(where)}" if where else "")

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from jaxbp.jaxprs.inline import flattened
-from jaxbp.jaxprs.rules import written_at
+from jaxbp.jaxprs.rules import beneath, written_at
 from jaxbp.jaxprs.walk import evaluate, single
 from jaxbp.verify.maps.pullback import Pullback, is_float, wide
 
@@ -38,7 +38,7 @@ def origin(m: Pullback, inputs: Sequence[Any], ct: Sequence[Any]) -> str:
 
 def _words(eqn: Any, floats: list[np.ndarray], bad: np.ndarray) -> str:
     name, where = eqn.primitive.name, written_at(eqn)
-    place = f" at {where}" if where else ""
+    place = f" at {beneath(where)}" if where else ""
     if name in SIGNS and len(floats) == 2 and bad.ndim:
         index = tuple(np.argwhere(bad)[0])
         one, other = (_short(np.broadcast_to(v, bad.shape)[index]) for v in floats)
