@@ -9,6 +9,8 @@ from typing import Any
 import jax
 import numpy as np
 
+from jaxbp import arguments
+
 SHOWN = 8  # entries of an array that are still written out in a line
 LIMIT = 12  # rows and columns of a matrix that is still written out
 DIGITS = 4
@@ -26,6 +28,19 @@ class Printed:
 
     def _repr_html_(self) -> str:
         return self.html
+
+
+def given(where: str, limit: int, digits: int) -> tuple[int, int]:
+    """How much is shown, as a user says it.
+
+    Raises:
+        TypeError, ValueError: for a limit that is no whole number of at least 1, or digits not in 1 to 17.
+    """
+    most = 17  # all that a float64 has
+    return (
+        arguments.whole(where, "limit", limit, low=1),
+        arguments.whole(where, "digits", digits, low=1, high=most),
+    )
 
 
 def as_text(header: Sequence[str], rows: Iterable[Sequence[str]], title: str = "") -> str:

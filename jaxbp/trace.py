@@ -8,8 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxbp import arguments
-from jaxbp.tables import DIGITS, LIMIT, Printed, as_html, as_text, numbers
+from jaxbp.tables import DIGITS, LIMIT, Printed, as_html, as_text, given, numbers
 from jaxbp.typing import Array, Params, Rows, Saved, Scalar
 
 
@@ -127,7 +126,7 @@ class Backprop(NamedTuple):
             digits: of each number.
 
         Raises:
-            TypeError, ValueError: for a limit or digits that are no whole number of at least 1.
+            TypeError, ValueError: for a limit that is no whole number above 0, or digits not in 1 to 17.
         """
         rows = list(self.quantities())
         return _table("Backprop.table", rows, limit, digits, self.formulas)
@@ -147,9 +146,7 @@ def _table(
     where: str, rows: list[tuple[str, Array]], limit: int, digits: int, formulas: Formulas = Formulas()
 ) -> Printed:
     """Symbol, formula where there are any, shape and numbers."""
-    limit, digits = (
-        arguments.whole(where, name, n, low=1) for name, n in (("limit", limit), ("digits", digits))
-    )
+    limit, digits = given(where, limit, digits)
     cells = [(name, formulas[name], str(jnp.shape(v)), numbers(v, limit, digits)) for name, v in rows]
     header: tuple[str, ...] = ("", "is", "shape", "value")
     if not formulas.by_symbol:

@@ -331,6 +331,7 @@ OWN: dict[str, Role] = {
     "load.scale": _word("standard", {"standardize": "standard", "min-max": "", "off": ""}, optional=True),
     **{f"Trained.{name}.x": Role(_open(arrays.ROWS, "one axis more at the end"), lambda: np.array(world.X)) for name in ("predict", "predict_proba", "evaluate")},  # images become rows
     "Trained.evaluate.y": Role(_open(labels.LABELS, "one-hot rows that add to 2", "one-hot rows with -1"), lambda: np.array(world.Y)),  # the largest is the class
+    **{f"{name}.{argument}": Role(numbers.whole(1, most), _value(3)) for name in ("Backprop.table", "Deltas.table", "Trace.table", "JacobianChain.table", "summary") for argument, most in (("limit", 2.0**200), ("digits", 17))},
     "Trained.as_learned.source": Role([*(refused(name, v) for name, v in (("None", None), ("a number", 5), ("a file that is not there", "nowhere.csv"), ("an object", object()), ("a list", [1.0]), ("an array alone", world.X), ("the class", jaxbp.Dataset)))], lambda: jaxbp.Dataset(np.array(world.X), np.array(world.Y), 2)),
     "weights.weight": Role(_open(WEIGHTS.kinds, "a number", "a 0-d array"), WEIGHTS.good),
     "ValueAndGrad.num_classes.x": ROWS,

@@ -249,12 +249,9 @@ class JacobianChain:
             digits: of each number.
 
         Raises:
-            TypeError, ValueError: for a limit or digits that are no whole number of at least 1.
+            TypeError, ValueError: for a limit that is no whole number above 0, or digits not in 1 to 17.
         """
-        limit, digits = (
-            arguments.whole("JacobianChain.table", name, n, low=1)
-            for name, n in (("limit", limit), ("digits", digits))
-        )
+        limit, digits = tables.given("JacobianChain.table", limit, digits)
         running = self.running() if all(factor.has_numbers for factor in self.factors) else []
         shown = self._rows(), running, limit, digits
         return tables.Printed(show.text(self.head, *shown), show.html(self.symbol, *shown))

@@ -5,7 +5,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from jaxbp import arguments
+from jaxbp import arguments, tables
 from jaxbp.errors import message
 from jaxbp.layers.composition import numbered
 from jaxbp.layers.layer import NO_LAYER, Layer, count_parameters
@@ -26,8 +26,8 @@ def summary(net: Layer, params: Params = None, *, limit: int = LIMIT, digits: in
         What prints as a table in a terminal and a notebook.
 
     Raises:
-        TypeError: for what is no layer.
-        ValueError: for parameters of other names or shapes than the network's.
+        TypeError: for what is no layer, or a limit or digits that are no whole number.
+        ValueError: for parameters of other names or shapes than the network's, and digits not in 1 to 17.
 
     Example:
         >>> import jaxbp
@@ -47,9 +47,7 @@ def summary(net: Layer, params: Params = None, *, limit: int = LIMIT, digits: in
     Source: the lecture, multi-layer perceptron.
     """
     arguments.instance("summary", "net", net, Layer, NO_LAYER)
-    limit, digits = (
-        arguments.whole("summary", name, n, low=1) for name, n in (("limit", limit), ("digits", digits))
-    )
+    limit, digits = tables.given("summary", limit, digits)
     shapes = jax.eval_shape(net.init, jax.random.key(0))
     if params is not None:
         params = arguments.params("summary", params)
