@@ -155,7 +155,7 @@ def backprop(
     params, x, key = taken("backprop", net, params, x, key)
     if isinstance(y, tuple | dict):  # a loss of one's own takes what it likes
         return _backprop(net, loss, params, x, y, key)
-    loss.assert_targets(y, where="backprop")  # while they have values
+    loss.assert_targets(y, where=f"backprop: {loss.name}", before=False)  # while they have values
     y = arguments.array("backprop", "y", y, fill=-1 if loss.targets == "classes" else None)
     bp = at_once(_backprop, (net, loss), (params, x, y, key))
     if net.form != "product" or net.parts[0].has_params:
