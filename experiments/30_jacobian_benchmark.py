@@ -346,7 +346,7 @@ def storage(config: Config) -> float:
     """How many times the parameter Jacobian's matrix is larger than its factors; exact."""
     net, params, x, _ = plain(config, config.batch)
     J = jax.eval_shape(lambda params, x: parameter_jacobian(net, params, x), params, x)
-    held = sum(leaf.size for leaf in jax.tree.leaves((J.delta, J.f, J.entrywise)))
+    held = sum(leaf.size for leaf in J.held)
     N, C, P = J.shape
     return N * C * P / held
 

@@ -21,12 +21,14 @@ class Trace(NamedTuple):
         a: a[l] for l = 1..L, the result of the l-th layer with parameters, before its activation.
         blocks: for each l that is a residual block, the trace of its branch.
         saved: what each part's backward pass needs.
+        state: what the pass leaves for the next one, by l; None of a network without state.
     """
 
     f: dict[int, Array]
     a: dict[int, Array]
     blocks: dict[int, "Trace"]
     saved: tuple[Saved, ...]
+    state: Any = None
 
     @property
     def out(self) -> Array:
@@ -54,17 +56,17 @@ class Deltas(NamedTuple):
     """Step 4: d loss / d v for every v, each of v's shape.
 
     Args:
-        f: delta_{f_l} for l = 0..L.
+        f: delta_{f_l} for l = 0..L, from 1 on where layer 1 takes integers.
         a: delta_{a_l} for l = 1..L.
         params: delta_{W_l} and delta_{b_l}, a tree like the parameters.
-        x: delta_x. It is f[0], but for stateless layers before the first weights.
+        x: delta_x. It is f[0], but for stateless layers before the first weights. None for integers.
         blocks: for each l that is a residual block, the deltas inside its branch.
     """
 
     f: dict[int, Array]
     a: dict[int, Array]
     params: Params
-    x: Array
+    x: Any
     blocks: dict[int, "Deltas"]
 
     def quantities(self) -> Iterator[tuple[str, Array]]:
@@ -73,13 +75,15 @@ class Deltas(NamedTuple):
         yield f"delta_f_{L}", self.f[L]
         for l in range(L, 0, -1):
             yield f"delta_a_{l}", self.a[l]
-            params = self.params.get(l, self.params)  # a bare layer is L = 1
+            bare = self.params if 1 not in self.params else {}  # a bare layer is L = 1
+            params = self.params.get(l, bare)
             for path, delta in jax.tree_util.tree_leaves_with_path(params):
                 *block, leaf = (str(key.key) for key in path)
                 yield f"delta_{leaf}_{'.'.join([str(l), *block])}", delta
-            if l > 1 or not _same(self.f[0], self.x):
+            if l - 1 in self.f and (l > 1 or not _same(self.f[0], self.x)):
                 yield f"delta_f_{l - 1}", self.f[l - 1]
-        yield "delta_x", self.x
+        if self.x is not None:
+            yield "delta_x", self.x
 
     def table(self, limit: int = LIMIT, digits: int = DIGITS) -> Printed:
         """Every delta with its shape and numbers, as `Backprop.table`."""

@@ -6,6 +6,7 @@ from jaxtyping import Array, Float, Int, Key, Shaped
 
 Params: TypeAlias = Any  # a pytree of arrays; nested dicts for this library's layers
 Saved: TypeAlias = Any  # what a layer's backward pass needs from its forward pass
+Given: TypeAlias = dict[str, Any]  # masks, positions, state: what layers are given beside f
 Random: TypeAlias = Key[Array, ""]
 
 Rows: TypeAlias = Float[Array, "*n d"]  # examples as rows; the layers' f and a, and their deltas
@@ -17,6 +18,7 @@ Targets: TypeAlias = Shaped[Array, "*n"] | Shaped[Array, "*n C"]
 __all__ = [
     "Array",
     "Float",
+    "Given",
     "Int",
     "Losses",
     "Params",

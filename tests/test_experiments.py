@@ -193,3 +193,13 @@ def test_tables(experiment):
     result = experiment("97_tables", sets=("iris",), seeds=1)
     assert set(result["iris"]) == {"jaxbp", "scikit_learn"}
     assert min(*result["iris"]["jaxbp"], *result["iris"]["scikit_learn"]) > 80
+
+
+@pytest.mark.soak
+def test_observe_cost(experiment):
+    small = {"only": ("recurrence",), "steps": 8, "batch": 8, "width": 16, "blocks": 1}
+    result = experiment("50_observe_cost", rounds=2, seconds=0.001, compiles=1, **small)
+    norms = result["recurrence"]["norms"]
+    assert norms["cpu"]["median"] > 0
+    assert norms["output"] < 4096
+    assert norms["temporary"][0] <= 1.1 * norms["temporary"][1] + 2**20

@@ -50,16 +50,34 @@ def probe(function: str, result: Any, goods: dict[str, Any]) -> Any:
         return plain([ran.params_, ran.history_])
     if isinstance(result, jaxbp.verify.Report):
         return plain([result.ok, [(finding.verdict, finding.cause) for finding in result.findings]])
-    return plain(_seen(result))
+    return plain(_seen(short, result))
 
 
-def _seen(result: Any) -> Any:
+def _ids() -> Any:
+    return jnp.array([[0, 1], [1, 1]])
+
+
+def _series() -> Any:
+    return jnp.asarray(world.X).reshape(2, 3, 3)
+
+
+# What the layers of a function take, where it is not rows of three numbers.
+INPUTS = {
+    "attend": lambda: jnp.linspace(-1, 1, 144).reshape(2, 3, 24),
+    "gate": lambda: jnp.linspace(-1, 1, 12).reshape(3, 4),
+    **dict.fromkeys(("elman", "gru", "lstm"), _series),
+    **dict.fromkeys(("embedding", "gpt", "char_rnn"), _ids),
+}
+
+
+def _seen(short: str, result: Any) -> Any:
     if isinstance(result, jaxbp.Layer):
         held = result.init(jax.random.key(0))
-        x = jnp.asarray(world.X)
+        x = INPUTS.get(short, lambda: jnp.asarray(world.X))()
         out, saved = result.forward(held, x, key=jax.random.key(2))
         back = result.backward(held, saved, jnp.ones_like(out))
-        return [held, result.apply(held, x), out, back, result.jacobian(held, x[0])]
+        of_ids = jnp.issubdtype(x.dtype, jnp.integer)  # which have no derivative
+        return [held, result.apply(held, x), out, back, None if of_ids else result.jacobian(held, x[0])]
     if isinstance(result, jaxbp.Loss):
         f, y = jnp.asarray(world.TARGETS), jnp.asarray(world.BINARY)
         return [result(f, y), result.delta(f, y), result.sum(f, y), result.mu(f)]

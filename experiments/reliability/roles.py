@@ -160,6 +160,10 @@ def _total(*arrays: Any) -> Any:
     return sum((a * a).sum() for a in jax.tree.leaves(arrays))
 
 
+def _mean(params: Any, x: Any) -> Any:
+    return jnp.mean(x) * _total(params)
+
+
 _CHECKED = Role(
     [
         kind._replace(
@@ -232,7 +236,7 @@ ROLES: dict[str, Role] = {
     "max_bytes": Role(_or_endless(numbers.whole(10_000)), _value(10_000_000)), "names": Role(places.NAMES, lambda: ["x", "y"]),
     "coordinator": ADDRESS, "bind": ADDRESS, "num_processes": Role(numbers.whole(1), _value(2)), "process_id": Role(numbers.whole(0, 1), _value(0)),
     "timeout": Role(numbers.number(0, ends=False), _value(3)), "heartbeat": Role(numbers.number(0, ends=False), _value(30)),
-    "c": RATE, "sigma": Role(numbers.number(0), _value(0.5)), "i": Role(numbers.whole(0, 3), _value(1)), "n": Role(numbers.whole(), _value(6)),
+    "c": RATE, "sigma": Role(numbers.number(0), _value(0.5)), "i": Role(_open(numbers.whole(0, 3), "-1"), _value(1)), "n": Role(numbers.whole(), _value(6)),
     "limit": Role(_or_endless(numbers.whole(10**4)), _value(10**7)),
     "history": Role(places.HISTORY, world.history), "points": Role([refused("None", None), refused("a number", 5), refused("another length", [{"learning_rate": 0.1}]), Kind("numbers", lambda g: [0.1, 0.2]), means_same("a tuple", tuple)], lambda: [{"learning_rate": 0.25}, {"learning_rate": 0.125}]),
     "args": _first(_CHECKED), "declare": DECLARE,
@@ -289,14 +293,6 @@ _SOME_LABELS = Role(  # without outputs, which tell how many examples and classe
     _open(labels.LABELS, "a label of C", "labels from 1", "a label of 127 in int8", "a label of 255 in uint8", "one label less", "one label more", "labels as a row", "labels for three classes as rows", "a number", "empty list", "a label of 0.5", "dict of columns", "one key more in a dict"),
     lambda: jnp.asarray(world.Y),
 )  # fmt: skip
-_COUNTED = (
-    "one label less",
-    "one label more",
-    "labels as a row",
-    "labels for three classes as rows",
-    "a number",
-    "empty list",
-)  # its H does not depend on the label
 _BOX = [
     means_same("a list", list), means_same("NumPy numbers", lambda g: tuple(map(np.float32, g))), means_same("arrays", lambda g: tuple(np.full(3, end, np.float32) for end in g)),
     means_same("an array and a list", lambda g: (np.full(3, g[0], ">f8"), [g[1]] * 3)), Kind("an array of both", np.array, (lambda g: g,)),
@@ -310,14 +306,8 @@ _IMAGE = [
     means_same("a list", list), means_same("NumPy numbers", lambda g: tuple(map(np.int64, g))), Kind("an array", np.array, (lambda g: g,)),
     *(refused(name, v) for name, v in (("a number", 3), ("another size", (2, 2)), ("of 0", (0, 3)), ("floats", (3.0, 1.0)), ("a word", "image"), ("four axes", (3, 1, 1, 1)), ("empty", ()), ("None in it", (3, None)), ("True in it", (3, True)), ("a function", len))),
 ]  # fmt: skip
-_ANY_ROWS = (
-    "one column less",
-    "one column more",
-    "one column",
-    "one axis more at the end",
-    "complex",
-    "complex128",
-)  # of data without a network
+_COUNTED = ("one label less", "one label more", "labels as a row", "labels for three classes as rows", "a number", "empty list")  # its H does not depend on the label
+_ANY_ROWS = ("one column less", "one column more", "one column", "one axis more at the end", "complex", "complex128", "one key more in a dict")  # of data without a network
 _STEP = Role(numbers.number(), _value(0.5))  # one update by any rate
 _ESTIMATOR = {
     "hidden": Role([means_same("a list", list), means_same("an array", np.array), *(refused(name, v) for name, v in (("of 0", (0,)), ("of -1", (-1,)), ("of 2.5", (2.5,)), ("a word", "many"), ("None", None), ("None in it", (None,)), ("nested", ((2,),)), ("True in it", (True,)), ("a function", len))), Kind("one number", lambda g: g[0], (lambda g: g,))], _value((4,))),
@@ -325,7 +315,26 @@ _ESTIMATOR = {
     "learning_rate": Role(numbers.number(0, ends=False), _value(0.125)), "batch_size": WHOLE, "epochs": Role(numbers.whole(vast=False), _value(2)),
     "patience": Role(numbers.whole(vast=False), _value(2)), "validation_fraction": Role(numbers.number(0, 1, ends=False), _value(0.5)), "random_state": Role([], _value(0)),
 }  # fmt: skip
+_SMALL = Role(numbers.whole(vast=False), _value(2))  # of what is made one by one
+_WAY = [means_same("a list", list), *(refused(name, v) for name, v in (("a number", 1), ("a word", "W"), ("empty", ()), ("None", None), ("of a layer that is not there", (9, "W")), ("a layer", (1,)), ("too long", (1, "W", 0)), ("None in it", (1, None)), ("a function", len)))]
+_RATE = Role([k for k in numbers.number(0, 1) if k.name != "float16"], _value(0.5))
+_CELL = {"d_h": WHOLE, "carries": FLAG}
+_SEQUENCES = {
+    "attend.heads": Role(numbers.whole(), _value(4)), "attend.causal": FLAG, "attend.kv_heads": Role(numbers.whole(optional=True), _value(2)),
+    "attend.rotary": Role(_open(numbers.number(1, ends=False), "None"), _value(10_000.0)), "attend.dropout": _RATE, "attend.block": Role(numbers.whole(optional=True), _value(64)),
+    "embedding.size": WHOLE, "embedding.d": WHOLE, "embedding.positions": Role(_open(numbers.whole(optional=True), "a word"), _value(8)),
+    **{f"{cell}.{argument}": role for cell in ("elman", "gru", "lstm") for argument, role in _CELL.items()},
+    "gpt.size": WHOLE, "gpt.length": WHOLE, "gpt.d": Role(numbers.whole(), _value(8)), "gpt.layers": _SMALL, "gpt.heads": Role(numbers.whole(), _value(2)),
+    "gpt.dropout": _RATE, "gpt.tie": FLAG,
+    "char_rnn.size": WHOLE, "char_rnn.d": Role(numbers.whole(), _value(4)), "char_rnn.layers": _SMALL, "char_rnn.dropout": _RATE, "char_rnn.carries": FLAG,
+    "char_rnn.cell": Role([*things.function(), refused("None", None), refused("a layer", world.NET)], _value(jaxbp.gru)),
+    "repeat.block": Role([k for k in things.LAYER if k.name not in ("its apply",)], lambda: jaxbp.mlp([3, 4, 3])), "repeat.n": WHOLE,
+    "repeat.saves": _word("input", {"inputs": "input", "all": "saved", "nothing": ""}),
+    "tied.net": Role([k for k in things.LAYER if k.name not in ("its apply",)], lambda: jaxbp.chain(jaxbp.dense(3, 3), jaxbp.tanh, jaxbp.dense(3, 3))),
+    "tied.leaf": Role(_WAY, _value((2, "W"))), "tied.to": Role(_WAY, _value((1, "W"))), "value_and_grad.chunks": WHOLE, "ValueAndGrad.chunks": WHOLE,
+}  # fmt: skip
 OWN: dict[str, Role] = {
+    **_SEQUENCES,
     **{f"{name}.{argument}": role for name in ("Classifier", "Regressor") for argument, role in _ESTIMATOR.items()},
     "read_npy.path": Role(places.FILE_IN, world.npy),
     "load.scale": _word("standard", {"standardize": "standard", "min-max": "", "off": ""}, optional=True),
@@ -368,6 +377,15 @@ OWN: dict[str, Role] = {
     "name.label": Role([*numbers.TEXT, refused("empty", ""), refused("a star", "h*")], _value("h1")), "Sweep.at_best.name": Role(numbers.TEXT, _value("loss")),
     "cotangents.f": Role([*things.NOTHING, refused("None", None)], _value(_total)),  # it is called later
     "diagnose.params": Role(params.LEAVES, world.params),
+    **{f"{name}.f": Role([*things.NOTHING, refused("None", None)], _value(_total)) for name in ("watch", "flow")},  # called later
+    "watch.batch": Role([k for k in [*things.NOTHING, refused("None", None)] if k.name != "a list"], lambda: (jnp.asarray(world.X), jnp.asarray(world.Y))),  # f may take params alone
+    "watch.also": _word("noise_scale", {"noise": "noise_scale", "spectrum": "", "hessian": ""}),
+    "Watch().record": Role([], dict), "Watch.at_start.record": Role([], dict), "Watch.at_end.result": Role([], lambda: None),  # fit gives them
+    "nothing_learned.f": Role([*things.function(means_same("jitted", jax.jit)), refused("None", None)], _value(_total)),
+    "noise_scale.f": Role([*things.function(means_same("jitted", jax.jit)), refused("None", None)], _value(_mean)), "noise_scale.batch": Role([], lambda: (jnp.asarray(world.X),)),
+    **{name: Role(params.LEAVES, world.params) for name in ("nothing_learned.start", "nothing_learned.params", "noise_scale.params", "updates.before", "updates.after")},
+    "singular_values.g": Role([*things.function(means_same("jitted", jax.jit)), refused("None", None)], _value(jnp.tanh)), "singular_values.x": ONE, "singular_values.args": Role([], tuple),
+    "statistics.x": Role([], lambda: jnp.asarray(world.X)),  # of any numbers
     "check.f": Role([*things.function(means_same("jitted", jax.jit)), refused("None", None)], _value(square)), "assert_rules.f": Role([*things.function(means_same("jitted", jax.jit)), refused("None", None)], _value(square)),
     **{f"{name}.order": Role(numbers.whole(1, 2), _value(1)) for name in ("check", "assert_rules", "check_vjp", "check_jvp")},
     "JacobianChain.matrix.order": _word("reverse", {"backward": "reverse", "fastest": "", "best": ""}), "JacobianChain.pull.order": _word("scan", {"backward": "", "scanned": "scan"}),

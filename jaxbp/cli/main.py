@@ -9,11 +9,10 @@ import jax
 
 import jaxbp
 from jaxbp import errors
-from jaxbp.cli import run
+from jaxbp.cli import check, diagnose, run
 from jaxbp.cli.console import any_console
 from jaxbp.cli.flags import as_flags
-from jaxbp.cli.settings import Check, Train, anywhere, flag
-from jaxbp.verify import command
+from jaxbp.cli.settings import Check, Diagnose, Train, anywhere, flag
 
 INTERRUPTED = 130  # as a shell says it of a command that Ctrl-C ended
 
@@ -45,11 +44,17 @@ def _train(config: Train) -> int:
 
 def _check(config: Check) -> int:
     if config.explain:
-        return command.explain(config.explain)
-    return command.run(
+        return check.explain(config.explain)
+    return check.run(
         config.targets, "json" if config.json else config.format, config.strict, config.require_rules,
         config.seconds, config.total_seconds,
     )  # fmt: skip
+
+
+def _diagnose(config: Diagnose) -> int:
+    if config.explain:
+        return diagnose.explain(config.explain)
+    return diagnose.run(config.targets, "json" if config.json else config.format)
 
 
 def commands() -> dict[str, tuple[type, Callable[[Any], int]]]:
@@ -62,6 +67,7 @@ def commands() -> dict[str, tuple[type, Callable[[Any], int]]]:
         "predict": (predict.Predict, predict.predict),
         "evaluate": (evaluate.Evaluate, evaluate.evaluate),
         "check": (Check, _check),
+        "diagnose": (Diagnose, _diagnose),
         "explain": (explained.Explain, explained.run),
         "report": (report.Report, report.report),
     }

@@ -7,6 +7,7 @@ import jax
 
 from jaxbp import arguments, errors
 from jaxbp.jacobians.chain import LOSS, Factor, JacobianChain, Variable, X
+from jaxbp.jacobians.given import assert_apart
 from jaxbp.layers.composition import numbered
 from jaxbp.layers.layer import Layer, assert_params
 from jaxbp.losses import Loss
@@ -103,6 +104,7 @@ def jacobian_chain(
         raise TypeError(errors.message(where, "loss and y together", given))
     if loss is not None:
         arguments.instance(where, "loss", loss, Loss, "e.g. jaxbp.squared_error")
+    assert_apart(where, net)
     params = arguments.params(where, args[0])
     return _network_chain(net, params, _one_example(net, params, x), factors or "rule", loss, y)
 

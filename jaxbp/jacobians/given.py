@@ -18,11 +18,21 @@ ExampleLoss = Loss | Callable[[Array, Any], Scalar]
 def network(where: str, net: Network) -> Callable[[Params, Any], Array]:
     """The function (params, x) -> f of one example."""
     if isinstance(net, Layer):
+        assert_apart(where, net)
         return net.apply
     if not callable(net):
         expected = "net to be a Layer or a function (params, x) -> f"
         raise TypeError(errors.message(where, expected, arguments.described(net)))
     return arguments.function(where, "net", net, positional=2)
+
+
+def assert_apart(where: str, net: Layer) -> None:
+    """Raises a ValueError for a network that learns from the batch: one example has no output of its own."""
+    if "training" in net.given:
+        expected = "a network of one example"
+        got = f"{net.name}, which normalizes the examples of a batch together"
+        hint = 'jaxbp.fixed(net, {"state": state}) is that of evaluation'
+        raise ValueError(errors.message(where, expected, got, hint))
 
 
 def loss_value(where: str, loss: ExampleLoss) -> Callable[[Array, Any], Array]:

@@ -9,43 +9,33 @@ which it is used, T = 1 for a plain network. Then
     J J^T            = (delta delta^T) .* (f f^T)               NTK
     J diag(s) J^T    = delta^2 . (s f^2)                        predictive variance
 
+A block has here an axis N before all of its axes, and its deltas an axis C after that. Where a row id_t of a
+table is taken at each position, row c of example n is sum_t e_{id_t} delta_{nct}: the deltas of equal ids are
+added first, and T such sums take the place of the whole table.
+
 Sums over several positions do not factor so. There the squared norms and J J^T are found either by such
 Gram matrices, of the order T^2, or by forming J in blocks, of the order d_out d_in, whichever takes
 fewer FLOPs; the others form J for one example at a time.
 """
 
 import math
-from typing import NamedTuple
+from collections.abc import Callable
+from dataclasses import replace
 
 import jax
 import jax.numpy as jnp
 
+from jaxbp.layers.blocks import Entrywise, Outer, Rows
 from jaxbp.typing import Array, Float
 
-
-class Outer(NamedTuple):
-    """The Jacobian by a weight that multiplies.
-
-    Args:
-        delta: (N, C, T, d_out).
-        f: (N, T, d_in).
-        axes: the weight's axes in the order of d_out, d_in.
-        shape: of the weight.
-    """
-
-    delta: Float[Array, "N C T d_out"]
-    f: Float[Array, "N T d_in"]
-    axes: tuple[int, ...]
-    shape: tuple[int, ...]
+Block = Outer | Rows | Entrywise
 
 
-class Entrywise(NamedTuple):
-    """The Jacobian by any other parameter, formed: (N, C, *shape)."""
-
-    J: Float[Array, "N C ..."]
-
-
-Block = Outer | Entrywise
+def with_rows(block: Block, change: Callable[[Array], Array]) -> Block:
+    """The block whose deltas, or whose J, are changed: (N, C, ...) to the same shape."""
+    if isinstance(block, Entrywise):
+        return Entrywise(change(block.J))
+    return replace(block, delta=change(block.delta))
 
 
 def _weight_shaped(block: Outer, M: Array) -> Array:
@@ -70,10 +60,43 @@ def _form(delta: Array, f: Array) -> Array:
     return jnp.einsum("cto,ti->coi", delta, f)
 
 
+def _by_id(delta: Array, ids: Array, V: int) -> tuple[Array, Array]:
+    """The deltas of one example, (C, T, d), those of equal ids added, and the row of each sum, V for none."""
+    T = len(ids)
+    order = jnp.argsort(ids)
+    ids = jnp.where((ids >= 0) & (ids < V), ids, V)[order]  # what is out of range has no row
+    number = jnp.cumsum(jnp.concatenate([jnp.zeros(1, int), (ids[1:] != ids[:-1]).astype(int)]))
+    kept = jnp.where(jnp.broadcast_to((ids < V)[None, :, None], delta.shape), delta[:, order], 0)
+    added = jnp.zeros_like(delta).at[:, number].add(kept)
+    return added, jnp.full(T, V).at[number].set(ids)
+
+
+def _sums(block: Rows) -> tuple[Array, Array]:
+    """`_by_id` of every example: (N, C, T, d) and (N, T)."""
+    by_id: tuple[Array, Array] = jax.vmap(lambda delta, ids: _by_id(delta, ids, block.shape[0]))(
+        block.delta, block.id
+    )
+    return by_id
+
+
+def _into_table(block: Rows, ids: Array, delta: Array) -> Array:
+    """Delta, (..., d), added to the rows ids, (...), of a table of zeros."""
+    table = jnp.zeros(block.shape, delta.dtype)
+    ids = jnp.where(ids < 0, block.shape[0], ids)  # from the end is out of range
+    return table.at[ids].add(delta, mode="drop")
+
+
 def formed(block: Block) -> Array:
     """J, (N, C, *shape)."""
     if isinstance(block, Entrywise):
         return block.J
+    if isinstance(block, Rows):
+
+        def of_row(delta: Array, ids: Array) -> Array:
+            return _into_table(block, ids, delta)
+
+        tables: Array = jax.vmap(jax.vmap(of_row, in_axes=(0, None)))(block.delta, block.id)
+        return tables
     if _one_position(block):
         delta, f = block.delta[:, :, 0, :, None], block.f[:, None, 0, None, :]
         shape = (*delta.shape[:3], f.shape[-1])
@@ -85,6 +108,8 @@ def squared_norms(block: Block) -> Float[Array, "N C"]:
     """|J_nc|^2."""
     if isinstance(block, Entrywise):
         return (block.J**2).reshape(*block.J.shape[:2], -1).sum(-1)
+    if isinstance(block, Rows):
+        return (_sums(block)[0] ** 2).sum((2, 3))
     delta, f = block.delta, block.f
     if _one_position(block):
         return (delta**2).sum((2, 3)) * (f**2).sum((1, 2))[:, None]
@@ -100,6 +125,8 @@ def weighted_sum(block: Block, w: Float[Array, "N C"]) -> Array:
     """sum_nc w_nc J_nc, like the parameter."""
     if isinstance(block, Entrywise):
         return jnp.tensordot(w, block.J, 2)
+    if isinstance(block, Rows):
+        return _into_table(block, block.id, jnp.einsum("nc,nctd->ntd", w, block.delta))
     delta = jnp.einsum("nc,ncto->nto", w, block.delta)
     return _weight_shaped(block, jnp.tensordot(delta, block.f, ((0, 1), (0, 1))))
 
@@ -109,6 +136,10 @@ def product_sum(block: Block, other: Block) -> Array:
     if isinstance(block, Entrywise):
         assert isinstance(other, Entrywise)
         return (block.J * other.J).sum((0, 1))
+    if isinstance(block, Rows):
+        assert isinstance(other, Rows)
+        (sums, at), (others, _) = _sums(block), _sums(other)
+        return _into_table(block, at, (sums * others).sum(1))
     assert isinstance(other, Outer)
     if _one_position(block):
         delta = (block.delta * other.delta).sum((1, 2))
@@ -126,6 +157,13 @@ def gram(block: Block, other: Block) -> Float[Array, "N C M C"]:
     """J K^T, every row of J with every row of the Jacobian K of M examples, perhaps the same ones."""
     if isinstance(block, Entrywise) or isinstance(other, Entrywise):
         return _products(formed(block), formed(other))
+    if isinstance(block, Rows) or isinstance(other, Rows):
+        assert isinstance(block, Rows)
+        assert isinstance(other, Rows)
+        (sums, at), (others, at_others) = _sums(block), _sums(other)
+        same = at[:, :, None, None] == at_others[None, None]
+        by_delta = _products(sums, others, lead=3)
+        return jnp.einsum("nctmks,ntms->ncmk", by_delta, same.astype(by_delta.dtype))
     (N, C, T, d_out), (M, _, S, _) = block.delta.shape, other.delta.shape
     d_in = block.f.shape[-1]
     if T * S * (d_out * C**2 + d_in) <= d_out * d_in * (C**2 + C * (T / M + S / N) / 2):
@@ -149,6 +187,9 @@ def weighted_squares(block: Block, s: Array) -> Float[Array, "N C"]:
     """sum_p J_ncp^2 s_p, for s like the parameter."""
     if isinstance(block, Entrywise):
         return jnp.tensordot(block.J**2, s, s.ndim)
+    if isinstance(block, Rows):
+        sums, at = _sums(block)
+        return jnp.einsum("nctd,ntd->nc", sums**2, jnp.take(s, at, axis=0, mode="fill", fill_value=0))
     s = _matrix_shaped(block, s)
     if _one_position(block):
         return jnp.einsum("nco,no->nc", block.delta[:, :, 0] ** 2, block.f[:, 0] ** 2 @ s.T)

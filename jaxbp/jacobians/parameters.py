@@ -1,12 +1,11 @@
 """Jacobians by the parameters, contracted without being formed: per-example gradients, NTK, GGN, Laplace.
 
-All of it comes from the deltas and the activations of one backward pass: see `jaxbp.jacobians.taps` for
-where they are found in any function, and `jaxbp.jacobians.outer` for the formulas.
+All of it comes from the deltas and the activations of one backward pass: a layer's own ``factors``, or what
+`jaxbp.jacobians.taps` finds in any function; `jaxbp.jacobians.outer` has the formulas.
 """
 
 import html
-from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 import jax
@@ -15,17 +14,8 @@ import numpy as np
 
 from jaxbp import arguments, errors
 from jaxbp.jacobians import outer
-from jaxbp.jacobians.given import (
-    ExampleLoss,
-    Network,
-    examples,
-    loss_gradient,
-    network,
-    of_one_length,
-    targets,
-)
-from jaxbp.jacobians.outer import Block, Entrywise, Outer
-from jaxbp.jacobians.taps import Taps, find_taps, run_tapped
+from jaxbp.jacobians.given import ExampleLoss, Network, examples, loss_gradient, of_one_length, targets
+from jaxbp.jacobians.one_pass import Form, one_pass
 from jaxbp.losses import Loss
 from jaxbp.typing import Array, Float, Params, Scalar, Targets
 
@@ -40,19 +30,21 @@ class ParameterJacobian:
 
     Args:
         out: f, (N, *out).
-        delta: for each product a = W f, the rows d f_c / d a, (N, C, T, d_out).
-        f: for each product, (N, T, d_in).
-        entrywise: the formed Jacobian (N, C, *shape) by each parameter that has another use.
+        held: the arrays of which the blocks are made: deltas (N, C, T, d_out), activations (N, T, d_in), and
+            formed parts (N, C, *shape).
         params: the parameters.
-        taps: which is which.
+        form: which is which.
     """
 
     out: Array
-    delta: dict[int, Array]
-    f: dict[int, Array]
-    entrywise: dict[int, Array]
+    held: tuple[Array, ...]
     params: Params
-    taps: Taps = field(metadata={"static": True})
+    form: Form = field(metadata={"static": True})
+
+    @property
+    def blocks(self) -> list[outer.Block]:
+        """The Jacobian by each leaf of the parameters, in factors where it has any."""
+        return self.form.blocks(self.held)
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -63,7 +55,7 @@ class ParameterJacobian:
     @property
     def nbytes(self) -> int:
         """What the deltas, activations and formed parts take; the matrix takes 4 N C P in float32."""
-        return sum(leaf.nbytes for leaf in jax.tree.leaves((self.delta, self.f, self.entrywise)))
+        return sum(leaf.nbytes for leaf in self.held)
 
     def ntk(self, other: "ParameterJacobian | None" = None) -> Float[Array, "N C M C"]:
         """The empirical neural tangent kernel J J^T, or between two sets of examples J K^T.
@@ -87,12 +79,11 @@ class ParameterJacobian:
         if kinds[0] != kinds[1]:
             got = f"parameters {kinds[1][0]} and outputs of shape {kinds[1][1]}"
             raise ValueError(errors.message("ntk", "the Jacobian of the same network", got))
-        blocks = self.blocks()
-        return sum(map(outer.gram, blocks, blocks if other is self else other.blocks()), jnp.zeros(()))
+        return sum(map(outer.gram, self.blocks, other.blocks), jnp.zeros(()))
 
     def ntk_trace(self) -> Scalar:
         """The trace of the NTK, |J|^2, without the NTK."""
-        return sum((outer.squared_norms(block).sum() for block in self.blocks()), jnp.zeros(()))
+        return sum((outer.squared_norms(block).sum() for block in self.blocks), jnp.zeros(()))
 
     def ggn_diagonal(self, loss: ExampleLoss, y: Targets | None = None) -> Params:
         """The diagonal of the generalised Gauss-Newton matrix, sum_n J_n^T H_n J_n.
@@ -135,12 +126,8 @@ class ParameterJacobian:
             return pushed.reshape(J.shape) / divisor
 
         H = jax.vmap(curved, in_axes=(0, 0, 0))
-        H_J = replace(
-            self,
-            delta={k: H(self.out, y, delta) for k, delta in self.delta.items()},
-            entrywise={i: H(self.out, y, J) for i, J in self.entrywise.items()},
-        )
-        return self.tree([outer.product_sum(*pair) for pair in zip(self.blocks(), H_J.blocks(), strict=True)])
+        curved_blocks = [outer.with_rows(block, lambda J: H(self.out, y, J)) for block in self.blocks]
+        return self.tree(list(map(outer.product_sum, self.blocks, curved_blocks)))
 
     def predictive_variance(self, sigma: Params) -> Float[Array, "N C"]:
         """diag(J Sigma J^T): the variance of each output under theta ~ N(params, Sigma), linearised.
@@ -170,7 +157,7 @@ class ParameterJacobian:
             if s.shape != leaf.shape:
                 expected = f"sigma{jax.tree_util.keystr(path)} of the parameter's shape {leaf.shape}"
                 raise ValueError(errors.message(where, expected, f"{s.shape}"))
-        variances = map(outer.weighted_squares, self.blocks(), jax.tree.leaves(sigma))
+        variances = map(outer.weighted_squares, self.blocks, jax.tree.leaves(sigma))
         return sum(variances, jnp.zeros(()))
 
     def matrix(self, *, limit: int = 2**30) -> Float[Array, "N C P"]:
@@ -189,20 +176,7 @@ class ParameterJacobian:
             expected = f"at most {_human(limit)} for J of shape {(N, C, P)}"
             hint = "ntk, ggn_diagonal and predictive_variance do without it; else raise limit"
             raise ValueError(errors.message("ParameterJacobian.matrix", expected, _human(size), hint))
-        return jnp.concatenate([outer.formed(block).reshape(N, C, -1) for block in self.blocks()], axis=-1)
-
-    def blocks(self) -> list[Block]:
-        """The Jacobian by each leaf of the parameters."""
-        leaves = jax.tree.leaves(self.params)
-        blocks: dict[int, Block] = {i: Entrywise(J) for i, J in self.entrywise.items()}
-        for i, k in self.taps.biases:
-            blocks[i] = Entrywise(self.delta[k].sum(2))
-        for i, ks in self.taps.products:
-            use = self.taps.uses[ks[0]]
-            delta = jnp.concatenate([self.delta[k] for k in ks], axis=2)
-            f = jnp.concatenate([self.f[k] for k in ks], axis=1)
-            blocks[i] = Outer(delta, f, use.out_axes + use.in_axes, leaves[i].shape)
-        return [blocks[i] for i in range(len(leaves))]
+        return jnp.concatenate([outer.formed(block).reshape(N, C, -1) for block in self.blocks], axis=-1)
 
     def tree(self, leaves: list[Array]) -> Params:
         """Leaves in the tree of the parameters."""
@@ -212,10 +186,7 @@ class ParameterJacobian:
         N, C, P = self.shape
         lines = [f"d f / d theta of {N} examples, {C} outputs and {P:,} parameters"]
         paths = [jax.tree_util.keystr(path) for path, _ in jax.tree_util.tree_leaves_with_path(self.params)]
-        biases = dict(self.taps.biases)
-        for i, path in enumerate(paths):
-            how = "entry by entry" if i in self.taps.entrywise else "delta" if i in biases else "delta x f"
-            lines.append(f"  {path}  {how}")
+        lines += [f"  {path}  {how}" for path, how in zip(paths, self.form.how, strict=True)]
         formed = N * C * P * self.out.dtype.itemsize
         return "\n".join([*lines, f"  {_human(self.nbytes)}, for {_human(formed)} as a matrix"])
 
@@ -270,44 +241,9 @@ def parameter_jacobian(net: Network, params: Params, x: Array) -> ParameterJacob
 
     where = "parameter_jacobian"
     x = examples(where, "x", x)
-    return by_taps(where, network(where, net), arguments.params(where, params), x, x, backward)
-
-
-def by_taps(
-    where: str,
-    apply: Callable[[Params, Any], Array],
-    params: Params,
-    x: Array,
-    y: Any,
-    backward: Callable[[Array, Any], tuple[Array, Array]],
-) -> ParameterJacobian:
-    """The Jacobian of ``backward``'s first result, whose second gives the rows delta_f (C, *f) to pull."""
-    leaves, tree = jax.tree.flatten(params)
-    if not of_one_length(x, y):
-        shapes = [jax.tree.map(jnp.shape, tree) for tree in (x, y)]
-        expected = "N examples and N targets"
-        raise ValueError(
-            errors.message(where, expected, f"x of shape {shapes[0]} and y of shape {shapes[1]}")
-        )
-    one = jax.eval_shape(lambda x: jax.tree.map(lambda leaf: leaf[0], x), x)
-    with errors.within(where):
-        taps = find_taps(apply, params, one)
-
-    def rows(x: Any, y: Any) -> tuple[Array, dict[int, Array], dict[int, Array], dict[int, Array]]:
-        def tapped(zeros: dict[int, Array], entries: dict[int, Array]) -> tuple[Array, dict[int, Array]]:
-            own = [entries.get(i, leaf) for i, leaf in enumerate(leaves)]
-            return run_tapped(apply, taps, jax.tree.unflatten(tree, own), x, zeros)
-
-        zeros = {k: jnp.zeros(taps.uses[k].a_shape, leaves[taps.uses[k].leaf].dtype) for k in taps.kept}
-        entries = {i: leaves[i] for i in taps.entrywise}
-        f, pull, activations = jax.vjp(tapped, zeros, entries, has_aux=True)
-        out, delta_f = backward(f, y)
-        delta, entrywise = jax.vmap(pull)(delta_f)
-        delta = {k: jax.vmap(taps.uses[k].rows_of_a)(delta[k]) for k in delta}
-        return out, delta, activations, entrywise
-
-    out, delta, f, entrywise = jax.vmap(rows)(x, y)
-    return ParameterJacobian(out, delta, f, entrywise, params, taps)
+    params = arguments.params(where, params)
+    out, held, form = one_pass(where, net, params, x, x, backward)
+    return ParameterJacobian(out, held, params, form)
 
 
 def _human(size: float) -> str:

@@ -9,16 +9,9 @@ import jax.numpy as jnp
 
 from jaxbp import arguments, errors
 from jaxbp.jacobians import outer
-from jaxbp.jacobians.given import (
-    ExampleLoss,
-    Network,
-    examples,
-    loss_gradient,
-    loss_value,
-    network,
-    targets,
-)
-from jaxbp.jacobians.parameters import ParameterJacobian, by_taps
+from jaxbp.jacobians.given import ExampleLoss, Network, examples, loss_gradient, loss_value, targets
+from jaxbp.jacobians.one_pass import one_pass
+from jaxbp.jacobians.parameters import ParameterJacobian
 from jaxbp.typing import Array, Float, Params, Scalar, Targets
 
 
@@ -40,14 +33,14 @@ class PerExample:
 
     def gradients(self) -> Params:
         """G_n, formed: a tree like the parameters with a leading axis N."""
-        return self.jacobian.tree([outer.formed(block)[:, 0] for block in self.jacobian.blocks()])
+        return self.jacobian.tree([outer.formed(block)[:, 0] for block in self.jacobian.blocks])
 
     def squared_norms(self) -> Float[Array, " N"]:
         """|g_n|^2 over all parameters.
 
         Source: Goodfellow 2015, arXiv 1510.01799; with shared weights Rochette et al. 2019, Li et al. 2022.
         """
-        norms = [outer.squared_norms(block)[:, 0] for block in self.jacobian.blocks()]
+        norms = [outer.squared_norms(block)[:, 0] for block in self.jacobian.blocks]
         return sum(norms, jnp.zeros(()))
 
     def mean(self) -> Params:
@@ -73,7 +66,7 @@ class PerExample:
 
     def second_moment(self) -> Params:
         """1/N sum_n g_n^2, entry by entry."""
-        blocks = self.jacobian.blocks()
+        blocks = self.jacobian.blocks
         return self.jacobian.tree([outer.product_sum(block, block) / len(self.losses) for block in blocks])
 
     def variance(self) -> Params:
@@ -104,7 +97,7 @@ class PerExample:
         return trace / (mean - trace / N)
 
     def _weighted_mean(self, w: Array) -> Params:
-        blocks, N = self.jacobian.blocks(), len(w)
+        blocks, N = self.jacobian.blocks, len(w)
         return self.jacobian.tree([outer.weighted_sum(block, w[:, None] / N) for block in blocks])
 
     def __repr__(self) -> str:
@@ -125,8 +118,9 @@ def per_example(net: Network, loss: ExampleLoss, params: Params, x: Array, y: Ta
     The gradients are those of each example's own loss, without the 1/N of a mean.
 
     Args:
-        net: any layer, or any function ``(params, x) -> f`` of one example; weights that it uses
-            otherwise than in products are formed entry by entry, at N times their size.
+        net: any layer, or any function ``(params, x) -> f`` of one example; weights that a function uses
+            otherwise than in products are formed entry by entry, at N times their size, and a layer's where
+            it has no ``factors``. Of a network with `batch_norm` that of evaluation, see `fixed`.
         loss: a `Loss`, or ``(f, y) -> scalar`` of one example.
         params: any pytree of arrays.
         x: N examples, (N, ...).
@@ -137,7 +131,8 @@ def per_example(net: Network, loss: ExampleLoss, params: Params, x: Array, y: Ta
         ``second_moment()``, ``variance()`` and ``noise_scale()``.
 
     Raises:
-        ValueError: when x and y are not of one length N.
+        ValueError: when x and y are not of one length N; for a network that normalizes the examples of a
+            batch together.
         TypeError: for parameters that are no floating-point numbers.
 
     Example: f = W x with squared error, so that g_n = (f - y) x^T.
@@ -154,11 +149,12 @@ def per_example(net: Network, loss: ExampleLoss, params: Params, x: Array, y: Ta
     Source: the lecture, step 4, delta_{W_l} = delta_{a_l}^T f_{l-1}^T, one example at a time.
     """
     where = "per_example"
-    apply, gradient = network(where, net), loss_gradient(where, loss)
+    gradient = loss_gradient(where, loss)
     params, x, y = arguments.params(where, params), examples(where, "x", x), targets(where, loss, y)
     value = loss_value(where, loss)
 
     def backward(f: Array, y: Any) -> tuple[Scalar, Array]:
         return value(f, y), gradient(f, y)[None]
 
-    return PerExample(by_taps(where, apply, params, x, y, backward))
+    out, held, form = one_pass(where, net, params, x, y, backward)
+    return PerExample(ParameterJacobian(out, held, params, form))

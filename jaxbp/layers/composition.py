@@ -1,17 +1,18 @@
-"""Composition: `chain` multiplies Jacobians, `residual` adds them, and both are layers again."""
+"""Composition: `chain` multiplies Jacobians, and is a layer again; what other compositions share with it."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import pairwise
+from typing import Any
 
 import jax
 
 from jaxbp import arguments, errors, recipes
 from jaxbp.layers.activations import identity
-from jaxbp.layers.layer import Layer, assert_params, no_params
+from jaxbp.layers.layer import Layer, assert_given, assert_params, handed, no_params
 from jaxbp.layers.memory import apart
-from jaxbp.operators import Identity, Operator, Product, Sum
-from jaxbp.typing import Array, Params, Random, Saved
+from jaxbp.operators import Identity, Operator, Product
+from jaxbp.typing import Array, Given, Params, Random, Saved
 
 
 def split(key: Random | None, count: int) -> list[Random | None]:
@@ -31,6 +32,35 @@ def numbered(parts: Sequence[Layer]) -> Iterator[tuple[int, Layer]]:
         yield l, part
 
 
+def factors_of(part: Layer) -> Callable[[Params, Saved, Array], tuple[Any, Array]] | None:
+    """The part's factors; of one without parameters there is only delta_f."""
+    if part.factors is not None or part.has_params:
+        return part.factors
+    return part.backward
+
+
+def names_of(parts: Sequence[Layer]) -> tuple[str, ...]:
+    """What the parts name in ``given``, each name once."""
+    return tuple(dict.fromkeys(name for part in parts for name in part.given))
+
+
+def assert_states(name: str, given: Given | None, names: Sequence[str], at: Sequence[Hashable]) -> None:
+    """Raises unless ``given`` has no other names, and its state an entry for each part that has state.
+
+    Args:
+        name: of the whole.
+        given: what it was given.
+        names: those that its parts name.
+        at: where the parts with state are.
+    """
+    assert_given(name, given, names)
+    state = (given or {}).get("state")
+    if state is not None and not (isinstance(state, dict) and state.keys() == set(at)):
+        got = f"{{{', '.join(map(str, state))}}}" if isinstance(state, dict) else arguments.described(state)
+        expected, hint = f"state {{{', '.join(map(str, at))}}}", "was it left by another network?"
+        raise ValueError(errors.message(name, expected, got, hint))
+
+
 @recipes.own("chain")
 def chain(*parts: Layer) -> Layer:
     """f_L = part_k(... part_2(part_1(x))), whose Jacobian is the product J_k ... J_2 J_1.
@@ -38,14 +68,16 @@ def chain(*parts: Layer) -> Layer:
     Forward runs the parts in order; backward runs their backward passes in reverse, which is the chain
     rule. Chains are associative: a chain within a chain is the same as its parts written out. The
     parameters are ``{1: ..., 2: ..., L: ...}``, one entry for each part that has any, so that
-    ``params[l]["W"]`` is the lecture's W_l. A key is split over the parts.
+    ``params[l]["W"]`` is the lecture's W_l. A key is split over the parts. What is ``given`` goes to
+    the parts that name it, state by l, as parameters do.
 
     Args:
         parts: the layers, in the order in which data pass through them.
 
     Raises:
         TypeError: for a part that is no Layer.
-        ValueError: when applied to parameters of another network; an error of a part names its layer.
+        ValueError: when applied to parameters or state of another network, or given what no part names; an
+            error of a part names its layer.
 
     Example:
         >>> import jax, jax.numpy as jnp
@@ -62,14 +94,17 @@ def chain(*parts: Layer) -> Layer:
     Source: the lecture, chain rule: J_{f o g}(x) = J_f(g(x)) J_g(x).
     """
     for i, part in enumerate(parts):
-        arguments.instance("chain", f"part {i}", part, Layer, _no_layer(part))
+        arguments.instance("chain", f"part {i}", part, Layer, no_layer(part))
     parts = tuple(inner for part in parts for inner in (part.parts if part.form == "product" else (part,)))
     name = f"chain({', '.join(part.name for part in parts)})"
     L = sum(part.has_params for part in parts)
     steps = list(parts)  # of forward and backward
     for i, (first, then) in enumerate(pairwise(parts)):
-        if first.saves_input and not first.has_params and then.saves_input and then.has_params:
+        saves_input = first.saves_input and then.saves_input and not (first.given or then.given)
+        if saves_input and not first.has_params and then.has_params:
             steps[i : i + 2] = identity, _joined(first, then)
+    names = names_of(parts)
+    stateful = [l for l, part in numbered(parts) if part.state is not None]
 
     def init(key: Random) -> Params:
         keys = iter(jax.random.split(arguments.key("init", key), L))
@@ -80,43 +115,75 @@ def chain(*parts: Layer) -> Layer:
         for l, part in numbered(parts):
             yield l, part, params[l] if part.has_params else {}
 
-    def apply(params: Params, f: Array, *, key: Random | None = None) -> Array:
+    def apply(params: Params, f: Array, *, key: Random | None = None, given: Given | None = None) -> Array:
+        assert_states(name, given, names, stateful)
         for (l, part, p), k in zip(parts_of(params), split(key, len(parts)), strict=True):
             with _layer(l):
-                f = part.apply(p, f, key=k)
+                f = part.apply(p, f, key=k, **handed(part, given, l))
         return f
 
-    def forward(params: Params, f: Array, *, key: Random | None = None) -> tuple[Array, Saved]:
+    def forward(
+        params: Params, f: Array, *, key: Random | None = None, given: Given | None = None
+    ) -> tuple[Array, Saved]:
+        assert_states(name, given, names, stateful)
         saved = []
         for (l, part, p), k in zip(parts_of(params, steps), split(key, len(parts)), strict=True):
             with _layer(l):
-                f, s = part.forward(p, f, key=k)
+                f, s = part.forward(p, f, key=k, **handed(part, given, l))
             saved.append(s)
         return f, tuple(saved)
 
-    def backward(params: Params, saved: Saved, delta: Array) -> tuple[Params, Array]:
+    def assert_saved(saved: Saved) -> None:
         if not isinstance(saved, tuple) or len(saved) != len(parts):
             got, hint = arguments.described(saved), "it is the second result of forward"
             expected = f"saved, a tuple of {len(parts)}, one for each part"
             raise TypeError(errors.message(name, expected, got, hint))
-        delta_params = {}
-        for (l, part, p), s in reversed(list(zip(parts_of(params, steps), saved, strict=True))):
-            with jax.named_scope(f"delta_{l}"):
-                delta_p, delta = part.backward(p, s, delta)
-            if part.has_params:
-                delta_params[l] = delta_p
-        return delta_params, delta
 
-    def jacobian(params: Params, f: Array) -> Operator:
+    def reverse(rules: list[Any], params: Params, saved: Saved, delta: Array) -> tuple[Any, Array]:
+        """The chain rule: each part's rule in turn, the last first."""
+        assert_saved(saved)
+        of_params = {}
+        for (l, part, p), rule, s in reversed(list(zip(parts_of(params, steps), rules, saved, strict=True))):
+            with jax.named_scope(f"delta_{l}"):
+                of_p, delta = rule(p, s, delta)
+            if part.has_params:
+                of_params[l] = of_p
+        return of_params, delta
+
+    def backward(params: Params, saved: Saved, delta: Array) -> tuple[Params, Array]:
+        return reverse([part.backward for part in steps], params, saved, delta)
+
+    ways = [factors_of(part) for part in steps]
+
+    def factors(params: Params, saved: Saved, delta: Array) -> tuple[Any, Array]:
+        return reverse(ways, params, saved, delta)
+
+    def state(saved: Saved) -> Any:
+        assert_saved(saved)
+        pairs = zip(numbered(steps), saved, strict=True)
+        return {l: part.state(s) for (l, part), s in pairs if part.state is not None}
+
+    def jacobian(params: Params, f: Array, *, given: Given | None = None) -> Operator:
+        assert_states(name, given, names, stateful)
         factors: list[Operator] = []
         for l, part, p in parts_of(params):
             with _layer(l):
-                factors.insert(0, part.jacobian(p, f))
-                f = part.apply(p, f)
+                factors.insert(0, part.jacobian(p, f, **handed(part, given, l)))
+                f = part.apply(p, f, **handed(part, given, l))
         return Product(tuple(factors)) if factors else Identity(f.size)
 
     return Layer(
-        name, apply, forward, backward, init if L else no_params, jacobian, form="product", parts=parts
+        name,
+        apply,
+        forward,
+        backward,
+        init if L else no_params,
+        jacobian,
+        form="product",
+        parts=parts,
+        given=names,
+        state=state if stateful else None,
+        factors=None if None in ways else factors,
     )
 
 
@@ -145,103 +212,16 @@ def _joined(first: Layer, then: Layer) -> Layer:
     def backward(params: Params, saved: Saved, delta_out: Array) -> tuple[Params, Array]:
         return again(saved, params, delta_out)
 
-    return Layer(f"{first.name}, {then.name}", apply, forward, backward, then.init)
+    def factors(params: Params, saved: Saved, delta_out: Array) -> tuple[Any, Array]:
+        assert then.factors is not None
+        blocks, delta = then.factors(params, first.apply({}, saved), delta_out)
+        return blocks, first.backward({}, saved, delta)[1]
+
+    name, ways = f"{first.name}, {then.name}", factors if then.factors else None
+    return Layer(name, apply, forward, backward, then.init, factors=ways)
 
 
-@recipes.own("residual")
-def residual(branch: Layer, skip: Layer = identity) -> Layer:
-    """out = skip(f) + branch(f), whose Jacobian is J_skip + J_branch; with the plain skip, I + J_branch.
-
-    Backward, delta_out flows unchanged into both and their delta_f are added. The parameters are
-    ``{"branch": ...}``, and ``"skip"`` beside it when the skip has any.
-
-    Args:
-        branch: any layer.
-        skip: the identity, or a projection such as ``dense(d_in, d_out, bias=False)`` where the branch
-            changes the size.
-
-    Raises:
-        ValueError: when applied, if the two results differ in shape.
-
-    Example: the slope of f + f^2 / 2 at f = 3 is 1 + 3.
-        >>> import jax.numpy as jnp
-        >>> from jaxbp.layers import elementwise
-        >>> block = residual(elementwise("half square", lambda a: a**2 / 2, lambda a: a, saves="input"))
-        >>> out, saved = block.forward({}, jnp.array([3.0]))
-        >>> block.backward({}, saved, jnp.ones(1))[1]
-        Array([4.], dtype=float32)
-
-    Source: the lecture, residual block; He et al. 2016.
-    """
-    for role, part in (("branch", branch), ("skip", skip)):
-        arguments.instance("residual", role, part, Layer, _no_layer(part))
-    name = f"residual({branch.name}" + (f", skip={skip.name})" if skip is not identity else ")")
-    parts = {"branch": branch, "skip": skip}
-
-    def of(params: Params) -> dict[str, Params]:
-        assert_params(name, params, [role for role, part in parts.items() if part.has_params])
-        return {"branch": {}, "skip": {}} | params
-
-    def add(branch_out: Array, skip_out: Array) -> Array:
-        if branch_out.shape != skip_out.shape:
-            raise ValueError(
-                errors.message(
-                    name,
-                    "branch and skip to give one shape, for they are added",
-                    f"{branch_out.shape} from the branch and {skip_out.shape} from the skip",
-                    "give the skip a projection, skip=dense(d_in, d_out, bias=False)",
-                )
-            )
-        return skip_out + branch_out
-
-    def init(key: Random) -> Params:
-        keys = jax.random.split(arguments.key("init", key))
-        return {
-            role: part.init(k) for (role, part), k in zip(parts.items(), keys, strict=True) if part.has_params
-        }
-
-    def apply(params: Params, f: Array, *, key: Random | None = None) -> Array:
-        p, (key_branch, key_skip) = of(params), split(key, 2)
-        with errors.within("branch"):
-            branch_out = branch.apply(p["branch"], f, key=key_branch)
-        with errors.within("skip"):
-            skip_out = skip.apply(p["skip"], f, key=key_skip)
-        return add(branch_out, skip_out)
-
-    def forward(params: Params, f: Array, *, key: Random | None = None) -> tuple[Array, Saved]:
-        p, (key_branch, key_skip) = of(params), split(key, 2)
-        with errors.within("branch"):
-            branch_out, branch_saved = branch.forward(p["branch"], f, key=key_branch)
-        with errors.within("skip"):
-            skip_out, skip_saved = skip.forward(p["skip"], f, key=key_skip)
-        return add(branch_out, skip_out), (branch_saved, skip_saved)
-
-    def backward(params: Params, saved: Saved, delta_out: Array) -> tuple[Params, Array]:
-        p, (branch_saved, skip_saved) = of(params), saved
-        delta_branch, delta_f = branch.backward(p["branch"], branch_saved, delta_out)
-        delta_skip, delta_f_skip = skip.backward(p["skip"], skip_saved, delta_out)
-        delta_params = {"branch": delta_branch, "skip": delta_skip}
-        return {role: delta_params[role] for role in params}, delta_f_skip + delta_f
-
-    def jacobian(params: Params, f: Array) -> Operator:
-        p = of(params)
-        return Sum((skip.jacobian(p["skip"], f), branch.jacobian(p["branch"], f)))
-
-    has_params = branch.has_params or skip.has_params
-    return Layer(
-        name,
-        apply,
-        forward,
-        backward,
-        init if has_params else no_params,
-        jacobian,
-        form="sum",
-        parts=(branch, skip),
-        means="I + J_branch" if skip is identity else "J_skip + J_branch",
-    )
-
-
-def _no_layer(value: object) -> str:
+def no_layer(value: object) -> str:
     """What to do about something that is given for a layer."""
     if isinstance(value, list | tuple):
         return "chain(*layers) makes one layer of several"

@@ -8,8 +8,9 @@ import jax.numpy as jnp
 from jax.typing import DTypeLike
 
 from jaxbp import arguments, errors, recipes
+from jaxbp.layers.blocks import Block, Outer, Summed
 from jaxbp.layers.initializers import Initializer, glorot_uniform, zeros
-from jaxbp.layers.layer import Layer, assert_params, rows
+from jaxbp.layers.layer import Layer, arrays_of, rows
 from jaxbp.operators import Dense, Identity, Kronecker, Operator
 from jaxbp.typing import Array, Params, Random, Rows, Saved, Tensor
 
@@ -78,19 +79,7 @@ def dense(
         return taken(params | {"b": bias_init(key_b, (d_out,))} if bias else params)
 
     def taken(params: Params) -> dict[str, Array]:
-        """W and b as arrays of their shapes."""
-        assert_params(name, params, shapes.keys())
-        arrays = {}
-        for symbol, shape in shapes.items():
-            arrays[symbol] = arguments.array(name, symbol, params[symbol], floats=True)
-            if arrays[symbol].shape != shape:
-                got = arrays[symbol].shape
-                transposed = symbol == "W" and got == shape[::-1]
-                hint = (
-                    "W is (out, in): transpose it" if transposed else "was it made by another network's init?"
-                )
-                raise ValueError(errors.message(name, f"{symbol} of shape {shape}", f"{got}", hint))
-        return arrays
+        return arrays_of(name, params, shapes)
 
     def sized(f: Rows, symbol: str, size: int) -> Rows:
         f = arguments.array(name, symbol, f, floats=True)
@@ -122,11 +111,28 @@ def dense(
             delta_params["b"] = delta_a.sum(range(f.ndim - 1), dtype=params["b"].dtype)
         return delta_params, delta_a @ W.astype(delta_a.dtype)
 
+    def factors(params: Params, saved: Saved, delta_a: Rows) -> tuple[dict[str, Block], Rows]:
+        delta_rows = delta_a.reshape(-1, d_out)
+        blocks: dict[str, Block] = {"W": Outer(delta_rows, saved.reshape(-1, d_in), (0, 1), (d_out, d_in))}
+        if bias:
+            blocks["b"] = Summed(delta_rows)
+        return blocks, delta_a @ params["W"].astype(delta_a.dtype)
+
     def jacobian(params: Params, f: Rows) -> Operator:
         W, f = Dense(taken(params)["W"]), sized(f, "f", d_in)
         return W if f.ndim == 1 else Kronecker(Identity(f.size // d_in), W)  # one W for every row
 
-    return Layer(name, apply, forward, backward, initialize, jacobian, saves_input=True, means="W_{l}")
+    return Layer(
+        name,
+        apply,
+        forward,
+        backward,
+        initialize,
+        jacobian,
+        saves_input=True,
+        means="W_{l}",
+        factors=factors,
+    )
 
 
 def assert_size(where: str, name: str, shape: tuple[int, ...], most: int = 2**42) -> None:

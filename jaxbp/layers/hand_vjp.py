@@ -5,8 +5,8 @@ from collections.abc import Callable
 import jax
 
 from jaxbp import arguments
-from jaxbp.layers.layer import NO_LAYER, Layer, taken
-from jaxbp.typing import Array, Params, Random, Saved
+from jaxbp.layers.layer import NO_LAYER, Layer, handed, taken
+from jaxbp.typing import Array, Given, Params, Random, Saved
 
 
 def with_hand_vjp(net: Layer) -> Callable[..., Array]:
@@ -15,7 +15,7 @@ def with_hand_vjp(net: Layer) -> Callable[..., Array]:
     Reverse mode only, as with every `jax.custom_vjp`; ``net.apply`` stays plain and has forward mode.
 
     Returns:
-        ``apply(params, f, *, key=None) -> out``.
+        ``apply(params, f, *, key=None, given=None) -> out``; no derivative by what is given.
 
     Example:
         >>> import jax, jax.numpy as jnp, jaxbp
@@ -25,21 +25,31 @@ def with_hand_vjp(net: Layer) -> Callable[..., Array]:
     """
     arguments.instance("with_hand_vjp", "net", net, Layer, NO_LAYER)
 
-    @jax.custom_vjp
-    def apply(params: Params, f: Array, key: Random | None) -> Array:
-        return net.apply(params, f, key=key)
+    def checked(params: Params, f: Array, *, key: Random | None = None, given: Given | None = None) -> Array:
+        params, f, key = taken("with_hand_vjp", net, params, f, key, given)
+        arrays, static = _parted(given)
 
-    def fwd(params: Params, f: Array, key: Random | None) -> tuple[Array, Saved]:
-        out, saved = net.forward(params, f, key=key)
-        return out, (params, saved)
+        @jax.custom_vjp
+        def apply(params: Params, f: Array, key: Random | None, arrays: Given) -> Array:
+            return net.apply(params, f, key=key, **handed(net, arrays | static))
 
-    def bwd(residuals: Saved, delta_out: Array) -> tuple[Params, Array, None]:
-        params, saved = residuals
-        return *net.backward(params, saved, delta_out), None
+        def fwd(params: Params, f: Array, key: Random | None, arrays: Given) -> tuple[Array, Saved]:
+            out, saved = net.forward(params, f, key=key, **handed(net, arrays | static))
+            return out, (params, saved)
 
-    apply.defvjp(fwd, bwd)
+        def bwd(residuals: Saved, delta_out: Array) -> tuple[Params, Array, None, None]:
+            params, saved = residuals
+            return *net.backward(params, saved, delta_out), None, None
 
-    def checked(params: Params, f: Array, *, key: Random | None = None) -> Array:
-        return apply(*taken("with_hand_vjp", net, params, f, key))
+        apply.defvjp(fwd, bwd)
+        out: Array = apply(params, f, key, arrays)
+        return out
 
     return checked
+
+
+def _parted(given: Given | None) -> tuple[Given, Given]:
+    """What is given as arrays, and the words and flags beside them, which no program may trace."""
+    items = (given or {}).items()
+    words = {name: value for name, value in items if isinstance(value, bool | str)}
+    return {name: value for name, value in items if name not in words}, words

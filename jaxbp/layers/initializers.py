@@ -8,6 +8,7 @@ sizes, the variance of an entry is
     lecun_*           1 / d_in               LeCun et al. 1998
     scaled_normal     1 / d_in               not truncated, Nielsen's N(0, 1/n_in)
     standard_normal   1                      Nielsen's first networks
+    Normal(std)       std^2                  not truncated, whatever the sizes
     orthogonal        W W^T = I or W^T W = I   Saxe et al. 2013
 
     zeros             0                      the default of b
@@ -16,10 +17,12 @@ where a ``normal`` of the first three is truncated at two standard deviations, a
 """
 
 from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
 
 import jax
 
-from jaxbp import recipes
+from jaxbp import arguments, recipes
 from jaxbp.typing import Array
 
 Initializer = Callable[..., Array]
@@ -40,8 +43,30 @@ standard_normal: Initializer = recipes.own("standard_normal", _init.normal(1.0))
 orthogonal: Initializer = recipes.own("orthogonal", _init.orthogonal())
 zeros: Initializer = recipes.own("zeros", _init.zeros)
 
+
+@recipes.own("normal")
+@dataclass(frozen=True)
+class Normal:
+    """The initializer of normal entries with the standard deviation ``std``.
+
+    Raises:
+        TypeError: for what is no number.
+        ValueError: for a number below 0.
+    """
+
+    std: float
+
+    def __post_init__(self) -> None:
+        arguments.number("Normal", "std", self.std, low=0)
+
+    def __call__(self, *args: Any) -> Array:
+        """What is drawn for a key and a shape."""
+        return _init.normal(self.std)(*args)
+
+
 __all__ = [
     "Initializer",
+    "Normal",
     "glorot_normal",
     "glorot_uniform",
     "he_normal",

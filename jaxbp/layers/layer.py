@@ -1,7 +1,7 @@
 """The contract of a layer: a differentiable map with its derivative written by hand."""
 
 import math
-from collections.abc import Callable, Collection, Hashable
+from collections.abc import Callable, Collection, Hashable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Literal
@@ -11,7 +11,7 @@ from jax.tree_util import Partial
 
 from jaxbp import arguments, errors, recipes
 from jaxbp.operators import Linear, Operator
-from jaxbp.typing import Array, Params, Random, Saved
+from jaxbp.typing import Array, Given, Params, Random, Saved
 
 
 def no_params(key: Random) -> Params:
@@ -19,9 +19,12 @@ def no_params(key: Random) -> Params:
     return {}
 
 
-def _matrix_free(params: Params, f: Array, *, apply: Callable[..., Array]) -> Operator:
+def _matrix_free(
+    params: Params, f: Array, *, apply: Callable[..., Array], given: Given | None = None
+) -> Operator:
     """The Jacobian of a layer that names no structure: by forward and reverse mode of its ``apply``."""
-    return Linear(Partial(apply, params), f)  # type: ignore[no-untyped-call]
+    named = {"given": given} if given else {}
+    return Linear(Partial(apply, params, **named), f)  # type: ignore[no-untyped-call]
 
 
 @dataclass(frozen=True, repr=False)
@@ -37,7 +40,8 @@ class Layer:
             stochastic layer is the identity without a key.
         forward: ``(params, f, *, key=None) -> (out, saved)``, the same out, and the least that backward
             needs.
-        backward: ``(params, saved, delta_out) -> (delta_params, delta_f)``, the hand-written VJP.
+        backward: ``(params, saved, delta_out) -> (delta_params, delta_f)``, the hand-written VJP. Of
+            integers, which only the first layer takes, delta_f is None.
         init: ``key -> params``, a dict pytree. Stateless layers leave it out.
         jacobian: ``(params, f) -> d out / d f`` for one example, as an operator. The default is
             matrix-free, from ``apply``.
@@ -49,6 +53,22 @@ class Layer:
         function: phi itself, where the layer is a function of f alone: a loss on logits is compared with
             it, and `mlp` sees by it what W to begin with. None where there is no such function.
         means: what the Jacobian is in a chain, ``"W_{l}"``; by default ``J_`` and the name.
+        given: the names that ``apply``, ``forward`` and ``jacobian`` take by their keyword ``given``, a dict:
+            masks, positions, state, by which there is no derivative. `chain` and `residual` hand each part
+            what it names, and ``given`` not at all to a part that names nothing or of which nothing is
+            there. Two names have a meaning of their own. ``"state"`` is what an earlier pass left, and goes
+            by l to the part that has it, as parameters do; a layer has it if and only if it has the field
+            ``state``. ``"training"`` is True in a pass that learns from its batch.
+        state: ``saved -> state``, a pytree: what the pass leaves for the next one, such as the running
+            statistics of `batch_norm`, or the carry of a recurrent layer. The layer makes the next state
+            itself, from what it was given and the batch: whoever called forward only keeps it. A state of
+            zeros means that there was no pass yet. A layer has this field only if passes are to go on
+            where others ended; it has an ``init``, if of {}, for it counts as a layer l.
+        tie: of `tied`, the ways to the array that is left out of the parameters and to the one that takes its
+            place; None of any other layer.
+        factors: ``(params, saved, delta_out) -> (blocks, delta_f)``, backward of ONE example, whose leading
+            axes are positions, with the gradient of each parameter in factors: a tree like the parameters
+            of `Outer`, `Rows`, `Summed` and `Entrywise`. Without it, what multiplies is found by tracing.
         formula: of an elementwise layer, how `jaxbp.explain` writes it: Python assignments to ``f``, an
             expression in a, and to ``slope``, one in a and f, with other names between them:
             ``"s = 1 / (1 + exp(-a)); f = a * s; slope = s + a * s * (1 - s)"``.
@@ -58,8 +78,10 @@ class Layer:
     with other functions (`dataclasses.replace`) was not made by that call, and has none.
 
     Raises:
-        TypeError: for fields of another type.
-        ValueError: for another word as ``form``.
+        TypeError: for fields of another type, and functions without the keyword ``given`` of a layer that
+            names something.
+        ValueError: for another word as ``form``, and ``state`` without ``"state"`` in ``given``, or
+            without ``init``.
 
     Example: a layer of your own is one record.
         >>> import jax, jax.numpy as jnp
@@ -82,7 +104,7 @@ class Layer:
     name: str
     apply: Callable[..., Array]
     forward: Callable[..., tuple[Array, Saved]]
-    backward: Callable[[Params, Saved, Array], tuple[Params, Array]]
+    backward: Callable[[Params, Saved, Array], tuple[Params, Any]]
     init: Callable[[Random], Params] = no_params
     jacobian: Callable[..., Operator] = _matrix_free
     saves_input: bool = False
@@ -91,18 +113,34 @@ class Layer:
     function: Callable[[Array], Array] | None = None
     means: str = ""
     formula: str = ""
+    given: tuple[str, ...] = ()
+    state: Callable[[Saved], Any] | None = None
+    factors: Callable[[Params, Saved, Array], tuple[Any, Any]] | None = None
+    tie: tuple[tuple[Hashable, ...], tuple[Hashable, ...]] | None = None
     recipe: recipes.Recipe | None = field(default=None, init=False, compare=False)
 
     def __post_init__(self) -> None:
         where = f"Layer {arguments.instance('Layer', 'name', self.name, str)}"
         for name in ("apply", "forward", "backward", "init", "jacobian"):
             arguments.function(where, name, getattr(self, name))
-        if self.function is not None:
-            arguments.function(where, "function", self.function)
+        for name in ("function", "state", "factors"):
+            if getattr(self, name) is not None:
+                arguments.function(where, name, getattr(self, name))
         arguments.flag(where, "saves_input", self.saves_input)
         arguments.option(where, "form", self.form, ("atom", "product", "sum"))
         for i, part in enumerate(arguments.instance(where, "parts", self.parts, tuple)):
             arguments.instance(where, f"part {i}", part, Layer)
+        arguments.instance(where, "given", self.given, tuple)
+        for name in ("apply", "forward", "jacobian") if self.given else ():
+            if self.jacobian is not _matrix_free or name != "jacobian":
+                arguments.function(where, name, getattr(self, name), keywords=("given",))
+        if (self.state is None) == ("state" in self.given):
+            expected = 'the field state and "state" in given together'
+            got = "only state" if self.state else 'only "state" in given'
+            raise ValueError(errors.message(where, expected, got))
+        if self.state is not None and not self.has_params:
+            hint = "init=lambda key: {} for one without parameters: a layer with state counts as a layer l"
+            raise ValueError(errors.message(where, "init beside state", "none", hint))
         if self.jacobian is _matrix_free:
             object.__setattr__(self, "jacobian", partial(_matrix_free, apply=self.apply))
 
@@ -153,11 +191,48 @@ NO_LAYER = (
 )
 
 
-def taken(where: str, net: Layer, params: Params, x: Any, key: Any) -> tuple[Params, Array, Random | None]:
-    """Parameters, inputs and key as the layers take them."""
+def taken(
+    where: str, net: Layer, params: Params, x: Any, key: Any, given: Any = None
+) -> tuple[Params, Array, Random | None]:
+    """Parameters, inputs and key as the layers take them; ``given`` is what they name."""
     arguments.instance(where, "net", net, Layer, NO_LAYER)
+    assert_given(where, given, net.given)
     x = rows(where, x, "x")
     return arguments.params(where, params), x, None if key is None else arguments.key(where, key)
+
+
+def assert_given(where: str, given: Any, names: Collection[str]) -> None:
+    """Raises unless ``given`` is None or a dict with no other names than these.
+
+    Example:
+        >>> assert_given("attend", {"maks": 0}, ("mask",))
+        Traceback (most recent call last):
+        ...
+        ValueError: attend: expected given with no other names than mask, got 'maks'
+    """
+    if given is None:
+        return
+    arguments.instance(where, "given", given, dict, "e.g. {'mask': mask}")
+    for name in given:
+        if name not in names:
+            listed = (
+                f"no other names than {', '.join(names)}" if names else "nothing, no layer names anything"
+            )
+            raise ValueError(errors.message(where, f"given with {listed}", repr(name)))
+
+
+def handed(part: Layer, given: Given | None, at: Hashable = None) -> dict[str, Any]:
+    """The keyword ``given`` that a part is called with: what it names, and its own state.
+
+    Args:
+        part: the layer.
+        given: what the whole was given.
+        at: where in the whole's state the part's is; None if the whole is the part.
+    """
+    own = {name: given[name] for name in part.given if given and given.get(name) is not None}
+    if "state" in own and at is not None:
+        own["state"] = own["state"][at]
+    return {"given": own} if own else {}
 
 
 def rows(name: str, f: Any, symbol: str = "f") -> Array:
@@ -192,6 +267,24 @@ def assert_params(name: str, params: Params, keys: Collection[Hashable]) -> None
         hint = "layers count from 1: {1: ..., 2: ...}"
     expected = f"parameters {{{', '.join(map(str, keys))}}}"
     raise ValueError(errors.message(name, expected, got, hint))
+
+
+def arrays_of(name: str, params: Params, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Array]:
+    """A layer's parameters as arrays of their shapes.
+
+    Raises:
+        TypeError: for one that is no array of floats.
+        ValueError: for others than these, and one of another shape.
+    """
+    assert_params(name, params, shapes.keys())
+    arrays = {}
+    for symbol, shape in shapes.items():
+        arrays[symbol] = arguments.array(name, symbol, params[symbol], floats=True)
+        if (got := arrays[symbol].shape) != shape:
+            transposed = symbol == "W" and got == shape[::-1]
+            hint = "W is (out, in): transpose it" if transposed else "was it made by another network's init?"
+            raise ValueError(errors.message(name, f"{symbol} of shape {shape}", f"{got}", hint))
+    return arrays
 
 
 def count_parameters(params: Params) -> int:

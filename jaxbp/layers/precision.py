@@ -1,13 +1,18 @@
 """Mixed precision: a layer that computes in fewer bits than its parameters have."""
 
+from typing import Any
+
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.typing import DTypeLike
 
 from jaxbp import arguments, errors, recipes
-from jaxbp.layers.composition import chain, residual
-from jaxbp.layers.layer import Layer
-from jaxbp.typing import Array, Params, Random, Saved
+from jaxbp.layers.composition import chain
+from jaxbp.layers.layer import Layer, handed
+from jaxbp.layers.residual import residual
+from jaxbp.layers.sequences.tied import tied
+from jaxbp.typing import Array, Given, Params, Random, Saved
 
 
 @recipes.own("mixed_precision")
@@ -49,27 +54,56 @@ def mixed_precision(layer: Layer, dtype: DTypeLike = jnp.bfloat16) -> Layer:
     )
     arguments.instance("mixed_precision", "layer", layer, Layer, hint)
     dtype = _floating(dtype)
+    if layer.tie is not None:
+        return tied(mixed_precision(layer.parts[0], dtype), *layer.tie)
     if layer.parts:
         parts = [mixed_precision(part, dtype) for part in layer.parts]
         return chain(*parts) if layer.form == "product" else residual(*parts)
 
     name = f"{layer.name} in {dtype}"
 
-    def apply(params: Params, f: Array, *, key: Random | None = None) -> Array:
-        f = arguments.array(name, "f", f, floats=True)
-        return layer.apply(params, f.astype(dtype), key=key).astype(f.dtype)
+    def entered(params: Params, f: Array) -> tuple[Array, DTypeLike]:
+        """What the layer computes of, and the dtype of the output; ids stay what they are."""
+        ids = layer.has_params and jnp.issubdtype(getattr(f, "dtype", float), jnp.integer)
+        f = arguments.array(name, "f", f, floats=not ids)
+        return (f, jnp.result_type(*jax.tree.leaves(params))) if ids else (f.astype(dtype), f.dtype)
 
-    def forward(params: Params, f: Array, *, key: Random | None = None) -> tuple[Array, Saved]:
-        f = arguments.array(name, "f", f, floats=True)
-        out, saved = layer.forward(params, f.astype(dtype), key=key)
-        return out.astype(f.dtype), saved
+    def apply(params: Params, f: Array, *, key: Random | None = None, given: Given | None = None) -> Array:
+        f, kept = entered(params, f)
+        return layer.apply(params, f, key=key, **handed(layer, given)).astype(kept)
+
+    def forward(
+        params: Params, f: Array, *, key: Random | None = None, given: Given | None = None
+    ) -> tuple[Array, Saved]:
+        f, kept = entered(params, f)
+        out, saved = layer.forward(params, f, key=key, **handed(layer, given))
+        return out.astype(kept), saved
+
+    def by(rule: Any, params: Params, saved: Saved, delta_out: Array) -> tuple[Any, Any]:
+        delta_out = arguments.array(name, "delta_out", delta_out, floats=True)
+        of_params, delta_f = rule(params, saved, delta_out.astype(dtype))
+        return of_params, None if delta_f is None else delta_f.astype(delta_out.dtype)
 
     def backward(params: Params, saved: Saved, delta_out: Array) -> tuple[Params, Array]:
-        delta_out = arguments.array(name, "delta_out", delta_out, floats=True)
-        delta_params, delta_f = layer.backward(params, saved, delta_out.astype(dtype))
-        return delta_params, delta_f.astype(delta_out.dtype)
+        return by(layer.backward, params, saved, delta_out)
 
-    return Layer(name, apply, forward, backward, layer.init, function=layer.function, means=layer.means)
+    def factors(params: Params, saved: Saved, delta_out: Array) -> tuple[Any, Array]:
+        blocks, delta_f = by(layer.factors, params, saved, delta_out)
+        wide = delta_out.dtype  # the blocks are contracted in it
+        return jax.tree.map(lambda v: v.astype(wide) if v.dtype == dtype else v, blocks), delta_f
+
+    return Layer(
+        name,
+        apply,
+        forward,
+        backward,
+        layer.init,
+        function=layer.function,
+        means=layer.means,
+        given=layer.given,
+        state=layer.state,
+        factors=layer.factors and factors,
+    )
 
 
 def _floating(dtype: DTypeLike) -> np.dtype:

@@ -88,9 +88,11 @@ def flat_call(
         if not _moves(leaf):
             fixed.append((k, leaf))
             continue
-        leaf = leaf if isinstance(leaf, float) else arguments.array(where, joined([name, *words]), leaf)
-        if wanted and not jnp.issubdtype(jnp.result_type(leaf), jnp.floating):
-            got = f"{jnp.result_type(leaf)} at {joined([name, *words])}"
+        if not isinstance(leaf, float) and not is_key(leaf):
+            leaf = arguments.array(where, joined([name, *words]), leaf)
+        dtype = leaf.dtype if is_key(leaf) else jnp.result_type(leaf)
+        if wanted and not jnp.issubdtype(dtype, jnp.floating):
+            got = f"{dtype} at {joined([name, *words])}"
             hint = "derivatives are taken by floating arrays; give the others in another argument"
             raise TypeError(message(where, f"parameters in {name} that are floating", got, hint))
         if wanted:
@@ -129,6 +131,11 @@ def scalar(where: str, f: Callable[..., Any], static: Static) -> Callable[..., A
         return out
 
     return fn
+
+
+def is_key(leaf: Any) -> bool:
+    """Whether it is an array of typed keys, which are no numbers."""
+    return isinstance(leaf, jax.Array) and jnp.issubdtype(leaf.dtype, jax.dtypes.extended)
 
 
 def _moves(leaf: Any) -> bool:

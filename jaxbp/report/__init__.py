@@ -11,3 +11,5 @@ from jaxbp.report.plots import plot_jacobians as plot_jacobians
 from jaxbp.report.plots import plot_network as plot_network
 from jaxbp.report.plots import plot_spectra as plot_spectra
 from jaxbp.report.plots import plot_sweep as plot_sweep
+from jaxbp.report.watching import Watch as Watch
+from jaxbp.report.watching import watch as watch

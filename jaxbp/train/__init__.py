@@ -9,9 +9,9 @@
 | 1 | `sharding` | where data and state lie |
 | 1 | `distributed` | many processes as one run |
 | 2 | `checkpoints/` | a folder that keeps the epochs of a run |
-| 2 | `start` | where a run begins |
 | 2 | `plan` | what of a run stays as it is, and what runs its epochs |
-| 3 | `run` | what changes from epoch to epoch, and what is left at the end |
+| 3 | `start` | where a run begins |
+| 4 | `run` | what changes from epoch to epoch, and what is left at the end |
 | 4 | `program_cache` | compiled programs outlive their run |
 | 5 | `description`, `validate` | by what a checkpoint knows its run; what is tried before the first epoch |
 | 5 | `engines/` | what runs epochs: on the device, on a stream, for many networks |

@@ -18,7 +18,7 @@ from jaxbp.train.description import describe
 from jaxbp.train.engines.one_by_one import OneByOne
 from jaxbp.train.engines.resident import Resident
 from jaxbp.train.engines.stream import Stream
-from jaxbp.train.interrupt import asked_to_stop, ended
+from jaxbp.train.interrupt import asked_to_stop, ended, told
 from jaxbp.train.plan import Engine, Plan
 from jaxbp.train.programs.evaluate import measured
 from jaxbp.train.programs.metrics import Metrics
@@ -28,7 +28,7 @@ from jaxbp.train.progress import Record, progress
 from jaxbp.train.result import EarlyStopping, Result
 from jaxbp.train.run import Run, keep, warn_never_finite
 from jaxbp.train.sharding import Layout
-from jaxbp.train.start import assert_optimizer, assert_start
+from jaxbp.train.start import assert_optimizer, assert_start, carrying
 from jaxbp.train.validate import (
     EPOCHS,
     assert_alone,
@@ -129,14 +129,16 @@ def fit(
         callbacks: called after each epoch with a dict: the epoch's row of the history, and a copy of the
             parameters under ``"params"``, of the optimizer's state under ``"opt_state"``. One that returns
             True or raises StopIteration ends the run after this epoch, when the others were called too; of
-            many processes it is enough that one does.
+            many processes it is enough that one does. A method ``at_start`` of one is called with such a dict
+            of epoch 0, before the first epoch, a method ``at_end`` with the `Result`. See `jaxbp.watch`.
         opt_state: an optimizer state to begin with; by default a fresh one. It does not tell how many epochs
             lie behind: the run begins at epoch 1, and so as to repeat no order and no key it takes others
             than ``key`` alone would give. To go on where an earlier run ended, give its `Result` as params.
         model_state: what changes beside the parameters and has no gradient, such as Flax's batch_stats: a
             tree of arrays. grad_fn and evaluate take it as their fourth argument, and grad_fn returns the
             next (see there). It is kept with the parameters of its epoch. Over a mesh it lies whole on each
-            device, and a mean over the batch is that over the parts of all devices.
+            device, and a mean over the batch is that over the parts of all devices. The state of this
+            library's layers is carried unasked, from zeros, and ``make_evaluate(net.apply, loss)`` sees it.
         mesh: devices to train on together, from `jax.make_mesh`: its axis "data" divides each batch, an
             axis "model" the parameters (see `Layout`). With one process the batches are those of one
             device; with many, each gives its own examples, the same number, and everything else alike, and
@@ -202,6 +204,7 @@ def fit(
     key, in_iterations = arguments.key("fit", key), iterations is not None
     start, key = assert_start(params, opt_state, optimizer, key, model_state, in_iterations)
     shuffle = arguments.flag("fit", "shuffle", shuffle)
+    carries = getattr(grad_fn, "carries", False)
     if metrics is not None:
         grad_fn, evaluate = measured("fit", grad_fn, metrics, evaluate, validation is not None)
     layout = Layout.over(mesh)
@@ -218,7 +221,8 @@ def fit(
     train, held_out, batch_size, epochs, budget = assert_inputs(
         "fit", grad_fn, start.params, data, validation, evaluate, batch_size,
         EPOCHS if asked is None else asked,
-        preprocess=preprocess, class_weight=class_weight, shuffle=shuffle, model_state=start.model_state,
+        preprocess=preprocess, class_weight=class_weight, shuffle=shuffle,
+        model_state=start.model_state or (None,) * carries,
         processes=layout.processes, memory_budget=memory_budget,
         whole=batches is None,
     )  # fmt: skip
@@ -241,6 +245,7 @@ def fit(
         eval_params,
         batches=batches,
     )
+    plan, start = carrying(plan, start) if carries else (plan, start)
     if iterations is not None:
         limit = iterations if asked is None else min(iterations, epochs * plan.iterations)
         plan = plan.counting(limit, evaluate_every, start.behind)
@@ -273,6 +278,7 @@ def fit(
                     numbers = range(run.epoch + 1, last + 1)
                     engine = make_engine(plan, run, numbers, budget, pool, begun)
                     run = run._replace(compile_seconds=engine.compile_seconds)
+                    told(callbacks, "at_start", run.beginning)
                     show(f"compiled in {engine.compile_seconds:.1f} s, training")
                 while most := run.left(last, checkpoints):
                     if layout.any(interrupted()):
@@ -292,6 +298,7 @@ def fit(
             raise
     result = run.result()
     warn_never_finite(result, early_stopping)
+    told(callbacks, "at_end", lambda: result)
     return result
 
 

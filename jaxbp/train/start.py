@@ -10,6 +10,8 @@ import optax
 
 from jaxbp import arguments, errors
 from jaxbp.arguments import described
+from jaxbp.arguments.arrays import held_dtype
+from jaxbp.train.plan import Plan
 from jaxbp.train.programs.step import State
 from jaxbp.train.result import Result
 from jaxbp.typing import Params, Random
@@ -133,6 +135,24 @@ def assert_start(
             digest = zlib.crc32(np.asarray(leaf).tobytes(), digest)
         key = jax.random.fold_in(key, digest)
     return Start(params, opt_state, learned, _model_state(model_state)), key
+
+
+def carrying(plan: Plan, start: Start) -> tuple[Plan, Start]:
+    """The plan of a grad_fn that says it ``carries`` state from batch to batch, and the start with the first.
+
+    Args:
+        plan: whose grad_fn has what `jaxbp.backprop.ValueAndGrad` has.
+        start: perhaps with a state of the user's or of an earlier result; else it begins as zeros.
+    """
+
+    def batch(leaf: Any) -> jax.ShapeDtypeStruct:
+        dtype = held_dtype(leaf.dtype)
+        return jax.ShapeDtypeStruct((plan.batch_size, *leaf.shape[1:]), dtype)  # type: ignore[no-untyped-call]
+
+    x = jax.tree.map(batch, plan.train.x)
+    x = jax.eval_shape(plan.preprocess, x) if plan.preprocess else x
+    grad_fn, zeros = plan.grad_fn.carrying(start.params, x)  # type: ignore[attr-defined]
+    return plan._replace(grad_fn=grad_fn), start._replace(model_state=start.model_state or (zeros,))
 
 
 def _model_state(model_state: Any) -> tuple[Any, ...]:

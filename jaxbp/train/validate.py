@@ -80,6 +80,9 @@ def assert_inputs(
     """
     epochs = arguments.whole(where, "epochs", epochs, low=1)
     assert_grad_fn(where, grad_fn, 3 + len(model_state))
+    if getattr(grad_fn, "carries", False) and not model_state:
+        got, hint = f"{grad_fn.net.name}", "fit carries state from batch to batch"  # type: ignore[attr-defined]
+        raise ValueError(errors.message(where, "a network without state", got, hint))
     if preprocess is not None:
         arguments.function(where, "preprocess", preprocess, positional=1)
     if evaluate is not None:

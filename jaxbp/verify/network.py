@@ -1,6 +1,7 @@
 """`check_network`: every delta of a network by its hand-written rules, by jax.grad and by Jacobians."""
 
-from collections.abc import Iterator
+import math
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import jax
@@ -10,7 +11,7 @@ from jax.typing import ArrayLike
 
 from jaxbp import arguments
 from jaxbp.backprop import backprop
-from jaxbp.jacobians import jacobian_chain
+from jaxbp.jacobians.given import assert_apart
 from jaxbp.layers.composition import numbered
 from jaxbp.layers.layer import Layer
 from jaxbp.losses import Loss
@@ -51,7 +52,13 @@ class Row(NamedTuple):
 
 
 class NetworkReport(NamedTuple):
-    """A row for every delta_W_l, delta_b_l and for delta_x; ``ok`` if all of them agree."""
+    """A row for every delta_W_l, delta_b_l and for delta_x; ``ok`` if all of them agree.
+
+    Args:
+        net: its name.
+        examples: how many rows the output had; of a text, its positions.
+        rows: one for each delta.
+    """
 
     net: str
     examples: int
@@ -105,8 +112,13 @@ def check_network(net: Layer, loss: Loss, params: Params, x: ArrayLike, y: Array
         net: any network.
         loss: its loss.
         params: where to check; random ones are the best.
-        x: a few examples, (*n, d_0). The Jacobians of the parameters are large: 8 are plenty.
+        x: a few examples, (N, ...), or one whose output is a single row. The Jacobians of the parameters are
+            large: 8 are plenty. Of integers, such as the ids of a text, there is no delta_x.
         y: their targets.
+
+    Raises:
+        ValueError: for a network that normalizes the examples of a batch together, which have no Jacobians of
+            their own: `fixed` makes that of evaluation, and `check` judges `with_hand_vjp` of any.
 
     Returns:
         A `NetworkReport` with ``ok``, ``rows`` and a table.
@@ -124,37 +136,44 @@ def check_network(net: Layer, loss: Loss, params: Params, x: ArrayLike, y: Array
     where = "check_network"
     arguments.instance(where, "net", net, Layer, "check takes any function")
     arguments.instance(where, "loss", loss, Loss, "check takes any function")
+    assert_apart(where, net)
     with jax.enable_x64(True):
         params = jax.tree.map(lambda p: p.astype(jnp.float64), arguments.params(where, params))
-        rows_x = arguments.array(where, "x", x, floats=True).astype(jnp.float64)
-        rows_y = arguments.array(where, "y", y)
-        n = jax.eval_shape(net.apply, params, rows_x).ndim - 1
-        rows_x, rows_y = (v.reshape(-1, *v.shape[n:]) for v in (rows_x, rows_y))  # one axis of examples
+        x, y = arguments.array(where, "x", x, floats=not hasattr(x, "dtype")), arguments.array(where, "y", y)
+        ids = jnp.issubdtype(x.dtype, jnp.integer)
+        x = x if ids else x.astype(jnp.float64)
+        out = jax.eval_shape(net.apply, params, x)
+        examples = math.prod(out.shape[:-1])
+        if x.ndim < 2 or out.ndim < 2:  # one example; else the first axis counts them
+            x, y = x[None], y[None]
+        of = (0,) if ids else (0, 1)
 
         @jax.jit
         def deltas(params: Params, x: Array, y: Targets) -> tuple[Any, ...]:
             by_hand = backprop(net, loss, params, x, y).deltas
-            by_grad = jax.grad(lambda p, x: loss(net.apply(p, x), y), argnums=(0, 1))(params, x)
-            by_jacobians = _by_jacobians(net, loss, params, x, y)
-            return (by_hand.params, by_hand.x), by_grad, by_jacobians, _by_rules(net, loss, params, x, y)
+            by_grad = jax.grad(lambda p, x: loss(net.apply(p, x), y), argnums=of)(params, x)
+            ways = [_by(way, net, loss, params, x, y) for way in (_by_matrices, _by_operators)]
+            return (by_hand.params, by_hand.x), by_grad, *ways
 
-        trees = jax.device_get(deltas(params, rows_x, rows_y))
+        trees = jax.device_get(deltas(params, x, y))
         hand, *references = (jax.tree.leaves(tree) for tree in trees)
-        quotients = list(_by_differences(net, loss, params, rows_x, rows_y, hand))
+        quotients = list(_by_differences(net, loss, params, x, y, hand))
     paths = [path for path, _ in jax.tree_util.tree_leaves_with_path(params)]
     rows = tuple(
         Row(name, delta.shape, *(_difference(delta, other) for other in others), *quotient)
         for name, delta, *others, quotient in zip(
-            [*map(_name, paths), "delta_x"], hand, *references, quotients, strict=True
+            [*map(_name, paths), *["delta_x"] * (not ids)], hand, *references, quotients, strict=True
         )
     )
-    return NetworkReport(net.name, len(rows_x), rows)
+    return NetworkReport(net.name, examples, rows)
 
 
-def _by_jacobians(net: Layer, loss: Loss, params: Params, x: Array, y: Targets) -> tuple[Params, Array]:
-    """(delta_params, delta_x) of a batch: for each example its row delta times one Jacobian after another."""
-    parts = net.parts if net.form == "product" else (net,)
-    nested = params if net.form == "product" else {1: params}
+Way = Callable[[Layer, Params, Array, Array], tuple[Params, Array | None]]
+
+
+def _by(way: Way, net: Layer, loss: Loss, params: Params, x: Array, y: Array) -> tuple[Params, Array]:
+    """(delta_params, delta_x) of a batch: each example's row delta, pulled through one part after another."""
+    parts, nested = (net.parts, params) if net.form == "product" else ((net,), {1: params})
 
     def example(x: Array, y: Array) -> tuple[Params, Array]:
         inputs = [x]
@@ -163,53 +182,54 @@ def _by_jacobians(net: Layer, loss: Loss, params: Params, x: Array, y: Targets) 
         delta = jax.jacrev(loss)(inputs[-1], y)
         delta_params = {}
         for (l, part), f in reversed(list(zip(numbered(parts), inputs[:-1], strict=True))):
-            p = nested[l] if part.has_params else {}
-            J_params, J_f = jax.jacrev(part.apply, argnums=(0, 1))(p, f)
+            delta_p, delta = way(part, nested[l] if part.has_params else {}, f, delta)
             if part.has_params:
-                delta_params[l] = jax.tree.map(lambda J, d=delta: jnp.tensordot(d, J, d.ndim), J_params)
-            delta = jnp.tensordot(delta, J_f, delta.ndim)
+                delta_params[l] = delta_p
         return (delta_params if net.form == "product" else delta_params.get(1, {})), delta
 
     # Each example has its own row; the batch's mean or sum is that of the loss.
     divisor = len(x) if loss.reduction == "mean" else 1
     delta_params, delta_x = jax.vmap(example)(x, y)
-    return jax.tree.map(lambda d: d.sum(0) / divisor, delta_params), delta_x / divisor
+    delta_params = jax.tree.map(lambda d: d.sum(0) / divisor, delta_params)
+    return delta_params, jax.tree.map(lambda d: d / divisor, delta_x)
 
 
-def _by_rules(net: Layer, loss: Loss, params: Params, x: Array, y: Array) -> tuple[Params, Array]:
-    """(delta_params, delta_x) of a batch, every row delta pulled through the layers' own Jacobians."""
-    parts, nested = (net.parts, params) if net.form == "product" else ((net,), {1: params})
+def _by_matrices(part: Layer, p: Params, f: Array, delta: Array) -> tuple[Params, Array | None]:
+    """Row delta times the Jacobian matrices of `jax.jacrev`."""
 
-    def example(x: Array, y: Array) -> tuple[Params, Array]:
-        deltas = jacobian_chain(net, params, x, loss=loss, y=y).pull()
-        delta_params, f = {}, x
-        for l, part in numbered(parts):
-            if part.has_params:
-                f, pull = jax.vjp(lambda p, part=part, f=f: part.apply(p, f), nested[l])
-                (delta_params[l],) = pull(deltas.a[l])
-            else:
-                f = part.apply({}, f)
-        return (delta_params if net.form == "product" else delta_params.get(1, {})), deltas.x
+    def times(J: Array) -> Array:
+        return jnp.tensordot(delta, J, delta.ndim)
 
-    divisor = len(x) if loss.reduction == "mean" else 1
-    delta_params, delta_x = jax.vmap(example)(x, y)
-    return jax.tree.map(lambda d: d.sum(0) / divisor, delta_params), delta_x / divisor
+    if jnp.issubdtype(f.dtype, jnp.integer):
+        return jax.tree.map(times, jax.jacrev(part.apply)(p, f)), None
+    J_params, J_f = jax.jacrev(part.apply, argnums=(0, 1))(p, f)
+    return jax.tree.map(times, J_params), times(J_f)
+
+
+def _by_operators(part: Layer, p: Params, f: Array, delta: Array) -> tuple[Params, Array | None]:
+    """Row delta times the layer's own Jacobian; for the parameters, by autodiff of this part alone."""
+    delta_p = jax.vjp(lambda p: part.apply(p, f), p)[1](delta)[0]
+    if jnp.issubdtype(f.dtype, jnp.integer):
+        return delta_p, None
+    return delta_p, (delta.reshape(-1) @ part.jacobian(p, f)).reshape(f.shape)
 
 
 def _by_differences(
     net: Layer, loss: Loss, params: Params, x: Array, y: Array, deltas: list[np.ndarray]
 ) -> Iterator[tuple[float, float]]:
     """For each delta, its product with a random direction against the loss's slope there, and the error."""
+    # x stays as it is where it is made of integers: then there is no delta for it.
     leaves, tree = jax.tree.flatten((params, x))
+    moved = leaves[: len(deltas)]
 
-    def value(*leaves: Array) -> list[Array]:
-        p, x = jax.tree.unflatten(tree, leaves)
+    def value(*moved: Array) -> list[Array]:
+        p, x = jax.tree.unflatten(tree, [*moved, *leaves[len(deltas) :]])
         return [loss(net.apply(p, x), y)]
 
-    quotient = Differences(point(value, leaves), float(np.finfo(np.float64).eps))
+    quotient = Differences(point(value, moved), float(np.finfo(np.float64).eps))
     rng = np.random.default_rng(0)
     for k, delta in enumerate(deltas):
-        direction = [np.zeros(leaf.shape) for leaf in leaves]
+        direction = [np.zeros(leaf.shape) for leaf in moved]
         direction[k] = rng.standard_normal(delta.shape) / max(1.0, np.sqrt(delta.size))
         slope = quotient.along(direction, 1.0)
         scale = float(np.linalg.norm(delta) * np.linalg.norm(direction[k])) or 1.0

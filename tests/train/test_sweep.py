@@ -143,6 +143,8 @@ def test_the_best_and_the_summary():
     assert result._repr_html_().count("<tr>") == 5
     with pytest.raises(ValueError, match="monitor 'loss', 'val_accuracy' or 'val_loss', got 'f1'"):
         result.best("f1")
+    with pytest.raises(ValueError, match=r"at_best: expected name 'loss', .* got 'f1'"):
+        result.at_best("f1")
 
 
 @pytest.mark.parametrize(

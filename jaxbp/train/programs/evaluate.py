@@ -42,7 +42,11 @@ class Evaluation:
         """The metrics; weights of the examples, (*n,), make every mean a weighted one."""
         x, y = _taken("x", x), _taken("y", y)
         params = jax.tree.map(lambda leaf: _taken("params", leaf) if _is_numpy(leaf) else leaf, params)
-        f = _in_batches(lambda x: self.apply(params, x, *model_state), x, self.batch_size)
+        by_name = takes(self.apply, "given")  # as this library's layers take their state
+        rest, named = (
+            ((), {"given": {"state": model_state[0]}}) if model_state and by_name else (model_state, {})
+        )
+        f = _in_batches(lambda x: self.apply(params, x, *rest, **named), x, self.batch_size)
         if weight is not None and not takes(self.loss, "weight"):
             expected = "a loss with an argument weight, for data with weights"
             raise TypeError(errors.message("evaluate", expected, arguments.described(self.loss)))
@@ -70,7 +74,7 @@ def make_evaluate(
 
     Args:
         apply: ``(params, x) -> f`` of shape (*n, C), any JAX function; where a run has a model_state,
-            ``(params, x, model_state) -> f``.
+            ``(params, x, model_state) -> f``, or a layer's, which is given it as its state.
         loss: ``(f, y) -> scalar``.
         metrics: which, beside the loss, in place of the accuracy: names, functions ``(f, y) -> number``, in
             a list, or a dict of them by names of your own. The names are ``accuracy``, ``exact_match`` (of
