@@ -95,7 +95,8 @@ def test_nielsen(experiment, tmp_path):
     assert has_figure(tmp_path)
 
 
-@pytest.mark.parametrize("data", ["digits", pytest.param("mnist", marks=pytest.mark.soak)])
+@pytest.mark.soak
+@pytest.mark.parametrize("data", ["digits", "mnist"])
 def test_delta_x(experiment, tmp_path, data):
     """An attack misleads more than random signs of its size do, and less after adversarial training."""
     small = {"hidden": (16,), "epochs": 8, "steps": 20, "seeds": 1}
