@@ -13,9 +13,11 @@ from jaxbp.layers.activations import softmax as softmax
 from jaxbp.layers.activations import softplus as softplus
 from jaxbp.layers.activations import tanh as tanh
 from jaxbp.layers.attention import attend as attend
+from jaxbp.layers.blocks import Added as Added
 from jaxbp.layers.blocks import Entrywise as Entrywise
 from jaxbp.layers.blocks import Outer as Outer
 from jaxbp.layers.blocks import Rows as Rows
+from jaxbp.layers.blocks import Stacked as Stacked
 from jaxbp.layers.blocks import Summed as Summed
 from jaxbp.layers.composition import chain as chain
 from jaxbp.layers.dense import dense as dense
@@ -23,7 +25,6 @@ from jaxbp.layers.dense import flatten as flatten
 from jaxbp.layers.dropout import dropout as dropout
 from jaxbp.layers.elementwise import elementwise as elementwise
 from jaxbp.layers.fixed import fixed as fixed
-from jaxbp.layers.hand_vjp import with_hand_vjp as with_hand_vjp
 from jaxbp.layers.images import avg_pool1d as avg_pool1d
 from jaxbp.layers.images import avg_pool2d as avg_pool2d
 from jaxbp.layers.images import conv1d as conv1d

@@ -8,8 +8,8 @@
 
 The picture has a row of images for each; in the last two rows the digits 0 to 9 as each network wants them.
 
-    python -m experiments.08_delta_x
-    python -m experiments.08_delta_x --data-dir FOLDER --epochs 20 --hidden 800 --seeds 1
+    python -m experiments.10_delta_x
+    python -m experiments.10_delta_x --data-dir FOLDER --epochs 20 --hidden 800 --seeds 1
 
 The first is on scikit-learn's digits, 40 seconds of a CPU; the second on MNIST in FOLDER, 10 minutes on two
 busy cores. Expected, the error in per cent of the test set and the confidence of the wrong answers:
@@ -56,7 +56,7 @@ class Config:
     smooth: float = 0.001
     """The weight of the total variation of a digit that is made."""
     seeds: int = 3
-    out: Path = Path("results/08_delta_x")
+    out: Path = Path("results/10_delta_x")
 
 
 def hardened(net: jaxbp.Layer, eps: float) -> Callable[..., Any]:

@@ -1,4 +1,4 @@
-"""A layer's plain function with its hand-written backward pass as its derivative rule."""
+"""A layer whose hand-written rule `jax.grad` runs."""
 
 from collections.abc import Callable
 
@@ -31,7 +31,8 @@ def with_hand_vjp(net: Layer) -> Callable[..., Array]:
 
         @jax.custom_vjp
         def apply(params: Params, f: Array, key: Random | None, arrays: Given) -> Array:
-            return net.apply(params, f, key=key, **handed(net, arrays | static))
+            constants = jax.lax.stop_gradient(arrays)  # of the plain map as of the rule
+            return net.apply(params, f, key=key, **handed(net, constants | static))
 
         def fwd(params: Params, f: Array, key: Random | None, arrays: Given) -> tuple[Array, Saved]:
             out, saved = net.forward(params, f, key=key, **handed(net, arrays | static))
