@@ -14,7 +14,7 @@ Losses: a value with its delta beside it
     softmax_cross_entropy, squared_error
 
 Back-propagation: the four steps, every quantity by its symbol, every formula with its numbers
-    Backprop, Deltas, Explanation, Trace, ValueAndGrad, backprop, backward, explain, forward,
+    Backprop, Deltas, Explanation, Printed, Trace, ValueAndGrad, backprop, backward, explain, forward,
     value_and_grad, with_hand_vjp
 
 Data and training: whole epochs as one compiled program, of any gradient function
@@ -166,6 +166,9 @@ from jaxbp.runs import (
     load_run,
     save_run,
 )
+from jaxbp.tables import (
+    Printed,
+)
 from jaxbp.trace import (
     Backprop,
     Deltas,
@@ -265,6 +268,7 @@ __all__ = [  # noqa: RUF022, in the order in which one meets them
     "Backprop",
     "Deltas",
     "Explanation",
+    "Printed",
     "Trace",
     "ValueAndGrad",
     "backprop",
