@@ -7,7 +7,7 @@ Networks: layers with their derivative by hand, and what composes them
     dense, depthwise1d, depthwise2d, dropout, elementwise, elman, embedding, fixed, flatten, gate, gelu,
     gelu_exact, global_avg_pool, gpt, group_norm, gru, identity, initializers, layer_norm, leaky_relu,
     lenet, lstm, make_leaky_relu, max_pool1d, max_pool2d, mixed_precision, mlp, register, relu, repeat,
-    residual, resnet, rms_norm, sigmoid, silu, softmax, softplus, squeeze_scale, tanh, tied
+    residual, resnet, rms_norm, sigmoid, silu, softmax, softplus, squeeze_scale, summary, tanh, tied
 
 Losses: a value with its delta beside it
     Loss, binary_cross_entropy, binary_cross_entropy_on_probabilities, make_softmax_cross_entropy,
@@ -33,11 +33,14 @@ Jacobians: the explicit chain, and what contracts a Jacobian without forming it
 Observation: what happens inside of any JAX function
     Cotangents, Diagnosis, Nonfinite, Watch, cotangents, diagnose, first_nonfinite, name, watch
 
+What delta_x is for: which inputs matter, inputs that mislead a network, inputs that it likes
+    adversarial, generate, saliency
+
 Verification: is a derivative rule right
     Finding, NetworkReport, Report, assert_rules, check, check_jvp, check_network, check_vjp
 
 Rooms: modules with more of each
-    data, jacobians, layers, observe, operators, report, runs, train, units, verify
+    data, jacobians, layers, observe, operators, plots, report, runs, train, units, verify
 """
 
 from jaxbp import (
@@ -122,6 +125,7 @@ from jaxbp.layers import (
     softmax,
     softplus,
     squeeze_scale,
+    summary,
     tanh,
     tied,
 )
@@ -138,17 +142,21 @@ from jaxbp.observe import (
     Diagnosis,
     Explanation,
     Nonfinite,
+    adversarial,
     cotangents,
     diagnose,
     explain,
     first_nonfinite,
+    generate,
     name,
+    saliency,
 )
 from jaxbp.recipes import (
     register,
 )
 from jaxbp.report import (
     Watch,
+    plots,
     watch,
 )
 from jaxbp.runs import (
@@ -243,6 +251,7 @@ __all__ = [  # noqa: RUF022, in the order in which one meets them
     "softmax",
     "softplus",
     "squeeze_scale",
+    "summary",
     "tanh",
     "tied",
     # losses
@@ -306,6 +315,10 @@ __all__ = [  # noqa: RUF022, in the order in which one meets them
     "first_nonfinite",
     "name",
     "watch",
+    # what delta_x is for
+    "adversarial",
+    "generate",
+    "saliency",
     # verification
     "Finding",
     "NetworkReport",
@@ -321,6 +334,7 @@ __all__ = [  # noqa: RUF022, in the order in which one meets them
     "layers",
     "observe",
     "operators",
+    "plots",
     "report",
     "runs",
     "train",

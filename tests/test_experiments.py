@@ -96,6 +96,25 @@ def test_nielsen(experiment, tmp_path):
 
 
 @pytest.mark.soak
+@pytest.mark.parametrize("data", ["digits", "mnist"])
+def test_delta_x(experiment, tmp_path, data):
+    """An attack misleads more than random signs of its size do, and less after adversarial training."""
+    small = {"hidden": (16,), "epochs": 8, "steps": 20, "seeds": 1}
+    if data == "mnist":
+        if not (DATA / "mnist").is_dir():
+            pytest.skip("needs MNIST's files: set JAXBP_DATA")
+        small |= {"data_dir": DATA / "mnist", "epochs": 1, "batch_size": 500}
+    else:
+        pytest.importorskip("sklearn")
+    result = experiment("10_delta_x", **small)["summary"]
+    for ways in result.values():
+        assert ways["clean"]["error"] < ways["random signs"]["error"] < ways["FGSM"]["error"]
+    hard, plain = result["network, adversarial training"], result["network"]
+    assert hard["FGSM"]["error"] < plain["FGSM"]["error"]
+    assert has_figure(tmp_path)
+
+
+@pytest.mark.soak
 @pytest.mark.skipif(not (DATA / "mnist").is_dir(), reason="needs MNIST's files: set JAXBP_DATA")
 def test_lenet(experiment, tmp_path):
     small = {"train_size": 2_000, "test_size": 500, "epochs": 2, "seeds": 1}

@@ -59,7 +59,7 @@ def _diagnose(config: Diagnose) -> int:
 
 def commands() -> dict[str, tuple[type, Callable[[Any], int]]]:
     """Each command by its name: its settings, and what executes them."""
-    from jaxbp.cli import evaluate, experiments, predict  # need tyro
+    from jaxbp.cli import evaluate, experiments, predict, report  # need tyro
     from jaxbp.report import explained
 
     return {
@@ -69,6 +69,7 @@ def commands() -> dict[str, tuple[type, Callable[[Any], int]]]:
         "check": (Check, _check),
         "diagnose": (Diagnose, _diagnose),
         "explain": (explained.Explain, explained.run),
+        "report": (report.Report, report.report),
         "experiments": (experiments.Experiments, experiments.experiments),
     }
 

@@ -94,7 +94,7 @@ class Loss:
             return self.deltas(f, y) / self._divisor(f)
         return _times(share[..., None], self.deltas(f, y))
 
-    def assert_targets(self, y: Targets, *, where: str = "") -> None:
+    def assert_targets(self, y: Targets, *, where: str = "", before: bool = True) -> None:
         """Raise for targets outside [0, 1] where the loss takes probabilities: -1 and 1, or 0 and 255.
 
         Looks at concrete values; of a traced y there are none.
@@ -103,6 +103,7 @@ class Loss:
             y: targets; integers are labels where the loss is one of classes. How many classes there are the
                 outputs tell, which are not here.
             where: what the message calls the place, by default the loss.
+            before: also what a call makes NaN of: NaN, and a label that is none.
 
         Raises:
             ValueError: for a target that is NaN, below 0 or above 1, or a label that is none whatever the
@@ -115,7 +116,7 @@ class Loss:
             ...
             ValueError: binary_cross_entropy: expected targets in [0, 1], got y[0,0] is -1.0; try (y + 1) / 2
         """
-        self._assert_values(y, where or self.name, before=True)
+        self._assert_values(y, where or self.name, before)
 
     def _assert_values(self, y: Any, where: str, before: bool = False) -> None:
         """What `assert_targets` says, ``before`` a call; one with NaN or labels out of range gives NaN."""

@@ -146,7 +146,8 @@ def _convolution(
 
     def initialize(key: Random) -> Params:
         key_W, key_b = jax.random.split(arguments.key(f"{name}.init", key))
-        params = {"W": jnp.reshape(init(key_W, (c_out, math.prod(shape[1:]))), shape)}
+        flat = (c_out, math.prod(shape[1:]))  # as a dense layer of all taps
+        params = {"W": arrays_of(name, {"W": init(key_W, flat)}, {"W": flat})["W"].reshape(shape)}
         return taken(params | {"b": bias_init(key_b, (c_out,))} if bias else params)
 
     def taken(params: Params) -> dict[str, Array]:

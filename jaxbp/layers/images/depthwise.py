@@ -70,7 +70,7 @@ def depthwise2d(
         padding: as in `conv2d`.
         dilation: d, as the kernel.
         bias: whether there is a b.
-        init: the initializer of W, which sees the taps as the inputs of one output.
+        init: the initializer of W, which sees the taps as the inputs of c outputs.
         bias_init: the initializer of b.
 
     Returns:
@@ -103,8 +103,8 @@ def _depthwise(over: Windows, c: int, bias: bool, init: Initializer, bias_init: 
 
     def initialize(key: Random) -> Params:
         key_W, key_b = jax.random.split(arguments.key(f"{name}.init", key))
-        one = jax.vmap(lambda key: init(key, (1, taps)))(jax.random.split(key_W, c))
-        params = {"W": jnp.reshape(one, shape)}
+        flat = (c, taps)
+        params = {"W": arrays_of(name, {"W": init(key_W, flat)}, {"W": flat})["W"].reshape(shape)}
         return taken(params | {"b": bias_init(key_b, (c,))} if bias else params)
 
     def taken(params: Params) -> dict[str, Array]:
