@@ -176,6 +176,8 @@ def of_loss(name: str) -> dict[str, Role]:
         "squared_error": (world.TARGETS, Role(TARGET_ROWS.kinds, lambda: jnp.asarray(world.BINARY))),
     }[name]  # fmt: skip
     kinds = OUTPUTS.kinds
+    if name == "softmax_cross_entropy":  # the labels fit more classes too
+        kinds = _open(kinds, "one column more")
     if "probabilities" in name:  # whole numbers are no probabilities between 0 and 1
         kinds = [kind for kind in kinds if kind not in arrays.FEWER_BITS or kind.loose]
     return {"f": Role(kinds, lambda: jnp.asarray(outputs)), "y": targets}
@@ -207,7 +209,7 @@ ROLES: dict[str, Role] = {
     "mesh": Role(things.MESH, lambda: jax.make_mesh((2,), ("data",))), "checkpoints": Role(things.CHECKPOINTS, lambda: jaxbp.Checkpoints(world.folder())),
     "memory_budget": Role(_or_endless(numbers.whole(optional=True)), _value(10**6)), "preprocess": Role(things.PREPROCESS, _value(lambda x: x / 2)),
     "progress_bar": Role([k for k in numbers.FLAG if k.name in ("text no", "text False", "2", "an object", "NaN", "np.bool", "a function")], _value(False)),
-    "hyperparameters": Role(places.GRID, lambda: {"learning_rate": [0.25, 0.125]}),
+    "hyperparameters": Role(_open(places.GRID, "functions in it"), lambda: {"learning_rate": [0.25, 0.125]}),
     "folder": Role(places.FOLDER, world.folder), "every": WHOLE, "keep": WHOLE, "patience": Role(numbers.whole(vast=False), _value(2)),
     "monitor": _word("loss", {"losses": "", "val_los": "", "Loss ": "loss"}, optional=True),
     "mode": _word("max", {"maximum": "max", "maximise": "max", "up": "", "highest": "max", "less": "", "mean": ""}),
@@ -309,8 +311,19 @@ _SEQUENCES = {
     "tied.net": Role([k for k in things.LAYER if k.name not in ("its apply",)], lambda: jaxbp.chain(jaxbp.dense(3, 3), jaxbp.tanh, jaxbp.dense(3, 3))),
     "tied.leaf": Role(_WAY, _value((2, "W"))), "tied.to": Role(_WAY, _value((1, "W"))), "value_and_grad.chunks": WHOLE, "ValueAndGrad.chunks": WHOLE,
 }  # fmt: skip
+_CHANNELS = Role(numbers.whole(), _value(4))
+_NORM = {"mean": jnp.zeros(4), "var": jnp.ones(4), "weight": jnp.ones(())}
+_IMAGES = {
+    **{f"{conv}.{c}": _CHANNELS for conv in ("conv1d", "conv2d") for c in ("c_in", "c_out")}, "depthwise1d.c": _CHANNELS, "depthwise2d.c": _CHANNELS,
+    **{f"{layer}.kernel": WHOLE for layer in ("conv1d", "conv2d", "depthwise1d", "depthwise2d")}, "squeeze_scale.c": _CHANNELS, "squeeze_scale.hidden": WHOLE,
+    **{f"{kind}_pool{rank}d.window": WHOLE for kind in ("max", "avg") for rank in (1, 2)}, "group_norm.groups": WHOLE,
+    **{f"{norm}.d": _CHANNELS for norm in ("batch_norm", "layer_norm", "rms_norm", "group_norm")},
+    "fixed.net": Role([k for k in things.LAYER if k.name not in ("its apply",)], lambda: jaxbp.batch_norm(4)),
+    "fixed.given": Role([*(refused(name, v) for name, v in (("a number", 5), ("a word", "state"), ("a list", []), ("a name of no layer", {"mask": 1}), ("the state itself", _NORM)))], lambda: {"state": _NORM}),
+}  # fmt: skip
 OWN: dict[str, Role] = {
     **_SEQUENCES,
+    **_IMAGES,
     **{f"{name}.{argument}": role for name in ("Classifier", "Regressor") for argument, role in _ESTIMATOR.items()},
     "plot_evaluation.path": Role(places.FILE_OUT, lambda: world.folder() / "a.png"), "read_npy.path": Role(places.FILE_IN, world.npy),
     "load.scale": _word("standard", {"standardize": "standard", "min-max": "", "off": ""}, optional=True),
@@ -324,6 +337,7 @@ OWN: dict[str, Role] = {
     "Trained.preprocess": Role([k for k in things.PREPROCESS if k.name not in ("through NumPy", "complex", "whole numbers")], _value(lambda x: x / 2)),
     "weights.n": Role([], _value((6,))), "Dataset.weight": WEIGHTS, "Dataset.rows.which": Role([*(means_same(name, make) for name, make in (("a list", list), ("int8", lambda g: g.astype(np.int8)), ("big-endian", lambda g: g.astype(">i8")), ("a jax array", jnp.asarray))), *(refused(name, v) for name, v in (("one too large", [0, 6]), ("floats", [0.0, 1.0]), ("text", "0"), ("a number", 3), ("None", None), ("nested", [[0], [1]]), ("a function", len), ("far too large", [10**12])))], lambda: np.array([0, 2, 5])),
     "linear_unit_step.eta": _STEP, "perceptron_step.eta": _STEP,
+    "save.tree": Role(_open(params.TREE, "bfloat16 leaves"), world.params),  # NumPy has none: `restore` reads them back
     "save.meta": Role([k._replace(any=k.any or k.name in ("a word", "a number", "a list")) for k in places.TREE_META], lambda: {"eta": 0.1}),
     **_FIELD, **_SWEEP, **_ONE_ROW,
     "explain.eta": Role(numbers.number(), _value(0.5)), "explain.example": Role(numbers.whole(1, 6), _value(2)),

@@ -347,6 +347,7 @@ def test_a_frame_has_a_row_for_each_net(monkeypatch):
         ({"checkpoints": jaxbp.Checkpoints("none", monitor="val_loss")}, "checkpoints without a monitor"),
         ({"early_stopping": jaxbp.EarlyStopping(2, "val_f1")}, "monitor to be one of"),
         ({"hyperparameters": {"learning_rate": [0.1], "decay": [1]}}, "takes the hyperparameters"),
+        ({"hyperparameters": {1: [0.1]}}, "hyperparameters by their names, got the int 1"),
         ({"hyperparameters": {"batch_size": [8, 99], "learning_rate": [0.1], "weight_decay": [0.0]}},
          "batch_size 99 > 26 examples"),
         ({"callbacks": print}, "callbacks, a list of functions"),

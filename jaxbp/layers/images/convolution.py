@@ -113,7 +113,7 @@ def conv2d(
     Source: LeCun et al. 1998; Dumoulin and Visin 2016, arXiv 1603.07285; Sedghi et al. 2018, arXiv
     1805.10408, for the Jacobian.
     """
-    shown = kernel if isinstance(kernel, int) else tuple(kernel)
+    shown = tuple(kernel) if isinstance(kernel, list) else kernel
     name = f"conv2d({c_in}, {c_out}, {shown})"
     over = windows(name, 2, kernel, stride, padding, dilation)
     return _convolution(name, over, c_in, c_out, groups, bias, init, bias_init)

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 
 from jaxbp import arguments, recipes
 from jaxbp.layers.blocks import Block, Entrywise
+from jaxbp.layers.dense import assert_size
 from jaxbp.layers.images.windows import Padding, Windows, entered, windows
 from jaxbp.layers.initializers import Initializer, glorot_uniform, zeros
 from jaxbp.layers.layer import Layer, arrays_of, delta_of
@@ -85,7 +86,7 @@ def depthwise2d(
 
     Source: Chollet 2017, arXiv 1610.02357.
     """
-    shown = kernel if isinstance(kernel, int) else tuple(kernel)
+    shown = tuple(kernel) if isinstance(kernel, list) else kernel
     over = windows(f"depthwise2d({c}, {shown})", 2, kernel, stride, padding, dilation)
     return _depthwise(over, c, bias, init, bias_init)
 
@@ -97,6 +98,7 @@ def _depthwise(over: Windows, c: int, bias: bool, init: Initializer, bias_init: 
     for role, initializer in (("init", init), ("bias_init", bias_init)):
         arguments.function(name, role, initializer, positional=2)
     shape, taps = (c, *over.kernel), math.prod(over.kernel)
+    assert_size(name, "W", shape)
     shapes = {"W": shape, "b": (c,)} if bias else {"W": shape}
 
     def initialize(key: Random) -> Params:

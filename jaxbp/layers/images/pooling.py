@@ -149,7 +149,7 @@ def global_avg_pool(places: int = 2) -> Layer:
 
 def _pool(kind: str, rank: int, window: Size, stride: Size | None, padding: Padding) -> Windows:
     """The windows of a pooling layer."""
-    shown = window if isinstance(window, int) else tuple(window)
+    shown = tuple(window) if isinstance(window, list) else window
     name = f"{kind}({shown})"
     over = windows(name, rank, window, window if stride is None else stride, padding, 1, odd=False)
     if math.prod(over.kernel) > 256:

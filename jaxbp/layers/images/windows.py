@@ -7,7 +7,6 @@ from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from jaxbp import arguments, errors
 from jaxbp.typing import Array, Tensor
@@ -161,13 +160,13 @@ def windows(
             hint = f"say on which side the place more is: padding=(({(k - 1) // 2}, {k // 2}),) * {rank}"
             raise ValueError(errors.message(name, 'an odd kernel with padding="SAME"', got, hint))
         return Windows(name, ks, ss, ds, padding)
-    sides = [padding] * rank if np.ndim(padding) == 0 else list(padding)
+    sides = list(padding) if isinstance(padding, tuple | list) else [padding] * rank
     if len(sides) != rank:
         expected = f'padding "SAME", "VALID", a number, or one entry for each of {rank} axes'
         raise ValueError(errors.message(name, expected, arguments.described(padding)))
     pads = []
     for side in sides:
-        both = (side, side) if np.ndim(side) == 0 else tuple(side)
+        both = tuple(side) if isinstance(side, tuple | list) else (side, side)
         if len(both) != 2:
             expected = "padding (low, high) along each axis"
             raise ValueError(errors.message(name, expected, arguments.described(side)))

@@ -5,6 +5,7 @@ import jax.numpy as jnp
 
 from jaxbp import arguments, errors, recipes
 from jaxbp.layers.blocks import Block, Entrywise
+from jaxbp.layers.dense import assert_size
 from jaxbp.layers.layer import Layer, arrays_of, assert_given, delta_of
 from jaxbp.operators import Diagonal, Operator
 from jaxbp.typing import Array, Given, Params, Random, Saved, Tensor
@@ -66,6 +67,7 @@ def batch_norm(d: int, *, momentum: float = 0.9, eps: float = 1e-5) -> Layer:
     """
     name = f"batch_norm({d})"
     d = arguments.whole(name, "d", d, low=1)
+    assert_size(name, "g", (d,))
     momentum = arguments.number(name, "momentum", momentum, low=0, high=1, open_high=True)
     eps = arguments.number(name, "eps", eps, low=0)
     shapes = {"g": (d,), "b": (d,)}

@@ -5,6 +5,7 @@ import jax.numpy as jnp
 
 from jaxbp import arguments, errors, recipes
 from jaxbp.layers.blocks import Block, Entrywise
+from jaxbp.layers.dense import assert_size
 from jaxbp.layers.layer import Layer, arrays_of, delta_of
 from jaxbp.operators import DiagonalPlusLowRank, Operator
 from jaxbp.typing import Array, Params, Random, Saved, Tensor
@@ -111,6 +112,7 @@ def _norm(name: str, d: int, places: int, groups: int, *, centered: bool, bias: 
     d, groups = arguments.whole(name, "d", d, low=1), arguments.whole(name, "groups", groups, low=1)
     if d % groups:
         raise ValueError(errors.message(name, f"groups that divide d, {d}", f"{groups}"))
+    assert_size(name, "g", (d,))
     eps = arguments.number(name, "eps", eps, low=0)
     shapes = {"g": (d,), "b": (d,)} if bias else {"g": (d,)}
     axes = (*range(-places - 2, -2), -1)  # of (*n, *places, groups, d / groups)

@@ -11,23 +11,17 @@ Every delta here is a gradient, d loss / d v. The *error* of the older notation,
 with the update W += eta delta x^T, is its negative: error_l = -delta_{a_l}.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass, field, replace
-from typing import Any
-
-import jax
-import jax.numpy as jnp
+from dataclasses import replace
 
 from jaxbp import arguments, errors
 from jaxbp.layers.activations import identity
 from jaxbp.layers.composition import assert_states, numbered, split
-from jaxbp.layers.layer import NO_LAYER, Layer, assert_params, handed, rows, taken
+from jaxbp.layers.layer import NO_LAYER, Layer, assert_params, handed, taken
 from jaxbp.layers.residual import residual
 from jaxbp.layers.sequences.tied import added, opened
 from jaxbp.losses import Loss
-from jaxbp.losses.chunks import loss_and_gradient, parted
 from jaxbp.trace import Backprop, Deltas, Trace
-from jaxbp.typing import Array, Given, Params, Random, Rows, Saved, Scalar, Targets
+from jaxbp.typing import Array, Given, Params, Random, Rows, Saved, Targets
 
 
 def forward(
@@ -180,7 +174,7 @@ def backprop(
 
     Source: the lecture, "the four steps".
     """
-    _assert_logits("backprop", net, loss)
+    assert_logits("backprop", net, loss)
     params, x, key = taken("backprop", net, params, x, key, given)
     trace = _forward(net, params, x, key, given)
     f = trace.out
@@ -189,195 +183,7 @@ def backprop(
     return Backprop(value, loss.mu(f), trace, backward(net, params, trace, delta_f))
 
 
-@dataclass(frozen=True)
-class ValueAndGrad:
-    """The function (params, x, y) -> (loss, delta_params) that `value_and_grad` makes.
-
-    Args:
-        net: the network.
-        loss: the loss.
-        measures: ``(f, y, weight, loss) -> number`` by name: it then returns
-            ((loss, {name: number}), delta_params), of the same outputs f.
-        has_state: whether it takes the network's state as a fourth argument and returns
-            ((loss, state), delta_params), or ((loss, (state, {name: number})), delta_params).
-        chunks: in how many parts the last layer and the loss are taken.
-    """
-
-    net: Layer
-    loss: Loss
-    measures: tuple[tuple[str, Callable[..., Scalar]], ...] = field(default=(), repr=False)
-    has_state: bool = False
-    chunks: int = 1
-
-    def __post_init__(self) -> None:
-        _assert_logits("value_and_grad", self.net, self.loss)
-        if arguments.flag("value_and_grad", "has_state", self.has_state) and self.net.state is None:
-            expected = "a network with state, such as one with batch_norm"
-            raise ValueError(errors.message("value_and_grad", expected, self.net.name, "has_state=False"))
-        if arguments.whole("value_and_grad", "chunks", self.chunks, low=1) > 1:
-            parted(self.net)
-            if self.measures:
-                expected = "chunks=1 where metrics of the training batches are asked for"
-                got, hint = f"chunks={self.chunks}", "the outputs are never whole; evaluate takes metrics"
-                raise ValueError(errors.message("value_and_grad", expected, got, hint))
-
-    def __call__(
-        self,
-        params: Params,
-        x: Array,
-        y: Targets,
-        state: Any = None,
-        *,
-        key: Random | None = None,
-        weight: Array | None = None,
-        given: Given | None = None,
-    ) -> tuple[Any, Params]:
-        """The loss and its gradient; a key turns dropout on, weights of the examples go to the loss."""
-        params, x, key = taken("value_and_grad", self.net, params, x, key, given)
-        if state is not None and not self.has_state:
-            hint = "value_and_grad(net, loss, has_state=True), or given={'state': state} for evaluation"
-            got = "a fourth argument"
-            raise TypeError(errors.message("value_and_grad", "(params, x, y)", got, hint))
-        given = (given or {}) | self._of_training(state)
-        named = {"key": key, **handed(self.net, given)}
-        if self.chunks > 1:
-            value, delta_params, saved = loss_and_gradient(
-                self.net, self.loss, self.chunks, params, x, y, weight, named
-            )
-        else:
-            f, saved = self.net.forward(params, x, **named)
-            with jax.named_scope("loss"), errors.within("value_and_grad"):
-                value, delta = self.loss(f, y, weight), self.loss.delta(f, y, weight)
-            delta_params, _ = self.net.backward(params, saved, delta)
-        aux: list[Any] = [self.net.state(saved)] if self.has_state and self.net.state else []
-        if self.measures:
-            aux.append({name: of(f, y, weight, self.loss) for name, of in self.measures})
-        return ((value, aux[0] if len(aux) == 1 else tuple(aux)) if aux else value), delta_params
-
-    def _of_training(self, state: Any) -> Given:
-        """What the layers are given beside the rest: a state that the batch is learned from."""
-        training = self.has_state and "training" in self.net.given
-        return {"state": state} | ({"training": True} if training else {}) if self.has_state else {}
-
-    @property
-    def carries(self) -> bool:
-        """Whether the network has state, which passes from batch to batch."""
-        return self.net.state is not None
-
-    def carrying(self, params: Params, x: Array) -> tuple["ValueAndGrad", Any]:
-        """This function with has_state, and the state that there is before the first batch: zeros.
-
-        Args:
-            params: of net.
-            x: the first batch.
-        """
-        grad_fn = replace(self, has_state=True)
-
-        def left(params: Params, x: Array) -> Any:
-            assert self.net.state is not None
-            return self.net.state(self.net.forward(params, x, **handed(self.net, self._of_training(None)))[1])
-
-        shapes = jax.eval_shape(left, params, x)
-        return grad_fn, jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
-
-    def num_classes(self, params: Params, x: Array) -> int | None:
-        """C, the size of the network's output, if the loss is one of classes: y must fit it."""
-        params = arguments.params("value_and_grad", params)
-        if not isinstance(x, jax.ShapeDtypeStruct):
-            x = rows("value_and_grad", x, "x")
-        return jax.eval_shape(self.net.apply, params, x).shape[-1] if self.loss.targets == "classes" else None
-
-    def assert_targets(self, y: Targets, *, where: str = "") -> None:
-        """Raise for targets that the loss does not take, while they have values: `Loss.assert_targets`."""
-        self.loss.assert_targets(y, where=where)
-
-
-def value_and_grad(net: Layer, loss: Loss, *, has_state: bool = False, chunks: int = 1) -> ValueAndGrad:
-    """A function (params, x, y) -> (loss, delta_params), by the hand-written backward pass.
-
-    It is called as ``jax.value_and_grad`` of the same loss and keeps only what the layers save. Without
-    delta_x in its result, the compiler drops the first layer's product for it under `jax.jit`.
-
-    Args:
-        net: any layer.
-        loss: says mean or sum over the examples.
-        has_state: for a network with state: ``grad_fn(params, x, y, state)`` learns from the batch and
-            returns ((loss, state), delta_params), the state for the next call; None, or zeros, is the first.
-            `fit` does this by itself.
-        chunks: in how many parts the last layer of a `chain` and the loss take the rows. With more than one
-            the outputs are never whole, which of a text model with many ids are most of the memory. The
-            last layer takes each row by itself, as `dense` does.
-
-    Returns:
-        ``grad_fn(params, x, y, *, key=None, weight=None, given=None)``; a key turns dropout on, the loss is
-        that of ``weight``, (*n,), see `Loss`, and ``given`` is what layers name, see `Layer`.
-
-    Raises:
-        ValueError: for a loss on logits after a network that ends in its own softmax or sigmoid; for
-            has_state with a network that has none, chunks with one that does not end in a layer with
-            parameters.
-
-    Example:
-        >>> import jax, jax.numpy as jnp, jaxbp
-        >>> net, x, y = jaxbp.mlp([3, 5, 2]), jnp.ones((4, 3)), jnp.array([0, 1, 1, 0])
-        >>> params = net.init(jax.random.key(0))
-        >>> by_hand = value_and_grad(net, jaxbp.softmax_cross_entropy)(params, x, y)
-        >>> by_jax = jax.value_and_grad(lambda p: jaxbp.softmax_cross_entropy(net.apply(p, x), y))(params)
-        >>> jax.tree.reduce(max, jax.tree.map(lambda u, v: float(abs(u - v).max()), by_hand, by_jax)) < 1e-7
-        True
-
-    Source: the lecture, "delta_W: used for training".
-    """
-    return ValueAndGrad(net, loss, has_state=has_state, chunks=chunks)
-
-
-def with_hand_vjp(net: Layer) -> Callable[..., Array]:
-    """``net.apply`` as a `jax.custom_vjp`, so that `jax.grad` around it runs the hand-written rule.
-
-    Reverse mode only, as with every `jax.custom_vjp`; ``net.apply`` stays plain and has forward mode.
-
-    Returns:
-        ``apply(params, f, *, key=None, given=None) -> out``; no derivative by what is given.
-
-    Example:
-        >>> import jax, jax.numpy as jnp, jaxbp
-        >>> apply = with_hand_vjp(jaxbp.sigmoid)
-        >>> jax.grad(lambda f: apply({}, f).sum())(jnp.zeros(2))
-        Array([0.25, 0.25], dtype=float32)
-    """
-    arguments.instance("with_hand_vjp", "net", net, Layer, NO_LAYER)
-
-    def checked(params: Params, f: Array, *, key: Random | None = None, given: Given | None = None) -> Array:
-        params, f, key = taken("with_hand_vjp", net, params, f, key, given)
-        arrays, static = _parted(given)
-
-        @jax.custom_vjp
-        def apply(params: Params, f: Array, key: Random | None, arrays: Given) -> Array:
-            return net.apply(params, f, key=key, **handed(net, arrays | static))
-
-        def fwd(params: Params, f: Array, key: Random | None, arrays: Given) -> tuple[Array, Saved]:
-            out, saved = net.forward(params, f, key=key, **handed(net, arrays | static))
-            return out, (params, saved)
-
-        def bwd(residuals: Saved, delta_out: Array) -> tuple[Params, Array, None, None]:
-            params, saved = residuals
-            return *net.backward(params, saved, delta_out), None, None
-
-        apply.defvjp(fwd, bwd)
-        out: Array = apply(params, f, key, arrays)
-        return out
-
-    return checked
-
-
-def _parted(given: Given | None) -> tuple[Given, Given]:
-    """What is given as arrays, and the words and flags beside them, which no program may trace."""
-    items = (given or {}).items()
-    words = {name: value for name, value in items if isinstance(value, bool | str)}
-    return {name: value for name, value in items if name not in words}, words
-
-
-def _assert_logits(where: str, net: Layer, loss: Loss) -> None:
+def assert_logits(where: str, net: Layer, loss: Loss) -> None:
     """A loss on logits has its own mu; a network that ends in the same function would apply it twice."""
     arguments.instance(where, "net", net, Layer, NO_LAYER)
     arguments.instance(where, "loss", loss, Loss, "e.g. jaxbp.squared_error, or a Loss of your own")
