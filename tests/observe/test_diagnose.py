@@ -165,6 +165,7 @@ ODD = {
     "one in a branch of some steps": lambda h, x: jax.lax.scan(
         lambda h, i: (jax.lax.cond(i > 3, jax.nn.relu, jnp.tanh, h), None), h, jnp.arange(5)
     )[0],
+    "elu, whose where takes what is below 0": lambda h, x: jax.nn.elu(h + 2.0),
     "a while loop": lambda h, x: jax.lax.while_loop(
         lambda c: c[0] < 3, lambda c: (c[0] + 1, jnp.tanh(c[1])), (0, h)
     )[1],

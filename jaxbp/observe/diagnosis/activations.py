@@ -41,17 +41,21 @@ def is_relu(m: Measured, node: Node) -> bool:
 
 
 def _chosen_by_sign(m: Measured, node: Node) -> bool:
-    """Whether a value, or 0, is taken by the sign of that same value."""
+    """Whether a value is taken where it is above 0, and 0 elsewhere; elu holds the mirror image."""
     for i, origin in enumerate(node.origins):
         comparison = m.behind(origin.key)
         if comparison is None or comparison.name not in ("gt", "ge", "lt", "le"):
             continue
-        compared = {o.key for o in comparison.origins if o.key is not None}
-        rest = [j for j in range(len(node.origins)) if j != i]
-        same = any(node.origins[j].key in compared for j in rest)
-        nothing = node.name == "mul" or any(_is_zero(m, node, j) for j in rest)
-        if same and nothing and any(_is_zero(m, comparison, j) for j in (0, 1)):
-            return True
+        zero = next((j for j in (0, 1) if _is_zero(m, comparison, j)), None)
+        if zero is None:
+            continue
+        value = comparison.origins[1 - zero].key
+        above = (comparison.name in ("gt", "ge")) == (zero == 1)
+        if node.name == "mul":
+            return above and value is not None and node.origins[1 - i].key == value
+        here, there = (2, 1) if above else (1, 2)  # what is taken where the comparison holds is last
+        same = value is not None and node.origins[here].key == value
+        return i == 0 and same and _is_zero(m, node, there)
     return False
 
 
