@@ -19,6 +19,7 @@ SHARES = {
     "test_operators.py": 2,
     "test_rules.py": 3,
     "test_cases.py": 6,
+    "test_mutants_of_sequences.py": 5,
     "test_memory.py": 2,
     "test_mutants.py": 2,
     "test_mutants_of_cases.py": 6,

@@ -104,10 +104,28 @@ def test_lenet(experiment, tmp_path):
 
 
 @pytest.mark.soak
+@pytest.mark.parametrize("net", ["gpt", "lstm"])
+def test_char_language(experiment, tmp_path, net):
+    small = {"d": 16, "layers": 1, "heads": 2, "length": 16, "iterations": 60, "seeds": 1, "sample": 20}
+    result = experiment("09_char_language", corpus="python", net=net, **small)
+    assert result["validation loss, median"] < 4.5
+    assert len(result["written"]) == 20
+    assert has_figure(tmp_path)
+
+
+@pytest.mark.soak
 def test_image_layers(experiment):
     result = experiment("98_image_layers", batch=4, rounds=1, seconds=0.01)
     assert result["LeNet-5, a step"]["against autodiff"]["memory"] < 1
     assert result["depthwise2d(64, 3)"]["against a convolution of groups"]["speed"] > 0
+
+
+@pytest.mark.soak
+def test_sequence_layers(experiment):
+    result = experiment("99_sequence_layers", rounds=1, scale=0.125)
+    assert (
+        result["24 blocks"]["by hand, from inputs"]["memory"] < result["24 blocks"]["by hand"]["memory"] < 1
+    )
 
 
 def test_four_steps(experiment):
@@ -184,9 +202,28 @@ def test_check_cost(experiment):
     assert all(row["first"] > 0 and len(row["further"]) == 1 for row in result.values())
 
 
+def test_faults_in_jax(experiment):
+    """The checker says wrong where, and only where, the closed form says it, of whatever release."""
+    result = experiment("23_faults_in_jax", only=("logaddexp", "xlogy"))
+    assert set(result) == {"logaddexp", "xlogy"}
+    for row in result.values():
+        assert (row["verdict"] == "wrong") == row["is_wrong"]
+        assert bool(row["cause"]) == row["is_wrong"]
+
+
 def test_tables(experiment):
     pytest.importorskip("tyro")
     pytest.importorskip("sklearn")
     result = experiment("97_tables", sets=("iris",), seeds=1)
     assert set(result["iris"]) == {"jaxbp", "scikit_learn"}
     assert min(*result["iris"]["jaxbp"], *result["iris"]["scikit_learn"]) > 80
+
+
+@pytest.mark.soak
+def test_observe_cost(experiment):
+    small = {"only": ("recurrence",), "steps": 8, "batch": 8, "width": 16, "blocks": 1}
+    result = experiment("50_observe_cost", rounds=2, seconds=0.001, compiles=1, **small)
+    norms = result["recurrence"]["norms"]
+    assert norms["cpu"]["median"] > 0
+    assert norms["output"] < 4096
+    assert norms["temporary"][0] <= 1.1 * norms["temporary"][1] + 2**20

@@ -25,9 +25,11 @@ LEFT_OUT = {
 }  # fmt: skip
 # Records that the library makes and hands out; nobody calls these.
 RESULTS = {
+    "Added", "Stacked",
     "Backprop", "Deltas", "Trace", "Result", "Sweep", "DivergenceError", "Report", "Finding", "NetworkReport",
     "Factor", "JacobianChain", "ParameterJacobian", "PerExample", "Plan", "LinearUnitFit", "PerceptronFit",
     "ValueAndGrad", "Cotangents", "Diagnosis", "Nonfinite", "Scaling", "Explanation", "Evaluation", "Schema",
+    "Flow", "Statistics", "Update", "Watch",
     "Outer", "Rows", "Summed", "Entrywise",
 }  # fmt: skip
 LAYER_METHODS = ("init", "apply", "forward", "backward", "jacobian")  # fields that a user calls

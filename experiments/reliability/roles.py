@@ -149,6 +149,10 @@ def _total(*arrays: Any) -> Any:
     return sum((a * a).sum() for a in jax.tree.leaves(arrays))
 
 
+def _mean(params: Any, x: Any) -> Any:
+    return jnp.mean(x) * _total(params)
+
+
 _CHECKED = Role(
     [
         kind._replace(
@@ -172,6 +176,8 @@ def of_loss(name: str) -> dict[str, Role]:
         "squared_error": (world.TARGETS, Role(TARGET_ROWS.kinds, lambda: jnp.asarray(world.BINARY))),
     }[name]  # fmt: skip
     kinds = OUTPUTS.kinds
+    if name == "softmax_cross_entropy":  # the labels fit more classes too
+        kinds = _open(kinds, "one column more")
     if "probabilities" in name:  # whole numbers are no probabilities between 0 and 1
         kinds = [kind for kind in kinds if kind not in arrays.FEWER_BITS or kind.loose]
     return {"f": Role(kinds, lambda: jnp.asarray(outputs)), "y": targets}
@@ -203,7 +209,7 @@ ROLES: dict[str, Role] = {
     "mesh": Role(things.MESH, lambda: jax.make_mesh((2,), ("data",))), "checkpoints": Role(things.CHECKPOINTS, lambda: jaxbp.Checkpoints(world.folder())),
     "memory_budget": Role(_or_endless(numbers.whole(optional=True)), _value(10**6)), "preprocess": Role(things.PREPROCESS, _value(lambda x: x / 2)),
     "progress_bar": Role([k for k in numbers.FLAG if k.name in ("text no", "text False", "2", "an object", "NaN", "np.bool", "a function")], _value(False)),
-    "hyperparameters": Role(places.GRID, lambda: {"learning_rate": [0.25, 0.125]}),
+    "hyperparameters": Role(_open(places.GRID, "functions in it"), lambda: {"learning_rate": [0.25, 0.125]}),
     "folder": Role(places.FOLDER, world.folder), "every": WHOLE, "keep": WHOLE, "patience": Role(numbers.whole(vast=False), _value(2)),
     "monitor": _word("loss", {"losses": "", "val_los": "", "Loss ": "loss"}, optional=True),
     "mode": _word("max", {"maximum": "max", "maximise": "max", "up": "", "highest": "max", "less": "", "mean": ""}),
@@ -221,7 +227,7 @@ ROLES: dict[str, Role] = {
     "max_bytes": Role(_or_endless(numbers.whole(10_000)), _value(10_000_000)), "names": Role(places.NAMES, lambda: ["x", "y"]),
     "coordinator": ADDRESS, "bind": ADDRESS, "num_processes": Role(numbers.whole(1), _value(2)), "process_id": Role(numbers.whole(0, 1), _value(0)),
     "timeout": Role(numbers.number(0, ends=False), _value(3)), "heartbeat": Role(numbers.number(0, ends=False), _value(30)),
-    "c": RATE, "sigma": Role(numbers.number(0), _value(0.5)), "i": Role(numbers.whole(0, 3), _value(1)), "n": Role(numbers.whole(), _value(6)),
+    "c": RATE, "sigma": Role(numbers.number(0), _value(0.5)), "i": Role(_open(numbers.whole(0, 3), "-1"), _value(1)), "n": Role(numbers.whole(), _value(6)),
     "limit": Role(_or_endless(numbers.whole(10**4)), _value(10**7)),
     "history": Role(places.HISTORY, world.history), "points": Role([refused("None", None), refused("a number", 5), refused("another length", [{"learning_rate": 0.1}]), Kind("numbers", lambda g: [0.1, 0.2]), means_same("a tuple", tuple)], lambda: [{"learning_rate": 0.25}, {"learning_rate": 0.125}]),
     "args": _first(_CHECKED), "declare": DECLARE,
@@ -279,7 +285,7 @@ _SOME_LABELS = Role(  # without outputs, which tell how many examples and classe
     lambda: jnp.asarray(world.Y),
 )  # fmt: skip
 _COUNTED = ("one label less", "one label more", "labels as a row", "labels for three classes as rows", "a number", "empty list")  # its H does not depend on the label
-_ANY_ROWS = ("one column less", "one column more", "one column", "one axis more at the end", "complex", "complex128")  # of data without a network
+_ANY_ROWS = ("one column less", "one column more", "one column", "one axis more at the end", "complex", "complex128", "one key more in a dict")  # of data without a network
 _STEP = Role(numbers.number(), _value(0.5))  # one update by any rate
 _ESTIMATOR = {
     "hidden": Role([means_same("a list", list), means_same("an array", np.array), *(refused(name, v) for name, v in (("of 0", (0,)), ("of -1", (-1,)), ("of 2.5", (2.5,)), ("a word", "many"), ("None", None), ("None in it", (None,)), ("nested", ((2,),)), ("True in it", (True,)), ("a function", len))), Kind("one number", lambda g: g[0], (lambda g: g,))], _value((4,))),
@@ -331,6 +337,7 @@ OWN: dict[str, Role] = {
     "Trained.preprocess": Role([k for k in things.PREPROCESS if k.name not in ("through NumPy", "complex", "whole numbers")], _value(lambda x: x / 2)),
     "weights.n": Role([], _value((6,))), "Dataset.weight": WEIGHTS, "Dataset.rows.which": Role([*(means_same(name, make) for name, make in (("a list", list), ("int8", lambda g: g.astype(np.int8)), ("big-endian", lambda g: g.astype(">i8")), ("a jax array", jnp.asarray))), *(refused(name, v) for name, v in (("one too large", [0, 6]), ("floats", [0.0, 1.0]), ("text", "0"), ("a number", 3), ("None", None), ("nested", [[0], [1]]), ("a function", len), ("far too large", [10**12])))], lambda: np.array([0, 2, 5])),
     "linear_unit_step.eta": _STEP, "perceptron_step.eta": _STEP,
+    "save.tree": Role(_open(params.TREE, "bfloat16 leaves"), world.params),  # NumPy has none: `restore` reads them back
     "save.meta": Role([k._replace(any=k.any or k.name in ("a word", "a number", "a list")) for k in places.TREE_META], lambda: {"eta": 0.1}),
     **_FIELD, **_SWEEP, **_ONE_ROW,
     "explain.eta": Role(numbers.number(), _value(0.5)), "explain.example": Role(numbers.whole(1, 6), _value(2)),
@@ -359,6 +366,15 @@ OWN: dict[str, Role] = {
     "name.label": Role([*numbers.TEXT, refused("empty", ""), refused("a star", "h*")], _value("h1")), "Sweep.at_best.name": Role(numbers.TEXT, _value("loss")),
     "cotangents.f": Role([*things.NOTHING, refused("None", None)], _value(_total)),  # it is called later
     "diagnose.params": Role(params.LEAVES, world.params),
+    **{f"{name}.f": Role([*things.NOTHING, refused("None", None)], _value(_total)) for name in ("watch", "flow")},  # called later
+    "watch.batch": Role([k for k in [*things.NOTHING, refused("None", None)] if k.name != "a list"], lambda: (jnp.asarray(world.X), jnp.asarray(world.Y))),  # f may take params alone
+    "watch.also": Role([k for k in numbers.word({"noise": "noise_scale", "spectrum": "", "hessian": ""}) if k.name != "a list"], _value("noise_scale")),
+    "Watch().record": Role([], dict), "Watch.at_start.record": Role([], dict), "Watch.at_end.result": Role([], lambda: None),  # fit gives them
+    "nothing_learned.f": Role([*things.function(means_same("jitted", jax.jit)), refused("None", None)], _value(_total)),
+    "noise_scale.f": Role([*things.function(means_same("jitted", jax.jit)), refused("None", None)], _value(_mean)), "noise_scale.batch": Role([], lambda: (jnp.asarray(world.X),)),
+    **{name: Role(params.LEAVES, world.params) for name in ("nothing_learned.start", "nothing_learned.params", "noise_scale.params", "updates.before", "updates.after")},
+    "singular_values.g": Role([*things.function(means_same("jitted", jax.jit)), refused("None", None)], _value(jnp.tanh)), "singular_values.x": Role([k for k in arrays.ROWS if k not in arrays.SHAPES and k.name != "float8"], ONE.good), "singular_values.args": Role([], tuple),
+    "statistics.x": Role([], lambda: jnp.asarray(world.X)),  # of any numbers
     "check.f": Role([*things.function(means_same("jitted", jax.jit)), refused("None", None)], _value(square)), "assert_rules.f": Role([*things.function(means_same("jitted", jax.jit)), refused("None", None)], _value(square)),
     **{f"{name}.order": Role(numbers.whole(1, 2), _value(1)) for name in ("check", "assert_rules", "check_vjp", "check_jvp")},
     "JacobianChain.matrix.order": _word("reverse", {"backward": "reverse", "fastest": "", "best": ""}), "JacobianChain.pull.order": _word("scan", {"backward": "", "scanned": "scan"}),

@@ -9,11 +9,10 @@ import jax
 
 import jaxbp
 from jaxbp import errors
-from jaxbp.cli import run
+from jaxbp.cli import check, diagnose, run
 from jaxbp.cli.console import any_console
 from jaxbp.cli.flags import as_flags
-from jaxbp.cli.settings import Check, Train, anywhere, flag
-from jaxbp.verify import command
+from jaxbp.cli.settings import Check, Diagnose, Train, anywhere, flag
 
 INTERRUPTED = 130  # as a shell says it of a command that Ctrl-C ended
 
@@ -45,16 +44,22 @@ def _train(config: Train) -> int:
 
 def _check(config: Check) -> int:
     if config.explain:
-        return command.explain(config.explain)
-    return command.run(
+        return check.explain(config.explain)
+    return check.run(
         config.targets, "json" if config.json else config.format, config.strict, config.require_rules,
         config.seconds, config.total_seconds,
     )  # fmt: skip
 
 
+def _diagnose(config: Diagnose) -> int:
+    if config.explain:
+        return diagnose.explain(config.explain)
+    return diagnose.run(config.targets, "json" if config.json else config.format)
+
+
 def commands() -> dict[str, tuple[type, Callable[[Any], int]]]:
     """Each command by its name: its settings, and what executes them."""
-    from jaxbp.cli import evaluate, predict  # need tyro
+    from jaxbp.cli import evaluate, experiments, predict  # need tyro
     from jaxbp.report import explained
 
     return {
@@ -62,7 +67,9 @@ def commands() -> dict[str, tuple[type, Callable[[Any], int]]]:
         "predict": (predict.Predict, predict.predict),
         "evaluate": (evaluate.Evaluate, evaluate.evaluate),
         "check": (Check, _check),
+        "diagnose": (Diagnose, _diagnose),
         "explain": (explained.Explain, explained.run),
+        "experiments": (experiments.Experiments, experiments.experiments),
     }
 
 
@@ -72,16 +79,18 @@ def parsed(args: list[str]) -> Any:
         import rich as rich
         import tyro
 
-        from jaxbp.cli import train as train
-
         kinds: dict[str, Callable[..., Any]] = {name: kind for name, (kind, _) in commands().items()}
+    own_options = tuple(args[2:]) if args[:1] == ["experiments"] else ()  # what an experiment can be told
+    args = args[:2] if own_options else args
     config = tyro.extras.subcommand_cli_from_dict(
         kinds,
         prog="jaxbp",
-        description=f"{jaxbp.__doc__} jaxbp --version says which.",
+        description=f"{(jaxbp.__doc__ or '').splitlines()[0]} jaxbp --version says which.",
         args=args,
         config=(tyro.conf.PositionalRequiredArgs,),
     )
+    if own_options:
+        return replace(config, options=own_options)
     if not isinstance(config, Train) or config.resume is None:
         return config
     own = replace(run.settings(config.resume), resume=config.resume)

@@ -25,6 +25,8 @@ Initialiser = Literal[
     "orthogonal",
 ]
 
+Format = Literal["text", "json", "markdown", "github", "junit"]
+
 
 @dataclass(frozen=True)
 class Train:
@@ -124,6 +126,10 @@ class Train:
     """Epochs between two checkpoints in the run's folder; by default a fortieth of all, at least 1. The last
     epoch is always kept."""
 
+    watch: int = 0
+    """Look at the deltas and updates of every layer after every so many epochs, 0 for never: a line each, a
+    table at the end, watch.csv and watch.png in the run's folder."""
+
     resume: Path | None = None
     """The folder of a run to go on with, by the settings that it was started with."""
 
@@ -139,7 +145,7 @@ class Check:
     """package.module:case, a callable without arguments that returns (f, args) or (f, args, options); or
     package.module, for all of its callables named *_case."""
 
-    format: Literal["text", "json", "markdown", "github", "junit"] = "text"
+    format: Format = "text"
     """How the reports are printed; github makes notes on the lines of a pull request."""
 
     json: bool = False
@@ -161,6 +167,27 @@ class Check:
     """A word for a cause, such as missing_sum: print what it means, what helps, and a minimal wrong rule."""
 
 
+@dataclass(frozen=True)
+class Diagnose:
+    """Say what is wrong with the flow of one batch through a network: dead, saturated, vanishing, ...
+
+    The exit status is 0 when nothing is found, 1 when something is, 2 when a case could not be diagnosed.
+    """
+
+    targets: tuple[str, ...]
+    """package.module:case, a callable without arguments that returns (f, (params, *batch)), where f gives the
+    loss; or package.module, for all of its callables named *_case. Options for jaxbp check are left out."""
+
+    format: Format = "text"
+    """How the reports are printed; github makes notes on the lines of a pull request."""
+
+    json: bool = False
+    """Short for --format json."""
+
+    explain: str = ""
+    """A word for a finding, such as dead: print what it does to learning, and what to try."""
+
+
 READING = ("label", "drop", "task", "scale", "delimiter", "decimal", "header", "encoding", "max_bytes")
 _WHOLE = {  # from, to
     "batch_size": (1, None),
@@ -168,6 +195,7 @@ _WHOLE = {  # from, to
     "patience": (1, None),
     "checkpoint_every": (1, None),
     "max_bytes": (1, None),
+    "watch": (0, None),
     "seed": (0, 2**32 - 1),
 }
 _WEIGHTS = 2**31  # 8 GiB in float32; XLA ends the process where a size overflows

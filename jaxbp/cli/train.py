@@ -14,7 +14,6 @@ import jaxbp
 from jaxbp import errors
 from jaxbp.cli import run
 from jaxbp.cli.columns import summary
-from jaxbp.cli.outcome import nothing_learned, unscaled
 from jaxbp.cli.settings import (
     Train,
     anywhere,
@@ -23,10 +22,12 @@ from jaxbp.cli.settings import (
     flag,
     for_the_reader,
 )
+from jaxbp.cli.spreads import unscaled
 from jaxbp.data import Dataset, assert_batch_size, load
 from jaxbp.data.sources import SOURCES
 from jaxbp.layers import Layer, initializers
 from jaxbp.losses import Loss
+from jaxbp.observe import nothing_learned
 from jaxbp.optimizers import OPTIMIZERS, make_optimizer
 from jaxbp.runs.answers import labels_of_schema
 from jaxbp.train import DivergenceError, EarlyStopping
@@ -35,6 +36,9 @@ from jaxbp.verify import NetworkReport, check_network
 
 VALIDATION_FRACTION = 0.1
 _FEW = 1000  # iterations
+_SEEN = 1000  # training examples by which it is told whether a run has learned
+_WATCHED = 256  # those that are looked at every so many epochs
+_ALSO = ("singular_values", "noise_scale")
 _MOST_ITERATIONS = 2**31 - 1  # optax counts them in an int32
 
 
@@ -63,9 +67,15 @@ def train(config: Train) -> dict[str, Any]:
     if config.check and config.resume is None:
         show(console, check_network(net, loss, params, data.x[:8], data.y[:8]))
 
+    def mean_loss(params: Params, x: Any, y: Any) -> Any:
+        return loss(net.apply(params, jnp.asarray(x)), jnp.asarray(y))
+
     evaluate = jaxbp.make_evaluate(net.apply, loss)
     folder = config.resume or run.make(config)
     with run.kept(folder, new=config.resume is None):
+        some = data.x[:_WATCHED], data.y[:_WATCHED]
+        watcher = jaxbp.watch(mean_loss, some, every=config.watch or 1, folder=folder, also=_ALSO)
+        watches = [watcher] * bool(config.watch)
         try:
             result = jaxbp.fit(
                 jaxbp.value_and_grad(net, loss),
@@ -79,13 +89,13 @@ def train(config: Train) -> dict[str, Any]:
                 evaluate=evaluate,
                 early_stopping=None if config.patience is None else EarlyStopping(config.patience),
                 checkpoints=run.checkpoints(folder, config.checkpoint_every or 1),
+                callbacks=watches,
             )
         except DivergenceError as error:  # what was learned before it is tested and kept all the same
             console.print(str(error), style="bold red")
             result = error.result
         console.print(result)
-        measure = jax.jit(evaluate)
-        before, after = (measure(p, test.x, test.y) for p in (params, result.params))
+        after = jax.jit(evaluate)(result.params, test.x, test.y)
         tested = {name: value.item() for name, value in after.items()}
         if data.num_classes is None:
             tested |= of_targets(net.apply(result.params, jnp.asarray(test.x)), test)
@@ -96,9 +106,10 @@ def train(config: Train) -> dict[str, Any]:
             "compile_seconds": result.compile_seconds,
         }
         run.write(folder, result, kept(config, net, result.params, loss, data, done))
-    warning = nothing_learned(net, params, result.params, data, before, after)
-    if warning and result.stopped != "diverged":
-        console.print(f"warning: {warning}", style="yellow")
+    if result.stopped != "diverged" and not watches:  # these have said so themselves
+        warning = nothing_learned(mean_loss, params, result.params, data.x[:_SEEN], data.y[:_SEEN])
+        if warning:
+            console.print(f"warning: {warning}", style="yellow")
     good = f"accuracy {tested['accuracy']:.2%}" if data.num_classes else "R2 {r2:.3f}, mean error {mae:.4g}"
     console.print(f"test {good.format(**tested)} ({len(test)} examples never seen before)")
     console.print(f"written to {folder}")

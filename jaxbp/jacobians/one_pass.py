@@ -10,7 +10,7 @@ from jaxbp import errors
 from jaxbp.jacobians import outer
 from jaxbp.jacobians.given import Network, network, of_one_length
 from jaxbp.jacobians.taps import find_taps, run_tapped
-from jaxbp.layers.blocks import Block, Entrywise, Outer, Rows, Summed
+from jaxbp.layers.blocks import Added, Block, Entrywise, Outer, Rows, Stacked, Summed
 from jaxbp.layers.layer import Layer
 from jaxbp.typing import Array, Params
 
@@ -33,7 +33,7 @@ class Form(NamedTuple):
     def blocks(self, arrays: tuple[Array, ...]) -> list[outer.Block]:
         """The block of each leaf of the parameters."""
         held = jax.tree.unflatten(self.tree, [arrays[i] for i in self.places])
-        return [Entrywise(block.delta.sum(2)) if isinstance(block, Summed) else block for block in held]
+        return [_summed(block) for block in held]
 
 
 Found = tuple[Array, tuple[Array, ...], Form]
@@ -114,10 +114,30 @@ def _once(block: Block) -> Block:
             return Outer(delta, f[:, 0], axes, shape)
         case Rows(delta, ids, shape):
             return Rows(delta, ids[:, 0], shape)
+        case Added(parts):
+            return Added(tuple(map(_once, parts)))
+        case Stacked(inner):
+            return Stacked(_once(inner))
+    return block
+
+
+def _summed(block: Block, axis: int = 2) -> outer.Block:
+    """The block with what a bias has summed over the positions, which are this axis of its delta."""
+    match block:
+        case Summed(delta):
+            return Entrywise(delta.sum(axis))
+        case Added(parts):
+            return Added(tuple(_summed(part, axis) for part in parts))
+        case Stacked(inner):
+            return Stacked(_summed(inner, axis + 1))
     return block
 
 
 def _how(block: Block) -> str:
+    if isinstance(block, Added):
+        return " + ".join(map(_how, block.parts))
+    if isinstance(block, Stacked):
+        return f"{_how(block.block)}, in each layer"
     if isinstance(block, Entrywise | Summed):
         return "entry by entry" if isinstance(block, Entrywise) else "delta"
     return "delta x f" if isinstance(block, Outer) else "delta in rows"

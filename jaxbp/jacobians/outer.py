@@ -11,7 +11,9 @@ which it is used, T = 1 for a plain network. Then
 
 A block has here an axis N before all of its axes, and its deltas an axis C after that. Where a row id_t of a
 table is taken at each position, row c of example n is sum_t e_{id_t} delta_{nct}: the deltas of equal ids are
-added first, and T such sums take the place of the whole table.
+added first, and T such sums take the place of the whole table. An array that is used in two places has the
+sum of two blocks, so that its squared norms have the products of the two as well; one of n equal layers has a
+block for each.
 
 Sums over several positions do not factor so. There the squared norms and J J^T are found either by such
 Gram matrices, of the order T^2, or by forming J in blocks, of the order d_out d_in, whichever takes
@@ -21,21 +23,72 @@ fewer FLOPs; the others form J for one example at a time.
 import math
 from collections.abc import Callable
 from dataclasses import replace
+from itertools import combinations
+from typing import Any, cast
 
 import jax
 import jax.numpy as jnp
 
-from jaxbp.layers.blocks import Entrywise, Outer, Rows
+from jaxbp.layers.blocks import Added, Entrywise, Outer, Rows, Stacked
 from jaxbp.typing import Array, Float
 
-Block = Outer | Rows | Entrywise
+Block = Outer | Rows | Entrywise | Added | Stacked
+
+
+def _parts(block: Added) -> tuple[Block, ...]:
+    parts: Any = block.parts  # a bias is entrywise here
+    return tuple(parts)
+
+
+def _inside(block: Stacked) -> Block:
+    inside: Any = block.block
+    return cast(Block, inside)
 
 
 def with_rows(block: Block, change: Callable[[Array], Array]) -> Block:
     """The block whose deltas, or whose J, are changed: (N, C, ...) to the same shape."""
     if isinstance(block, Entrywise):
         return Entrywise(change(block.J))
+    if isinstance(block, Added):
+        return Added(tuple(with_rows(part, change) for part in _parts(block)))
+    if isinstance(block, Stacked):
+        return Stacked(with_rows(_inside(block), change))
     return replace(block, delta=change(block.delta))
+
+
+def _layers(block: Block) -> Block:
+    """The block of each of n equal layers, n first: (n, N, C, ...)."""
+    if isinstance(block, Entrywise):
+        return Entrywise(jnp.moveaxis(block.J, 2, 0))
+    if isinstance(block, Added):
+        return Added(tuple(map(_layers, _parts(block))))
+    if isinstance(block, Stacked):
+        return Stacked(_layers(_inside(block)))
+    delta = jnp.moveaxis(block.delta, 2, 0)
+    if isinstance(block, Rows):
+        return replace(block, delta=delta, id=jnp.moveaxis(block.id, 1, 0))
+    return replace(block, delta=delta, f=jnp.moveaxis(block.f, 1, 0))
+
+
+def _of_layers(fn: Callable[..., Array], *blocks: Block, by: tuple[Array, ...] = ()) -> Array:
+    """``fn`` of the blocks of each layer, and of what ``by`` has for it; (n, ...)."""
+    layers = [_layers(_inside(block)) for block in blocks if isinstance(block, Stacked)]
+    of: Array = jax.vmap(fn)(*layers, *by)
+    return of
+
+
+def _inner(block: Block, other: Block) -> Float[Array, "N C"]:
+    """The inner product of J_nc with K_nc, two uses of one array."""
+    if isinstance(other, Rows):
+        block, other = other, block
+    if isinstance(block, Rows) and isinstance(other, Outer) and other.axes == (0, 1):
+        ids = jnp.where(block.id < 0, block.shape[0], block.id)
+        at_ids = jax.vmap(lambda delta, i: jnp.take(delta, i, -1, mode="fill", fill_value=0))(
+            other.delta, ids
+        )
+        return jnp.einsum("ncst,nsd,nctd->nc", at_ids, other.f, block.delta)
+    product = formed(block) * formed(other)
+    return product.reshape(*product.shape[:2], -1).sum(-1)
 
 
 def _weight_shaped(block: Outer, M: Array) -> Array:
@@ -88,6 +141,10 @@ def _into_table(block: Rows, ids: Array, delta: Array) -> Array:
 
 def formed(block: Block) -> Array:
     """J, (N, C, *shape)."""
+    if isinstance(block, Added):
+        return sum(map(formed, _parts(block)[1:]), formed(_parts(block)[0]))
+    if isinstance(block, Stacked):
+        return jnp.moveaxis(_of_layers(formed, block), 0, 2)
     if isinstance(block, Entrywise):
         return block.J
     if isinstance(block, Rows):
@@ -106,6 +163,12 @@ def formed(block: Block) -> Array:
 
 def squared_norms(block: Block) -> Float[Array, "N C"]:
     """|J_nc|^2."""
+    if isinstance(block, Added):
+        parts = _parts(block)
+        own = sum(map(squared_norms, parts[1:]), squared_norms(parts[0]))
+        return sum((2 * _inner(part, other) for part, other in combinations(parts, 2)), own)
+    if isinstance(block, Stacked):
+        return _of_layers(squared_norms, block).sum(0)
     if isinstance(block, Entrywise):
         return (block.J**2).reshape(*block.J.shape[:2], -1).sum(-1)
     if isinstance(block, Rows):
@@ -123,6 +186,10 @@ def squared_norms(block: Block) -> Float[Array, "N C"]:
 
 def weighted_sum(block: Block, w: Float[Array, "N C"]) -> Array:
     """sum_nc w_nc J_nc, like the parameter."""
+    if isinstance(block, Added):
+        return sum((weighted_sum(part, w) for part in _parts(block)[1:]), weighted_sum(_parts(block)[0], w))
+    if isinstance(block, Stacked):
+        return _of_layers(lambda layer: weighted_sum(layer, w), block)
     if isinstance(block, Entrywise):
         return jnp.tensordot(w, block.J, 2)
     if isinstance(block, Rows):
@@ -133,6 +200,10 @@ def weighted_sum(block: Block, w: Float[Array, "N C"]) -> Array:
 
 def product_sum(block: Block, other: Block) -> Array:
     """sum_nc J_nc K_nc entry by entry, like the parameter; K differs from J in its deltas only."""
+    if isinstance(block, Added):
+        return (formed(block) * formed(other)).sum((0, 1))
+    if isinstance(block, Stacked):
+        return _of_layers(product_sum, block, other)
     if isinstance(block, Entrywise):
         assert isinstance(other, Entrywise)
         return (block.J * other.J).sum((0, 1))
@@ -155,7 +226,9 @@ def product_sum(block: Block, other: Block) -> Array:
 
 def gram(block: Block, other: Block) -> Float[Array, "N C M C"]:
     """J K^T, every row of J with every row of the Jacobian K of M examples, perhaps the same ones."""
-    if isinstance(block, Entrywise) or isinstance(other, Entrywise):
+    if isinstance(block, Stacked) and isinstance(other, Stacked):
+        return _of_layers(gram, block, other).sum(0)
+    if isinstance(block, Entrywise | Added | Stacked) or isinstance(other, Entrywise | Added | Stacked):
         return _products(formed(block), formed(other))
     if isinstance(block, Rows) or isinstance(other, Rows):
         assert isinstance(block, Rows)
@@ -185,6 +258,10 @@ def _products(rows: Array, others: Array, lead: int = 2) -> Array:
 
 def weighted_squares(block: Block, s: Array) -> Float[Array, "N C"]:
     """sum_p J_ncp^2 s_p, for s like the parameter."""
+    if isinstance(block, Added):
+        return jnp.tensordot(formed(block) ** 2, s, s.ndim)
+    if isinstance(block, Stacked):
+        return _of_layers(weighted_squares, block, by=(s,)).sum(0)
     if isinstance(block, Entrywise):
         return jnp.tensordot(block.J**2, s, s.ndim)
     if isinstance(block, Rows):

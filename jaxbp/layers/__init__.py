@@ -13,9 +13,11 @@ from jaxbp.layers.activations import softmax as softmax
 from jaxbp.layers.activations import softplus as softplus
 from jaxbp.layers.activations import tanh as tanh
 from jaxbp.layers.attention import attend as attend
+from jaxbp.layers.blocks import Added as Added
 from jaxbp.layers.blocks import Entrywise as Entrywise
 from jaxbp.layers.blocks import Outer as Outer
 from jaxbp.layers.blocks import Rows as Rows
+from jaxbp.layers.blocks import Stacked as Stacked
 from jaxbp.layers.blocks import Summed as Summed
 from jaxbp.layers.composition import chain as chain
 from jaxbp.layers.dense import dense as dense

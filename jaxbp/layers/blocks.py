@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from typing import TypeAlias
 
 import jax
+import jax.numpy as jnp
 
 from jaxbp.typing import Array, Float, Int
 
@@ -72,4 +73,41 @@ class Entrywise:
     J: Array
 
 
-Block: TypeAlias = Outer | Rows | Summed | Entrywise
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class Added:
+    """The gradient by an array that is used in several places, the sum of its gradients there.
+
+    Args:
+        parts: the block of each place, all of one shape.
+    """
+
+    parts: tuple["Block", ...]
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class Stacked:
+    """The gradients by the arrays of n equal layers, which are one parameter with a leading axis n.
+
+    Args:
+        block: of all layers, each of its arrays with a leading axis n.
+    """
+
+    block: "Block"
+
+
+Block: TypeAlias = Outer | Rows | Summed | Entrywise | Added | Stacked
+
+
+def together(block: Block, other: Block) -> Block:
+    """The gradient by one array that is used as both say; of one kind they are one block."""
+    match block, other:
+        case Outer(), Outer() if block.axes == other.axes:
+            delta, f = (jnp.concatenate(pair) for pair in ((block.delta, other.delta), (block.f, other.f)))
+            return Outer(delta, f, block.axes, block.shape)
+        case Summed(), Summed():
+            return Summed(jnp.concatenate([block.delta, other.delta]))
+        case Entrywise(), Entrywise():
+            return Entrywise(block.J + other.J)
+    return Added((block, other))

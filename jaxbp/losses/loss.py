@@ -40,6 +40,7 @@ class Loss:
         targets: what y may be: ``"any"`` number, a number in the ``"unit interval"`` [0, 1], or one of the C
             ``"classes"``, by its label or as a row of probabilities.
         reduction: ``"mean"`` or ``"sum"`` over the examples.
+        doc: what `help` says of the loss.
 
     Raises:
         TypeError: for functions that cannot be called so.
@@ -66,6 +67,7 @@ class Loss:
     mu: Callable[[Rows], Rows]
     targets: Literal["any", "unit interval", "classes"] = "any"
     reduction: Literal["mean", "sum"] = "mean"
+    doc: str = field(default="", compare=False)
     recipe: recipes.Recipe | None = field(default=None, init=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -75,6 +77,8 @@ class Loss:
         arguments.function(where, "mu", self.mu, positional=1)
         arguments.option(where, "targets", self.targets, ("any", "unit interval", "classes"))
         arguments.option(where, "reduction", self.reduction, ("mean", "sum"))
+        if arguments.instance(where, "doc", self.doc, str):
+            object.__setattr__(self, "__doc__", self.doc)
 
     def __call__(self, f: Rows, y: Targets, weight: Array | None = None) -> Scalar:
         """The loss of the batch; weights are numbers from 0 on, (*n,) or the axes that n begins with."""

@@ -8,6 +8,7 @@
 | 1 | `cotangents` | every delta of any function, by name |
 | 1 | `nonfinite` | which operation makes the first NaN or infinity, and why |
 | 1 | `diagnosis/` | what is wrong with the flow of one batch, by name |
+| 2 | `instruments/` | what is measured while a model trains, each a pure function; whether it learned |
 """
 
 from jaxbp.jaxprs.values.nonfinite import Nonfinite as Nonfinite
@@ -18,4 +19,13 @@ from jaxbp.observe.diagnosis.diagnose import diagnose as diagnose
 from jaxbp.observe.diagnosis.record import Diagnosis as Diagnosis
 from jaxbp.observe.explanation.explain import explain as explain
 from jaxbp.observe.explanation.record import Explanation as Explanation
+from jaxbp.observe.instruments.flow import Flow as Flow
+from jaxbp.observe.instruments.flow import flow as flow
+from jaxbp.observe.instruments.learned import nothing_learned as nothing_learned
+from jaxbp.observe.instruments.noise import noise_scale as noise_scale
+from jaxbp.observe.instruments.spectrum import singular_values as singular_values
+from jaxbp.observe.instruments.statistics import Statistics as Statistics
+from jaxbp.observe.instruments.statistics import statistics as statistics
+from jaxbp.observe.instruments.updates import Update as Update
+from jaxbp.observe.instruments.updates import updates as updates
 from jaxbp.observe.nonfinite import first_nonfinite as first_nonfinite

@@ -88,9 +88,11 @@ def flat_call(
         if not _moves(leaf):
             fixed.append((k, leaf))
             continue
-        leaf = leaf if isinstance(leaf, float) else arguments.array(where, joined([name, *words]), leaf)
-        if wanted and not jnp.issubdtype(jnp.result_type(leaf), jnp.floating):
-            got = f"{jnp.result_type(leaf)} at {joined([name, *words])}"
+        if not isinstance(leaf, float) and not is_key(leaf):
+            leaf = arguments.array(where, joined([name, *words]), leaf)
+        dtype = leaf.dtype if is_key(leaf) else jnp.result_type(leaf)
+        if wanted and not jnp.issubdtype(dtype, jnp.floating):
+            got = f"{dtype} at {joined([name, *words])}"
             hint = "derivatives are taken by floating arrays; give the others in another argument"
             raise TypeError(message(where, f"parameters in {name} that are floating", got, hint))
         if wanted:
@@ -115,20 +117,33 @@ def scalar(where: str, f: Callable[..., Any], static: Static) -> Callable[..., A
 
     def fn(*arrays: Any) -> Any:
         args, kwargs = static.whole(arrays)
-        out = f(*args, **kwargs)
-        if isinstance(out, tuple | list | dict):
-            hint = "give f without what it returns besides: lambda *args: f(*args)[0]"
-            raise TypeError(message(where, "f to return one number", arguments.described(out), hint))
-        if not (hasattr(out, "dtype") or isinstance(out, int | float)):
-            raise TypeError(message(where, "f to return one floating number", arguments.described(out)))
-        shape, dtype = jnp.shape(out), jnp.result_type(out)
-        if shape != () or not jnp.issubdtype(dtype, jnp.floating):
-            hint = "a delta is a derivative of one number; try .mean() or .sum()" if shape else ""
-            got = f"{dtype} of shape {shape}"
-            raise TypeError(message(where, "f to return one floating number", got, hint))
-        return out
+        return number(where, f(*args, **kwargs))
 
     return fn
+
+
+def number(where: str, out: Any) -> Any:
+    """What a loss returned, one floating number.
+
+    Raises:
+        TypeError: where it is anything else.
+    """
+    if isinstance(out, tuple | list | dict):
+        hint = "give f without what it returns besides: lambda *args: f(*args)[0]"
+        raise TypeError(message(where, "f to return one number", arguments.described(out), hint))
+    if not (hasattr(out, "dtype") or isinstance(out, int | float)):
+        raise TypeError(message(where, "f to return one floating number", arguments.described(out)))
+    shape, dtype = jnp.shape(out), jnp.result_type(out)
+    if shape != () or not jnp.issubdtype(dtype, jnp.floating):
+        hint = "a delta is a derivative of one number; try .mean() or .sum()" if shape else ""
+        got = f"{dtype} of shape {shape}"
+        raise TypeError(message(where, "f to return one floating number", got, hint))
+    return out
+
+
+def is_key(leaf: Any) -> bool:
+    """Whether it is an array of typed keys, which are no numbers."""
+    return isinstance(leaf, jax.Array) and jnp.issubdtype(leaf.dtype, jax.dtypes.extended)
 
 
 def _moves(leaf: Any) -> bool:

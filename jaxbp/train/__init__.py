@@ -12,11 +12,11 @@
 | 2 | `plan` | what of a run stays as it is, and what runs its epochs |
 | 3 | `start` | where a run begins |
 | 4 | `run` | what changes from epoch to epoch, and what is left at the end |
-| 5 | `program_cache` | compiled programs outlive their run |
-| 6 | `description`, `validate` | by what a checkpoint knows its run; what is tried before the first epoch |
-| 6 | `engines/` | what runs epochs: on the device, on a stream, for many networks |
-| 7 | `sweeps/` | what a sweep is made of |
-| 8 | `fit`, `sweep` | one network; many |
+| 4 | `program_cache` | compiled programs outlive their run |
+| 5 | `description`, `validate` | by what a checkpoint knows its run; what is tried before the first epoch |
+| 5 | `engines/` | what runs epochs: on the device, on a stream, for many networks |
+| 6 | `sweeps/` | what a sweep is made of |
+| 7 | `fit`, `sweep` | one network; many |
 """
 
 from jaxbp.train.checkpoints import Checkpoints as Checkpoints
@@ -25,6 +25,7 @@ from jaxbp.train.checkpoints import restore as restore
 from jaxbp.train.checkpoints import save as save
 from jaxbp.train.distributed import connect as connect
 from jaxbp.train.fit import fit as fit
+from jaxbp.train.programs.evaluate import Evaluator as Evaluator
 from jaxbp.train.programs.evaluate import make_evaluate as make_evaluate
 from jaxbp.train.result import DivergenceError as DivergenceError
 from jaxbp.train.result import EarlyStopping as EarlyStopping

@@ -18,7 +18,7 @@ from jaxbp.train.description import describe
 from jaxbp.train.engines.one_by_one import OneByOne
 from jaxbp.train.engines.resident import Resident
 from jaxbp.train.engines.stream import Stream
-from jaxbp.train.interrupt import asked_to_stop, ended
+from jaxbp.train.interrupt import asked_to_stop, ended, told
 from jaxbp.train.plan import Engine, Plan
 from jaxbp.train.programs.evaluate import measured
 from jaxbp.train.programs.metrics import Metrics
@@ -129,7 +129,8 @@ def fit(
         callbacks: called after each epoch with a dict: the epoch's row of the history, and a copy of the
             parameters under ``"params"``, of the optimizer's state under ``"opt_state"``. One that returns
             True or raises StopIteration ends the run after this epoch, when the others were called too; of
-            many processes it is enough that one does.
+            many processes it is enough that one does. A method ``at_start`` of one is called with such a dict
+            of epoch 0, before the first epoch, a method ``at_end`` with the `Result`. See `jaxbp.watch`.
         opt_state: an optimizer state to begin with; by default a fresh one. It does not tell how many epochs
             lie behind: the run begins at epoch 1, and so as to repeat no order and no key it takes others
             than ``key`` alone would give. To go on where an earlier run ended, give its `Result` as params.
@@ -277,6 +278,7 @@ def fit(
                     numbers = range(run.epoch + 1, last + 1)
                     engine = make_engine(plan, run, numbers, budget, pool, begun)
                     run = run._replace(compile_seconds=engine.compile_seconds)
+                    told(callbacks, "at_start", run.beginning)
                     show(f"compiled in {engine.compile_seconds:.1f} s, training")
                 while most := run.left(last, checkpoints):
                     if layout.any(interrupted()):
@@ -291,6 +293,7 @@ def fit(
                     if checkpoints and checkpoints.due(run.epoch):
                         run = run.saved(checkpoints, config)
                 run = run.saved(checkpoints, config)  # the last epoch, wherever the run was ended
+                told(callbacks, "at_end", run.result)
         except BaseException as error:
             keep(error, run, checkpoints, config)
             raise

@@ -1,4 +1,4 @@
-"""What ends a run between two epochs: Ctrl-C, SIGTERM, a callback."""
+"""What happens between two epochs: callbacks are called; Ctrl-C, SIGTERM or a callback end the run."""
 
 import os
 import signal
@@ -100,6 +100,12 @@ def ended(callbacks: Sequence[Callable[[Any], Any]], record: Callable[[], Any]) 
             answer = True
         answers.append(isinstance(answer, bool | np.bool_) and bool(answer))
     return any(answers)
+
+
+def told(callbacks: Sequence[Any], word: str, given: Callable[[], Any]) -> None:
+    """Call the method of this name of each callback that has one."""
+    for method in filter(None, (getattr(callback, word, None) for callback in callbacks)):
+        method(given())
 
 
 _ANSWERS: dict[int, str] = {

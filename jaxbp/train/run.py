@@ -120,11 +120,15 @@ class Run(NamedTuple):
         """What is evaluated: the parameters, and the model's state where there is one."""
         return self.state.seen(self.eval_params)
 
-    def record(self) -> Record:
-        """What a callback gets: a copy, for the next epochs donate the buffers of the state."""
+    def beginning(self) -> Record:
+        """What a callback gets before the first epoch of this run: a copy, as in `record`."""
         given = {"params": self.seen[0], "opt_state": self.state.opt_state}
         given |= dict(zip(("model_state",), self.state.model_state, strict=False))
-        return self.rows[-1] | _own(given)
+        return {"epoch": self.epoch} | _own(given)
+
+    def record(self) -> Record:
+        """What a callback gets: a copy, for the next epochs donate the buffers of the state."""
+        return self.rows[-1] | self.beginning()
 
     def saved(self, checkpoints: Checkpoints | None, config: dict[str, Any]) -> "Run":
         """This run with a checkpoint of its last epoch."""

@@ -14,8 +14,8 @@
 | 7 | `own_precision`, `whole_function` | the rule as the user runs it; f as a whole |
 | 8 | `in_f` | what f as a whole says of its rules |
 | 9 | `check` | all of them, for any function |
-| 10 | `plain`, `formats` | rules that are plain functions; reports for machines |
-| 11 | `command`, `pytest_plugin` | the shell; the fixture |
+| 10 | `plain` | rules that are plain functions |
+| 11 | `pytest_plugin` | the fixture |
 | 10 | `network` | `check_network`, the only file that knows layers |
 """
 

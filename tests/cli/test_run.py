@@ -209,3 +209,12 @@ def test_an_error_before_the_first_epoch_leaves_no_folder(tmp_path, monkeypatch)
     monkeypatch.setattr(jaxbp.Checkpoints, "save", full)
     assert run("--out", tmp_path, *SHORT) == 1
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.soak
+def test_a_run_that_is_watched_has_a_table_and_a_picture(tmp_path, capsys):
+    args = ["--epochs", "3", "--layers", "64", "8", "10", "--no-check", "--watch", "2"]
+    assert cli.main(["train", "--out", str(tmp_path), *args]) == 0
+    (folder,) = tmp_path.iterdir()
+    assert {"watch.csv", "watch.png"} <= {file.name for file in folder.iterdir()}
+    assert "watch: epochs 0 to 3" in capsys.readouterr().out

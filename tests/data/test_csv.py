@@ -104,7 +104,7 @@ def test_an_example_that_looks_like_the_header_of_pandas_is_asked_about(csv):
     with pytest.raises(ValueError, match=r"header or an example, got 0,1,2, as pandas .*header=True if"):
         csv(text)
     assert len(csv(text, header=True)[0]) == 1
-    assert len(csv(text, header=False)[0]) == 2
+    assert len(csv(text, header=np.False_)[0]) == 2
     assert len(csv("0,1,3\n0.5,3,1\n")[0]) == 2
 
 

@@ -102,6 +102,15 @@ def formed(block):
             return J
         case jaxbp.layers.Summed(delta):
             return delta.sum(0)
+        case jaxbp.layers.Added(parts):
+            return sum(map(formed, parts))
+        case jaxbp.layers.Stacked(layers):
+            return jnp.stack(
+                [
+                    formed(jax.tree.map(lambda a, i=i: a[i], layers))
+                    for i in range(len(jax.tree.leaves(layers)[0]))
+                ]
+            )
         case jaxbp.layers.Rows(delta, ids, shape):
             return jnp.zeros(shape).at[ids].add(delta, mode="drop")
         case jaxbp.layers.Outer(delta, f, axes, shape):

@@ -40,17 +40,21 @@ def test_attention_over_many_places():
     assert share(net, jax.ShapeDtypeStruct((2, 1024, 3 * 128), "float32")) <= 0.2
 
 
+@pytest.mark.soak
 def test_a_gpt_over_256_places():
     net = jaxbp.gpt(65, 256, d=64, layers=2, heads=4)
     assert share(net, jax.ShapeDtypeStruct((4, 256), "int32")) <= 0.7
 
 
+@pytest.mark.soak
 def test_an_lstm():
     net = jaxbp.char_rnn(65, d=64)
     assert share(net, jax.ShapeDtypeStruct((16, 64), "int32")) <= 0.95
 
 
-@pytest.mark.parametrize(("saves", "most"), [("saved", 0.35), ("input", 0.1)])
+@pytest.mark.parametrize(
+    ("saves", "most"), [pytest.param("saved", 0.35, marks=pytest.mark.soak), ("input", 0.1)]
+)
 def test_24_blocks(saves, most):
     d = 64
     branches = (

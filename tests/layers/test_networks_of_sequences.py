@@ -101,6 +101,36 @@ def test_it_learns_a_text_by_heart(net):
     assert (net.apply(result.params, jnp.asarray(x))[:, 1:].argmax(-1) == y[:, 1:]).all()
 
 
+@pytest.mark.parametrize(
+    "net", ["gpt", *(pytest.param(net, marks=pytest.mark.soak) for net in ("llama-like", "char_rnn"))]
+)
+def test_per_example_gradients_of_texts(net, x64):
+    net, (x, y) = NETS[net], text()
+    params = draw_params(net, "float64")
+    assert net.factors is not None
+
+    @jax.jit
+    def ways(params):
+        g = jaxbp.per_example(net, LOSS, params, x, y)
+        grads = jax.vmap(jax.grad(lambda p, x, y: LOSS.sum(net.apply(p, x), y)), (None, 0, 0))(params, x, y)
+        return (g.squared_norms(), g.clipped_mean(1.0), g.second_moment()), grads
+
+    found, grads = ways(params)
+    norms = sum((leaf**2).reshape(3, -1).sum(1) for leaf in jax.tree.leaves(grads))
+    clip = jnp.minimum(1, 1 / jnp.sqrt(norms))
+    clipped = jax.tree.map(lambda leaf: jnp.tensordot(clip, leaf, 1) / 3, grads)
+    assert worst(found, (norms, clipped, jax.tree.map(lambda leaf: (leaf**2).mean(0), grads))) <= EXACT
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("net", NETS)
+def test_check_network_finds_nothing(net):
+    net, (x, y) = NETS[net], text()
+    report = jaxbp.check_network(net, LOSS, net.init(jax.random.key(0)), x, y)
+    assert report.ok, report
+
+
+@pytest.mark.soak
 def test_mixed_precision_keeps_parameters_and_ties():
     net, (x, y) = NETS["gpt"], text()
     params = net.init(jax.random.key(0))
@@ -114,6 +144,7 @@ def test_mixed_precision_keeps_parameters_and_ties():
         assert jnp.linalg.norm(found - right) <= 0.1 * jnp.linalg.norm(right) + 1e-4
 
 
+@pytest.mark.soak
 def test_the_chain_of_a_text_begins_at_its_embedding(x64):
     net = NETS["gpt, nothing tied"]
     params, (x, _) = draw_params(net, "float64"), text(())
@@ -143,9 +174,8 @@ CHUNKS = {
 }
 
 
-@pytest.mark.parametrize(
-    "case", [pytest.param(case, marks=[pytest.mark.soak] * bool(i)) for i, case in enumerate(CHUNKS)]
-)
+@pytest.mark.soak
+@pytest.mark.parametrize("case", CHUNKS)
 def test_chunks_are_the_whole(case, x64):
     (name, loss, weight, chunks), (x, y) = CHUNKS[case], text()
     net = NETS[name]

@@ -1,6 +1,7 @@
 """What is wrong with the flow, by name: on models with a known sickness, and on healthy ones."""
 
 import json
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -10,7 +11,7 @@ import pytest
 import jaxbp
 from jaxbp.observe.diagnosis.record import KINDS
 
-from .models import MODELS, WORDS
+from .models import FURTHER, MODELS, WORDS
 
 SICK = [model for model in MODELS if model.sickness]
 HEALTHY = [model for model in MODELS if model.sickness is None]
@@ -50,6 +51,31 @@ def test_rates(half):
     assert len(missed) <= 0.05 * len(sick), missed
 
 
+@pytest.mark.soak
+def test_further_models():
+    """Every sick one is named, with nothing beside it, and no healthy one is accused."""
+    wrong = {}
+    for model in FURTHER:
+        found = names(model)
+        if (model.sickness and model.sickness not in found) or set(found) - {model.sickness, *model.also}:
+            wrong[model.name] = found
+    assert wrong == {}
+    assert {model.sickness for model in FURTHER} == {*WORDS, None}
+
+
+# An activation is what it computes, however it is written; what looks like one of them and is not, is not.
+WRITTEN = [
+    "plain_where_relu_of_negative_weights", "plain_relu_as_a_product", "plain_sigmoid_of_exponentials",
+    "plain_sigmoid_by_hand_before_optax", "plain_gelu_far_from_zero", "equinox_filled_up_batch",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", WRITTEN)
+def test_what_is_written_otherwise_is_the_same(name):
+    model = next(model for model in FURTHER if model.name == name)
+    assert names(model) == ([model.sickness] if model.sickness else [])
+
+
 def test_the_words_are_a_closed_list():
     assert set(KINDS) == set(WORDS)
     assert all(word in jaxbp.diagnose.__doc__ for word in WORDS)
@@ -83,13 +109,15 @@ def test_a_healthy_net_has_no_finding(case):
     assert repr(found).endswith("no findings")
 
 
-def test_what_follows_is_a_line_below_its_cause(case):
+def test_what_follows_is_a_line_below_its_cause(case, monkeypatch):
     """Large inputs saturate the layer, and its delta vanishes: one finding."""
     params, x, y = case
     found = jaxbp.diagnose(error, params, 1e6 * x, y)
     assert found.findings[0].name == "unscaled"
     assert found.findings[0].label == "hidden/dot_general"
     assert "test_diagnose.py:" in found.findings[0].where
+    monkeypatch.chdir(Path(__file__).parent)
+    assert f"hidden/dot_general ({Path(__file__).name}:" in found.findings[0].sentence
     assert any(line.startswith("saturated: hidden/tanh f: ") for line in found.findings[0].follows)
     assert "    then saturated: " in repr(found)
 
@@ -130,3 +158,26 @@ def test_bad_use(case):
         jaxbp.diagnose(error, {**params, "n": jnp.arange(3)}, x, y)
     with pytest.raises(ValueError, match="diagnose: expected values, got traced arrays"):
         jax.jit(lambda p: jaxbp.diagnose(error, p, x, y).loss)(params)
+
+
+ODD = {
+    "a relu in a branch that is not taken": lambda h, x: jax.lax.cond(x[0, 0] < 99, jnp.tanh, jax.nn.relu, h),
+    "one in a branch of some steps": lambda h, x: jax.lax.scan(
+        lambda h, i: (jax.lax.cond(i > 3, jax.nn.relu, jnp.tanh, h), None), h, jnp.arange(5)
+    )[0],
+    "a while loop": lambda h, x: jax.lax.while_loop(
+        lambda c: c[0] < 3, lambda c: (c[0] + 1, jnp.tanh(c[1])), (0, h)
+    )[1],
+    "complex values": lambda h, x: jnp.abs((x + 1j * x**2) @ jnp.ones((3, 8))) * h,
+}
+
+
+@pytest.mark.parametrize("odd", ODD)
+def test_what_is_not_run_or_is_no_real_number_is_no_finding(case, odd):
+    params, x, y = case
+
+    def f(params, x, y):
+        h = ODD[odd](x @ params["hidden"]["W"] + params["hidden"]["b"], x)
+        return jnp.mean((h @ params["out"]["W"] - y) ** 2)
+
+    assert jaxbp.diagnose(f, params, x, y).findings == ()

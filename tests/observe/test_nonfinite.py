@@ -50,6 +50,12 @@ LINES = [
     (lambda w, x: jnp.sum(jnp.log(w * x)), ([1.0], [-1.0]), "forward", "log", "log of a negative number"),
     (lambda w, x: jnp.sum(jnp.exp(w * x)), ([1.0], [99.0]), "forward", "exp", "overflow of float32"),
     (lambda w, x: jnp.sum(jnp.exp(w * x) * 0.0), ([1.0], [99.0]), "forward", "exp", "overflow of float32"),
+    # Zeros and negative numbers beside the entry that breaks are not to blame.
+    (lambda w, x: jnp.sum((w * x) ** 50.0), ([1.0, 1.0], [-9.0, 9.0]), "forward", "pow", "overflow"),
+    (lambda w, x: jnp.sum((w * x) ** 50), ([1.0, 1.0], [0.0, 9.0]), "forward", None, "overflow of float32"),
+    (lambda w, x: jnp.sum((w * x) / x**8), ([1.0, 0.0], [1e-6, 1.0]), "forward", "div", "division by 0"),
+    (lambda w, x: jnp.sum(w / (x - 1.0)), ([1.0, 0.0], [1.0, 2.0]), "forward", "div", "division by 0"),
+    (lambda w, x: jnp.sum((w * x) ** 0.5), ([1.0], [-1.0]), "forward", None, "power of a negative number"),
     (lambda w, x: jnp.sum(w * x), ([1.0], [np.nan]), "forward", "x", "given"),
     (lambda w, x: jnp.sum(jnp.sqrt(w * x)), ([1.0], [0.0]), "backward", "sqrt", "slope of a root at 0"),
     (lambda w, x: jnp.linalg.norm(w * x), ([1.0], [0.0]), "backward", "norm", "slope of a root at 0"),

@@ -220,6 +220,10 @@ BAD = {
         {"grad_fn": lambda p, x, y: (x.sum(), jax.tree.map(jnp.transpose, p))},
         "float32 of shape (4, 6) for [1]['W'] of shape (6, 4)",
     ),
+    "a complex gradient": (
+        {"grad_fn": lambda p, x, y: (x.sum(), jax.tree.map(lambda a: a + 1j, p))},
+        "got complex64 of shape (6, 4) for [1]['W']",
+    ),
     "a key by another name": (
         {"grad_fn": lambda params, x, y, rng: GRAD(params, x, y)},
         "an argument for a random key must be called key",

@@ -143,6 +143,8 @@ def test_the_best_and_the_summary():
     assert result._repr_html_().count("<tr>") == 5
     with pytest.raises(ValueError, match="monitor 'loss', 'val_accuracy' or 'val_loss', got 'f1'"):
         result.best("f1")
+    with pytest.raises(ValueError, match=r"at_best: expected name 'loss', .* got 'f1'"):
+        result.at_best("f1")
 
 
 @pytest.mark.parametrize(
@@ -345,6 +347,7 @@ def test_a_frame_has_a_row_for_each_net(monkeypatch):
         ({"checkpoints": jaxbp.Checkpoints("none", monitor="val_loss")}, "checkpoints without a monitor"),
         ({"early_stopping": jaxbp.EarlyStopping(2, "val_f1")}, "monitor to be one of"),
         ({"hyperparameters": {"learning_rate": [0.1], "decay": [1]}}, "takes the hyperparameters"),
+        ({"hyperparameters": {1: [0.1]}}, "hyperparameters by their names, got the int 1"),
         ({"hyperparameters": {"batch_size": [8, 99], "learning_rate": [0.1], "weight_decay": [0.0]}},
          "batch_size 99 > 26 examples"),
         ({"callbacks": print}, "callbacks, a list of functions"),

@@ -7,16 +7,14 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from jaxbp.cli.check import explain
 from jaxbp.verify import check
 from jaxbp.verify.causes import mistakes
 from jaxbp.verify.causes.table import CAUSES
-from jaxbp.verify.command import explain
 
 from .case import normal, rule
 
-WORDS = [
-    pytest.param(word, marks=[pytest.mark.soak] * (k % 3 != 0)) for k, word in enumerate(sorted(CAUSES))
-]
+WORDS = [pytest.param(word, marks=[pytest.mark.soak] * (k % 3 != 0)) for k, word in enumerate(sorted(CAUSES))]
 
 
 @pytest.mark.parametrize("word", WORDS)
@@ -53,6 +51,15 @@ def test_where_no_mistake_fits_what_is_known_is_said():
     (found,) = check(f, *normal((5,))(np.float32)).wrong
     assert found.cause == "other"
     assert "all of 5 entries differ" in found.sentence
+
+
+def test_the_worst_entries_of_many_are_not_taken_for_all():
+    """They lie where the slope is largest, so that they differ alike; the others differ in other ways."""
+    f = rule(
+        lambda x: jnp.sum(jnp.sin(x) * jnp.tanh(x)), lambda a, y, c: (c * jnp.cos(a[0]) * jnp.tanh(a[0]),)
+    )
+    (found,) = check(f, *normal((100_000,))(np.float32)).wrong
+    assert found.cause == "missing_term"
 
 
 @pytest.mark.soak

@@ -12,8 +12,8 @@ import jax
 import jax.numpy as jnp
 import pytest
 
+from jaxbp.cli.check import run
 from jaxbp.verify import check, clock
-from jaxbp.verify.command import run
 
 ROOT = Path(__file__).parents[2]
 CASE = """

@@ -80,7 +80,7 @@ def read_csv(
     arguments.flag(where, "regression", regression)
     arguments.whole(where, "max_bytes", max_bytes, low=1)
     if header is not None:
-        arguments.flag(where, "header", header)
+        header = arguments.flag(where, "header", header)
     for name, text in (("delimiter", delimiter), ("encoding", encoding)):
         if text is not None:
             arguments.instance(where, name, text, str)

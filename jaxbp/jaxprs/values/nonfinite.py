@@ -8,6 +8,7 @@ import numpy as np
 
 from jaxbp.jaxprs.compile_once import jitted
 from jaxbp.jaxprs.internals import KINDS, is_differentiated, path_of
+from jaxbp.jaxprs.rules import beneath
 from jaxbp.jaxprs.values.labels import Survey
 from jaxbp.jaxprs.values.places import IN, OUT, STEP, Key, Place, Run, run
 from jaxbp.jaxprs.values.traps import BACKWARD, FORWARD, OVERFLOW, RULE, Trap, trap_of
@@ -75,7 +76,8 @@ class Nonfinite(NamedTuple):
     def said(self) -> str:
         """All of it in words, but for what to try."""
         words = {"nan": "NaN", "inf": "infinite"}[self.kind]
-        at = f" ({', '.join(x for x in (self.label, self.where) if x)})" if self.label or self.where else ""
+        place = ", ".join(x for x in (self.label, beneath(self.where)) if x)
+        at = f" ({place})" if place else ""
         step = f" at step {', '.join(map(str, self.step))}" if self.step else ""
         if self.trap == "given":
             text = f"{self.operation} holds {self.entries} entries of {self.size} that are not finite"
@@ -195,7 +197,8 @@ def described(
     becomes = ""
     if later is not None:
         known = named.labels.get(Key(later.place.path, OUT, 0))
-        becomes = f"{known.operation} makes a NaN of it ({known.where})" if known else ""
+        there = f" ({beneath(known.where)})" if known and known.where else ""
+        becomes = f"{known.operation} makes a NaN of it{there}" if known else ""
     dtype = place.eqn.outvars[0].aval.dtype.name
     return Nonfinite(
         "backward" if backwards else "forward",
@@ -220,7 +223,8 @@ def _trap(
 ) -> Trap:
     """The trap's name; backward also whether a where guards the value alone."""
     operation = place.eqn.primitive.name
-    found = trap_of(FORWARD if deltas is None else BACKWARD, operation, operands)
+    table = FORWARD if deltas is None else BACKWARD
+    found = trap_of(table, operation, _at_broken(operands, broken))
     if deltas is None:
         lost = not np.isnan(broken).any()
         if found is None or (lost and found.name in ("0 * inf", "inf - inf")):
@@ -236,6 +240,13 @@ def _trap(
     if found is None:
         return RULE._replace(name="its rule") if place.eqn.primitive in KINDS else OVERFLOW
     return found
+
+
+def _at_broken(operands: list[np.ndarray], broken: np.ndarray) -> list[np.ndarray]:
+    """The operands of the entries that are not finite, where the operation takes entry by entry."""
+    if any(x.shape not in ((), broken.shape) for x in operands):
+        return operands
+    return [x[~np.isfinite(broken)] if x.shape else x for x in operands]
 
 
 def _operand(x: np.ndarray) -> Operand:

@@ -6,6 +6,8 @@ import jax
 import jax.numpy as jnp
 
 from jaxbp import arguments, errors, recipes
+from jaxbp.layers.blocks import Stacked
+from jaxbp.layers.composition import factors_of
 from jaxbp.layers.layer import Layer, handed, no_params
 from jaxbp.operators import Operator, Product
 from jaxbp.typing import Array, Given, Params, Random, Saved
@@ -85,19 +87,30 @@ def repeat(block: Layer, n: int, *, saves: Literal["saved", "input"] = "saved") 
         out, saved = jax.lax.scan(one, f, (params, keys), n)
         return out, (saved, keys, given) if again else saved
 
-    def backward(params: Params, saved: Saved, delta_out: Array) -> tuple[Params, Array]:
+    def reverse(way: Any, params: Params, saved: Saved, delta_out: Array) -> tuple[Any, Array]:
+        """The loop in reverse: each block's rule in turn."""
         stacked, keys, given = saved if again else (saved, None, None)
 
         def one(delta: Array, at: tuple[Params, Saved, Any]) -> tuple[Array, Params]:
             p, s, k = at
             if again:
                 _, s = block.forward(p, s, key=k, **handed(block, given))
-            delta_params, delta = block.backward(p, s, delta)
-            return delta, delta_params
+            of_params, delta = way(p, s, delta)
+            return delta, of_params
 
         delta_out = arguments.array(name, "delta_out", delta_out, floats=True)
-        delta_f, delta_params = jax.lax.scan(one, delta_out, (params, stacked, keys), n, reverse=True)
-        return delta_params, delta_f
+        delta_f, of_params = jax.lax.scan(one, delta_out, (params, stacked, keys), n, reverse=True)
+        return of_params, delta_f
+
+    def backward(params: Params, saved: Saved, delta_out: Array) -> tuple[Params, Array]:
+        return reverse(block.backward, params, saved, delta_out)
+
+    way = factors_of(block)
+
+    def factors(params: Params, saved: Saved, delta_out: Array) -> tuple[Any, Array]:
+        blocks, delta_f = reverse(way, params, saved, delta_out)
+        tree: Any = jax.tree.structure(params)
+        return tree.unflatten([Stacked(leaf) for leaf in tree.flatten_up_to(blocks)]), delta_f
 
     def jacobian(params: Params, f: Array, *, given: Given | None = None) -> Operator:
         f, _ = entered(params, f, None)
@@ -116,4 +129,5 @@ def repeat(block: Layer, n: int, *, saves: Literal["saved", "input"] = "saved") 
         init if block.has_params else no_params,
         jacobian,
         given=block.given,
+        factors=factors if way else None,
     )

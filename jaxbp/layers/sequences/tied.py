@@ -6,6 +6,7 @@ from typing import Any
 import jax
 
 from jaxbp import arguments, errors, recipes
+from jaxbp.layers.blocks import together
 from jaxbp.layers.layer import Layer, handed
 from jaxbp.operators import Operator
 from jaxbp.typing import Array, Given, Params, Random, Saved
@@ -69,6 +70,13 @@ def tied(net: Layer, leaf: Sequence[Any], to: Sequence[Any]) -> Layer:
         delta_params, delta_f = net.backward(opened(params, tie), saved, delta_out)
         return added(delta_params, tie), delta_f
 
+    def factors(params: Params, saved: Saved, delta_out: Array) -> tuple[Any, Any]:
+        assert net.factors is not None
+        blocks, delta_f = net.factors(opened(params, tie), saved, delta_out)
+        where, at = tie
+        both = together(_at(blocks, at, "to"), _at(blocks, where, "leaf"))
+        return without(_with(blocks, at, both), where), delta_f
+
     def jacobian(params: Params, f: Array, *, given: Given | None = None) -> Operator:
         return net.jacobian(opened(params, tie), f, **handed(net, given))
 
@@ -83,6 +91,7 @@ def tied(net: Layer, leaf: Sequence[Any], to: Sequence[Any]) -> Layer:
         tie=tie,
         given=net.given,
         state=net.state,
+        factors=factors if net.factors else None,
     )
 
 

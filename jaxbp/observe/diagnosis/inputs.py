@@ -73,8 +73,9 @@ def unscaled(m: Measured) -> Iterator[Finding]:
             continue
         inputs = m.sources(node.origins[i])
         result = m.value(node)
-        given, made = (float(np.sqrt(np.mean(x[np.isfinite(x)] ** 2))) for x in (data, result))
-        usual = float(np.median(np.sqrt(np.mean(rows_along(data, 0) ** 2, axis=1)))) if data.ndim else given
+        given, made = (float(np.sqrt(np.mean(np.abs(x[np.isfinite(x)]) ** 2))) for x in (data, result))
+        rows = np.abs(rows_along(data, 0)) if data.ndim else np.abs(data).reshape(1, 1)
+        usual = float(np.median(np.sqrt(np.mean(rows**2, axis=1))))
         normed = any(n.name == "rsqrt" and n.label.module == node.label.module for n in m.nodes)
         if inputs and min(given, usual, made) > LARGE and not normed:
             names = ", ".join(m.call.names[k] for k in sorted(inputs))
@@ -165,7 +166,9 @@ def _by_the_user(node: Node) -> bool:
         if not frame.file.startswith(LIBRARIES):
             break
         inward.append(frame.function)
-    return any(function.startswith("_operator_") for function in inward) or node.label.operation in WRITTEN
+    # What an index does with negative numbers is a comparison within _getitem.
+    outermost = next((name for name in reversed(inward) if not name.endswith(".op")), "")
+    return outermost.startswith("_operator_") or node.label.operation in WRITTEN
 
 
 def _classes(m: Measured, node: Node, k: int) -> Iterator[int]:

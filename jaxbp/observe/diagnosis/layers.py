@@ -1,76 +1,24 @@
-"""Findings in the layers: units that are flat, dead, alike; deltas that vanish, explode, or are lost."""
+"""Findings in the layers: deltas that vanish, explode, or are lost."""
 
 from collections.abc import Iterator
 from itertools import chain
 
 import numpy as np
 
-from jaxbp.jaxprs.values.axes import rows_along
-from jaxbp.jaxprs.values.labels import A, Label
+from jaxbp.jaxprs.values.labels import A
 from jaxbp.jaxprs.values.places import Path
-from jaxbp.jaxprs.values.user_lines import PRODUCTS
+from jaxbp.observe.diagnosis.activations import is_relu
 from jaxbp.observe.diagnosis.inputs import first_products
 from jaxbp.observe.diagnosis.measured import Measured, Node
 from jaxbp.observe.diagnosis.record import Finding
-from jaxbp.observe.diagnosis.softmax import masked, softmaxes
+from jaxbp.observe.diagnosis.softmax import softmaxes
 
 SHARE = 0.5
-FLAT = {"logistic": (0.01, 0.99), "tanh": (-0.99, 0.99)}
 RATIO = 1e3
 FORGOTTEN = 1e7  # in time gated cells forget by halves; below the rounding of float32 nothing is left
 STEPS = 8
 CLIP = 0.3
 TINY = {"div": 1e-6, "rsqrt": 1e-10}
-ALIKE = 1e-5
-
-
-def hidden(m: Measured, node: Node) -> bool:
-    """Whether a product with a parameter, or one of two values, reads what is made of a value."""
-    return any(n.name in PRODUCTS for n in m.after(node.out))
-
-
-def is_relu(node: Node) -> bool:
-    """Whether it is max(x, 0), by a rule or as it stands."""
-    rule = node.name.startswith("custom_jvp") and node.label.operation == "relu"
-    zero = any(
-        (v := node.literal(i)) is not None and v.shape == () and v == 0 for i in range(len(node.origins))
-    )
-    return rule or (node.name == "max" and zero and not node.label.operation.startswith("clip"))
-
-
-def saturated(m: Measured) -> Iterator[Finding]:
-    """Most outputs of a hidden sigmoid or tanh, or the weights of most attentions, are at their ends."""
-    worst: tuple[float, Node] | None = None
-    for node in m.nodes:
-        if node.name in FLAT and node.learned and node.place.eqn.outvars[0].aval.ndim and hidden(m, node):
-            value, (low, high) = m.value(node), FLAT[node.name]
-            share = float(((value < low) | (value > high)).mean())
-            worst = max(worst or (0.0, node), (share, node), key=lambda entry: entry[0])
-    for soft in softmaxes(m):
-        if soft.mixes and soft.size > 1 and soft.logits is not None:
-            choices = (~masked(soft.logits)).sum(soft.axis) > 1
-            if choices.mean() > SHARE:
-                share = float((soft.value.max(soft.axis) > 0.99)[choices].mean())
-                worst = max(worst or (0.0, soft.node), (share, soft.node), key=lambda entry: entry[0])
-    if worst and worst[0] > SHARE:
-        label = worst[1].label
-        yield Finding("saturated", label.text, label.where, f"{worst[0]:.0%} of its outputs are at its ends")
-
-
-def dead(m: Measured) -> Iterator[Finding]:
-    """Most units of a relu are 0 for the whole batch."""
-    worst: tuple[float, Label] | None = None
-    for node in m.nodes:
-        if not (is_relu(node) and node.learned and node.place.eqn.outvars[0].aval.ndim):
-            continue
-        value = m.value(node)
-        rows = value.reshape(-1, value.shape[-1]) if value.ndim > 1 else value[:, None]
-        if rows.shape[0] >= 4:
-            share = float((rows <= 0).all(0).mean())
-            worst = max(worst or (0.0, node.label), (share, node.label), key=lambda entry: entry[0])
-    if worst and worst[0] > SHARE:
-        evidence = f"{worst[0]:.0%} of its units are 0 for the whole batch"
-        yield Finding("dead", worst[1].text, worst[1].where, evidence)
 
 
 def _norms(m: Measured) -> Iterator[tuple[str, Node, Node, float, float]]:
@@ -143,7 +91,7 @@ def exploding(m: Measured) -> Iterator[Finding]:
 def clipped(m: Measured) -> Iterator[Finding]:
     """A bound on a value, by which most of its delta is lost."""
     for node in m.nodes:
-        if node.name not in ("max", "min", "clamp") or is_relu(node) or node.out not in m.deltas:
+        if node.name not in ("max", "min", "clamp") or is_relu(m, node) or node.out not in m.deltas:
             continue
         free = [i for i, o in enumerate(node.origins) if o.learned]
         if len(free) != 1 or not node.place.eqn.outvars[0].aval.ndim:
@@ -226,22 +174,3 @@ def _lost_backward(m: Measured, node: Node, operands: list[np.ndarray]) -> float
         whole = np.all([m.deltas[node.out] != 0, *[x != 0 for x in others]], axis=0)
         return float((whole & (m.deltas[key] == 0)).mean())
     return 0.0
-
-
-def identical(m: Measured) -> Iterator[Finding]:
-    """Units whose weights are equal, and whose gradients are."""
-    for name, w in m.parameters.items():
-        g = m.gradients[name]
-        if w.ndim < 2 or not np.isfinite(g).all() or np.abs(g).max(initial=0) <= 1e-6:
-            continue
-        for axis in (w.ndim - 1, 0):
-            units, slopes = rows_along(w, axis), rows_along(g, axis)
-            if min(units.shape) > 1 and _alike(units) and _alike(slopes) and np.abs(slopes).max() > 0:
-                yield Finding(
-                    "identical", name, "", f"all {len(units)} units have the same weights and gradients"
-                )
-                return
-
-
-def _alike(rows: np.ndarray) -> bool:
-    return bool(np.ptp(rows, axis=0).max() <= ALIKE * np.abs(rows).max())

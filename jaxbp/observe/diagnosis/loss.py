@@ -8,6 +8,7 @@ from jaxbp.jaxprs.internals import frames_of
 from jaxbp.jaxprs.values.axes import rows_along
 from jaxbp.jaxprs.values.labels import A
 from jaxbp.jaxprs.values.user_lines import PRODUCTS
+from jaxbp.observe.diagnosis.activations import squash
 from jaxbp.observe.diagnosis.inputs import ENOUGH, is_binary
 from jaxbp.observe.diagnosis.measured import Measured, Node
 from jaxbp.observe.diagnosis.record import Finding
@@ -94,6 +95,7 @@ def ignored_examples(m: Measured) -> Iterator[Finding]:
     """Half of the examples or more lose their delta where they are weighed by 0, or left out."""
     if m.size < 4:
         return
+    real = ~padding(m)
     for node in m.nodes:
         if node.name not in ("mul", "select_n", "slice", "gather", "dynamic_slice", "dot_general", "squeeze"):
             continue
@@ -113,10 +115,18 @@ def ignored_examples(m: Measured) -> Iterator[Finding]:
             over = m.batch_axes(node.out)
             ahead = rows_along(m.deltas[node.out], over[0]) if len(over) == 1 else None
             still = lost & (ahead != 0).any(1) if ahead is not None else lost
-            if SHARE <= still.mean() < 1 and _reaches_no_layer(m, node, still):
-                evidence = f"{still.sum()} of {m.size} examples have no influence on the loss after it"
+            share = still[real].mean() if real.any() else 0.0
+            if SHARE <= share < 1 and _reaches_no_layer(m, node, still):
+                evidence = f"{still[real].sum()} of {real.sum()} examples do not reach the loss after it"
                 yield Finding("ignored_examples", node.label.text, node.label.where, evidence)
                 return
+
+
+def padding(m: Measured) -> np.ndarray:
+    """Which examples fill a batch up: all that they bring is 0."""
+    given = [x for x in m.batch.values() if len(x) == m.size]
+    empty = [(x.reshape(m.size, -1) == 0).all(1) for x in given]
+    return np.all(empty, axis=0) if empty else np.zeros(m.size, bool)
 
 
 def _reaches_no_layer(m: Measured, node: Node, lost: np.ndarray) -> bool:
@@ -183,7 +193,7 @@ def _bounds(m: Measured, key: object) -> tuple[str, float, float] | None:
     """The range of the activation that a value is the result of."""
     while key is not None and key.path in m.by_path:  # type: ignore[attr-defined]
         node = m.by_path[key.path]  # type: ignore[attr-defined]
-        name = node.label.operation if node.label.operation in RANGES else node.name
+        name = node.label.operation if node.label.operation in RANGES else squash(m, node) or node.name
         if name == "max" and any(
             (v := node.literal(i)) is not None and v.size == 1 and v == 0 for i in (0, 1)
         ):
@@ -208,13 +218,13 @@ def double_squash(m: Measured) -> Iterator[Finding]:
         if (x >= 0).all() and (x <= 1).all() and (np.abs(sums - 1) < 1e-4).all() and _is_soft(m, soft.source):
             yield Finding("double_squash", soft.node.label.text, soft.node.label.where, "its logits sum to 1")
             return
-        if soft.source is not None and soft.source.name == "logistic" and soft.source.learned:
+        if soft.source is not None and squash(m, soft.source) == "logistic" and soft.source.learned:
             yield Finding(
                 "double_squash", soft.node.label.text, soft.node.label.where, "its logits are of a sigmoid"
             )
             return
     for node in m.nodes:
-        if node.name != "logistic" or not node.learned or not node.place.eqn.outvars[0].aval.shape:
+        if not node.learned or not node.place.eqn.outvars[0].aval.shape or squash(m, node) != "logistic":
             continue
         for reader in m.after(node.out, lambda n, i: n.name in THROUGH):
             rule = reader.name.startswith("custom_jvp") and reader.label.operation in (

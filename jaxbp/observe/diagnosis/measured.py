@@ -10,10 +10,12 @@ import numpy as np
 from jax.extend import core
 
 from jaxbp.jaxprs.compile_once import jitted
+from jaxbp.jaxprs.inline import opened
+from jaxbp.jaxprs.loops import goes_through_while, unrolled
 from jaxbp.jaxprs.values.axes import Axes, axes_in
 from jaxbp.jaxprs.values.labels import LAYOUT, Label, Origin, survey
-from jaxbp.jaxprs.values.places import IN, OUT, Key, Place, Run, places_in, run
-from jaxbp.observe.call import Call, scalar
+from jaxbp.jaxprs.values.places import BRANCH, IN, OUT, Key, Place, Run, places_in, run
+from jaxbp.observe.call import Call, is_key, scalar
 
 
 class Node(NamedTuple):
@@ -62,15 +64,18 @@ class Measured:
         arrays = [jnp.asarray(x) for x in call.arrays]
         self.arrays = arrays
         self.closed = jax.make_jaxpr(fn)(*arrays)
+        if goes_through_while(opened(self.closed)):
+            self.closed = unrolled(opened(self.closed), arrays)
         places = places_in(self.closed)
         self.survey = survey(self.closed, places, call.parts)
-        self.nodes = [
-            Node(p, self.survey.labels[Key(p.path, OUT, 0)], self.survey.operands[p.path])
+        self.by_path = {
+            p.path: Node(p, self.survey.labels[Key(p.path, OUT, 0)], self.survey.operands[p.path])
             for p in places
             if Key(p.path, OUT, 0) in self.survey.labels
-        ]
-        self.by_path = {node.place.path: node for node in self.nodes}
+        }
         self._run(places, arrays)
+        # In a branch that is not taken, or not at every step, values are 0 that never were.
+        self.nodes = [node for node in self.by_path.values() if self._is_run(node.place)]
 
     def _run(self, places: Sequence[Place], arrays: Sequence[Any]) -> None:
         outs, ins = [], []
@@ -84,7 +89,8 @@ class Measured:
             for i, v in enumerate(place.eqn.outvars)
             if _is_array(v) and jnp.issubdtype(v.aval.dtype, jnp.floating)
         }
-        how = Run(jnp.add, frozenset([*outs, *ins]))
+        branches = {Key(path, BRANCH, 0) for place in places for path, _ in place.branches}
+        how = Run(jnp.add, frozenset([*outs, *ins, *branches]))
         moving = [k for k, x in enumerate(arrays) if jnp.issubdtype(x.dtype, jnp.floating)]
 
         def of(learned: Any, probes: Any, arrays: Any) -> Any:
@@ -107,8 +113,14 @@ class Measured:
         learned = self.call.static.differentiated
         self.parameters = {self.call.names[k]: _wide(arrays[k]) for k in learned}
         self.gradients = {self.call.names[k]: by_input[k] for k in learned}
-        self.batch = {k: np.asarray(x) for k, x in enumerate(arrays) if k not in learned and x.ndim}
+        given = [k for k, x in enumerate(arrays) if k not in learned and x.ndim and not is_key(x)]
+        self.batch = {k: np.asarray(arrays[k]) for k in given}
         self.batch_deltas = {k: by_input[k] for k in self.batch if k in by_input}
+
+    def _is_run(self, place: Place) -> bool:
+        """Whether all branches around it are taken, at every step."""
+        taken = [(self.values.get(Key(path, BRANCH, 0)), which) for path, which in place.branches]
+        return all(chosen is None or bool((chosen == which).all()) for chosen, which in taken)
 
     @cached_property
     def finite(self) -> bool:
@@ -130,7 +142,7 @@ class Measured:
     def consumers(self) -> dict[Key, list[tuple[Node, int]]]:
         """Who reads a result, and as which operand."""
         found: dict[Key, list[tuple[Node, int]]] = {}
-        for node in self.nodes:
+        for node in self.by_path.values():
             for i, origin in enumerate(node.origins):
                 if origin.key is not None:
                     found.setdefault(origin.key, []).append((node, i))
@@ -159,6 +171,14 @@ class Measured:
     def sources(self, origin: Origin) -> frozenset[int]:
         """The arrays of the batch that have an influence on a value."""
         return origin.inputs & self.batch.keys()
+
+    def behind(self, key: Key | None) -> Node | None:
+        """The operation that made a value, but for layout."""
+        node = self.by_path.get(key.path) if key is not None else None
+        while node is not None and node.name in LAYOUT:
+            key = node.origins[0].key
+            node = self.by_path.get(key.path) if key is not None else None
+        return node
 
     def is_input(self, origin: Origin) -> int | None:
         """The number of the array of the batch that a value is, but for layout; else None."""

@@ -3,6 +3,7 @@
 from typing import Any, NamedTuple
 
 from jaxbp import tables
+from jaxbp.jaxprs.rules import beneath
 
 
 class Kind(NamedTuple):
@@ -81,7 +82,7 @@ class Finding(NamedTuple):
     def sentence(self) -> str:
         """All of it in words."""
         kind = KINDS[self.name]
-        at = f" ({self.where})" if self.where else ""
+        at = f" ({beneath(self.where)})" if self.where else ""
         return (
             f"{self.name}: {self.label}{at}: {self.evidence}. {kind.effect.capitalize()}. Try: {kind.hint}."
         )
@@ -105,10 +106,14 @@ class Diagnosis(NamedTuple):
         """Whether nothing was found."""
         return not self.findings
 
+    def summary(self) -> str:
+        """One line: the loss, and how many findings there are."""
+        number = f"{len(self.findings) or 'no'} finding" + "s" * (len(self.findings) != 1)
+        return f"diagnosis of one batch: loss {self.loss:.4g}, {number}"
+
     def __repr__(self) -> str:
         """A line for each finding, with what follows from it below."""
-        lines = [f"diagnosis of one batch: loss {self.loss:.4g}, {len(self.findings) or 'no'} finding"
-                 + "s" * (len(self.findings) != 1)]  # fmt: skip
+        lines = [self.summary()]
         for finding in self.findings:
             lines += [finding.sentence, *(f"    then {line}" for line in finding.follows)]
         return "\n".join([*lines, *(f"remark: {remark}" for remark in self.remarks)])

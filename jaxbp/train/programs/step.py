@@ -126,7 +126,7 @@ def outcome_of(returned: Any, params: Params, model_state: tuple[Any, ...]) -> O
     """What grad_fn returned, if it is as `jaxbp.fit` says.
 
     Raises:
-        TypeError: unless it is a scalar loss, perhaps with an aux, and a tree like params.
+        TypeError: unless it is a scalar loss, perhaps with an aux, and a tree like params, of real floats.
     """
     where, expected = "grad_fn", "(params, x, y) to return a scalar loss and a tree like params"
     hint = "e.g. jaxbp.value_and_grad(net, loss) or jax.value_and_grad(loss_fn)"
@@ -153,7 +153,7 @@ def outcome_of(returned: Any, params: Params, model_state: tuple[Any, ...]) -> O
     for (path, leaf), grad in zip(
         jax.tree_util.tree_leaves_with_path(params), jax.tree.leaves(grads), strict=True
     ):
-        if jnp.shape(grad) != leaf.shape:
+        if jnp.shape(grad) != leaf.shape or not jnp.issubdtype(jnp.result_type(grad), jnp.floating):
             got = f"{described(grad)} for {jax.tree_util.keystr(path)} of shape {leaf.shape}"
             raise TypeError(errors.message(where, expected, got, hint))
     return Outcome(loss, grads, state, metrics)

@@ -41,6 +41,8 @@ def points_of(hyperparameters: Any) -> list[Point]:
         raise TypeError(errors.message("sweep", expected, described(hyperparameters), hint))
     values = {}
     for name, given in hyperparameters.items():
+        if not isinstance(name, str):
+            raise TypeError(errors.message("sweep", "hyperparameters by their names", described(name)))
         if not is_list(given):
             expected = f"numbers for {name}, e.g. [0.1, 0.01]"
             raise TypeError(errors.message("sweep", expected, described(given)))

@@ -47,8 +47,13 @@ class Sweep:
     diverged: np.ndarray
 
     def at_best(self, name: str) -> np.ndarray:
-        """A column of the history at each net's ``best_epochs``, (N,); NaN for a net that diverged."""
-        column = self.history[name]
+        """A column of the history at each net's ``best_epochs``, (N,); NaN for a net that diverged.
+
+        Raises:
+            TypeError: for a name that is no text.
+            ValueError: for one that is no column.
+        """
+        column = self.history[option("at_best", "name", name, self.history)]
         if not column.size:
             return np.full(len(self.seeds), np.nan)
         value = column[np.arange(len(column)), np.maximum(self.best_epochs, 1) - 1]

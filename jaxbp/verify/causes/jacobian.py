@@ -149,7 +149,8 @@ def what_is_known(e: Evidence) -> Diagnosis:
     bad, total = e.differs, e.differs.size
     parts = []
     if 0 < bad.sum() < total:
-        spans = [np.unique(axis) for axis in np.nonzero(bad)]
+        axes = range(bad.ndim)
+        spans = [np.flatnonzero(bad.any(tuple(j for j in axes if j != i))) for i in axes]
         box = ", ".join(str(s[0]) if len(s) == 1 else f"{s[0]} to {s[-1]}" for s in spans)
         parts.append(f"{int(bad.sum())} of {total} entries differ, within [{box}]")
     elif total > 1:

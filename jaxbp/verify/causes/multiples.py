@@ -32,11 +32,10 @@ def multiple(e: Evidence) -> Diagnosis | None:
 def partly(e: Evidence) -> Diagnosis | None:
     """Right on most entries, and a constant multiple on the rest, whatever the cotangent."""
     got, want = e.got, e.want
-    bad = ~e.alike(got, want)
-    rows = bad.any(0)
+    rows = e.differs
     if not rows.any() or rows.all() or np.size(rows) < 3:
         return None
-    kept = bad & np.isfinite(want) & np.isfinite(got)
+    kept = ~e.alike(got, want) & np.isfinite(want) & np.isfinite(got)
     if not kept.any():
         return None
     k = ratio_of(got[kept], want[kept], e.tolerance)
@@ -48,8 +47,8 @@ def partly(e: Evidence) -> Diagnosis | None:
 def convicted(e: Evidence) -> Diagnosis | None:
     """One constant multiple on the entries that were convicted, however small they are beside the others."""
     entries = [x for x in e.comparison.wrong if x.argument == e.argument]
-    if len(entries) < 3:
-        return None
+    if len(entries) < 3 or e.differs.sum() > len(entries):
+        return None  # Of more than those, three that differ alike say nothing.
     got, want = np.array([x.rule for x in entries]), np.array([x.reference for x in entries])
     with np.errstate(all="ignore"):
         ratio = got / want

@@ -8,7 +8,7 @@ import numpy as np
 
 from jaxbp.jaxprs.inline import flattened
 from jaxbp.jaxprs.walk import evaluate, single
-from jaxbp.verify.causes.evidence import Diagnosis, Evidence, alike, constant, ratio_of
+from jaxbp.verify.causes.evidence import Diagnosis, Evidence, agrees, constant, few_of, ratio_of
 from jaxbp.verify.maps.pullback import is_float, wide
 
 VALUES_LIMIT = 200
@@ -115,9 +115,12 @@ def slope(e: Evidence) -> Diagnosis | None:
     if not power[bad].all() or np.iscomplexobj(want) or np.iscomplexobj(got):
         return None
     k = np.sum(got * want, 0)[bad] / power[bad]
-    if not alike(got[:, bad], k * want[:, bad], 10 * e.tolerance).all():
+    if not agrees(got[:, bad], k * want[:, bad], 10 * e.tolerance):
         return None
+    few = few_of(k)
     for name, v in _values(e, bad.shape):
+        if few.stop and not _relation(k[few], v[bad][few], e.tolerance):
+            continue
         found = _relation(k, v[bad], e.tolerance)
         if found:
             return Diagnosis(found[0], found[1].format(name), True)

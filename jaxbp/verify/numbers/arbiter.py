@@ -12,6 +12,7 @@ from jaxbp.verify.numbers.differences import COVER, Differences, Slope, step_at,
 
 EXAMINED = 8
 ENOUGH = 3
+HUGE = 2**20  # entries of one argument, of which one that is wrong is enough
 OUTPUTS = 4096
 
 
@@ -45,9 +46,9 @@ def arbitrate(
     rtol: float,
 ) -> list[Entry]:
     """Ask the differences about the most suspicious entries of a sample; if large, until some are wrong."""
-    enough = np.inf if is_small(at.inputs) else ENOUGH
     found: list[Entry] = []
     for a, mask in enumerate(masks):
+        enough = np.inf if is_small(at.inputs) else ENOUGH if mask.size < HUGE else 1
         for index in _selected(sample.rule[a], sample.reference[a], tolerances[a], mask):
             got, want = sample.rule[a][index], sample.reference[a][index]
             outcome = "unknown"
