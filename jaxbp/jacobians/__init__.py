@@ -4,8 +4,6 @@ from jaxbp.jacobians.chain import Factor as Factor
 from jaxbp.jacobians.chain import JacobianChain as JacobianChain
 from jaxbp.jacobians.factors import jacobian_chain as jacobian_chain
 from jaxbp.jacobians.order import Plan as Plan
-from jaxbp.jacobians.outer import Entrywise as Entrywise
-from jaxbp.jacobians.outer import Outer as Outer
 from jaxbp.jacobians.parameters import ParameterJacobian as ParameterJacobian
 from jaxbp.jacobians.parameters import parameter_jacobian as parameter_jacobian
 from jaxbp.jacobians.per_example import PerExample as PerExample
