@@ -23,6 +23,7 @@ import numpy as np
 from experiments.record import figure, run, save, table
 from jaxbp.units import Unit, fit_linear_unit, fit_perceptron, margin, novikoff_bound
 
+DASHES = {"iterative": "-", "mini-batch": "--", "batch": ":"}
 CORNERS = np.array([[0.0, 0.0], [0.0, 1.0], [1.0, 0.0], [1.0, 1.0]])
 XOR = np.array([-1.0, 1.0, 1.0, -1.0])
 
@@ -138,20 +139,24 @@ def draw(config: Config, perceptron_fits: dict, xor_fit, linear_fits: dict):
     if drawn:
         x, t, _ = separable(config)
         left, middle, right = drawn[1]
-        left.scatter(*x.T, c=t, cmap="coolwarm", s=8)
+        for side, marker in ((1, "o"), (-1, "x")):
+            left.scatter(*x[t == side].T, marker=marker, s=10, label=f"t = {side}")
         for form, fit in perceptron_fits.items():
             across = np.array([-1.0, 1.0])
-            left.plot(across, -(fit.unit.w_0 + fit.unit.w[0] * across) / fit.unit.w[1], label=form)
-        left.set(title="perceptron", xlim=(-1, 1), ylim=(-1, 1))
+            line = -(fit.unit.w_0 + fit.unit.w[0] * across) / fit.unit.w[1]
+            left.plot(across, line, DASHES[form], color="black", label=form)
+        left.set(title="perceptron: data and its lines", xlim=(-1, 1), ylim=(-1, 1))
+        left.set(xlabel="x_1", ylabel="x_2")
         for form, fit in perceptron_fits.items():
-            middle.plot(1 + np.arange(len(fit.mistakes)), fit.mistakes, label=form)
-        middle.plot(1 + np.arange(len(xor_fit.mistakes)), xor_fit.mistakes, ":", label="XOR")
-        middle.set(title="mistakes of an epoch", xlabel="epoch", xscale="log", yscale="symlog")
+            middle.plot(1 + np.arange(len(fit.mistakes)), fit.mistakes, DASHES[form], label=form)
+        middle.plot(1 + np.arange(len(xor_fit.mistakes)), xor_fit.mistakes, "-.", label="XOR")
+        middle.set(title="perceptron: mistakes of an epoch", xlabel="epoch", ylabel="mistakes")
+        middle.set(xscale="log", yscale="symlog", ylim=(0, None))
         for form, fit in linear_fits.items():
-            right.plot(fit.errors, label=form)
-        right.set(title="linear unit, E", xlabel="epoch", yscale="log")
+            right.plot(fit.errors, DASHES[form], label=form)
+        right.set(title="linear unit: E over all examples", xlabel="epoch", ylabel="E", yscale="log")
         for axis in drawn[1]:
-            axis.legend()
+            axis.legend(loc="upper center", bbox_to_anchor=(0.5, -0.18), ncols=3, fontsize=8)
     return drawn
 
 

@@ -157,7 +157,7 @@ def one_seed(config: Config, seed: int) -> tuple[dict, dict]:
 
 
 def draw(shown: dict[str, np.ndarray]):
-    """A strip of 16 images for each name; what has a sign is red above 0 and blue below it."""
+    """A strip of 16 images for each name, each in parts of its own largest entry, as its color bar says."""
     drawn = figure(len(shown), 1, figsize=(9, 6))
     if drawn:
         for axis, (name, rows) in zip(drawn[1], shown.items(), strict=True):
@@ -165,8 +165,10 @@ def draw(shown: dict[str, np.ndarray]):
             rows = rows[:16] / abs(rows[:16]).max(axis=1, keepdims=True).clip(1e-12)
             strip = np.pad(rows.reshape(-1, side, side), ((0, 16 - len(rows)), (1, 1), (1, 1)))
             signed = rows.min() < 0
-            style = {"cmap": "RdBu_r", "vmin": -1} if signed else {"cmap": "gray_r", "vmin": 0}
-            axis.imshow(np.concatenate(strip, axis=1), vmax=1, **style)
+            style = {"cmap": "cividis", "vmin": -1} if signed else {"cmap": "gray_r", "vmin": 0}
+            image = axis.imshow(np.concatenate(strip, axis=1), vmax=1, **style)
+            key = drawn[0].colorbar(image, ax=axis, ticks=[-1, 0, 1] if signed else [0, 1], aspect=8)
+            key.set_label("share of the\nlargest |entry|", fontsize=7)
             axis.set(title=name, xticks=[], yticks=[])
     return drawn
 

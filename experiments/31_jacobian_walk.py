@@ -1,6 +1,7 @@
 """What do the Jacobians of a trained network look like, factor by factor, and what does their product keep?
 
-A net with a residual block learns scikit-learn's digits. For one image of the test set the chain from the
+A net with a residual block learns scikit-learn's digits. For one image of the test set, the one that it is
+worst at, the chain from the
 loss back to the pixels is printed with its plan; then, over many images, the singular values of each factor
 and of the running product J_{f_L}(v) from the output back to each v, before and after training. Where the
 largest and the smallest drift apart, a delta that flows back keeps only a few directions.
@@ -35,8 +36,8 @@ class Config:
     bottleneck: int = 8
     """Of the residual block's branch: below half of hidden, I + J_branch stays low rank."""
     epochs: int = 30
-    example: int = 0
-    """Of the test set, whose chain is shown."""
+    example: int | None = None
+    """Of the test set, whose chain is shown; by default the one of the largest loss: its deltas are not 0."""
     images: int = 64
     """Over which singular values are taken; their median is shown."""
     seed: int = 0
@@ -74,24 +75,29 @@ def draw(chain: JacobianChain, x: jax.Array, spectra: dict[str, dict]) -> tuple 
     axes = drawn[1]
     deltas = chain.running()
     for column, factor, (symbol, delta) in zip(axes.T, chain.factors[1:], deltas[:-1], strict=False):
-        heat_map(column[0], factor.J.matrix(), f"${factor.symbol}$\n{factor.means}")
-        column[1].bar(range(delta.size), np.asarray(delta[0]))
+        heat_map(drawn[0], column[0], factor.J.matrix(), f"${factor.symbol}$\n{factor.means}")
+        column[1].bar(1 + np.arange(delta.size), np.asarray(delta[0]), color="0.4")
         column[1].set_title(f"${symbol}$".replace("delta", r"\delta"), fontsize=9)
+        column[1].set(xlabel="entry", ylabel="delta")
         for when, (_, products) in spectra.items():
             name = f"J_{{f_3}}({factor.at})"
-            column[2].semilogy(1 + np.arange(len(products[name])), products[name], "-o", ms=3, label=when)
+            style = {"untrained": "--s", "trained": "-o"}[when]
+            column[2].semilogy(1 + np.arange(len(products[name])), products[name], style, ms=3, label=when)
+        column[2].set(xlabel="number", ylabel="singular value")
+        column[2].yaxis.set_minor_formatter("")
         column[2].set_title(f"singular values of ${name}$", fontsize=9)
-    axes[2, 0].legend()
-    heat_map(axes[0, -1], np.asarray(x).reshape(8, 8), "x", "gray_r")
-    heat_map(axes[1, -1], chain.pull().x.reshape(8, 8), r"$\delta_x$")
+    heat_map(drawn[0], axes[0, -1], np.asarray(x).reshape(8, 8), "x", "gray_r")
+    heat_map(drawn[0], axes[1, -1], chain.pull().x.reshape(8, 8), r"$\delta_x$")
     axes[2, -1].set_axis_off()
+    axes[2, -1].legend(*axes[2, 0].get_legend_handles_labels(), loc="center")
     return drawn
 
 
-def heat_map(axis, M, title: str, cmap: str = "RdBu") -> None:
+def heat_map(figure, axis, M, title: str, cmap: str = "cividis") -> None:
     M = np.asarray(M)
     low = 0 if cmap == "gray_r" else -abs(M).max()
-    axis.imshow(M, cmap=cmap, vmin=low, vmax=abs(M).max(), aspect="auto", interpolation="nearest")
+    drawn = axis.imshow(M, cmap=cmap, vmin=low, vmax=abs(M).max(), aspect="auto", interpolation="nearest")
+    figure.colorbar(drawn, ax=axis, label="entry", shrink=0.8)
     axis.set_title(title, fontsize=9)
 
 
@@ -105,7 +111,10 @@ def main(config: Config = Config()) -> dict:
     ).params  # fmt: skip
     accuracy = float((net.apply(trained, jnp.asarray(test.x)).argmax(-1) == test.y).mean())
     print(f"{accuracy:.4f} of the test set\n")
-    x, y = jnp.asarray(test.x[config.example]), jnp.asarray(test.y[config.example])
+    losses = loss.values(net.apply(trained, jnp.asarray(test.x)), jnp.asarray(test.y))
+    example = int(losses.argmax()) if config.example is None else config.example
+    print(f"image {example} of the test set, loss {losses[example]:.4g}")
+    x, y = jnp.asarray(test.x[example]), jnp.asarray(test.y[example])
     chain = jacobian_chain(net, trained, x, loss=loss, y=y)
     print(chain)
     plans = {"with the loss": chain.plan(), "without": jacobian_chain(net, trained, x).plan()}

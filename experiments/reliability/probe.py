@@ -19,9 +19,12 @@ def probe(function: str, result: Any, goods: dict[str, Any]) -> Any:
     short = function.rpartition(".")[2]
     if short == "save_run":
         return plain(jaxbp.load_run(goods["folder"]).predict(world.X))
-    if function in ("train.save", "report.plot_history", "report.plot_sweep", "report.plot_evaluation"):
-        path = Path(goods["path"])
-        return _content(path) if short == "save" else path.stat().st_size > 1000
+    if function == "train.save":
+        return _content(Path(goods["path"]))
+    if short.startswith("plot_"):  # where what is drawn lies, and that it is written
+        file = goods.get("path")
+        size = file is None or Path(file).stat().st_size > 1000
+        return plain([size, [[*axes.get_xlim(), *axes.get_ylim()] for axes in result.axes]])
     if short in ("EarlyStopping", "Dataset"):
         data = (
             {"data": result, "grad_fn": world.GRAD_FN}

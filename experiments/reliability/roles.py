@@ -120,10 +120,21 @@ TRACE = Role(
     lambda: jaxbp.forward(world.NET, world.params(), jnp.asarray(world.X)),
 )  # fmt: skip
 WEIGHTS = Role(
-    _open([*arrays.DATA_ROWS, *arrays.ROWS_PAIRED], "bool", "list of bools", "pandas table of bools"),  # a mask
+    _open(
+        [*arrays.DATA_ROWS, *arrays.ROWS_PAIRED], "bool", "list of bools", "pandas table of bools"
+    ),  # a mask
     lambda: np.array([0.5, 1, 2, 1, 0.5, 1], np.float32),
 )
-_PART_OF_A_RUN = [*things.NOTHING, refused("None", None), refused("the class", jaxbp.Trained), refused("a layer", world.NET), refused("a loss", world.LOSS), refused("a folder", "/tmp"), Kind("in a list", lambda g: [g], (lambda g: g,)), Kind("its fields", vars, (lambda g: g,))]
+_PART_OF_A_RUN = [
+    *things.NOTHING,
+    refused("None", None),
+    refused("the class", jaxbp.Trained),
+    refused("a layer", world.NET),
+    refused("a loss", world.LOSS),
+    refused("a folder", "/tmp"),
+    Kind("in a list", lambda g: [g], (lambda g: g,)),
+    Kind("its fields", vars, (lambda g: g,)),
+]
 DECLARE = Role(
     [
         *(refused(f"the word {w!r}", w) for w in ("Stop", "stop ", "straight-through", "nothing", "")),
@@ -284,6 +295,19 @@ _SOME_LABELS = Role(  # without outputs, which tell how many examples and classe
     _open(labels.LABELS, "a label of C", "labels from 1", "a label of 127 in int8", "a label of 255 in uint8", "one label less", "one label more", "labels as a row", "labels for three classes as rows", "a number", "empty list", "a label of 0.5", "dict of columns", "one key more in a dict"),
     lambda: jnp.asarray(world.Y),
 )  # fmt: skip
+_BOX = [
+    means_same("a list", list), means_same("NumPy numbers", lambda g: tuple(map(np.float32, g))), means_same("arrays", lambda g: tuple(np.full(3, end, np.float32) for end in g)),
+    means_same("an array and a list", lambda g: (np.full(3, g[0], ">f8"), [g[1]] * 3)), Kind("an array of both", np.array, (lambda g: g,)),
+    *(refused(name, v) for name, v in (("a number", 5), ("a word", "ab"), ("one end", (0,)), ("three", (0, 1, 2)), ("turned round", (8, -8)), ("NaN", (0, float("nan"))), ("words", ("a", "b")), ("complex", (0, 1j)), ("bools", (False, True)), ("None in it", (0, None)), ("a dict", {0: 1}), ("of two entries", (0, [8, 8])), ("a function", len))),
+]  # fmt: skip
+_MASK = [
+    means_same("a list", lambda g: g.tolist()), means_same("a jax array", jnp.asarray), means_same("a row for each", lambda g: np.tile(g, (len(world.X), 1))),
+    *(refused(name, v) for name, v in (("whole numbers", [1, 0, 1]), ("floats", [1.0, 0.0, 1.0]), ("of two entries", [True, False]), ("False", False), ("all False", [False] * 3), ("a word", "all"), ("a function", len), ("a dict", {}), ("None in it", [True, None, True]))),
+]  # fmt: skip
+_IMAGE = [
+    means_same("a list", list), means_same("NumPy numbers", lambda g: tuple(map(np.int64, g))), Kind("an array", np.array, (lambda g: g,)),
+    *(refused(name, v) for name, v in (("a number", 3), ("another size", (2, 2)), ("of 0", (0, 3)), ("floats", (3.0, 1.0)), ("a word", "image"), ("four axes", (3, 1, 1, 1)), ("empty", ()), ("None in it", (3, None)), ("True in it", (3, True)), ("a function", len))),
+]  # fmt: skip
 _COUNTED = ("one label less", "one label more", "labels as a row", "labels for three classes as rows", "a number", "empty list")  # its H does not depend on the label
 _ANY_ROWS = ("one column less", "one column more", "one column", "one axis more at the end", "complex", "complex128", "one key more in a dict")  # of data without a network
 _STEP = Role(numbers.number(), _value(0.5))  # one update by any rate
@@ -325,10 +349,12 @@ OWN: dict[str, Role] = {
     **_SEQUENCES,
     **_IMAGES,
     **{f"{name}.{argument}": role for name in ("Classifier", "Regressor") for argument, role in _ESTIMATOR.items()},
-    "plot_evaluation.path": Role(places.FILE_OUT, lambda: world.folder() / "a.png"), "read_npy.path": Role(places.FILE_IN, world.npy),
+    "read_npy.path": Role(places.FILE_IN, world.npy),
     "load.scale": _word("standard", {"standardize": "standard", "min-max": "", "off": ""}, optional=True),
     **{f"Trained.{name}.x": Role(_open(arrays.ROWS, "one axis more at the end"), lambda: np.array(world.X)) for name in ("predict", "predict_proba", "evaluate")},  # images become rows
     "Trained.evaluate.y": Role(_open(labels.LABELS, "one-hot rows that add to 2", "one-hot rows with -1"), lambda: np.array(world.Y)),  # the largest is the class
+    **{f"{name}.{argument}": Role(numbers.whole(1, most), _value(3)) for name in ("Backprop.table", "Deltas.table", "Trace.table", "JacobianChain.table", "summary") for argument, most in (("limit", 2.0**200), ("digits", 17))},
+    "Trained.as_learned.source": Role([*(refused(name, v) for name, v in (("None", None), ("a number", 5), ("a file that is not there", "nowhere.csv"), ("an object", object()), ("a list", [1.0]), ("an array alone", world.X), ("the class", jaxbp.Dataset)))], lambda: jaxbp.Dataset(np.array(world.X), np.array(world.Y), 2)),
     "weights.weight": Role(_open(WEIGHTS.kinds, "a number", "a 0-d array"), WEIGHTS.good),
     "ValueAndGrad.num_classes.x": ROWS,
     "load_run.folder": Role(places.FOLDER, world.kept_run), "Pixels.most": Role(numbers.whole(), _value(255)),
@@ -360,7 +386,6 @@ OWN: dict[str, Role] = {
     "split.data": Role(places.DATASET, lambda: jaxbp.Dataset(np.array(world.X), np.array(world.Y), 2)), "split.sizes": Role(places.PARTS, _value(0.5)), "split.stratify": Role(numbers.FLAG, _value(False)),
     "read_csv.path": Role(places.FILE_IN, world.csv), "read_npz.path": Role(places.FILE_IN, world.npz), "read_idx.path": Role(places.FILE_IN, world.idx), "open_idx.path": Role(places.FILE_IN, world.idx),
     "restore.path": Role(places.FILE_IN, world.checkpoint), "read_meta.path": Role(places.FILE_IN, world.checkpoint),
-    "plot_history.path": Role(places.FILE_OUT, lambda: world.folder() / "a.png"), "plot_sweep.path": Role(places.FILE_OUT, lambda: world.folder() / "a.png"),
     "plot_sweep.history": Role([], lambda: {"loss": np.array([[2.0, 1.0], [3.0, 1.0]])}),
     **{f"{name}.f": Role([*things.function(means_same("jitted", jax.jit)), refused("None", None)], _value(_total)) for name in ("first_nonfinite", "diagnose")},
     "name.label": Role([*numbers.TEXT, refused("empty", ""), refused("a star", "h*")], _value("h1")), "Sweep.at_best.name": Role(numbers.TEXT, _value("loss")),
@@ -368,18 +393,39 @@ OWN: dict[str, Role] = {
     "diagnose.params": Role(params.LEAVES, world.params),
     **{f"{name}.f": Role([*things.NOTHING, refused("None", None)], _value(_total)) for name in ("watch", "flow")},  # called later
     "watch.batch": Role([k for k in [*things.NOTHING, refused("None", None)] if k.name != "a list"], lambda: (jnp.asarray(world.X), jnp.asarray(world.Y))),  # f may take params alone
-    "watch.also": _word("noise_scale", {"noise": "noise_scale", "spectrum": "", "hessian": ""}),
+    "watch.also": Role([k for k in numbers.word({"noise": "noise_scale", "spectrum": "", "hessian": ""}) if k.name != "a list"], _value("noise_scale")),
     "Watch().record": Role([], dict), "Watch.at_start.record": Role([], dict), "Watch.at_end.result": Role([], lambda: None),  # fit gives them
     "nothing_learned.f": Role([*things.function(means_same("jitted", jax.jit)), refused("None", None)], _value(_total)),
     "noise_scale.f": Role([*things.function(means_same("jitted", jax.jit)), refused("None", None)], _value(_mean)), "noise_scale.batch": Role([], lambda: (jnp.asarray(world.X),)),
     **{name: Role(params.LEAVES, world.params) for name in ("nothing_learned.start", "nothing_learned.params", "noise_scale.params", "updates.before", "updates.after")},
-    "singular_values.g": Role([*things.function(means_same("jitted", jax.jit)), refused("None", None)], _value(jnp.tanh)), "singular_values.x": ONE, "singular_values.args": Role([], tuple),
+    "singular_values.g": Role([*things.function(means_same("jitted", jax.jit)), refused("None", None)], _value(jnp.tanh)), "singular_values.x": Role([k for k in arrays.ROWS if k not in arrays.SHAPES and k.name != "float8"], ONE.good), "singular_values.args": Role([], tuple),
     "statistics.x": Role([], lambda: jnp.asarray(world.X)),  # of any numbers
     "check.f": Role([*things.function(means_same("jitted", jax.jit)), refused("None", None)], _value(square)), "assert_rules.f": Role([*things.function(means_same("jitted", jax.jit)), refused("None", None)], _value(square)),
     **{f"{name}.order": Role(numbers.whole(1, 2), _value(1)) for name in ("check", "assert_rules", "check_vjp", "check_jvp")},
     "JacobianChain.matrix.order": _word("reverse", {"backward": "reverse", "fastest": "", "best": ""}), "JacobianChain.pull.order": _word("scan", {"backward": "", "scanned": "scan"}),
     "Sweep.best.monitor": _word("loss", {"losses": "", "Loss ": "loss"}, optional=True),
     "make_evaluate.apply": Role([*things.function(means_same("jitted", jax.jit)), refused("None", None), refused("a layer", world.NET)], _value(world.NET.apply)), "make_evaluate.loss": ANY_LOSS,
+    "plot_activations.layers": _first(Role(things.LAYER, _value(jaxbp.relu)), lambda: (jaxbp.tanh,)), "plot_activations.a_max": Role(numbers.number(0, ends=False), _value(2.0)),
+    "plot_images.rows": Role(arrays.SAME, lambda: np.array(world.X)), "plot_images.image": Role([k for k in _IMAGE if k.name != "four axes"], _value((3, 1))), "plot_images.label": Role([*things.NOTHING, refused("None", None), refused("bytes", b"W")], _value("W_1")),
+    "plot_images.titles": Role([means_same("a tuple", tuple), means_same("an array", np.array), *(refused(name, v) for name, v in (("one of them", ["a"]), ("a number", 5), ("a function", len), ("a dict", {}), ("as a set", {"a"})))], lambda: list("abcdef")),
+    "plot_deltas.seen": Role([*things.NOTHING, refused("None", None), refused("the class", jaxbp.Backprop), refused("a layer", world.NET), refused("a dict", {})], lambda: jaxbp.backprop(world.NET, world.LOSS, world.params(), jnp.asarray(world.X), jnp.asarray(world.Y))),
+    "plot_network.bp": Role([*things.NOTHING, refused("None", None), refused("the class", jaxbp.Backprop), refused("a layer", world.NET), Kind("of a batch", lambda g: jaxbp.backprop(world.NET, world.LOSS, world.params(), jnp.asarray(world.X), jnp.asarray(world.Y)))], lambda: jaxbp.backprop(world.NET, world.LOSS, world.params(), jnp.asarray(world.X[0]), jnp.asarray(world.Y[0]))),
+    "plot_network.params": Role([], world.params),
+    **{f"{name}.chain": Role([*things.NOTHING, refused("None", None), refused("the class", jaxbp.JacobianChain), refused("a layer", world.NET), refused("a matrix", np.eye(2))], lambda: jaxbp.jacobian_chain(world.NET, world.params(), jnp.asarray(world.X[0]))) for name in ("plot_jacobians", "plot_spectra")},
+    "plot_boundary.net": Role([refused("None", None), refused("a number", 5), refused("a word", "net"), Kind("a net of three inputs", lambda g: world.NET)], lambda: jaxbp.mlp([2, 2])),
+    "plot_boundary.params": Role([refused("None", None), refused("a number", 5), refused("of another net", world.params()), refused("a word", "params")], lambda: jaxbp.mlp([2, 2]).init(jax.random.key(0))),
+    "plot_boundary.x": Role([*(refused(name, v) for name, v in (("three columns", world.X), ("a row", [1.0, 2.0]), ("None", None), ("words", [["a", "b"]]), ("NaN", np.full((6, 2), np.nan)), ("complex", np.ones((6, 2), complex)), ("none", np.ones((0, 2))))), means_same("a list", lambda g: g.tolist()), means_same("big-endian", lambda g: g.astype(">f4")), means_same("a jax array", jnp.asarray)], lambda: np.array(world.X[:, :2])),
+    "plot_boundary.y": Role([*(refused(name, v) for name, v in (("one less", [0] * 5), ("of 2", [2] * 6), ("of -1", [-1] * 6), ("halves", [0.5] * 6), ("None", None), ("words", ["a"] * 6), ("as rows", np.eye(2)[[0] * 6]))), means_same("a list", lambda g: g.tolist()), means_same("a jax array", jnp.asarray), means_same("int8", lambda g: g.astype(np.int8))], lambda: np.array(world.Y)),
+    **{f"plot_{name}.path": Role([k for k in places.FILE_OUT if k.name != "None"], lambda: world.folder() / "a.png") for name in ("evaluation", "history", "sweep", "activations", "boundary", "deltas", "images", "jacobians", "network", "spectra")},
+    **{f"{name}.loss": Role(_open(_EXAMPLE_LOSS.kinds, "None"), _value(world.LOSS)) for name in ("saliency", "adversarial", "generate")},
+    **{f"{name}.net": Role([k for k in things.LAYER if k.name not in ("its apply",)], _value(world.NET)) for name in ("saliency", "adversarial", "generate")},
+    "adversarial.eps": Role(numbers.number(0), _value(0.5)), "adversarial.step": Role(numbers.number(0), _value(0.5)), "adversarial.norm": _word("l2", {"L2": "l2", "euclidean": "", "l_2": "l2", "max": ""}),
+    "adversarial.steps": Role(numbers.whole(vast=False), _value(2)), "generate.steps": Role(numbers.whole(vast=False), _value(2)), "adversarial.targeted": FLAG,
+    **{f"{name}.box": Role(_BOX, _value((-8, 8))) for name in ("adversarial", "generate")},
+    "generate.x": Role([k for k in PAIRED_ROWS.kinds if k not in arrays.FEWER_BITS], PAIRED_ROWS.good),  # many steps in few bits end elsewhere
+    "generate.norm": Role(numbers.number(0, ends=False), _value(2.0)), "generate.smooth": Role(numbers.number(0), _value(0.5)),
+    "generate.mask": Role(_MASK, lambda: np.array([True, False, True])), "generate.image": Role(_IMAGE, _value((3, 1))),
+    "generate.optimizer": Role(things.OPTIMIZER, lambda: optax.sgd(0.1)), "adversarial.key": Role(params.KEY, lambda: jax.random.key(1)),
     "per_example.loss": _EXAMPLE_LOSS, "ParameterJacobian.ggn_diagonal.loss": _EXAMPLE_LOSS, "ParameterJacobian.ggn_diagonal.y": Role(_open(labels.LABELS, *(kind.name for kind in labels.OUTSIDE if kind.name not in _COUNTED)), LABELS.good),
     "per_example.net": Role([k for k in things.LAYER if k.name not in ("its apply",)], _value(world.NET)), "parameter_jacobian.net": Role([k for k in things.LAYER if k.name not in ("its apply",)], _value(world.NET)),
     "jacobian_chain.net": Role([k for k in things.LAYER if k.name not in ("in a list", "in a tuple")], _value(world.NET)), "jacobian_chain.y": Role([k for k in labels.LABELS if False], lambda: jnp.asarray(world.Y[0])),

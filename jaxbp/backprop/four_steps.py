@@ -14,13 +14,15 @@ with the update W += eta delta x^T, is its negative: error_l = -delta_{a_l}.
 from dataclasses import replace
 
 from jaxbp import arguments, errors
+from jaxbp.jaxprs.compile_once import at_once
 from jaxbp.layers.activations import identity
 from jaxbp.layers.composition import assert_states, numbered, split
+from jaxbp.layers.formulas import formulas_of
 from jaxbp.layers.layer import NO_LAYER, Layer, assert_params, handed, taken
 from jaxbp.layers.residual import residual
 from jaxbp.layers.sequences.tied import added, opened
 from jaxbp.losses import Loss
-from jaxbp.trace import Backprop, Deltas, Trace
+from jaxbp.trace import Backprop, Deltas, Formulas, Trace
 from jaxbp.typing import Array, Given, Params, Random, Rows, Saved, Targets
 
 
@@ -152,35 +154,50 @@ def backprop(
 
     Returns:
         ``bp.loss``, ``bp.mu``, ``bp.trace.a[l]``, ``bp.trace.f[l]``, ``bp.deltas.a[l]``, ``bp.deltas.f[l]``,
-        ``bp.deltas.params[l]["W"]`` and ``bp.deltas.x``.
+        ``bp.deltas.params[l]["W"]`` and ``bp.deltas.x``. ``bp.table(limit=, digits=)`` prints more of it.
 
     Example: logits 0 for two classes, so mu = (1/2, 1/2) and delta_f = mu - y.
         >>> import jax.numpy as jnp, jaxbp
         >>> params = {1: {"W": jnp.zeros((2, 3)), "b": jnp.zeros(2)}}
         >>> x, y = jnp.array([1.0, 2.0, 3.0]), jnp.array(0)
         >>> backprop(jaxbp.mlp([3, 2]), jaxbp.softmax_cross_entropy, params, x, y)
-                   shape   value
-        f_0        (3,)    1 2 3
-        a_1        (2,)    0 0
-        f_1        (2,)    0 0
-        mu         (2,)    0.5 0.5
-        loss       ()      0.6931
-        delta_f_1  (2,)    -0.5 0.5
-        delta_a_1  (2,)    -0.5 0.5
-        delta_W_1  (2, 3)  -0.5 -1 -1.5 0.5 1 1.5
-        delta_b_1  (2,)    -0.5 0.5
-        delta_f_0  (3,)    0 0 0
-        delta_x    (3,)    0 0 0
+                   is                             shape   value
+        f_0        x                              (3,)    1 2 3
+        a_1        W_1 f_0 + b_1                  (2,)    0 0
+        f_1        a_1                            (2,)    0 0
+        mu         softmax(f_1)                   (2,)    0.5 0.5
+        loss       softmax_cross_entropy(f_1, y)  ()      0.6931
+        delta_f_1  d loss / d f_1                 (2,)    -0.5 0.5
+        delta_a_1  delta_f_1                      (2,)    -0.5 0.5
+        delta_W_1  delta_a_1^T f_0^T              (2, 3)  -0.5  -1  -1.5
+                                                           0.5   1   1.5
+        delta_b_1  delta_a_1                      (2,)    -0.5 0.5
+        delta_x    delta_a_1 W_1                  (3,)    0 0 0
 
     Source: the lecture, "the four steps".
     """
     assert_logits("backprop", net, loss)
     params, x, key = taken("backprop", net, params, x, key, given)
+    if given or isinstance(y, tuple | dict):  # words and flags, and what a loss of one's own takes
+        return _backprop(net, loss, params, x, y, key, given)
+    loss.assert_targets(y, where=f"backprop: {loss.name}", before=False)  # while they have values
+    y = arguments.array("backprop", "y", y, fill=-1 if loss.targets == "classes" else None)
+    bp: Backprop = at_once(_backprop, (net, loss), (params, x, y, key, given))
+    return bp
+
+
+def _backprop(
+    net: Layer, loss: Loss, params: Params, x: Array, y: Targets, key: Random | None, given: Given | None
+) -> Backprop:
+    """The four steps of what was let in."""
     trace = _forward(net, params, x, key, given)
     f = trace.out
     with errors.within("backprop"):
         value, delta_f = loss(f, y), loss.delta(f, y)
-    return Backprop(value, loss.mu(f), trace, backward(net, params, trace, delta_f))
+    deltas = backward(net, params, trace, delta_f)
+    inner = (net, params) if net.tie is None else (net.parts[0], opened(params, net.tie))
+    formulas = Formulas(formulas_of(*_parts(*inner), loss.name, loss.mu))
+    return Backprop(value, loss.mu(f), trace, deltas, formulas)
 
 
 def assert_logits(where: str, net: Layer, loss: Loss) -> None:

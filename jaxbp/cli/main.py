@@ -59,7 +59,7 @@ def _diagnose(config: Diagnose) -> int:
 
 def commands() -> dict[str, tuple[type, Callable[[Any], int]]]:
     """Each command by its name: its settings, and what executes them."""
-    from jaxbp.cli import evaluate, predict  # need tyro
+    from jaxbp.cli import evaluate, experiments, predict, report  # need tyro
     from jaxbp.report import explained
 
     return {
@@ -69,6 +69,8 @@ def commands() -> dict[str, tuple[type, Callable[[Any], int]]]:
         "check": (Check, _check),
         "diagnose": (Diagnose, _diagnose),
         "explain": (explained.Explain, explained.run),
+        "report": (report.Report, report.report),
+        "experiments": (experiments.Experiments, experiments.experiments),
     }
 
 
@@ -78,16 +80,18 @@ def parsed(args: list[str]) -> Any:
         import rich as rich
         import tyro
 
-        from jaxbp.cli import train as train
-
         kinds: dict[str, Callable[..., Any]] = {name: kind for name, (kind, _) in commands().items()}
+    own_options = tuple(args[2:]) if args[:1] == ["experiments"] else ()  # what an experiment can be told
+    args = args[:2] if own_options else args
     config = tyro.extras.subcommand_cli_from_dict(
         kinds,
         prog="jaxbp",
-        description=f"{jaxbp.__doc__} jaxbp --version says which.",
+        description=f"{(jaxbp.__doc__ or '').splitlines()[0]} jaxbp --version says which.",
         args=args,
         config=(tyro.conf.PositionalRequiredArgs,),
     )
+    if own_options:
+        return replace(config, options=own_options)
     if not isinstance(config, Train) or config.resume is None:
         return config
     own = replace(run.settings(config.resume), resume=config.resume)

@@ -1,5 +1,7 @@
 """Data sets by name: digits (no download), MNIST, Fashion-MNIST and EMNIST (from files)."""
 
+import gzip
+import importlib.util
 import os
 import string
 from collections.abc import Callable
@@ -82,12 +84,26 @@ def digits(*, test_fraction: float = 0.2, seed: int = 0) -> tuple[Dataset, Datas
          digits: 359 examples, x (359, 64) float32, y (359,) int32, 10 classes)
     """
     _assert_split("digits", test_fraction, seed)
+    rows = _digits()
+    x, y = (rows[:, :-1] / 16).astype(np.float32), rows[:, -1].astype(np.int32)
+    train, test = split(Dataset(x, y, 10, "digits"), test_fraction, seed=seed, stratify=True)
+    return train, test
+
+
+def _digits() -> np.ndarray:
+    """Pixels and label of each digit, from the file that scikit-learn comes with.
+
+    It is read without scikit-learn where it stands as ever: to import that takes longer than to train.
+    """
+    found = importlib.util.find_spec("sklearn")
+    for folder in (found and found.submodule_search_locations) or ():
+        if (file := Path(folder, "datasets", "data", "digits.csv.gz")).is_file():
+            with gzip.open(file, "rt", encoding="ascii") as lines:
+                return np.loadtxt(lines, delimiter=",")
     with needs("scikit-learn", "data", "digits"):
         from sklearn.datasets import load_digits
     pixels, labels = load_digits(return_X_y=True)
-    x, y = (pixels / 16).astype(np.float32), labels.astype(np.int32)
-    train, test = split(Dataset(x, y, 10, "digits"), test_fraction, seed=seed, stratify=True)
-    return train, test
+    return np.column_stack([pixels, labels])
 
 
 def mnist(

@@ -16,7 +16,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxbp import arguments, errors, operators
+from jaxbp import arguments, errors, operators, tables
 from jaxbp.jacobians import show
 from jaxbp.jacobians.order import Plan, make_plan, prefix_products
 from jaxbp.operators import Operator, Product, planning
@@ -241,12 +241,26 @@ class JacobianChain:
     def _rows(self) -> tuple[show.Row, ...]:
         return tuple(factor.row() for factor in self.factors)
 
-    def __repr__(self) -> str:
+    def table(self, limit: int = tables.LIMIT, digits: int = tables.DIGITS) -> tables.Printed:
+        """Every factor and the running product from the output back to x, with their numbers.
+
+        Args:
+            limit: rows and columns of a matrix that is written out; of a larger one its norm and its range.
+            digits: of each number.
+
+        Raises:
+            TypeError, ValueError: for a limit that is no whole number above 0, or digits not in 1 to 17.
+        """
+        limit, digits = tables.given("JacobianChain.table", limit, digits)
         running = self.running() if all(factor.has_numbers for factor in self.factors) else []
-        return show.text(self.head, self._rows(), running)
+        shown = self._rows(), running, limit, digits
+        return tables.Printed(show.text(self.head, *shown), show.html(self.symbol, *shown))
+
+    def __repr__(self) -> str:
+        return self.table().text
 
     def _repr_html_(self) -> str:
-        return show.html(self.symbol, self._rows())
+        return self.table().html
 
     def to_dict(self) -> dict[str, Any]:
         """Symbols, types, shapes and numbers as plain lists, ready for JSON."""

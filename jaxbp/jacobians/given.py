@@ -35,10 +35,10 @@ def assert_apart(where: str, net: Layer) -> None:
         raise ValueError(errors.message(where, expected, got, hint))
 
 
-def loss_gradient(where: str, loss: ExampleLoss) -> Callable[[Array, Any], Array]:
-    """The function (f, y) -> delta_f of one example: by hand for a `Loss`."""
+def loss_value(where: str, loss: ExampleLoss) -> Callable[[Array, Any], Array]:
+    """The function (f, y) -> number of one example."""
     if isinstance(loss, Loss):
-        return loss.deltas
+        return lambda f, y: loss.values(f, y).sum()
     if not callable(loss):
         expected = "loss to be a Loss or a function (f, y) -> number"
         raise TypeError(
@@ -53,7 +53,13 @@ def loss_gradient(where: str, loss: ExampleLoss) -> Callable[[Array, Any], Array
             raise TypeError(errors.message(where, "loss(f, y) of one example to be a number", got, hint))
         return value
 
-    return jax.grad(scalar)
+    return scalar
+
+
+def loss_gradient(where: str, loss: ExampleLoss) -> Callable[[Array, Any], Array]:
+    """The function (f, y) -> delta_f of one example: by hand for a `Loss`."""
+    value = loss_value(where, loss)
+    return loss.deltas if isinstance(loss, Loss) else jax.grad(value)
 
 
 def examples(where: str, name: str, x: Any) -> Any:

@@ -9,10 +9,9 @@ import jax.numpy as jnp
 
 from jaxbp import arguments, errors
 from jaxbp.jacobians import outer
-from jaxbp.jacobians.given import ExampleLoss, Network, examples, loss_gradient, targets
+from jaxbp.jacobians.given import ExampleLoss, Network, examples, loss_gradient, loss_value, targets
 from jaxbp.jacobians.one_pass import one_pass
 from jaxbp.jacobians.parameters import ParameterJacobian
-from jaxbp.losses import Loss
 from jaxbp.typing import Array, Float, Params, Scalar, Targets
 
 
@@ -152,7 +151,7 @@ def per_example(net: Network, loss: ExampleLoss, params: Params, x: Array, y: Ta
     where = "per_example"
     gradient = loss_gradient(where, loss)
     params, x, y = arguments.params(where, params), examples(where, "x", x), targets(where, loss, y)
-    value = (lambda f, y: loss.values(f, y).sum()) if isinstance(loss, Loss) else loss
+    value = loss_value(where, loss)
 
     def backward(f: Array, y: Any) -> tuple[Scalar, Array]:
         return value(f, y), gradient(f, y)[None]

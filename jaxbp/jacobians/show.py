@@ -1,11 +1,10 @@
 """How a chain of Jacobians prints: in a terminal and in a notebook."""
 
 import html as html_escape
+import re
 from typing import Any, NamedTuple
 
-import numpy as np
-
-_SMALL = 12  # rows and columns of a matrix that is printed number by number
+from jaxbp.tables import DIGITS, LIMIT, numbers
 
 
 class Row(NamedTuple):
@@ -28,11 +27,14 @@ class Row(NamedTuple):
     branch: "tuple[str, tuple[Row, ...]] | None" = None
 
 
-def text(head: str, rows: tuple[Row, ...], running: list[tuple[str, Any]]) -> str:
+Running = list[tuple[str, Any]]  # symbol and matrix of the product so far
+
+
+def text(head: str, rows: tuple[Row, ...], running: Running, limit: int = LIMIT, digits: int = DIGITS) -> str:
     """The factors with their numbers, and the running product (if any) from the output back to x."""
     lines = [head, ""]
     for row in rows:
-        lines += [line(row), *_indented(_numbers(row))]
+        lines += [line(row), *_indented(_numbers(row, limit, digits))]
         if row.branch is not None:
             inner_head, inner = row.branch
             lines += _indented([f"where J_branch is {inner_head}"])
@@ -40,7 +42,10 @@ def text(head: str, rows: tuple[Row, ...], running: list[tuple[str, Any]]) -> st
     if running:
         lines += ["", "running product, from the output back to x"]
     for symbol, matrix in running:
-        lines += [f"  {symbol}  {matrix.shape[0]} x {matrix.shape[1]}", *_indented(_array_lines(matrix))]
+        lines += [
+            f"  {symbol}  {matrix.shape[0]} x {matrix.shape[1]}",
+            *_indented(numbers(matrix, limit, digits).split("\n")),
+        ]
     return "\n".join(lines)
 
 
@@ -49,29 +54,44 @@ def line(row: Row) -> str:
     return f"  {row.symbol} = {row.means}  {row.shape[0]} x {row.shape[1]}  {row.kind}"
 
 
-def html(caption: str, rows: tuple[Row, ...]) -> str:
-    """A table: a row for each factor."""
+def html(
+    caption: str, rows: tuple[Row, ...], running: Running, limit: int = LIMIT, digits: int = DIGITS
+) -> str:
+    """A table with a row for each factor, and one for each product so far, from the output back to x."""
     head = "<tr><th>factor</th><th>is</th><th>shape</th><th>type</th><th>numbers</th></tr>"
-    lines = []
-    for row in rows:
-        cells = [row.symbol, row.means, f"{row.shape[0]} x {row.shape[1]}", row.kind]
-        cells = [html_escape.escape(cell) for cell in cells]
-        numbers = html_escape.escape("\n".join(_numbers(row)))
-        lines.append(
-            "<tr>" + "".join(f"<td>{cell}</td>" for cell in cells) + f"<td><pre>{numbers}</pre></td></tr>"
-        )
-    return f"<table><caption>{html_escape.escape(caption)}</caption>{head}{''.join(lines)}</table>"
+    lines = [
+        _line(row.symbol, row.means, row.shape, row.kind, "\n".join(_numbers(row, limit, digits)))
+        for row in rows
+    ]
+    if running:
+        lines.append('<tr><th colspan="5">running product, from the output back to x</th></tr>')
+    for symbol, matrix in running:
+        lines.append(_line(symbol, "", matrix.shape, "", numbers(matrix, limit, digits)))
+    return f"<table><caption>{_typeset(caption)}</caption>{head}{''.join(lines)}</table>"
 
 
-def _numbers(row: Row) -> list[str]:
-    return [] if row.matrix is None else _array_lines(row.matrix)
+def _line(symbol: str, means: str, shape: tuple[int, ...], kind: str, matrix: str) -> str:
+    """A row of the table."""
+    size, written = f"{shape[0]} x {shape[1]}", html_escape.escape(matrix)
+    cells = [_typeset(symbol), html_escape.escape(means), size, html_escape.escape(kind)]
+    cells.append(f'<pre style="margin:0">{written}</pre>')
+    return "<tr>" + "".join(f"<td>{cell}</td>" for cell in cells) + "</tr>"
 
 
-def _array_lines(matrix: Any) -> list[str]:
-    M = np.asarray(matrix)
-    if max(M.shape) > _SMALL:
-        return [f"norm {np.linalg.norm(M):.4g}, entries from {M.min():.4g} to {M.max():.4g}"]
-    return np.array2string(M, precision=4, suppress_small=True, max_line_width=120).splitlines()
+def _typeset(symbol: str) -> str:
+    """A symbol with its subscripts below the line.
+
+    Example:
+        >>> _typeset("J_{a_2}(f_1)"), _typeset("delta_{f_1}")
+        ('J<sub>a<sub>2</sub></sub>(f<sub>1</sub>)', 'δ<sub>f<sub>1</sub></sub>')
+    """
+    escaped = re.sub(r"\bdelta\b|\bdelta(?=_)", "δ", html_escape.escape(symbol))
+    inner = re.sub(r"_([\w.]+)", r"<sub>\1</sub>", escaped)
+    return re.sub(r"_\{([^}]*)\}", r"<sub>\1</sub>", inner)
+
+
+def _numbers(row: Row, limit: int, digits: int) -> list[str]:
+    return [] if row.matrix is None else numbers(row.matrix, limit, digits).split("\n")
 
 
 def _indented(lines: list[str], by: int = 4) -> list[str]:

@@ -77,3 +77,35 @@ def jitted(fn: Callable[..., list[Any]], inputs: Sequence[Any]) -> Callable[...,
 def is_small(inputs: Sequence[Any]) -> bool:
     """Whether it costs more to compile for the arrays than to compute with them."""
     return sum(int(np.size(x)) for x in inputs) < SMALL
+
+
+def at_once(f: Callable[..., Any], static: tuple[Any, ...], args: tuple[Any, ...]) -> Any:
+    """f(*static, *args) as one program: a first call is one compilation, not one for each operation.
+
+    Where an argument is traced, or something static has no hash to keep the program by, f is called as it is.
+
+    Args:
+        f: a pure function that is defined once.
+        static: its first arguments, which are no arrays.
+        args: trees of arrays.
+    """
+    leaves = jax.tree.leaves(args)
+    if any(isinstance(leaf, jax.core.Tracer) for leaf in leaves) or not _has_hash(static):
+        return f(*static, *args)
+    key = (f, len(static), is_small(leaves))
+    if key not in _AT_ONCE:
+        options = {"xla_backend_optimization_level": 0} if key[2] else {}
+        numbers = tuple(range(len(static)))
+        _AT_ONCE[key] = jax.jit(f, static_argnums=numbers, compiler_options=options)
+    return _AT_ONCE[key](*static, *args)
+
+
+_AT_ONCE: dict[tuple[Callable[..., Any], int, bool], Callable[..., Any]] = {}
+
+
+def _has_hash(value: Any) -> bool:
+    try:
+        hash(value)
+    except TypeError:
+        return False
+    return True

@@ -55,3 +55,4 @@ from jaxbp.layers.sequences import gate as gate
 from jaxbp.layers.sequences import gpt as gpt
 from jaxbp.layers.sequences import repeat as repeat
 from jaxbp.layers.sequences import tied as tied
+from jaxbp.layers.summary import summary as summary

@@ -65,6 +65,15 @@ sigmoid = elementwise(
     lambda f: f * (1 - f),
     saves="output",
     formula="f = 1 / (1 + exp(-a)); slope = f * (1 - f)",
+    doc="""f = 1 / (1 + e^-a), entry by entry, in (0, 1).
+
+    Its slope is f'(a) = f (1 - f), from the saved f, and at most 1/4, at a = 0: deltas shrink with each of
+    them on their way back, and vanish where |a| is large.
+
+    Example:
+        >>> jaxbp.sigmoid.apply({}, jnp.array([0.0, 100.0]))
+        Array([0.5, 1. ], dtype=float32)
+    """,
 )
 # (1 - f)(1 + f) rather than 1 - f^2: near saturation 1 - f is exact and 1 - f^2 has lost its digits.
 tanh = elementwise(
@@ -73,6 +82,10 @@ tanh = elementwise(
     lambda f: (1 - f) * (1 + f),
     saves="output",
     formula="f = tanh(a); slope = (1 - f) * (1 + f)",
+    doc="""f = tanh a, entry by entry, in (-1, 1).
+
+    Its slope is f'(a) = 1 - f^2, from the saved f, and at most 1, at a = 0.
+    """,
 )
 relu = elementwise(
     "relu",
@@ -80,6 +93,15 @@ relu = elementwise(
     lambda a_or_f: a_or_f > 0,
     saves="either",
     formula="f = max(a, 0); slope = 1 if a > 0 else 0",
+    doc="""f = max(a, 0), entry by entry, in [0, inf).
+
+    Its slope is 1 where a > 0, else 0; at the kink a = 0 it is 0, as in `jax.nn.relu`. It is computed from
+    the saved a or f, whichever costs less. A unit whose a is below 0 for every example passes no delta.
+
+    Example:
+        >>> jaxbp.relu.apply({}, jnp.array([-1.0, 2.0]))
+        Array([0., 2.], dtype=float32)
+    """,
 )
 softplus = elementwise(
     "softplus",
@@ -87,6 +109,10 @@ softplus = elementwise(
     lambda f: -jnp.expm1(-f),
     saves="output",
     formula="f = max(a, 0) + log(1 + exp(-abs(a))); slope = 1 / (1 + exp(-a))",
+    doc="""f = log(1 + e^a), entry by entry, in (0, inf): a smooth relu.
+
+    Its slope is the sigmoid of a, computed as 1 - e^-f from the saved f.
+    """,
 )
 gelu = elementwise(
     "gelu",
@@ -95,6 +121,13 @@ gelu = elementwise(
     saves="input",
     formula=f"u = {GELU_C} * (a + 0.044715 * a**3); s = 1 / (1 + exp(-2 * u)); f = a * s; "
     f"slope = s + a * s * (1 - s) * {2 * GELU_C} * (1 + 0.134145 * a**2)",
+    doc="""f = a (1 + tanh u) / 2 with u = sqrt(2 / pi) (a + 0.044715 a^3), entry by entry, in [-0.17, inf).
+
+    The approximation of a Phi(a) that `jax.nn.gelu` has by default; `gelu_exact` is a Phi(a) itself. Its
+    slope is computed from the saved a.
+
+    Source: Hendrycks and Gimpel 2016.
+    """,
 )
 gelu_exact = elementwise(
     "gelu_exact",
@@ -102,6 +135,12 @@ gelu_exact = elementwise(
     lambda phi_prime: phi_prime,
     saves=_gelu_exact_slope,
     formula=f"s = Phi(a); f = a * s; slope = s + a * exp(-(a**2) / 2) / {math.sqrt(2 * math.pi)}",
+    doc="""f = a Phi(a), entry by entry, in [-0.17, inf); Phi is the distribution function of N(0, 1).
+
+    Its slope Phi(a) + a Phi'(a) is computed forward, and is what is saved. `gelu` is an approximation of it.
+
+    Source: Hendrycks and Gimpel 2016.
+    """,
 )
 silu = elementwise(
     "silu",
@@ -109,6 +148,10 @@ silu = elementwise(
     _silu_slope,
     saves="input",
     formula="s = 1 / (1 + exp(-a)); f = a * s; slope = s + a * s * (1 - s)",
+    doc="""f = a sigmoid(a), entry by entry, in [-0.28, inf); also called swish.
+
+    Its slope is s (1 + a (1 - s)) with s = sigmoid(a), computed from the saved a.
+    """,
 )
 
 
@@ -129,6 +172,11 @@ def make_leaky_relu(negative_slope: float) -> Layer:
         lambda up: jnp.where(up, 1.0, negative_slope),
         saves=lambda a: a >= 0,
         formula=f"f = a if a >= 0 else {negative_slope} * a; slope = 1 if a >= 0 else {negative_slope}",
+        doc=f"""f = a where a >= 0, else {negative_slope} a, entry by entry.
+
+        Its slope is 1 where a >= 0, at the kink 0 too, as in `jax.nn.leaky_relu`; elsewhere {negative_slope}.
+        What is saved is where a >= 0. `make_leaky_relu` makes it with another slope.
+        """,
     )
 
 
@@ -154,6 +202,7 @@ identity = Layer(
     backward=_identity_backward,
     jacobian=_identity_jacobian,
     means="I",
+    doc="""f = a: nothing is computed, and the delta passes as it is. The output layer of a net on logits.""",
 )
 
 
@@ -192,6 +241,15 @@ softmax = Layer(
     jacobian=_softmax_jacobian,
     function=jax.nn.softmax,
     means="diag(mu) - mu mu^T",
+    doc="""mu_i = e^f_i / sum_j e^f_j over the last axis: numbers in (0, 1) that add to 1.
+
+    Its Jacobian is diag(mu) - mu mu^T, from the saved mu. In training leave it out and give the logits f to
+    `softmax_cross_entropy`, which has it inside and keeps its digits.
+
+    Example:
+        >>> jaxbp.softmax.apply({}, jnp.array([0.0, 0.0]))
+        Array([0.5, 0.5], dtype=float32)
+    """,
 )
 
 recipes.own("sigmoid", sigmoid)

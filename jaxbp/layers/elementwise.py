@@ -21,6 +21,7 @@ def elementwise(
     *,
     saves: Literal["input", "output", "either"] | Callable[[Array], Array],
     formula: str = "",
+    doc: str = "",
 ) -> Layer:
     """f = phi(a) entry by entry, and backward delta_a = delta_f phi'(a).
 
@@ -32,6 +33,7 @@ def elementwise(
             or any function of a. Prefer the output where it determines the slope: the next layer saves it
             anyway. With the input a `chain` does not keep f but computes phi twice: for a cheap phi only.
         formula: phi and its slope as `jaxbp.explain` writes them, see `Layer`.
+        doc: what `help` says of the layer.
 
     Example:
         >>> softsign = elementwise(
@@ -99,4 +101,5 @@ def elementwise(
         function=phi,
         means=f"diag({name}'(a_{{l}}))",
         formula=formula,
+        doc=doc,
     )

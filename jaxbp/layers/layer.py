@@ -72,6 +72,7 @@ class Layer:
         formula: of an elementwise layer, how `jaxbp.explain` writes it: Python assignments to ``f``, an
             expression in a, and to ``slope``, one in a and f, with other names between them:
             ``"s = 1 / (1 + exp(-a)); f = a * s; slope = s + a * s * (1 - s)"``.
+        doc: what `help` says of the layer.
 
     A layer that was made by a registered function (`jaxbp.register`, and all of the library's) has a
     ``recipe``, the name of that function and its arguments: it can be described, pickled and saved. A copy
@@ -117,6 +118,7 @@ class Layer:
     state: Callable[[Saved], Any] | None = None
     factors: Callable[[Params, Saved, Array], tuple[Any, Any]] | None = None
     tie: tuple[tuple[Hashable, ...], tuple[Hashable, ...]] | None = None
+    doc: str = field(default="", compare=False)
     recipe: recipes.Recipe | None = field(default=None, init=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -141,6 +143,8 @@ class Layer:
         if self.state is not None and not self.has_params:
             hint = "init=lambda key: {} for one without parameters: a layer with state counts as a layer l"
             raise ValueError(errors.message(where, "init beside state", "none", hint))
+        if arguments.instance(where, "doc", self.doc, str):
+            object.__setattr__(self, "__doc__", self.doc)
         if self.jacobian is _matrix_free:
             object.__setattr__(self, "jacobian", partial(_matrix_free, apply=self.apply))
 

@@ -5,7 +5,6 @@ from itertools import pairwise
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from jaxbp import arguments, errors, recipes
@@ -38,8 +37,8 @@ class Suited:
             return initializers.glorot_uniform(*args)
         # Asked when it draws: a net is often made before the devices are chosen, or many processes joined.
         with jax.ensure_compile_time_eval():
-            down, up = function(jnp.array([-10.0, 10.0], jnp.float32))
-            one_sided = bool((up > 5) & (abs(down) < up / 2))
+            down, up = np.asarray(jax.jit(function)(np.array([-10.0, 10.0], np.float32)))
+        one_sided = up > 5 and abs(down) < up / 2
         return (initializers.he_uniform if one_sided else initializers.glorot_uniform)(*args)
 
 

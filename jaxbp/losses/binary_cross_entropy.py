@@ -22,9 +22,20 @@ def _bce_deltas(f: Rows, y: Targets) -> Rows:
 
 
 binary_cross_entropy = Loss(
-    "binary_cross_entropy", _bce_values, _bce_deltas, mu=jax.nn.sigmoid, targets="unit interval"
+    "binary_cross_entropy",
+    _bce_values,
+    _bce_deltas,
+    mu=jax.nn.sigmoid,
+    targets="unit interval",
+    doc="""-sum_i y_i log mu_i + (1 - y_i) log(1 - mu_i) on logits f, with mu = sigmoid(f); delta_f = mu - y.
+
+    y has f's shape and lies in [0, 1]: yes is 1, no is 0.
+
+    Example:
+        >>> jaxbp.binary_cross_entropy.delta(jnp.array([0.0]), jnp.array([1.0]))
+        Array([-0.5], dtype=float32)
+    """,
 )
-"""-sum_i y_i log mu_i + (1 - y_i) log(1 - mu_i) on logits f, mu = sigmoid(f); delta_f = mu - y."""
 
 
 def _bce_on_probabilities_values(f: Rows, y: Targets) -> Losses:
@@ -50,9 +61,12 @@ binary_cross_entropy_on_probabilities = Loss(
     _bce_on_probabilities_deltas,
     mu=lambda f: f,
     targets="unit interval",
+    doc="""-sum_i y_i log f_i + (1 - y_i) log(1 - f_i) of probabilities f, a sigmoid's outputs.
+
+    delta_f = (1 - y) / (1 - f) - y / f. For the exercise on the board; it saturates, so train on logits, with
+    `binary_cross_entropy`.
+    """,
 )
-"""-sum_i y_i log f_i + (1 - y_i) log(1 - f_i) where f already is a probability, the output of a sigmoid;
-delta_f = (1 - y) / (1 - f) - y / f. For the exercise on the board; it saturates, so train on logits."""
 
 recipes.own("binary_cross_entropy", binary_cross_entropy)
 recipes.own("binary_cross_entropy_on_probabilities", binary_cross_entropy_on_probabilities)

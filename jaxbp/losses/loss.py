@@ -40,6 +40,7 @@ class Loss:
         targets: what y may be: ``"any"`` number, a number in the ``"unit interval"`` [0, 1], or one of the C
             ``"classes"``, by its label or as a row of probabilities.
         reduction: ``"mean"`` or ``"sum"`` over the examples.
+        doc: what `help` says of the loss.
 
     Raises:
         TypeError: for functions that cannot be called so.
@@ -66,6 +67,7 @@ class Loss:
     mu: Callable[[Rows], Rows]
     targets: Literal["any", "unit interval", "classes"] = "any"
     reduction: Literal["mean", "sum"] = "mean"
+    doc: str = field(default="", compare=False)
     recipe: recipes.Recipe | None = field(default=None, init=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -75,6 +77,8 @@ class Loss:
         arguments.function(where, "mu", self.mu, positional=1)
         arguments.option(where, "targets", self.targets, ("any", "unit interval", "classes"))
         arguments.option(where, "reduction", self.reduction, ("mean", "sum"))
+        if arguments.instance(where, "doc", self.doc, str):
+            object.__setattr__(self, "__doc__", self.doc)
 
     def __call__(self, f: Rows, y: Targets, weight: Array | None = None) -> Scalar:
         """The loss of the batch; weights are numbers from 0 on, (*n,) or the axes that n begins with."""
@@ -90,7 +94,7 @@ class Loss:
             return self.deltas(f, y) / self._divisor(f)
         return _times(share[..., None], self.deltas(f, y))
 
-    def assert_targets(self, y: Targets, *, where: str = "") -> None:
+    def assert_targets(self, y: Targets, *, where: str = "", before: bool = True) -> None:
         """Raise for targets outside [0, 1] where the loss takes probabilities: -1 and 1, or 0 and 255.
 
         Looks at concrete values; of a traced y there are none.
@@ -99,6 +103,7 @@ class Loss:
             y: targets; integers are labels where the loss is one of classes. How many classes there are the
                 outputs tell, which are not here.
             where: what the message calls the place, by default the loss.
+            before: also what a call makes NaN of: NaN, and a label that is none.
 
         Raises:
             ValueError: for a target that is NaN, below 0 or above 1, or a label that is none whatever the
@@ -111,7 +116,7 @@ class Loss:
             ...
             ValueError: binary_cross_entropy: expected targets in [0, 1], got y[0,0] is -1.0; try (y + 1) / 2
         """
-        self._assert_values(y, where or self.name, before=True)
+        self._assert_values(y, where or self.name, before)
 
     def _assert_values(self, y: Any, where: str, before: bool = False) -> None:
         """What `assert_targets` says, ``before`` a call; one with NaN or labels out of range gives NaN."""

@@ -73,8 +73,16 @@ def make_softmax_cross_entropy(label_smoothing: float = 0.0) -> Loss:
         return mu - y if labels else mu * y.sum(-1, keepdims=True) - y
 
     suffix = f"(label_smoothing={label_smoothing})" if label_smoothing else ""
-    return Loss(name + suffix, values, deltas, mu=jax.nn.softmax, targets="classes")
+    doc = f"""-y^T log S(f) on logits f{suffix and ", with y smoothed"}; delta_f = mu - y with mu = S(f).
+
+    y is a label in 0..C-1 for each example, or a row of probabilities. `make_softmax_cross_entropy` has the
+    details, and label smoothing.
+
+    Example:
+        >>> jaxbp.{name}.delta(jnp.array([0.0, 0.0]), jnp.array(0))
+        Array([-0.5,  0.5], dtype=float32)
+    """
+    return Loss(name + suffix, values, deltas, mu=jax.nn.softmax, targets="classes", doc=doc)
 
 
 softmax_cross_entropy = make_softmax_cross_entropy()
-"""`make_softmax_cross_entropy` without smoothing: -y^T log S(f), delta_f = mu - y."""

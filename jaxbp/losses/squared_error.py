@@ -16,7 +16,19 @@ def _squared_error_deltas(f: Rows, y: Targets) -> Rows:
     return f - y
 
 
-squared_error = Loss("squared_error", _squared_error_values, _squared_error_deltas, mu=lambda f: f)
-"""1/2 sum_i (f_i - y_i)^2 for each example; delta_f = f - y. The lecture's E is ``squared_error.sum``."""
+squared_error = Loss(
+    "squared_error",
+    _squared_error_values,
+    _squared_error_deltas,
+    mu=lambda f: f,
+    doc="""1/2 sum_i (f_i - y_i)^2 for each example; delta_f = f - y.
+
+    Of a batch it is the mean; the lecture's E is the sum, ``squared_error.sum``.
+
+    Example:
+        >>> jaxbp.squared_error(jnp.array([1.0, 2.0]), jnp.array([0.0, 2.0]))
+        Array(0.5, dtype=float32)
+    """,
+)
 
 recipes.own("squared_error", squared_error)

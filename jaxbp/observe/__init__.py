@@ -5,6 +5,7 @@
 | 0 | `explanation/` | every formula and every number of back-propagation for one example |
 | 0 | `call` | a scalar function of anything as a flat function of arrays, and its parameters |
 | 0 | `deltas` | what `cotangents` gives back, and `name` |
+| 0 | `inputs/` | what delta_x is for: `saliency`, `adversarial`, `generate` |
 | 1 | `cotangents` | every delta of any function, by name |
 | 1 | `nonfinite` | which operation makes the first NaN or infinity, and why |
 | 1 | `diagnosis/` | what is wrong with the flow of one batch, by name |
@@ -19,6 +20,9 @@ from jaxbp.observe.diagnosis.diagnose import diagnose as diagnose
 from jaxbp.observe.diagnosis.record import Diagnosis as Diagnosis
 from jaxbp.observe.explanation.explain import explain as explain
 from jaxbp.observe.explanation.record import Explanation as Explanation
+from jaxbp.observe.inputs import adversarial as adversarial
+from jaxbp.observe.inputs import generate as generate
+from jaxbp.observe.inputs import saliency as saliency
 from jaxbp.observe.instruments.flow import Flow as Flow
 from jaxbp.observe.instruments.flow import flow as flow
 from jaxbp.observe.instruments.learned import nothing_learned as nothing_learned

@@ -117,20 +117,28 @@ def scalar(where: str, f: Callable[..., Any], static: Static) -> Callable[..., A
 
     def fn(*arrays: Any) -> Any:
         args, kwargs = static.whole(arrays)
-        out = f(*args, **kwargs)
-        if isinstance(out, tuple | list | dict):
-            hint = "give f without what it returns besides: lambda *args: f(*args)[0]"
-            raise TypeError(message(where, "f to return one number", arguments.described(out), hint))
-        if not (hasattr(out, "dtype") or isinstance(out, int | float)):
-            raise TypeError(message(where, "f to return one floating number", arguments.described(out)))
-        shape, dtype = jnp.shape(out), jnp.result_type(out)
-        if shape != () or not jnp.issubdtype(dtype, jnp.floating):
-            hint = "a delta is a derivative of one number; try .mean() or .sum()" if shape else ""
-            got = f"{dtype} of shape {shape}"
-            raise TypeError(message(where, "f to return one floating number", got, hint))
-        return out
+        return number(where, f(*args, **kwargs))
 
     return fn
+
+
+def number(where: str, out: Any) -> Any:
+    """What a loss returned, one floating number.
+
+    Raises:
+        TypeError: where it is anything else.
+    """
+    if isinstance(out, tuple | list | dict):
+        hint = "give f without what it returns besides: lambda *args: f(*args)[0]"
+        raise TypeError(message(where, "f to return one number", arguments.described(out), hint))
+    if not (hasattr(out, "dtype") or isinstance(out, int | float)):
+        raise TypeError(message(where, "f to return one floating number", arguments.described(out)))
+    shape, dtype = jnp.shape(out), jnp.result_type(out)
+    if shape != () or not jnp.issubdtype(dtype, jnp.floating):
+        hint = "a delta is a derivative of one number; try .mean() or .sum()" if shape else ""
+        got = f"{dtype} of shape {shape}"
+        raise TypeError(message(where, "f to return one floating number", got, hint))
+    return out
 
 
 def is_key(leaf: Any) -> bool:

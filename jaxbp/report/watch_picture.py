@@ -79,7 +79,7 @@ def _histograms(axes: Any, found: dict[str, Any], title: str) -> None:
         vmin=0,
         interpolation="none",
     )
-    ticks = np.unique(np.linspace(min(low + 1, high - 1), high - 1, min(7, high - low)).round().astype(int))
+    ticks = np.unique(np.linspace(min(low + 2, high - 1), high - 1, min(7, high - low)).round().astype(int))
     axes.set_xticks([0, *(ticks - low + 1)], ["0", *(f"$2^{{{EXPONENTS[k]}}}$" for k in ticks)])
     step = max(1, len(labels) // 20)
     axes.set_yticks(range(0, len(labels), step), labels[::step], fontsize="small")

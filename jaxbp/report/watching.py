@@ -20,6 +20,7 @@ from jaxbp.observe.instruments.spectrum import singular_values
 from jaxbp.observe.instruments.updates import updates
 from jaxbp.report.watch_picture import plot_watch
 from jaxbp.report.watched import COLUMNS, Look, as_text, rows, sparkline
+from jaxbp.train.checkpoints.disk import worded
 from jaxbp.typing import Params, Scalar
 
 WHERE = "watch"
@@ -144,7 +145,6 @@ class Watch:
         """The table in the folder, after each look: whatever ends the run, it is there."""
         if self._folder is None or jax.process_index():
             return
-        self._folder.mkdir(parents=True, exist_ok=True)
         with open(self._folder / "watch.csv", "w", newline="") as file:
             writer = csv.writer(file)
             writer.writerow(COLUMNS)
@@ -181,7 +181,8 @@ def watch(
     layer's value and delta, and update / weight of each parameter over the epoch, and prints a line: the
     norms of the deltas from the first layer to the last. At the end it prints a table, and a warning where
     nothing was learned: no parameter moved, all units are dead, the loss is at the level of the class
-    frequencies. A look is one pass over the batch, compiled once. What goes wrong in it never ends a run.
+    frequencies. A look is one pass over the batch, compiled once; three copies of the parameters are held.
+    What goes wrong in it never ends a run.
 
     Args:
         f: ``(params, *batch) -> loss``; where `fit` has a ``model_state``, that comes last.
@@ -196,6 +197,7 @@ def watch(
         A `Watch`, with ``looks``, ``warning`` and ``notes``.
 
     Raises:
+        OSError: at once, where the folder cannot be made.
         TypeError, ValueError: at once, for an f that is no function, a batch that is no tuple or list, or
             another option that is not as said above.
 
@@ -216,10 +218,12 @@ def watch(
     except TypeError:
         arguments.function(WHERE, "f", f, positional=1 + len(batch))
     every = arguments.whole(WHERE, "every", every, low=1)
+    arguments.instance(WHERE, "also", also, (str, tuple, list))
     words = (also,) if isinstance(also, str) else tuple(also)
     for word in words:
         arguments.option(WHERE, "also", word, ALSO)
     folder = None if folder is None else arguments.path(WHERE, "folder", folder)
-    if folder is not None and folder.exists() and not folder.is_dir():
-        raise ValueError(message(WHERE, "folder to be a folder", f"the file {folder}"))
+    if folder is not None:
+        with worded(WHERE, f"to write into folder {folder}"):
+            folder.mkdir(parents=True, exist_ok=True)
     return Watch(f, batch, every, folder, words, arguments.flag(WHERE, "show", show))

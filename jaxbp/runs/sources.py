@@ -45,19 +45,23 @@ def inputs(source: Any, schema: Schema | None, shape: tuple[int, ...], where: st
     return _shaped(np.stack(list(columns.values()), axis=1), shape)
 
 
-def labelled(source: Any, schema: Schema | None, shape: tuple[int, ...], where: str) -> tuple[Any, Any, bool]:
+def labelled(
+    source: Any, schema: Schema | None, shape: tuple[int, ...], where: str, *, scaled: bool = False
+) -> tuple[Any, Any, bool]:
     """(x, y, numbered) of a source that has both.
 
-    y are targets in the units of the source, or labels: the numbers 0..C-1 of the classes if ``numbered``.
+    y are targets in the units of the source, or as the network learned them if ``scaled``; or labels: the
+    numbers 0..C-1 of the classes if ``numbered``.
     """
+    back = schema is not None and not schema.classes and not scaled
     if isinstance(source, Dataset):
         x, y = _features(source, schema, where), source.y
-        return x, y if schema is None or schema.classes else schema.targets_back(y), True
+        return x, schema.targets_back(y) if schema is not None and back else y, True
     if schema is not None:
         table, _ = _as_table(source, where)
         opened = schema.opened(table)
         y = schema.labels_of(opened)
-        return schema.inputs_of(opened), y if schema.classes else schema.targets_back(y), True
+        return schema.inputs_of(opened), schema.targets_back(y) if back else y, True
     if not isinstance(source, str | os.PathLike):
         expected, hint = "y beside x", "a file, a Dataset or a frame with its schema has both"
         raise TypeError(message(where, expected, f"{arguments.described(source)} alone", hint))

@@ -180,6 +180,26 @@ class Trained:
         loss = self.loss(jnp.asarray(f), targets_of(truth, kind, f.shape[-1], self.loss))
         return of_classes(truth, found, labels, float(loss))
 
+    def as_learned(self, source: Any) -> tuple[np.ndarray, Any]:
+        """The examples of a source as the network takes them, (N, *shape), and targets as the loss does.
+
+        Args:
+            source: a file, a frame or a `Dataset` that has the labels too, see `Trained`.
+
+        Raises:
+            TypeError, ValueError: as `evaluate`.
+        """
+        where = "as_learned"
+        x, y, numbered = labelled(source, self.schema, self._shape, where, scaled=True)
+        rows = np.asarray(x).reshape(-1, *self._shape)
+        rows = rows if self.preprocess is None else np.asarray(self.preprocess(rows))
+        f = self._outputs_of(x[:1], where)
+        kind = self._kind(f)
+        if kind == "values":
+            return rows, np.reshape(y, (len(rows), f.shape[-1]))
+        labels = tuple(range(len(self._labels(f)))) if numbered else self._labels(f)
+        return rows, targets_of(numbers_of(y, labels, kind, where), kind, f.shape[-1], self.loss)
+
     def export(self, batch: int | str = "n") -> jax.export.Exported:
         """The network for programs without this library, by `jax.export`: x (n, *shape) to predictions.
 

@@ -25,6 +25,7 @@ from jaxbp.train.checkpoints import restore as restore
 from jaxbp.train.checkpoints import save as save
 from jaxbp.train.distributed import connect as connect
 from jaxbp.train.fit import fit as fit
+from jaxbp.train.programs.evaluate import Evaluator as Evaluator
 from jaxbp.train.programs.evaluate import make_evaluate as make_evaluate
 from jaxbp.train.result import DivergenceError as DivergenceError
 from jaxbp.train.result import EarlyStopping as EarlyStopping

@@ -293,12 +293,12 @@ def fit(
                     if checkpoints and checkpoints.due(run.epoch):
                         run = run.saved(checkpoints, config)
                 run = run.saved(checkpoints, config)  # the last epoch, wherever the run was ended
+                told(callbacks, "at_end", run.result)
         except BaseException as error:
             keep(error, run, checkpoints, config)
             raise
     result = run.result()
     warn_never_finite(result, early_stopping)
-    told(callbacks, "at_end", lambda: result)
     return result
 
 

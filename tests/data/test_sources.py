@@ -4,6 +4,7 @@ import gzip
 import hashlib
 import os
 import shutil
+import subprocess
 import sys
 import types
 from pathlib import Path
@@ -29,7 +30,23 @@ def test_digits_need_no_download():
     assert not (other.x == train.x).all()
 
 
+def test_digits_are_the_same_where_scikit_learn_keeps_them_elsewhere(monkeypatch):
+    (read, _) = digits()
+    monkeypatch.setattr(sources.importlib.util, "find_spec", lambda name: None)
+    (imported, _) = digits()
+    np.testing.assert_array_equal(read.x, imported.x)
+    np.testing.assert_array_equal(read.y, imported.y)
+
+
+def test_digits_do_not_import_scikit_learn():
+    """That takes longer than to train on them."""
+    look = "import sys, jaxbp; jaxbp.load('digits'); print({'sklearn', 'pandas'} & sys.modules.keys())"
+    done = subprocess.run([sys.executable, "-c", look], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "set()"
+
+
 def test_digits_without_scikit_learn_say_what_to_install(monkeypatch):
+    monkeypatch.setitem(sys.modules, "sklearn", None)
     monkeypatch.setitem(sys.modules, "sklearn.datasets", None)
     with pytest.raises(ImportError, match=r"^digits: expected scikit-learn .*; pip install 'jaxbp\[data\]'"):
         digits()

@@ -143,7 +143,7 @@ def test_a_tied_network_s_trace_has_the_lecture_s_names(x64):
     both = jaxbp.tied(net, (2, "W"), (1, "E"))
     params, ids, y = draw_params(both, "float64"), jnp.array([0, 3, 3]), jnp.array([1, 2, 3])
     bp = jaxbp.backprop(both, jaxbp.softmax_cross_entropy, params, ids, y)
-    assert list(bp.deltas.a) == [2, 1]
+    assert set(bp.deltas.a) == {1, 2}
     assert bp.trace.a[1].shape == (3, 3)
     wanted = jaxbp.backprop(
         net, jaxbp.softmax_cross_entropy, {**params, 2: {"W": params[1]["E"]}}, ids, y

@@ -86,14 +86,15 @@ BROKEN = [
 
 def test_it_never_breaks_a_run(data, tmp_path, capsys):
     """Functions that fail, a folder that cannot be written, a loss that has no noise scale: all at once."""
-    (tmp_path / "file").write_text("")
+    (tmp_path / "gone").mkdir()
     broken = [jaxbp.watch(f, data, every=1) for f in BROKEN]
-    nowhere = jaxbp.watch(loss, data, folder=tmp_path / "file" / "run", show=False)
+    nowhere = jaxbp.watch(loss, data, folder=tmp_path / "gone", show=False)
+    (tmp_path / "gone").rmdir()
     summed = jaxbp.watch(lambda p, x, y: loss(p, x, y) * len(x), data, also="noise_scale", show=False)
     assert fitted(data, *broken, nowhere, summed, epochs=1).stopped == "finished"
     assert capsys.readouterr().out.count("stopped looking") == len(BROKEN)
     assert all(watcher.looks == [] for watcher in broken)
-    assert "stopped looking, NotADirectoryError" in nowhere.notes[0]
+    assert "stopped looking, FileNotFoundError" in nowhere.notes[0]
     assert len(summed.looks) == 2
     assert "no noise_scale: noise_scale: expected f to be the mean" in summed.notes[0]
 
@@ -112,6 +113,27 @@ def test_a_model_s_state_comes_last(data):
     assert not [note for note in watcher.notes if "stopped" in note]
 
 
+def test_a_callback_is_told_of_the_start_and_the_end(data):
+    """One that raises at the end loses nothing."""
+    seen = []
+
+    class Told:
+        def __call__(self, record):
+            seen.append(record["epoch"])
+
+        def at_start(self, record):
+            seen.append(("start", record["epoch"], sorted(record)))
+
+        def at_end(self, result):
+            seen.append(("end", result.stopped))
+            raise OSError("the disk is full")
+
+    with pytest.raises(OSError, match="the disk is full") as caught:
+        fitted(data, Told(), epochs=2)
+    assert seen == [("start", 0, ["epoch", "opt_state", "params"]), 1, 2, ("end", "finished")]
+    assert len(caught.value.result.history["epoch"]) == 2
+
+
 @pytest.mark.parametrize(
     ("options", "says"),
     [
@@ -122,11 +144,12 @@ def test_a_model_s_state_comes_last(data):
         ({"f": 3}, "watch: expected f"),
         ({"batch": (1, 2, 3, 4)}, "watch: expected f"),
         ({"folder": 3}, "watch: expected folder"),
+        ({"folder": __file__}, "watch: expected to write into folder"),
     ],
 )
 def test_bad_use_is_told_at_once(data, options, says):
     given = {"f": loss, "batch": data} | options
-    with pytest.raises((TypeError, ValueError), match=says):
+    with pytest.raises((TypeError, ValueError, OSError), match=says):
         jaxbp.watch(**given)
 
 

@@ -230,13 +230,10 @@ def fitted_label(
             raise ValueError(message(where, f"targets that differ, up to {_LARGEST:g}", got))
         shift, spread = _scaling(known[:, None], "none" if scale == "none" else "standard")
         return "target", Target(float(shift[0]), float(spread[0])), f"{low:.4g} to {high:.4g}"
-    with needs("scikit-learn", "data", "load"):
-        from sklearn.preprocessing import LabelEncoder
     numeric = values.dtype != object
-    known = values[~np.isnan(values)] if numeric else values[values != ""]
-    classes = LabelEncoder().fit(known).classes_
+    known = values[~np.isnan(values)] if numeric else values[values != ""].astype(str)
+    classes, counts = np.unique(known, return_counts=True)
     names = tuple(class_name(c) for c in classes.tolist())
-    _, counts = np.unique(known if numeric else known.astype(str), return_counts=True)
     said = ", ".join(f"{name} ({n})" for name, n in list(zip(names, counts, strict=True))[:4])
     said = f"{len(names)} classes: {said}{', ...' * (len(names) > 4)}"
     if once := [name for name, n in zip(names, counts, strict=True) if n == 1]:

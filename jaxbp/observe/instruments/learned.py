@@ -8,7 +8,7 @@ import jax
 import numpy as np
 
 from jaxbp import arguments
-from jaxbp.observe.call import is_key
+from jaxbp.observe.call import is_key, number
 from jaxbp.observe.diagnosis.diagnose import diagnose
 from jaxbp.observe.instruments.updates import paired
 from jaxbp.typing import Params, Scalar
@@ -48,8 +48,9 @@ def nothing_learned(f: Callable[..., Scalar], start: Params, params: Params, *ba
         update was 0 or too small for its dtype'
     """
     arguments.function(WHERE, "f", f, positional=1 + len(batch))
+    start, params = (arguments.params(WHERE, p) for p in (start, params))
     still = unmoved(start, params)
-    first, last = float(f(start, *batch)), float(f(params, *batch))
+    first, last = (float(number(WHERE, f(p, *batch))) for p in (start, params))
     if not np.isfinite(last):
         return ""
     said = f"nothing was learned: loss {last:.4g}, {first:.4g} at the start"

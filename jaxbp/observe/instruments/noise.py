@@ -11,6 +11,7 @@ import numpy as np
 from jaxbp import arguments
 from jaxbp.errors import message
 from jaxbp.jacobians.per_example import per_example
+from jaxbp.observe.call import number
 from jaxbp.typing import Params, Scalar
 
 WHERE = "noise_scale"
@@ -61,8 +62,8 @@ def _program(f: Callable[..., Scalar], params: Params, arrays: Sequence[Any]) ->
     """The loss of each example, that of the batch, and the scale."""
 
     def of_one(params: Params, i: Any) -> Any:
-        return f(params, *(x[i][None] for x in arrays))
+        return number(WHERE, f(params, *(x[i][None] for x in arrays)))
 
     numbers = jnp.arange(len(arrays[0]))
     found = per_example(of_one, lambda loss, _: loss, params, numbers, jnp.zeros(len(numbers)))
-    return found.losses, f(params, *arrays), found.noise_scale()
+    return found.losses, number(WHERE, f(params, *arrays)), found.noise_scale()

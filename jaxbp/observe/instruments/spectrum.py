@@ -28,7 +28,7 @@ def singular_values(g: Callable[..., Array], x: Array, *args: Any) -> np.ndarray
 
     Raises:
         TypeError: where x or g(x) is no floating array.
-        ValueError: where the Jacobian has more than 2^20 entries.
+        ValueError: where the Jacobian has more than 2^20 entries, or none, or one that is not finite.
 
     Example:
         >>> singular_values(lambda x: jnp.array([3 * x[0], 4 * x[1]]), jnp.ones(2))
@@ -38,14 +38,30 @@ def singular_values(g: Callable[..., Array], x: Array, *args: Any) -> np.ndarray
     """
     arguments.function(WHERE, "g", g, positional=1 + len(args))
     x = arguments.array(WHERE, "x", x, floats=True)
-    out = jax.eval_shape(g, x, *args)
-    if not hasattr(out, "dtype") or not jnp.issubdtype(out.dtype, jnp.floating):
-        raise TypeError(message(WHERE, "g(x) to be a floating array", arguments.described(out)))
+    if not x.size:
+        raise ValueError(message(WHERE, "x with entries", f"shape {x.shape}"))
+    x = x.astype(jnp.promote_types(x.dtype, jnp.float32))
+    out = jax.eval_shape(partial(_array, g), x, *args)
     if (entries := out.size * x.size) > MOST:
         got = f"{out.shape} by {x.shape}, {entries}"
         raise ValueError(message(WHERE, f"a Jacobian of at most {MOST} entries", got, "give a smaller part"))
     matrix = np.asarray(_jacobian(g, out.size <= x.size, x, *args)).reshape(out.size, x.size)
-    return np.linalg.svd(matrix, compute_uv=False)
+    if not np.isfinite(matrix).all():
+        hint = "jaxbp.first_nonfinite says where it comes from"
+        raise ValueError(message(WHERE, "a finite Jacobian", "one with NaN or infinity", hint))
+    return np.linalg.svd(matrix.astype(np.promote_types(matrix.dtype, np.float32)), compute_uv=False)
+
+
+def _array(g: Callable[..., Array], *args: Any) -> Array:
+    """G's result.
+
+    Raises:
+        TypeError: where that is no floating array.
+    """
+    out = g(*args)
+    if not hasattr(out, "dtype") or not jnp.issubdtype(out.dtype, jnp.floating):
+        raise TypeError(message(WHERE, "g(x) to be a floating array", arguments.described(out)))
+    return out
 
 
 @partial(jax.jit, static_argnums=(0, 1))

@@ -3,8 +3,6 @@
 The page's script evaluates and writes the very lines that `explain` prints: they are put into it as trees.
 """
 
-import json
-from importlib.resources import files
 from typing import Any
 
 from jaxbp import errors
@@ -17,6 +15,7 @@ from jaxbp.observe.explanation.record import in_json_format
 from jaxbp.observe.explanation.steps.lecture import steps
 from jaxbp.observe.explanation.steps.lines import Choices, Line, Step, When
 from jaxbp.observe.explanation.steps.outputs import output_steps
+from jaxbp.report.page.template import as_json, read, rendered, verbatim
 
 LIMIT = 500_000
 """Bytes of a page."""
@@ -36,20 +35,14 @@ def write_page(explanation: Explanation) -> str:
         >>> page[:15], "http:" in page.replace("http://www.w3.org/", "")
         ('<!doctype html>', False)
     """
-    try:
-        import jinja2
-    except ImportError as error:
-        got, hint = "no such package", "pip install 'jaxbp[report]'"
-        raise ImportError(errors.message("page", "jinja2 to be installed", got, hint)) from error
     _assert_formulas(explanation)
-    folder = files(__name__)
-    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined)
-    page = environment.from_string((folder / "page.html").read_text(encoding="utf-8")).render(
+    page = rendered(
+        "page.html",
         title=explanation.title(),
-        style=_verbatim((folder / "page.css").read_text(encoding="utf-8")),
-        script=_verbatim((folder / "page.js").read_text(encoding="utf-8")),
-        data=_verbatim(as_json(explanation.to_dict())),
-        program=_verbatim(as_json(program(explanation))),
+        style=verbatim(read("page.css")),
+        script=verbatim(read("page.js")),
+        data=verbatim(as_json(explanation.to_dict())),
+        program=verbatim(as_json(program(explanation))),
     )
     if len(page.encode()) > LIMIT:
         sizes = [place.d_out for place in all_places(explanation.places)]
@@ -57,23 +50,6 @@ def write_page(explanation: Explanation) -> str:
         hint = "a page is for a network that one can read; jaxbp.explain prints larger ones in part"
         raise ValueError(errors.message("page", f"at most {LIMIT / 1e6:g} MB", got, hint))
     return page
-
-
-def as_json(value: Any) -> str:
-    r"""JSON that may stand in a script element: no `<` in it ends the element or begins a comment.
-
-    Example:
-        >>> as_json({"name": "</script>"})
-        '{"name":"\\u003c/script>"}'
-    """
-    return json.dumps(value, separators=(",", ":"), allow_nan=False).replace("<", "\\u003c")
-
-
-def _verbatim(text: str) -> Any:
-    """Text that belongs in a script or a style element as it is."""
-    import markupsafe
-
-    return markupsafe.Markup(text)
 
 
 def _assert_formulas(explanation: Explanation) -> None:

@@ -16,7 +16,7 @@ from jaxbp.typing import Array, Params, Scalar
 
 
 @dataclass(frozen=True, repr=False)
-class Evaluation:
+class Evaluator:
     """The function (params, x, y) -> {name: number} that `make_evaluate` makes.
 
     Args:
@@ -69,7 +69,7 @@ def make_evaluate(
     metrics: Metrics | None = None,
     *,
     batch_size: int | None = None,
-) -> Evaluation:
+) -> Evaluator:
     """Metrics of a network on a data set: its loss, and for class labels its accuracy, or those named.
 
     Args:
@@ -115,7 +115,7 @@ def make_evaluate(
     if batch_size is not None:
         batch_size = arguments.whole(where, "batch_size", batch_size, low=1)
     measures = None if metrics is None else tuple(by_name(where, metrics).items())
-    return Evaluation(apply, loss, measures, batch_size)
+    return Evaluator(apply, loss, measures, batch_size)
 
 
 def measured(
@@ -140,7 +140,7 @@ def measured(
         expected = "metrics beside jaxbp.value_and_grad, which tells its outputs"
         raise TypeError(errors.message(where, expected, arguments.described(grad_fn), hint))
     if held_out and evaluate is None:
-        evaluate = Evaluation(grad_fn.net.apply, grad_fn.loss, tuple(measures.items()))
+        evaluate = Evaluator(grad_fn.net.apply, grad_fn.loss, tuple(measures.items()))
     of_batches = {name: measure for name, measure in measures.items() if not isinstance(measure, OnHost)}
     if len(of_batches) < len(measures) and not held_out:
         names = ", ".join(name for name in measures if name not in of_batches)
