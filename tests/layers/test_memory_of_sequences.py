@@ -52,9 +52,8 @@ def test_an_lstm():
     assert share(net, jax.ShapeDtypeStruct((16, 64), "int32")) <= 0.95
 
 
-@pytest.mark.parametrize(
-    ("saves", "most"), [pytest.param("saved", 0.35, marks=pytest.mark.soak), ("input", 0.1)]
-)
+@pytest.mark.soak
+@pytest.mark.parametrize(("saves", "most"), [("saved", 0.35), ("input", 0.1)])
 def test_24_blocks(saves, most):
     d = 64
     branches = (

@@ -157,6 +157,7 @@ def test_the_chain_of_a_text_begins_at_its_embedding(x64):
         net.parts[0].jacobian(params[1], x)
 
 
+@pytest.mark.soak
 def test_a_gpt_is_causal():
     net, (x, _) = NETS["gpt"], text()
     params = draw_params(net, "float32")

@@ -43,7 +43,9 @@ def test_attention_is_flax_s(x64):
 CELLS = {"elman": (nn.SimpleCell, [""]), "gru": (nn.GRUCell, "rzn"), "lstm": (nn.OptimizedLSTMCell, "ifgo")}
 
 
-@pytest.mark.parametrize("name", CELLS)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[pytest.mark.soak] * (name != "gru")) for name in CELLS]
+)
 def test_recurrences_are_flax_s(name, x64):
     cell, gates = CELLS[name]
     module, layer = nn.RNN(cell(3, param_dtype="float64")), getattr(jaxbp, name)(5, 3)
@@ -71,7 +73,10 @@ def test_recurrences_are_flax_s(name, x64):
     assert worst(layer.backward(ours(params), saved, h)[0], ours(grads)) <= EXACT
 
 
-@pytest.mark.parametrize("options", [{}, {"block": 2}], ids=["whole", "blocks"])
+@pytest.mark.parametrize(
+    "options",
+    [pytest.param({}, id="whole", marks=pytest.mark.soak), pytest.param({"block": 2}, id="blocks")],
+)
 def test_dropout_within_attention(options, x64):
     """The rule with a key is apply's with that key; without a key nothing is dropped, with it at the rate."""
     layer = jaxbp.attend(2, causal=True, dropout=0.4, **options)
@@ -96,6 +101,7 @@ def test_a_place_that_sees_nothing_takes_0_and_gives_0():
         assert (layer.backward({}, saved, jnp.ones((5, 2)))[1] == 0).all()
 
 
+@pytest.mark.soak
 def test_blocks_of_attention_s_jacobian(x64):
     """By v it is P_ts I, by k rank one, c P_ts (v_s - o_t) q_t^T, by q a covariance of k and v."""
     e, T = 3, 4
@@ -150,7 +156,7 @@ def test_a_tied_network_s_trace_has_the_lecture_s_names(x64):
     ]  # fmt: skip
 
 
-@pytest.mark.parametrize("saves", ["saved", "input"])
+@pytest.mark.parametrize("saves", [pytest.param("saved", marks=pytest.mark.soak), "input"])
 def test_repeat_hands_on_what_is_given_and_a_key_for_each_block(saves, x64):
     block = jaxbp.residual(
         jaxbp.chain(jaxbp.dense(4, 12), jaxbp.attend(2), jaxbp.dense(4, 4), jaxbp.dropout(0.5))
