@@ -321,12 +321,14 @@ def test_initialisers_have_their_variance():
         "scaled_normal": 1 / d_in,
         "standard_normal": 1.0,
     }
-    assert {*variances, "orthogonal", "zeros", "Initializer"} == set(initializers.__all__)
+    assert {*variances, "orthogonal", "zeros", "Initializer", "Normal"} == set(initializers.__all__)
     for name, variance in variances.items():
         W = getattr(initializers, name)(jax.random.key(0), (d_out, d_in))
         assert float(W.var()) == pytest.approx(variance, rel=0.03), name
     b = jaxbp.dense(2, 300, bias_init=initializers.standard_normal).init(jax.random.key(0))["b"]
     assert 0.8 < float(b.var()) < 1.2
+    W = initializers.Normal(0.02)(jax.random.key(0), (d_out, d_in))
+    assert float(W.std()) == pytest.approx(0.02, rel=0.03)
     W = initializers.orthogonal(jax.random.key(0), (d_out, d_in))
     assert np.abs(W.T @ W - np.eye(d_in)).max() < 1e-5
 

@@ -113,7 +113,8 @@ def fit(
             the last one.
         evaluate: ``(params, x, y) -> {name: scalar}``, run on ``validation`` after each epoch; in the
             history its names begin with ``val_``. For validation data with weights it has an argument
-            ``weight``. See `make_evaluate`.
+            ``weight``. See `make_evaluate`; with `jaxbp.value_and_grad` it is by default that of its network
+            and loss.
         evaluate_every: evaluate after every so many epochs, at their numbers; of a run that is counted in
             iterations, after every so many of those and at its end.
         metrics: those of the training batches, for the history: names or functions as in `make_evaluate`.
@@ -174,7 +175,7 @@ def fit(
             cannot be trained on (see `jaxbp.data.assert_data`), parameters that are no finite floats, an
             optimizer that was not made, a grad_fn that does not return (scalar loss, tree like params), an
             evaluate that does not return {name: scalar}, a preprocess that gives no row of floats for each
-            example, ``validation`` without ``evaluate`` or the reverse, a monitor that is no column of the
+            example, ``evaluate`` without ``validation`` or the reverse, a monitor that is no column of the
             history, a state of another optimizer, numbers out of range, a memory_budget below one batch.
         ValueError: for checkpoints of another run.
         OSError: where the checkpoints' folder cannot be written, or another run is using it.
@@ -205,8 +206,7 @@ def fit(
     start, key = assert_start(params, opt_state, optimizer, key, model_state, in_iterations)
     shuffle = arguments.flag("fit", "shuffle", shuffle)
     carries = getattr(grad_fn, "carries", False)
-    if metrics is not None:
-        grad_fn, evaluate = measured("fit", grad_fn, metrics, evaluate, validation is not None)
+    grad_fn, evaluate = measured("fit", grad_fn, metrics, evaluate, validation is not None)
     layout = Layout.over(mesh)
     asked, batches, begun = epochs, batches_of(data), iter(())
     if batches is not None:

@@ -20,6 +20,7 @@ from jaxbp.train.description import describe
 from jaxbp.train.engines.networks import Groups, Make, Net, Point
 from jaxbp.train.interrupt import asked_to_stop, ended
 from jaxbp.train.plan import Plan
+from jaxbp.train.programs.evaluate import measured
 from jaxbp.train.programs.step import Data, Evaluate, GradFn, Preprocess, State
 from jaxbp.train.programs.update import updated
 from jaxbp.train.progress import progress
@@ -146,7 +147,8 @@ def sweep(
         arguments.function("sweep", "init", first_init, positional=1)
         keys = [jax.random.fold_in(key, seed) for seed in seeds]
         params = [assert_params("sweep", first_init(k)) for k in keys]
-        of_part = given(grad_fn, fixed), evaluate and given(evaluate, fixed)
+        asked = evaluate and given(evaluate, fixed)
+        of_part = measured("sweep", given(grad_fn, fixed), None, asked, validation is not None)
         train, held_out, size, most, _ = assert_inputs(
             "sweep", of_part[0], params[0], data, validation, of_part[1],
             fixed.get(BATCH_SIZE, batch_size), epochs, preprocess=preprocess, class_weight=class_weight,

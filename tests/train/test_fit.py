@@ -281,6 +281,14 @@ def test_targets_that_would_broadcast():
         run(grad_fn, draw_params(net, "float32"), (x, x[:, 0]))
 
 
+def test_what_is_held_out_is_evaluated_by_the_network_and_loss_of_grad_fn():
+    own = run(epochs=2, validation=data(9))
+    given = run(epochs=2, validation=data(9), evaluate=EVALUATE)
+    assert own.history.keys() == given.history.keys() > {"val_loss", "val_accuracy"}
+    for name in ("val_loss", "val_accuracy"):
+        np.testing.assert_array_equal(own.history[name], given.history[name])
+
+
 @pytest.mark.parametrize(
     ("options", "error", "says"),
     [
@@ -288,7 +296,8 @@ def test_targets_that_would_broadcast():
         ({"batch_size": 0}, ValueError, "batch_size 0"),
         ({"epochs": 0}, ValueError, "epochs a whole number of at least 1, got"),
         ({"evaluate": EVALUATE}, ValueError, "validation and evaluate together, got only evaluate"),
-        ({"validation": data()}, ValueError, "got only validation; e.g. evaluate=jaxbp.make_evaluate"),
+        ({"validation": data(), "grad_fn": lambda p, x, y: GRAD(p, x, y)}, ValueError,
+         "got only validation; e.g. evaluate=jaxbp.make_evaluate"),
         ({"early_stopping": jaxbp.EarlyStopping(3)}, ValueError, "monitor to be one of .* got 'val_loss'"),
         ({"checkpoints": jaxbp.Checkpoints("none", monitor="val_loss")}, ValueError,
          "checkpoints: expected monitor to be one of epoch, seconds, loss, got 'val_loss'"),

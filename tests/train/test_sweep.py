@@ -147,6 +147,11 @@ def test_the_best_and_the_summary():
         result.at_best("f1")
 
 
+def test_what_is_held_out_is_evaluated_by_the_networks_and_loss_of_grad_fn():
+    own, given = run(epochs=1, evaluate=None), run(epochs=1)
+    np.testing.assert_array_equal(own.history["val_accuracy"], given.history["val_accuracy"])
+
+
 @pytest.mark.parametrize(
     ("options", "says"),
     [
@@ -154,7 +159,7 @@ def test_the_best_and_the_summary():
         ({"hyperparameters": {"learning_rate": []}}, "at least one seed and one point, got no point"),
         ({"memory_budget": ONE_NET - 1}, f"sweep: expected memory_budget of at least {ONE_NET} bytes"),
         ({"order": "none"}, "order 'shared' or 'own', got 'none'"),
-        ({"evaluate": None}, "validation and evaluate together"),
+        ({"evaluate": None, "grad_fn": lambda p, x, y: GRAD(p, x, y)}, "validation and evaluate together"),
         ({"epochs": 0}, "epochs a whole number of at least 1"),
     ],
 )

@@ -119,13 +119,14 @@ def make_evaluate(
 
 
 def measured(
-    where: str, grad_fn: Any, metrics: Metrics, evaluate: Evaluate | None, held_out: bool
+    where: str, grad_fn: Any, metrics: Metrics | None, evaluate: Evaluate | None, held_out: bool
 ) -> tuple[GradFn, Evaluate | None]:
     """A gradient function that tells metrics of its batches, and what evaluates those held out by them.
 
     Args:
         where: the function that was called.
-        grad_fn: `jaxbp.value_and_grad`'s.
+        grad_fn: `jaxbp.value_and_grad`'s, of whose net and loss an evaluate is made where none is given; or
+            any other, without metrics.
         metrics: as in `fit`.
         evaluate: the one given, which stays.
         held_out: whether there is something to evaluate.
@@ -134,6 +135,10 @@ def measured(
         TypeError: for another grad_fn.
         ValueError: for metrics that the host computes of all examples together, where none are held out.
     """
+    if metrics is None:
+        if held_out and evaluate is None and hasattr(grad_fn, "measures"):
+            evaluate = Evaluator(grad_fn.net.apply, grad_fn.loss, None)
+        return grad_fn, evaluate
     measures = by_name(where, metrics)
     if not hasattr(grad_fn, "measures"):
         hint = "return ((loss, {name: scalar}), grads) for the history, and give evaluate=make_evaluate(...)"
