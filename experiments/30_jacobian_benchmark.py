@@ -284,8 +284,8 @@ def shared_case(T: int, d_in: int, d_out: int, batch: int) -> Case:
         return jnp.tanh(x @ params["W"]).sum(0)
 
     def factors(params: Any, x: Any, y: Any) -> tuple[jax.Array, jax.Array]:
-        J = per_example(apply, jaxbp.squared_error, params, x, y).jacobian
-        return J.delta[0][:, 0], J.f[0]
+        (block,) = per_example(apply, jaxbp.squared_error, params, x, y).jacobian.blocks
+        return block.delta[:, 0], block.f
 
     def gram(params: Any, x: Any, y: Any) -> jax.Array:
         delta, f = factors(params, x, y)
