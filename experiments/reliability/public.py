@@ -29,7 +29,7 @@ RESULTS = {
     "Backprop", "Deltas", "Trace", "Result", "Sweep", "DivergenceError", "Report", "Finding", "NetworkReport",
     "Factor", "JacobianChain", "ParameterJacobian", "PerExample", "Plan", "LinearUnitFit", "PerceptronFit",
     "ValueAndGrad", "Cotangents", "Diagnosis", "Nonfinite", "Scaling", "Explanation", "Evaluation", "Schema",
-    "Flow", "Statistics", "Update", "Watch", "Printed",
+    "Flow", "Statistics", "Update", "Watch", "Printed", "Evaluator",
     "Outer", "Rows", "Summed", "Entrywise",
 }  # fmt: skip
 LAYER_METHODS = ("init", "apply", "forward", "backward", "jacobian")  # fields that a user calls
