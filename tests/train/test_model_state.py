@@ -178,7 +178,7 @@ def alone(params, x, y, state):
         ({"grad_fn": with_aux({"mean": 0}), "model_state": begun()}, "a model_state of one structure, got"),
         ({"grad_fn": with_aux(begun() | {"mean": jnp.zeros((1, 5))}), "model_state": begun()},
          r"got float32 of shape \(1, 5\) after float32 of shape \(1, 4\) in \['mean'\]"),
-        ({"model_state": begun()}, r"\(params, x, y\), got a fourth argument; value_and_grad\(net, loss, has_state"),
+        ({"model_state": begun()}, r"\(params, x, y\), got a fourth argument; value_and_grad"),
         ({"grad_fn": alone}, "model_state="),
         ({"grad_fn": alone, "model_state": {"f": jnp.tanh}}, r"model_state\['f'\] as an array, got"),
         ({**STATE, "evaluate": lambda params, x, y: {}}, "evaluate to take 4 arguments"),
