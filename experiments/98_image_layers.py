@@ -6,8 +6,10 @@ A step (loss and gradient) of LeNet-5, and single layers, forward and backward: 
 `jax.value_and_grad` of the same network, and by the best autodiff that we can write, whose pooling is a
 reshape and a maximum. All take turns in one process; the figure is how many times as fast the hand-written
 one is by CPU time, the median of the rounds with their quartiles, and the share of the temporary memory that
-the compiler reserves. Convolution itself is parity: its two backward convolutions are autodiff's own. Run it
-on an idle machine.
+the compiler reserves. Convolution itself is parity in a step alone: its two backward convolutions are
+autodiff's own. In a loop, such as a training run is, XLA has fast kernels on CPUs for one order of the axes
+only (jax-ml/jax issue 12868): autodiff's gradient of the weights has another, ours has that. Run it on an
+idle machine.
 """
 
 import time
@@ -73,7 +75,8 @@ def steps(net: jaxbp.Layer, others: dict[str, Callable[..., jax.Array]], x: Any,
     return {name: jax.jit(way).lower(params, x).compile() for name, way in ways.items()} | {"": (params, x)}
 
 
-def lenet_steps(config: Config, key: jax.Array) -> dict:
+def lenet_steps(config: Config, key: jax.Array, loop: int = 0) -> dict:
+    """A step of LeNet, or ``loop`` steps of gradient descent in one `jax.lax.scan`."""
     net, loss = jaxbp.lenet(), jaxbp.softmax_cross_entropy
     args = net.init(key), jax.random.normal(key, (config.batch, 28, 28, 1)), jnp.arange(config.batch) % 10
 
@@ -85,6 +88,15 @@ def lenet_steps(config: Config, key: jax.Array) -> dict:
         "autodiff": by_jax(net.apply),
         "best autodiff": by_jax(lenet_of(reshaped_pool)),
     }
+
+    def descent(way: Callable[..., Any]) -> Callable[..., Any]:
+        def step(params: Any, x: jax.Array, y: jax.Array) -> Any:
+            value, slope = way(params, x, y)
+            return jax.tree.map(lambda p, d: p - 0.01 * d, params, slope), value
+
+        return lambda params, *xy: jax.lax.scan(lambda p, _: step(p, *xy), params, length=loop)
+
+    ways = {name: descent(way) for name, way in ways.items()} if loop else ways
     return {name: jax.jit(way).lower(*args).compile() for name, way in ways.items()} | {"": args}
 
 
@@ -127,6 +139,7 @@ def main(config: Config = Config()) -> dict[str, Any]:
 
     cases = {
         "LeNet-5, a step": lambda: lenet_steps(config, key),
+        "LeNet-5, four steps in a loop": lambda: lenet_steps(config, key, loop=4),
         "max_pool2d(2)": lambda: steps(jaxbp.max_pool2d(2), {"best autodiff": reshaped_pool}, image, key),
         "conv2d(64, 64, 3)": lambda: steps(jaxbp.conv2d(64, 64, 3, padding=1), {}, deep, key),
         "depthwise2d(64, 3)": lambda: steps(

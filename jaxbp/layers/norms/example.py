@@ -115,7 +115,8 @@ def _norm(name: str, d: int, places: int, groups: int, *, centered: bool, bias: 
     assert_size(name, "g", (d,))
     eps = arguments.number(name, "eps", eps, low=0)
     shapes = {"g": (d,), "b": (d,)} if bias else {"g": (d,)}
-    axes = (*range(-places - 2, -2), -1)  # of (*n, *places, groups, d / groups)
+    inner = 1 if groups == 1 else 2  # axes of channels: over one of length 1 XLA takes twice as long
+    axes = (*range(-places - inner, -inner), -1)  # of (*n, *places, groups, d / groups)
 
     def initialize(key: Random) -> Params:
         arguments.key(f"{name}.init", key)
@@ -129,7 +130,7 @@ def _norm(name: str, d: int, places: int, groups: int, *, centered: bool, bias: 
         return f
 
     def grouped(f: Tensor) -> Tensor:
-        return f.reshape(*f.shape[:-1], groups, d // groups)
+        return f if inner == 1 else f.reshape(*f.shape[:-1], groups, d // groups)
 
     def mean(f: Tensor) -> Tensor:
         return jnp.broadcast_to(f.mean(axes, keepdims=True), f.shape)
@@ -162,7 +163,7 @@ def _norm(name: str, d: int, places: int, groups: int, *, centered: bool, bias: 
 
     def backward(params: Params, saved: Saved, delta_out: Tensor) -> tuple[Params, Tensor]:
         params, h = arrays_of(name, params, shapes), saved[0]
-        delta_out = delta_of(name, delta_out, (*h.shape[:-2], d))
+        delta_out = delta_of(name, delta_out, (*h.shape[:-inner], d))
         every = range(delta_out.ndim - 1)
         delta_params = {"g": (delta_out * h.reshape(delta_out.shape)).sum(every, dtype=params["g"].dtype)}
         if bias:
