@@ -55,7 +55,7 @@ def without(direction):
         h, r = saved
         u = (delta * on(delta, p["g"])).reshape(h.shape)
         along = h if direction == "h" else jnp.ones_like(h)
-        axes = -1 if h.ndim == delta.ndim + 1 and h.shape[-2] == 1 else (-4, -3, -1)
+        axes = -1 if h.ndim == delta.ndim else (-4, -3, -1)  # of rows; of groups at all places
         taken = along * jnp.broadcast_to((u * along).mean(axes, keepdims=True), h.shape)
         return d + (taken * jnp.broadcast_to(r, h.shape)).reshape(d.shape)
 
