@@ -293,7 +293,8 @@ def test_the_version_is_said(capsys):
 
 @pytest.mark.parametrize("package", ["tyro", "rich", "sklearn"])
 def test_a_missing_extra_is_one_line(monkeypatch, tmp_path, capsys, package):
-    monkeypatch.setitem(sys.modules, package, None)
+    for name in [package, *(name for name in sys.modules if name.startswith(f"{package}."))]:
+        monkeypatch.setitem(sys.modules, name, None)
     assert cli.main(["train", "--out", str(tmp_path)]) == 1
     assert_worded(capsys.readouterr().err, "to be installed", "pip install 'jaxbp[")
 
