@@ -61,8 +61,17 @@ def _series() -> Any:
     return jnp.asarray(world.X).reshape(2, 3, 3)
 
 
+def _of(*shape: int) -> Any:
+    return lambda: jnp.linspace(-1, 1, int(np.prod(shape))).reshape(shape)
+
+
 # What the layers of a function take, where it is not rows of three numbers.
 INPUTS = {
+    **dict.fromkeys(("conv1d", "depthwise1d", "max_pool1d", "avg_pool1d"), _of(2, 6, 4)),
+    **dict.fromkeys(("conv2d", "depthwise2d", "max_pool2d", "avg_pool2d"), _of(2, 6, 6, 4)),
+    **dict.fromkeys(("global_avg_pool", "squeeze_scale", "group_norm"), _of(2, 3, 3, 4)),
+    **dict.fromkeys(("batch_norm", "layer_norm", "rms_norm", "fixed"), _of(6, 4)),
+    **dict.fromkeys(("lenet", "resnet"), _of(2, 28, 28, 1)),
     "attend": lambda: jnp.linspace(-1, 1, 144).reshape(2, 3, 24),
     "gate": lambda: jnp.linspace(-1, 1, 12).reshape(3, 4),
     **dict.fromkeys(("elman", "gru", "lstm"), _series),
@@ -76,8 +85,9 @@ def _seen(short: str, result: Any) -> Any:
         x = INPUTS.get(short, lambda: jnp.asarray(world.X))()
         out, saved = result.forward(held, x, key=jax.random.key(2))
         back = result.backward(held, saved, jnp.ones_like(out))
-        of_ids = jnp.issubdtype(x.dtype, jnp.integer)  # which have no derivative
-        return [held, result.apply(held, x), out, back, None if of_ids else result.jacobian(held, x[0])]
+        # Integers have no derivative, and what a batch couples has none of one example.
+        alone = not jnp.issubdtype(x.dtype, jnp.integer) and "training" not in result.given
+        return [held, result.apply(held, x), out, back, result.jacobian(held, x[0]) if alone else None]
     if isinstance(result, jaxbp.Loss):
         f, y = jnp.asarray(world.TARGETS), jnp.asarray(world.BINARY)
         return [result(f, y), result.delta(f, y), result.sum(f, y), result.mu(f)]

@@ -337,10 +337,11 @@ _SEQUENCES = {
 }  # fmt: skip
 _CHANNELS = Role(numbers.whole(), _value(4))
 _NORM = {"mean": jnp.zeros(4), "var": jnp.ones(4), "weight": jnp.ones(())}
+_PAIR = Role(_open(numbers.whole(), "a pair"), _value(2))  # one for each axis
 _IMAGES = {
     **{f"{conv}.{c}": _CHANNELS for conv in ("conv1d", "conv2d") for c in ("c_in", "c_out")}, "depthwise1d.c": _CHANNELS, "depthwise2d.c": _CHANNELS,
-    **{f"{layer}.kernel": WHOLE for layer in ("conv1d", "conv2d", "depthwise1d", "depthwise2d")}, "squeeze_scale.c": _CHANNELS, "squeeze_scale.hidden": WHOLE,
-    **{f"{kind}_pool{rank}d.window": WHOLE for kind in ("max", "avg") for rank in (1, 2)}, "group_norm.groups": WHOLE,
+    **{f"{layer}1d.kernel": WHOLE for layer in ("conv", "depthwise")}, **{f"{layer}2d.kernel": _PAIR for layer in ("conv", "depthwise")}, "squeeze_scale.c": _CHANNELS, "squeeze_scale.hidden": WHOLE,
+    **{f"{kind}_pool{rank}d.window": role for kind in ("max", "avg") for rank, role in ((1, WHOLE), (2, _PAIR))}, "group_norm.groups": WHOLE,
     **{f"{norm}.d": _CHANNELS for norm in ("batch_norm", "layer_norm", "rms_norm", "group_norm")},
     "fixed.net": Role([k for k in things.LAYER if k.name not in ("its apply",)], lambda: jaxbp.batch_norm(4)),
     "fixed.given": Role([*(refused(name, v) for name, v in (("a number", 5), ("a word", "state"), ("a list", []), ("a name of no layer", {"mask": 1}), ("the state itself", _NORM)))], lambda: {"state": _NORM}),
