@@ -454,7 +454,7 @@ BESIDE: dict[str, tuple[str, ...]] = {
     "connect": ("coordinator", "num_processes", "process_id", "timeout"), "fit_linear_unit": ("epochs",), "fit_perceptron": ("epochs",),
     "Checkpoints.mode": ("monitor",), "Sweep.best.mode": ("monitor",), "fit_linear_unit.key": ("batch_size",),
     **dict.fromkeys(("Classifier", "Regressor"), ("epochs", "batch_size", "random_state")), "Trained": ("shape",), "Trained.evaluate": ("y",), "Classifier.patience": ("validation_fraction",), "Classifier.validation_fraction": ("patience",), "Regressor.patience": ("validation_fraction",), "Regressor.validation_fraction": ("patience",),
-    "fit.batch_size": (), "mnist": ("data_dir",), "fashion_mnist": ("data_dir",), "Checkpoints.save": ("value", "meta"), "Layer": ("init",), "JacobianChain.pull": ("delta",),
+    "fit.batch_size": (), "mnist": ("data_dir",), "fashion_mnist": ("data_dir",), "Checkpoints.save": ("value", "meta"), "Layer": ("init",), "plot_images": ("image",), "JacobianChain.pull": ("delta",),
 }  # fmt: skip
 ALWAYS = {"fit": ("batch_size", "epochs"), "Checkpoints": ()}
 # A further good call of the same function, with other roles for some of its arguments.
