@@ -365,6 +365,7 @@ OWN: dict[str, Role] = {
     "weights.n": Role([], _value((6,))), "Dataset.weight": WEIGHTS, "Dataset.rows.which": Role([*(means_same(name, make) for name, make in (("a list", list), ("int8", lambda g: g.astype(np.int8)), ("big-endian", lambda g: g.astype(">i8")), ("a jax array", jnp.asarray))), *(refused(name, v) for name, v in (("one too large", [0, 6]), ("floats", [0.0, 1.0]), ("text", "0"), ("a number", 3), ("None", None), ("nested", [[0], [1]]), ("a function", len), ("far too large", [10**12])))], lambda: np.array([0, 2, 5])),
     "linear_unit_step.eta": _STEP, "perceptron_step.eta": _STEP,
     "save.tree": Role(_open(params.TREE, "bfloat16 leaves"), world.params),  # NumPy has none: `restore` reads them back
+    "save.path": Role([k for k in places.FILE_OUT if k.name != "a link that leads round"], ROLES["path"].good),  # the file takes its place
     "save.meta": Role([k._replace(any=k.any or k.name in ("a word", "a number", "a list")) for k in places.TREE_META], lambda: {"eta": 0.1}),
     **_FIELD, **_SWEEP, **_ONE_ROW,
     "explain.eta": Role(numbers.number(), _value(0.5)), "explain.example": Role(numbers.whole(1, 6), _value(2)),
