@@ -72,6 +72,9 @@ def kind(name: str, leaf: Any) -> str:
         got = type(leaf).__name__ + (" of dtype object" if is_array else "")
         hint = "a tree to store holds data alone, no functions and no objects"
         raise TypeError(message(f"leaf {name}".strip(), expected, got, hint))
+    if isinstance(leaf, jax.Array) and not isinstance(leaf, jax.core.Tracer) and leaf.is_deleted():
+        got = "an array that was deleted, as those given to a donating function are"
+        raise ValueError(message(f"leaf {name}".strip(), "an array with values", got, "keep a copy"))
     if isinstance(leaf, np.ma.MaskedArray) and np.ma.getmaskarray(leaf).any():
         hint = "store leaf.filled(...), or leaf.data and leaf.mask"
         where = f"leaf {name}".strip()

@@ -272,3 +272,11 @@ def test_a_full_disk_leaves_the_last_file_and_nothing_else(tmp_path):
     assert caught.value.errno == errno.EFBIG
     assert [path.name for path in tmp_path.iterdir()] == ["a.npz"]
     np.testing.assert_array_equal(restore(file, {"W": np.ones(100)})["W"], 0.0)
+
+
+def test_a_deleted_array_is_refused_by_its_name(tmp_path):
+    tree = {"W": jnp.ones(3)}
+    tree["W"].delete()
+    with pytest.raises(ValueError, match=r"leaf \['W'\]: expected an array with values, got .*deleted"):
+        save(tmp_path / "a.npz", tree)
+    assert list(tmp_path.iterdir()) == []
