@@ -3,6 +3,7 @@
 | row | place | what lives there |
 |---|---|---|
 | 0 | `windows` | windows that move over places: their pads, their parts, and the way back |
+| 0 | `kernels` | how W and b are drawn and let in |
 | 1 | `convolution`, `depthwise`, `pooling` | the layers that move windows |
 | 2 | `squeeze` | channels scaled by their means |
 | 3 | `nets` | LeNet-5, and a small residual network |

@@ -9,10 +9,10 @@ from jax import lax
 
 from jaxbp import arguments, errors, recipes
 from jaxbp.layers.blocks import Block, Entrywise, Outer, Summed
-from jaxbp.layers.dense import assert_size
+from jaxbp.layers.images.kernels import kernels
 from jaxbp.layers.images.windows import Padding, Windows, entered, windows
 from jaxbp.layers.initializers import Initializer, glorot_uniform, zeros
-from jaxbp.layers.layer import Layer, arrays_of, delta_of
+from jaxbp.layers.layer import Layer, delta_of
 from jaxbp.operators import Dense, Identity, Kronecker, Linear, Operator
 from jaxbp.typing import Array, Params, Random, Saved, Tensor
 
@@ -136,24 +136,12 @@ def _convolution(
         if c % groups:
             raise ValueError(errors.message(name, f"groups that divide {role}, {c}", f"{groups}"))
     bias = arguments.flag(name, "bias", bias)
-    for role, initializer in (("init", init), ("bias_init", bias_init)):
-        arguments.function(name, role, initializer, positional=2)
     shape = (c_out, c_in // groups, *over.kernel)
-    assert_size(name, "W", shape)
-    shapes = {"W": shape, "b": (c_out,)} if bias else {"W": shape}
+    initialize, taken = kernels(name, shape, bias, init, bias_init)
     rank, letters = over.rank, "HW"[-over.rank :]
     # XLA's fast kernels on CPUs know no other order of axes within a loop, and a training run is one: delta_W
     # is up to 90 times as fast so as where the operation reads its operands in another order.
     in_order = (f"N{letters}C", f"{letters}IO", f"N{letters}C")
-
-    def initialize(key: Random) -> Params:
-        key_W, key_b = jax.random.split(arguments.key(f"{name}.init", key))
-        flat = (c_out, math.prod(shape[1:]))  # as a dense layer of all taps
-        params = {"W": arrays_of(name, {"W": init(key_W, flat)}, {"W": flat})["W"].reshape(shape)}
-        return taken(params | {"b": bias_init(key_b, (c_out,))} if bias else params)
-
-    def taken(params: Params) -> dict[str, Array]:
-        return arrays_of(name, params, shapes)
 
     def images(f: Tensor) -> Tensor:
         """One leading axis in place of n."""

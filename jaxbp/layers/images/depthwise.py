@@ -3,16 +3,14 @@
 import math
 from collections.abc import Sequence
 
-import jax
 import jax.numpy as jnp
 
 from jaxbp import arguments, recipes
 from jaxbp.layers.blocks import Block, Entrywise
-from jaxbp.layers.dense import assert_size
+from jaxbp.layers.images.kernels import kernels
 from jaxbp.layers.images.windows import Padding, Windows, entered, windows
 from jaxbp.layers.initializers import Initializer, glorot_uniform, zeros
-from jaxbp.layers.layer import Layer, arrays_of, delta_of
-from jaxbp.operators import Linear, Operator
+from jaxbp.layers.layer import Layer, delta_of
 from jaxbp.typing import Array, Params, Random, Saved, Tensor
 
 
@@ -95,20 +93,8 @@ def _depthwise(over: Windows, c: int, bias: bool, init: Initializer, bias_init: 
     """The layer of `depthwise1d` and `depthwise2d`."""
     name = over.name
     c, bias = arguments.whole(name, "c", c, low=1), arguments.flag(name, "bias", bias)
-    for role, initializer in (("init", init), ("bias_init", bias_init)):
-        arguments.function(name, role, initializer, positional=2)
     shape, taps = (c, *over.kernel), math.prod(over.kernel)
-    assert_size(name, "W", shape)
-    shapes = {"W": shape, "b": (c,)} if bias else {"W": shape}
-
-    def initialize(key: Random) -> Params:
-        key_W, key_b = jax.random.split(arguments.key(f"{name}.init", key))
-        flat = (c, taps)
-        params = {"W": arrays_of(name, {"W": init(key_W, flat)}, {"W": flat})["W"].reshape(shape)}
-        return taken(params | {"b": bias_init(key_b, (c,))} if bias else params)
-
-    def taken(params: Params) -> dict[str, Array]:
-        return arrays_of(name, params, shapes)
+    initialize, taken = kernels(name, shape, bias, init, bias_init)
 
     def on(part: Tensor, W: Array) -> list[Tensor]:
         """W[u] at every place, for each u."""
@@ -140,17 +126,12 @@ def _depthwise(over: Windows, c: int, bias: bool, init: Initializer, bias_init: 
         delta_params, delta_f = backward(params, saved, delta_a)
         return {symbol: Entrywise(J) for symbol, J in delta_params.items()}, delta_f
 
-    def jacobian(params: Params, f: Tensor) -> Operator:
-        params, (f, _) = taken(params), entered(name, f, over, c)
-        return Linear(jax.tree_util.Partial(apply, params), f)  # type: ignore[no-untyped-call]
-
     return Layer(
         name,
         apply,
         forward,
         backward,
         initialize,
-        jacobian,
         saves_input=True,
         means="conv W_{l}",
         factors=factors,

@@ -11,7 +11,7 @@ from jaxbp import arguments, errors
 from jaxbp.layers.blocks import Block, Entrywise, Outer
 from jaxbp.layers.dense import assert_size
 from jaxbp.layers.initializers import Initializer
-from jaxbp.layers.layer import Layer, assert_params, delta_of
+from jaxbp.layers.layer import Layer, arrays_of, delta_of
 from jaxbp.typing import Array, Given, Params, Random, Rows, Saved
 
 Carry = dict[str, Array]  # h, and c of an LSTM, (N, h)
@@ -91,15 +91,7 @@ def recurrence(
         return {"W": jnp.concatenate(W), "R": jnp.concatenate(R), "b": b} | inner
 
     def taken(params: Params) -> dict[str, Array]:
-        assert_params(name, params, shapes.keys())
-        arrays = {}
-        for symbol, shape in shapes.items():
-            arrays[symbol] = arguments.array(name, symbol, params[symbol], floats=True)
-            if arrays[symbol].shape != shape:
-                hint = "was it made by another network's init?"
-                got = f"{arrays[symbol].shape}"
-                raise ValueError(errors.message(name, f"{symbol} of shape {shape}", got, hint))
-        return arrays
+        return arrays_of(name, params, shapes)
 
     def started(f: Rows, given: Given | None) -> Carry:
         """What is carried to the first place: zeros, or the state that is given."""

@@ -12,7 +12,7 @@ from jaxbp.arguments.search import find
 from jaxbp.layers.blocks import Block, Entrywise, Rows
 from jaxbp.layers.dense import assert_size
 from jaxbp.layers.initializers import Initializer, scaled_normal
-from jaxbp.layers.layer import Layer, assert_params, delta_of
+from jaxbp.layers.layer import Layer, arrays_of, delta_of
 from jaxbp.typing import Array, Given, Int, Params, Random, Saved, Tensor
 
 
@@ -84,14 +84,7 @@ def embedding(
         return tables(drawn)
 
     def tables(params: Params) -> dict[str, Array]:
-        assert_params(name, params, shapes.keys())
-        arrays = {}
-        for symbol, shape in shapes.items():
-            arrays[symbol] = arguments.array(name, symbol, params[symbol], floats=True)
-            if arrays[symbol].shape != shape:
-                hint, got = "was it made by another network's init?", f"{arrays[symbol].shape}"
-                raise ValueError(errors.message(name, f"{symbol} of shape {shape}", got, hint))
-        return arrays
+        return arrays_of(name, params, shapes)
 
     def places(ids: Array, given: Given | None) -> Array | None:
         """Where the ids stand, (T,) or (*n, T); None without positions."""
