@@ -9,10 +9,11 @@ import jax
 
 import jaxbp
 from jaxbp import errors
-from jaxbp.cli import check, diagnose, run
 from jaxbp.cli.console import any_console
 from jaxbp.cli.flags import as_flags
+from jaxbp.cli.judging import check, diagnose
 from jaxbp.cli.settings import Check, Diagnose, Train, anywhere, flag
+from jaxbp.cli.training import run
 
 INTERRUPTED = 130  # as a shell says it of a command that Ctrl-C ended
 
@@ -36,7 +37,7 @@ def main(args: Sequence[str] | None = None) -> int:
 
 
 def _train(config: Train) -> int:
-    from jaxbp.cli.train import train  # needs rich
+    from jaxbp.cli.training.train import train  # needs rich
 
     stopped = train(config)["stopped"]
     return {"diverged": 1, "interrupted": INTERRUPTED}.get(stopped, 0)
@@ -59,7 +60,8 @@ def _diagnose(config: Diagnose) -> int:
 
 def commands() -> dict[str, tuple[type, Callable[[Any], int]]]:
     """Each command by its name: its settings, and what executes them."""
-    from jaxbp.cli import evaluate, experiments, predict, report  # need tyro
+    from jaxbp.cli import experiments  # needs tyro, as the others do
+    from jaxbp.cli.trained import evaluate, predict, report
     from jaxbp.report import explained
 
     return {

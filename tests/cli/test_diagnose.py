@@ -8,7 +8,7 @@ import jax
 import pytest
 
 from jaxbp import cli
-from jaxbp.cli import check, diagnose
+from jaxbp.cli.judging import check, diagnose
 from jaxbp.observe.diagnosis.record import KINDS
 
 pytest.importorskip("tyro")

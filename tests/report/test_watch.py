@@ -9,7 +9,7 @@ import optax
 import pytest
 
 import jaxbp
-from jaxbp.report.watched import COLUMNS, sparkline
+from jaxbp.report.watching.looks import COLUMNS, sparkline
 
 NET = jaxbp.mlp([3, 8, 2], jaxbp.relu)
 

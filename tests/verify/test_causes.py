@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxbp.cli.check import explain
+from jaxbp.cli.judging.check import explain
 from jaxbp.verify import check
 from jaxbp.verify.causes import mistakes
 from jaxbp.verify.causes.table import CAUSES

@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from jaxbp.cli.check import run
+from jaxbp.cli.judging.check import run
 from jaxbp.verify import check, clock
 
 ROOT = Path(__file__).parents[2]

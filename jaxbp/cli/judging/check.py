@@ -5,8 +5,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from jaxbp import arguments
-from jaxbp.cli.formats import Line, Shown
-from jaxbp.cli.targets import judged, refused
+from jaxbp.cli.judging.formats import Line, Shown
+from jaxbp.cli.judging.targets import judged, refused
 from jaxbp.jaxprs.rules import beneath
 from jaxbp.verify.causes.table import CAUSES
 from jaxbp.verify.check import check
@@ -32,7 +32,7 @@ def run(
     and of f.
 
     Args:
-        targets: as `jaxbp.cli.targets.judged` has them.
+        targets: as `jaxbp.cli.judging.targets.judged` has them.
         format: text, json, markdown, github or junit.
         strict: a rule that is wrong alone and right in f is not ok.
         require_rules: a case in which no rule is reached is not ok.

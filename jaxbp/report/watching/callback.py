@@ -18,8 +18,8 @@ from jaxbp.observe.instruments.learned import nothing_learned, unmoved
 from jaxbp.observe.instruments.noise import noise_scale
 from jaxbp.observe.instruments.spectrum import singular_values
 from jaxbp.observe.instruments.updates import updates
-from jaxbp.report.watch_picture import plot_watch
-from jaxbp.report.watched import COLUMNS, Look, as_text, rows, sparkline
+from jaxbp.report.watching.looks import COLUMNS, Look, as_text, rows, sparkline
+from jaxbp.report.watching.picture import plot_watch
 from jaxbp.train.checkpoints.disk import worded
 from jaxbp.typing import Params, Scalar
 

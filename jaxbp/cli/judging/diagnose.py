@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 
 from jaxbp import arguments
-from jaxbp.cli.formats import Line, Shown
-from jaxbp.cli.targets import judged, refused
+from jaxbp.cli.judging.formats import Line, Shown
+from jaxbp.cli.judging.targets import judged, refused
 from jaxbp.errors import message
 from jaxbp.jaxprs.rules import beneath
 from jaxbp.observe import Diagnosis, diagnose
@@ -26,7 +26,7 @@ def run(targets: Sequence[str], format: str = "text") -> int:
     of `jaxbp check`, so that both commands take one case.
 
     Args:
-        targets: as `jaxbp.cli.targets.judged` has them.
+        targets: as `jaxbp.cli.judging.targets.judged` has them.
         format: text, json, markdown, github or junit.
 
     Returns:

@@ -7,9 +7,9 @@ from pathlib import Path
 from tyro.conf import Positional
 
 import jaxbp
-from jaxbp.cli import run
-from jaxbp.cli.predict import examples
-from jaxbp.cli.train import parts
+from jaxbp.cli.trained.predict import examples
+from jaxbp.cli.training import run
+from jaxbp.cli.training.train import parts
 from jaxbp.errors import message
 
 

@@ -12,8 +12,6 @@ from rich.table import Table
 
 import jaxbp
 from jaxbp import errors
-from jaxbp.cli import run
-from jaxbp.cli.columns import summary
 from jaxbp.cli.settings import (
     Train,
     anywhere,
@@ -22,7 +20,9 @@ from jaxbp.cli.settings import (
     flag,
     for_the_reader,
 )
-from jaxbp.cli.spreads import unscaled
+from jaxbp.cli.training import run
+from jaxbp.cli.training.columns import summary
+from jaxbp.cli.training.spreads import unscaled
 from jaxbp.data import Dataset, assert_batch_size, load
 from jaxbp.data.sources import SOURCES
 from jaxbp.layers import Layer, initializers

@@ -8,7 +8,7 @@ import numpy as np
 
 from jaxbp import errors
 from jaxbp.observe.instruments.statistics import EXPONENTS
-from jaxbp.report.watched import Look
+from jaxbp.report.watching.looks import Look
 
 _NAMED = 10  # lines that get a name in the legend
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from jaxbp import arguments
-from jaxbp.cli.formats import FORMATS, Shown
+from jaxbp.cli.judging.formats import FORMATS, Shown
 from jaxbp.errors import message
 
 # What of a module is judged.
