@@ -56,8 +56,13 @@ def lenet_of(pool: Callable[..., jax.Array]) -> Callable[..., jax.Array]:
     return apply
 
 
-def steps(net: jaxbp.Layer, others: dict[str, Callable[..., jax.Array]], x: Any, key: jax.Array) -> dict:
-    """Each way to the derivatives of <out, out> / 2 by parameters and input, as a compiled function."""
+def steps(
+    net: jaxbp.Layer, others: dict[str, Callable[..., jax.Array]], x: Any, key: jax.Array, loop: int = 0
+) -> dict:
+    """Each way to the derivatives of <out, out> / 2 by parameters and input, as a compiled function.
+
+    With ``loop``, so many times in one `jax.lax.scan`, the parameters a little less each time.
+    """
     params = net.init(key)
 
     def by_hand(params: Any, x: jax.Array) -> Any:
@@ -71,7 +76,14 @@ def steps(net: jaxbp.Layer, others: dict[str, Callable[..., jax.Array]], x: Any,
 
         return step
 
+    def repeated(way: Callable[..., Any]) -> Callable[..., Any]:
+        def step(carried: Any, _: None) -> Any:
+            return jax.tree.map(lambda p, d: p - 1e-6 * d, carried, way(*carried)), None
+
+        return lambda params, x: jax.lax.scan(step, (params, x), length=loop)[0]
+
     ways = {"by hand": by_hand, "autodiff": by_jax(net.apply)} | {n: by_jax(f) for n, f in others.items()}
+    ways = {name: repeated(way) for name, way in ways.items()} if loop else ways
     return {name: jax.jit(way).lower(params, x).compile() for name, way in ways.items()} | {"": (params, x)}
 
 
@@ -142,6 +154,9 @@ def main(config: Config = Config()) -> dict[str, Any]:
         "LeNet-5, four steps in a loop": lambda: lenet_steps(config, key, loop=4),
         "max_pool2d(2)": lambda: steps(jaxbp.max_pool2d(2), {"best autodiff": reshaped_pool}, image, key),
         "conv2d(64, 64, 3)": lambda: steps(jaxbp.conv2d(64, 64, 3, padding=1), {}, deep, key),
+        "conv2d(64, 64, 3), twice in a loop": lambda: steps(
+            jaxbp.conv2d(64, 64, 3, padding=1), {}, deep, key, loop=2
+        ),
         "depthwise2d(64, 3)": lambda: steps(
             jaxbp.depthwise2d(64, 3, padding=1), {"a convolution of groups": as_groups}, deep, key
         ),

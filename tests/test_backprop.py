@@ -9,7 +9,7 @@ import pytest
 
 import jaxbp
 from jaxbp.backprop import backward, forward
-from jaxbp.layers.composition import numbered, split
+from jaxbp.layers.composition.chain import numbered, split
 from tests.cases import LEADING, NETS, draw, draw_inputs, draw_params, draw_targets, half
 from tests.oracles import assert_close, differences, worst
 

@@ -8,7 +8,7 @@ import jax
 from jaxbp import arguments, errors
 from jaxbp.jacobians.chain import LOSS, Factor, JacobianChain, Variable, X
 from jaxbp.jacobians.given import assert_apart
-from jaxbp.layers.composition import numbered
+from jaxbp.layers.composition.chain import numbered
 from jaxbp.layers.layer import Layer, assert_params
 from jaxbp.losses import Loss
 from jaxbp.operators import Dense, Linear, Operator, Sum

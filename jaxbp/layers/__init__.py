@@ -1,4 +1,19 @@
-"""Layers: pure maps with their derivative by hand, closed under composition."""
+"""Layers: pure maps with their derivative by hand, closed under composition.
+
+| row | place | what lives there |
+|---|---|---|
+| 0 | `layer` | the contract of a layer |
+| 0 | `initializers`, `blocks` | how W is drawn; one example's gradient in factors |
+| 0 | `memory` | what the backward pass keeps |
+| 1 | `dense`, `elementwise` | a = W f + b; functions of each entry alone |
+| 2 | `activations` | those of the field, and softmax |
+| 3 | `composition/`, `dropout` | layers of layers; entries left out by chance |
+| 4 | `attention/`, `norms/` | places that look at each other; entries by their mean and spread |
+| 4 | `mlp` | a chain of dense layers |
+| 4 | `formulas`, `summary` | how each quantity is computed; a network as a table |
+| 5 | `images/`, `sequences/` | convolutions, pools, LeNet; ids, gates, a small GPT |
+| 6 | `recurrence/` | cells through time |
+"""
 
 from jaxbp.layers import initializers as initializers
 from jaxbp.layers.activations import gelu as gelu
@@ -20,11 +35,15 @@ from jaxbp.layers.blocks import Rows as Rows
 from jaxbp.layers.blocks import Stacked as Stacked
 from jaxbp.layers.blocks import Summed as Summed
 from jaxbp.layers.composition import chain as chain
+from jaxbp.layers.composition import fixed as fixed
+from jaxbp.layers.composition import mixed_precision as mixed_precision
+from jaxbp.layers.composition import repeat as repeat
+from jaxbp.layers.composition import residual as residual
+from jaxbp.layers.composition import tied as tied
 from jaxbp.layers.dense import dense as dense
 from jaxbp.layers.dense import flatten as flatten
 from jaxbp.layers.dropout import dropout as dropout
 from jaxbp.layers.elementwise import elementwise as elementwise
-from jaxbp.layers.fixed import fixed as fixed
 from jaxbp.layers.images import avg_pool1d as avg_pool1d
 from jaxbp.layers.images import avg_pool2d as avg_pool2d
 from jaxbp.layers.images import conv1d as conv1d
@@ -44,15 +63,11 @@ from jaxbp.layers.norms import batch_norm as batch_norm
 from jaxbp.layers.norms import group_norm as group_norm
 from jaxbp.layers.norms import layer_norm as layer_norm
 from jaxbp.layers.norms import rms_norm as rms_norm
-from jaxbp.layers.precision import mixed_precision as mixed_precision
 from jaxbp.layers.recurrence import char_rnn as char_rnn
 from jaxbp.layers.recurrence import elman as elman
 from jaxbp.layers.recurrence import gru as gru
 from jaxbp.layers.recurrence import lstm as lstm
-from jaxbp.layers.residual import residual as residual
 from jaxbp.layers.sequences import embedding as embedding
 from jaxbp.layers.sequences import gate as gate
 from jaxbp.layers.sequences import gpt as gpt
-from jaxbp.layers.sequences import repeat as repeat
-from jaxbp.layers.sequences import tied as tied
 from jaxbp.layers.summary import summary as summary

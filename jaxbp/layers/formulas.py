@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 
-from jaxbp.layers.composition import numbered
+from jaxbp.layers.composition.chain import numbered
 from jaxbp.layers.layer import Layer
 from jaxbp.typing import Params
 

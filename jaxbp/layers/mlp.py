@@ -10,7 +10,7 @@ import numpy as np
 from jaxbp import arguments, errors, recipes
 from jaxbp.layers import initializers
 from jaxbp.layers.activations import identity, sigmoid
-from jaxbp.layers.composition import chain
+from jaxbp.layers.composition.chain import chain
 from jaxbp.layers.dense import dense
 from jaxbp.layers.initializers import Initializer
 from jaxbp.layers.layer import Layer

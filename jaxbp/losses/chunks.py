@@ -7,9 +7,9 @@ import jax
 import jax.numpy as jnp
 
 from jaxbp import arguments, errors
-from jaxbp.layers.composition import chain
+from jaxbp.layers.composition.chain import chain
+from jaxbp.layers.composition.tied import added, opened
 from jaxbp.layers.layer import Layer
-from jaxbp.layers.sequences.tied import added, opened
 from jaxbp.losses.loss import Loss, weights
 from jaxbp.typing import Array, Params, Rows, Saved, Scalar, Targets
 

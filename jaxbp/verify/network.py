@@ -12,7 +12,7 @@ from jax.typing import ArrayLike
 from jaxbp import arguments
 from jaxbp.backprop import backprop
 from jaxbp.jacobians.given import assert_apart
-from jaxbp.layers.composition import numbered
+from jaxbp.layers.composition.chain import numbered
 from jaxbp.layers.layer import Layer
 from jaxbp.losses import Loss
 from jaxbp.tables import as_html, as_text

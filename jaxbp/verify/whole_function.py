@@ -195,4 +195,3 @@ def _open(call: Call, sentence: str) -> Finding:
 
 def _blank(call: Call) -> Finding:
     return Finding("right", call.name, "function", "", "", "", "")
-

@@ -10,10 +10,10 @@ import jax.numpy as jnp
 import pytest
 
 from jaxbp.layers.attention import rule
+from jaxbp.layers.composition.tied import opened
 from jaxbp.layers.initializers import glorot_uniform, orthogonal
 from jaxbp.layers.recurrence import cells
 from jaxbp.layers.recurrence.through_time import recurrence
-from jaxbp.layers.sequences.tied import opened
 from tests.layers.cases_sequences import SEQUENCES
 from tests.layers.test_cases import assert_rule_holds
 

@@ -5,14 +5,14 @@ from collections.abc import Sequence
 from jaxbp import arguments, errors
 from jaxbp.layers import initializers
 from jaxbp.layers.activations import relu
-from jaxbp.layers.composition import chain
+from jaxbp.layers.composition.chain import chain
+from jaxbp.layers.composition.residual import residual
 from jaxbp.layers.dense import dense, flatten
 from jaxbp.layers.images.convolution import conv2d
 from jaxbp.layers.images.pooling import global_avg_pool, max_pool2d
 from jaxbp.layers.layer import Layer
 from jaxbp.layers.mlp import Suited
 from jaxbp.layers.norms.batch import batch_norm
-from jaxbp.layers.residual import residual
 
 
 def lenet(classes: int = 10, *, activation: Layer = relu) -> Layer:

@@ -6,7 +6,7 @@ import jax.numpy as jnp
 
 from jaxbp import arguments, errors, recipes
 from jaxbp.layers.activations import relu, sigmoid
-from jaxbp.layers.composition import chain
+from jaxbp.layers.composition.chain import chain
 from jaxbp.layers.dense import dense
 from jaxbp.layers.images.pooling import global_avg_pool
 from jaxbp.layers.layer import Layer, delta_of

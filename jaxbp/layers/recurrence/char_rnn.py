@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 from jaxbp import arguments, errors
-from jaxbp.layers.composition import chain
+from jaxbp.layers.composition.chain import chain
 from jaxbp.layers.dense import dense
 from jaxbp.layers.dropout import dropout as dropped
 from jaxbp.layers.layer import Layer

@@ -5,15 +5,15 @@ import math
 from jaxbp import arguments, errors
 from jaxbp.layers.activations import gelu
 from jaxbp.layers.attention import attend
-from jaxbp.layers.composition import chain
+from jaxbp.layers.composition.chain import chain
+from jaxbp.layers.composition.residual import residual
+from jaxbp.layers.composition.tied import tied
 from jaxbp.layers.dense import dense
 from jaxbp.layers.dropout import dropout as dropped
 from jaxbp.layers.initializers import Normal
 from jaxbp.layers.layer import Layer
 from jaxbp.layers.norms import layer_norm
-from jaxbp.layers.residual import residual
 from jaxbp.layers.sequences.embedding import embedding
-from jaxbp.layers.sequences.tied import tied
 
 
 def gpt(

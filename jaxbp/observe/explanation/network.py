@@ -9,7 +9,7 @@ import numpy as np
 
 from jaxbp import errors
 from jaxbp.layers import Layer, softmax
-from jaxbp.layers.composition import numbered
+from jaxbp.layers.composition.chain import numbered
 from jaxbp.observe.explanation.formulas.trees import Value, parse, symbol
 from jaxbp.observe.explanation.places import IDENTITY, Kind, Place
 from jaxbp.operators import Dense, Diagonal, Identity

@@ -3,9 +3,9 @@
 from typing import Any
 
 from jaxbp import arguments, recipes
-from jaxbp.layers.composition import assert_states, chain, numbered
+from jaxbp.layers.composition.chain import assert_states, chain, numbered
+from jaxbp.layers.composition.residual import residual
 from jaxbp.layers.layer import Layer, assert_given, handed
-from jaxbp.layers.residual import residual
 from jaxbp.operators import Operator
 from jaxbp.typing import Array, Given, Params, Random, Saved
 

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 
 from jaxbp import arguments, errors, recipes
 from jaxbp.layers.blocks import Stacked
-from jaxbp.layers.composition import factors_of
+from jaxbp.layers.composition.chain import factors_of
 from jaxbp.layers.layer import Layer, handed, no_params
 from jaxbp.operators import Operator, Product
 from jaxbp.typing import Array, Given, Params, Random, Saved

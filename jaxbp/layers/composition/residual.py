@@ -7,7 +7,7 @@ import jax
 
 from jaxbp import arguments, errors, recipes
 from jaxbp.layers.activations import identity
-from jaxbp.layers.composition import assert_states, factors_of, names_of, no_layer, split
+from jaxbp.layers.composition.chain import assert_states, factors_of, names_of, no_layer, split
 from jaxbp.layers.layer import Layer, assert_params, handed, no_params
 from jaxbp.operators import Operator, Sum
 from jaxbp.typing import Array, Given, Params, Random, Saved

@@ -8,10 +8,10 @@ import numpy as np
 from jax.typing import DTypeLike
 
 from jaxbp import arguments, errors, recipes
-from jaxbp.layers.composition import chain
+from jaxbp.layers.composition.chain import chain
+from jaxbp.layers.composition.residual import residual
+from jaxbp.layers.composition.tied import tied
 from jaxbp.layers.layer import Layer, handed
-from jaxbp.layers.residual import residual
-from jaxbp.layers.sequences.tied import tied
 from jaxbp.typing import Array, Given, Params, Random, Saved
 
 
