@@ -139,8 +139,8 @@ def _convolution(
     shape = (c_out, c_in // groups, *over.kernel)
     initialize, taken = kernels(name, shape, bias, init, bias_init)
     rank, letters = over.rank, "HW"[-over.rank :]
-    # XLA's fast kernels on CPUs know no other order of axes within a loop, and a training run is one: delta_W
-    # is up to 90 times as fast so as where the operation reads its operands in another order.
+    # XLA's fast kernels on CPUs know no other order of axes within a loop, and a training run is one: there a
+    # 3 x 3 convolution of 64 channels is 46 times as fast as autodiff's (experiments/98_image_layers.py).
     in_order = (f"N{letters}C", f"{letters}IO", f"N{letters}C")
 
     def images(f: Tensor) -> Tensor:
