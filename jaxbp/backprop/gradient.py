@@ -82,8 +82,9 @@ class ValueAndGrad:
 
     def _of_training(self, state: Any) -> Given:
         """What the layers are given beside the rest: a state that the batch is learned from."""
-        training = self.has_state and "training" in self.net.given
-        return {"state": state} | ({"training": True} if training else {}) if self.has_state else {}
+        if not self.has_state:
+            return {}
+        return {"state": state} | ({"training": True} if "training" in self.net.given else {})
 
     @property
     def carries(self) -> bool:

@@ -224,6 +224,10 @@ BAD = {
         {"grad_fn": lambda p, x, y: (x.sum(), jax.tree.map(lambda a: a + 1j, p))},
         "got complex64 of shape (6, 4) for [1]['W']",
     ),
+    "a gradient of whole numbers": (
+        {"grad_fn": lambda p, x, y: (x.sum(), jax.tree.map(lambda a: a.astype(int), p))},
+        "got int32 of shape (6, 4) for [1]['W']",
+    ),
     "a key by another name": (
         {"grad_fn": lambda params, x, y, rng: GRAD(params, x, y)},
         "an argument for a random key must be called key",

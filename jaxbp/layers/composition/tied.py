@@ -111,10 +111,8 @@ def opened(params: Params, tie: tuple[Path, Path]) -> Params:
 def added(delta_params: Params, tie: tuple[Path, Path]) -> Params:
     """Delta A: the delta of the one place added to the other's."""
     where, at = tie
-    both = _at(delta_params, at, "to") + _at(delta_params, where, "leaf").astype(
-        _at(delta_params, at, "to").dtype
-    )
-    return without(_with(delta_params, at, both), where)
+    to, leaf = _at(delta_params, at, "to"), _at(delta_params, where, "leaf")
+    return without(_with(delta_params, at, to + leaf.astype(to.dtype)), where)
 
 
 def without(params: Params, way: Path) -> Params:
