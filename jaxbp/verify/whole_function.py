@@ -195,3 +195,4 @@ def _open(call: Call, sentence: str) -> Finding:
 
 def _blank(call: Call) -> Finding:
     return Finding("right", call.name, "function", "", "", "", "")
+

@@ -6,7 +6,7 @@ from jaxbp.observe.diagnosis.softmax import LAYOUT
 
 
 def squash(m: Measured, node: Node) -> str:
-    """ "logistic" or "tanh", where it is one of them, the first also as 1 / (1 + exp(-x)); else ``""``."""
+    """The word logistic or tanh, where it is one of them, logistic also as 1 / (1 + exp(-x)); else ``""``."""
     if node.name in ("logistic", "tanh"):
         return node.name
     below = m.behind(node.origins[1].key) if node.name == "div" else None

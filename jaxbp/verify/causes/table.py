@@ -26,7 +26,8 @@ class Cause(NamedTuple):
     def example(self) -> str:
         """The minimal rule: code that makes ``f`` and ``args``."""
         rule = self.whole or (
-            f"f = jax.custom_vjp({self.primal})\nf.defvjp(lambda *a: (f(*a), a), lambda a, c: ({self.back},))"
+            f"f = jax.custom_vjp({self.primal})\n"
+            f"f.defvjp(lambda *a: (f(*a), a), lambda a, c: ({self.back},))"
         )
         call = f"report = jaxbp.check(f, *args{', ' if self.options else ''}{self.options})"
         return f"import jax, jax.numpy as jnp, jaxbp\n\n{rule}\nargs = ({self.args},)\n{call}\n"
