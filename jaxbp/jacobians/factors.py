@@ -9,6 +9,7 @@ from jaxbp import arguments, errors
 from jaxbp.jacobians.chain import LOSS, Factor, JacobianChain, Variable, X
 from jaxbp.jacobians.given import assert_apart
 from jaxbp.layers.composition.chain import numbered
+from jaxbp.layers.entrance import inputs_of
 from jaxbp.layers.layer import Layer, assert_params
 from jaxbp.losses import Loss
 from jaxbp.operators import Dense, Linear, Operator, Sum
@@ -93,8 +94,8 @@ def jacobian_chain(
             f"{' and '.join(wanted)} after {'the network' if isinstance(net, Layer) else 'the functions'}"
         )
         raise TypeError(errors.message(where, expected, f"{len(args)} arguments"))
-    x = arguments.array(where, "x", args[-1], floats=True)
     if not isinstance(net, Layer):
+        x = arguments.as_floats(where, "x", arguments.array(where, "x", args[-1]))
         if loss is not None or y is not None:
             hint = "append the loss as a function, lambda f: loss(f, y)"
             raise TypeError(errors.message(where, "loss and y after a network only", "functions", hint))
@@ -106,6 +107,7 @@ def jacobian_chain(
         arguments.instance(where, "loss", loss, Loss, "e.g. jaxbp.squared_error")
     assert_apart(where, net)
     params = arguments.params(where, args[0])
+    x = inputs_of(where, net, params, args[-1])
     return _network_chain(net, params, _one_example(net, params, x), factors or "rule", loss, y)
 
 

@@ -17,7 +17,7 @@ def as_numbers(name: str, value: Any) -> Array:
     """An array of finite float64.
 
     Raises:
-        TypeError: for what is no numbers, or rows of different lengths.
+        TypeError: for what is no numbers, bytes, or rows of different lengths.
         ValueError: for a NaN or an infinity, a missing or a masked value.
 
     Example:
@@ -26,10 +26,8 @@ def as_numbers(name: str, value: Any) -> Array:
         ...
         TypeError: explain: expected numbers in x, got dtype <U3, text; code the words as numbers first
     """
-    array = arguments.array("explain", name, value, host=True)
-    if jnp.issubdtype(array.dtype, jnp.complexfloating):
-        raise TypeError(errors.message("explain", f"real {name}", arguments.described(array), f"{name}.real"))
-    array = array.astype(np.float64)
+    given = arguments.array("explain", name, value, host=True)
+    array = np.asarray(arguments.as_floats("explain", name, given), np.float64)
     if not np.isfinite(array).all():
         raise ValueError(errors.message("explain", f"finite numbers for {name}", repr(array.tolist())[:80]))
     return jnp.asarray(array, jnp.float64)
