@@ -9,6 +9,7 @@ import numpy as np
 
 from jaxbp import arguments, errors
 from jaxbp.layers import Layer
+from jaxbp.layers.entrance import inputs_of
 from jaxbp.losses import Loss
 from jaxbp.typing import Array, Params
 
@@ -78,9 +79,15 @@ def one_example(
     """x and y of one example, and which of how many it is.
 
     Raises:
+        TypeError: for ids, and what is no numbers.
         ValueError: for an example that does not exist, and for labels that name no class, be it another's:
             those that count from 1 would be taken for their neighbors.
     """
+    x = inputs_of("explain", net, params, x)
+    if jnp.issubdtype(x.dtype, jnp.integer):
+        expected, got = "an x of numbers that have a derivative", "ids, which the network looks up"
+        hint = "explain the layers after the embedding, at the rows E[id]"
+        raise TypeError(errors.message("explain", expected, got, hint))
     x = as_numbers("x", x)
     if x.ndim == 0:
         x = x.reshape(1)
