@@ -127,7 +127,10 @@ def assert_start(
         params, opt_state, model_state = learned.last_params, learned.opt_state, learned.last_model_state
     params = assert_params("fit", params)
     opt_state = jax.tree.map(_native, opt_state)
-    _assert_opt_state("fit", optimizer, params, opt_state)
+    hint = "give that of an earlier result"
+    if learned is not None:
+        hint = "with another optimizer begin at the earlier result's params, fit(grad_fn, result.params, ...)"
+    _assert_opt_state("fit", optimizer, params, opt_state, hint)
     if opt_state is not None and learned is None:
         leaves = [leaf for leaf in jax.tree.leaves((params, opt_state)) if _is_plain(leaf)]
         digest = 0
@@ -195,7 +198,7 @@ def _is_plain(leaf: Any) -> bool:
 
 
 def _assert_opt_state(
-    where: str, optimizer: optax.GradientTransformation, params: Params, opt_state: Any
+    where: str, optimizer: optax.GradientTransformation, params: Params, opt_state: Any, hint: str
 ) -> None:
     """Raises unless the state, if one is given, is that of the optimizer.
 
@@ -210,7 +213,7 @@ def _assert_opt_state(
         raise TypeError(errors.message(where, expected, f"{type(error).__name__}: {error}")) from error
     if opt_state is None:
         return
-    expected, hint = "an opt_state of this optimizer and these parameters", "give that of an earlier result"
+    expected = "an opt_state of this optimizer and these parameters"
     if isinstance(opt_state, Result):
         raise TypeError(
             errors.message(where, expected, "a Result", "give it for params, fit(grad_fn, result, data, ...)")

@@ -89,7 +89,7 @@ def make_evaluate(
             an example all labels are right), ``top_5_accuracy``, ``mean_squared_error``,
             ``mean_absolute_error``, and those of scikit-learn's scorers, such as ``f1_macro``, ``roc_auc``,
             ``r2``, which the host computes from the loss's mu, on one device; its scorers themselves
-            (`sklearn.metrics.make_scorer`) are taken, too.
+            (`sklearn.metrics.make_scorer`) are taken, too. What one of them refuses is NaN, with a warning.
         batch_size: examples that ``apply`` gets at a time, by default all. The predictions of all are then
             measured together, so that no metric changes.
 

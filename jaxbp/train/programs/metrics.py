@@ -229,7 +229,13 @@ class OnHost:
         def score(mu: Any, y: Any, weight: Any) -> np.ndarray:
             predictions, truth = Predictions.of(np.asarray(mu), np.asarray(y), kind)
             given = {} if weight is None else {"sample_weight": np.asarray(weight).ravel()}
-            return np.asarray(self.scorer(predictions, truth, truth, **given), f.dtype)
+            try:
+                found = self.scorer(predictions, truth, truth, **given)
+            except Exception as error:  # it would end the compiled program, and what it learned
+                expected, got = "predictions and labels that it takes", f"{type(error).__name__}: {error}"
+                warnings.warn(errors.message(f"metric {self.name}", expected, got, "it is NaN"), stacklevel=2)
+                found = np.nan
+            return np.asarray(found, f.dtype)
 
         shape = jax.ShapeDtypeStruct((), f.dtype)  # type: ignore[no-untyped-call]
         return jax.pure_callback(score, shape, mu, y, weight, vmap_method="sequential")
