@@ -72,7 +72,7 @@ def series(number: int = 5_000, seed: int = 42) -> tuple[np.ndarray, np.ndarray]
 
 
 def example(template: np.ndarray, rng: np.random.RandomState) -> np.ndarray:
-    """One series: padded by 36 to 60 zeros, drawn out to 72 places, scaled, moved, noisy, sheared, 40 long."""
+    """One series: padded by 36 to 60 zeros, drawn out to 72 places, scaled, moved, noisy, sheared, cut."""
     x = stretched(np.pad(template + 1e-8, (0, 36 + int(rng.rand() * 25))), 72)
     x *= 1 + 0.4 * (rng.rand() - 0.5)
     x = np.roll(x, rng.choice(48))

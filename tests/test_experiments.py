@@ -238,6 +238,27 @@ def test_training_benchmark(experiment, tmp_path, optimizer):
     assert has_figure(tmp_path)
 
 
+@pytest.mark.parametrize(
+    "net", [pytest.param(net, marks=pytest.mark.soak) for net in ("LeNet", "GPT", "LSTM")]
+)
+def test_frameworks_of_layers_do_the_same_work(net):
+    """From our parameters, in the layout of each, autodiff of another library has the same losses."""
+    pytest.importorskip("flax")
+    pytest.importorskip("equinox")
+    from experiments.peers import with_jax, with_layers, worker
+
+    job = importlib.import_module("experiments.90_training_benchmark").job_of(net, "adam", 16)
+    modules = {"with_jax": with_jax, "with_layers": with_layers}
+    losses = {}
+    for name, (module, function) in worker.LAYERED.items():
+        train = getattr(modules[module], function)(job, *job.data())
+        losses[name] = [train(1)["loss"], train(1)["loss"]]
+    ours = losses.pop("jaxbp.fit")
+    assert ours == pytest.approx(losses["raw JAX"], rel=0.2)  # it draws another order
+    assert all(of == pytest.approx(losses["raw JAX"], rel=1e-4) for of in losses.values())
+    assert ours[1] < ours[0]
+
+
 @pytest.mark.soak
 def test_training_scaling(experiment, tmp_path):
     result = experiment("91_training_scaling", only="nets", nets=(2,), rounds=1, seconds=0.01)
