@@ -70,6 +70,8 @@ class Plan(NamedTuple):
         evaluate_every: how many epochs lie between two evaluations.
         counted: where the run is counted in iterations.
         batches: what yields them one by one; ``train`` is then the first of them.
+        restarts: (first, every) where the model's state is that of the rows of a batch, as a recurrent carry
+            is: before iteration first, and every so many after it, the data begin again, and so does it.
     """
 
     grad_fn: GradFn
@@ -86,6 +88,7 @@ class Plan(NamedTuple):
     evaluate_every: int = 1
     counted: Counted | None = None
     batches: Batches | None = None
+    restarts: tuple[int, int] | None = None
 
     @property
     def N(self) -> int:
