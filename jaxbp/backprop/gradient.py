@@ -118,7 +118,7 @@ class ValueAndGrad:
             params: of net.
             x: the shape and dtype of a batch.
         """
-        longer = jax.ShapeDtypeStruct((x.shape[0] + 1, *x.shape[1:]), x.dtype)  # type: ignore[no-untyped-call]
+        longer: Any = jax.ShapeDtypeStruct((x.shape[0] + 1, *x.shape[1:]), x.dtype)  # type: ignore[no-untyped-call]
         states = [jax.tree.map(jnp.shape, self.carrying(params, batch)[1]) for batch in (x, longer)]
         return bool(states[0] != states[1])
 

@@ -11,8 +11,8 @@ from jaxbp.errors import message
 def streams(ids: Any, batch_size: int, places: int) -> tuple[np.ndarray, np.ndarray]:
     """x and y of a text in an order in which row i of each batch goes on where row i of the last one ended.
 
-    The text is cut into batch_size streams of one length; batch j has of each the places j T to (j + 1) T,
-    T being ``places``, and y is x one place later. For `jaxbp.fit` with ``shuffle=False`` and this batch_size,
+    The text is cut into batch_size streams of one length; batch j has of each the places j T to (j + 1) T, T
+    being ``places``, and y is x one place later. For `jaxbp.fit` with ``shuffle=False`` and this batch_size,
     and a recurrent layer with ``carries=True``: back-propagation through time is truncated to T places, what
     is carried is not. The rest of the text that fills no batch is left out.
 
@@ -45,7 +45,8 @@ def streams(ids: Any, batch_size: int, places: int) -> tuple[np.ndarray, np.ndar
     batch_size = arguments.whole(where, "batch_size", batch_size, low=1)
     places = arguments.whole(where, "places", places, low=1)
     if ids.ndim != 1:
-        raise ValueError(message(where, "ids of shape (S,), one text", f"shape {ids.shape}", "ids.reshape(-1)"))
+        expected, got = "ids of shape (S,), one text", f"shape {ids.shape}"
+        raise ValueError(message(where, expected, got, "ids.reshape(-1)"))
     batches = (len(ids) - 1) // (batch_size * places)
     if batches < 1:
         expected = f"a text of at least {batch_size} streams of {places} places, and one after them"

@@ -10,8 +10,8 @@
 
 Low rank means below n / 2: beyond, the result is Dense. The lazy types are Kronecker, Linear, Routed,
 Recurrent, Sum and Product; two Kronecker products whose parts meet multiply part by part. Whether a lazy
-operator meets a matrix vector by vector, which is how a residual block I + J distributes, M (I + J) = M + M J,
-or is settled into a matrix first, is decided by `planning`'s count of FLOPs.
+operator meets a matrix vector by vector, which is how a residual block I + J distributes, M (I + J) =
+M + M J, or is settled into a matrix first, is decided by `planning`'s count of FLOPs.
 """
 
 from functools import reduce

