@@ -28,6 +28,11 @@ def wrong_axis(m: Measured) -> Iterator[Finding]:
             evidence = f"it sums to 1 over the {soft.size} examples"
             yield Finding("wrong_axis", soft.node.label.text, soft.node.label.where, evidence)
             return
+        judged = None if soft.mixes or soft.node.stepped else _judged(m, soft)
+        if judged is not None and judged != over:
+            evidence = f"it sums to 1 over axis {over}, and the labels choose along axis {judged}"
+            yield Finding("wrong_axis", soft.node.label.text, soft.node.label.where, evidence)
+            return
         if soft.mixes:
             other = _contracted(m, soft)
             if other is not None and other != over:
@@ -52,6 +57,31 @@ def wrong_axis(m: Measured) -> Iterator[Finding]:
 
 def _of_parameter(m: Measured, axis: frozenset[tuple[int, int]]) -> bool:
     return any(k in m.call.static.differentiated for k, _ in axis)
+
+
+def _judged(m: Measured, soft: Softmax) -> int | None:
+    """The axis of probabilities, or of their logarithms, along which labels choose one, if they do."""
+    passed = {*LAYOUT, "log", "add", "max", "min", "clamp", "neg"}
+
+    def alone(node: Node, i: int) -> bool:
+        return node.name in passed and sum(o.learned for o in node.origins) == 1
+
+    for node in m.after(soft.node.out, alone):
+        given = [i for i, o in enumerate(node.origins) if not o.learned and m.sources(o)]
+        if not given or m.values[node.out].ndim < 1:
+            continue
+        if node.name == "mul":
+            y, rank = m.operand(node, given[0]), soft.value.ndim
+            if y is None or y.shape != soft.value.shape or (y < 0).any():
+                continue
+            chosen = [a for a in range(rank) if y.shape[a] > 1 and (np.abs(y.sum(a) - 1) < STILL).all()]
+            if len(chosen) == 1:
+                return chosen[0]
+        elif node.name == "gather" and m.operand(node, 0).shape == soft.value.shape:  # type: ignore[union-attr]
+            along = node.place.eqn.params["dimension_numbers"].start_index_map
+            if len(along) == 1:
+                return int(along[0])
+    return None
 
 
 def _contracted(m: Measured, soft: Softmax) -> int | None:
@@ -121,47 +151,62 @@ def mask(m: Measured) -> Iterator[Finding]:
                 evidence = f"in {nothing.mean():.0%} of its rows every score is masked"
                 yield Finding("mask", soft.node.label.text, soft.node.label.where, evidence)
                 return
-    for k, keep, padding in _masks(m):
+    for k, padding in _paddings(m):
         real = ~padding
         for node in m.nodes:
             shape = m.values[node.out].shape if node.out in m.values else ()
-            if node.label.kind != A or node.stepped or node.out not in m.deltas or shape[:2] != keep.shape:
+            if node.label.kind != A or node.stepped or node.out not in m.deltas or shape[:2] != real.shape:
                 continue
-            moved = (m.deltas[node.out] != 0).reshape(*keep.shape, -1).any(-1)
+            moved = (m.deltas[node.out] != 0).reshape(*real.shape, -1).any(-1)
             if moved[padding].mean() >= SHARE and moved[real].mean() <= 0.05:
                 evidence = f"{m.call.names[k]} lets the padding through, and holds back the rest"
                 yield Finding("mask", node.label.text, node.label.where, evidence)
                 return
         for soft in softmaxes(m):
             shape = soft.value.shape
-            if (
-                soft.mixes
-                and shape[0] == keep.shape[0]
-                and shape[soft.axis] == keep.shape[1]
-                and soft.axis == -1
-            ):
-                weights = soft.value.reshape(keep.shape[0], -1, keep.shape[1])
-                there = padding.any(1) & real.any(1)
-                onto = (weights * padding[:, None]).sum(-1)[there]
-                if onto.size and onto.mean() > 0.95:
-                    evidence = f"{onto.mean():.0%} of the attention is on padding"
-                    yield Finding("mask", soft.node.label.text, soft.node.label.where, evidence)
-                    return
-
-
-def _masks(m: Measured) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
-    """The arrays of the batch that mark padding, and where it is: where all else is 0."""
-    for k, x in m.batch.items():
-        if x.ndim != 2 or x.shape[0] != m.size or not np.isin(x, (0, 1)).all() or x.shape[1] < 2:
-            continue
-        marks = x.astype(bool)
-        changes = (marks[:, 1:] != marks[:, :-1]).sum(1)
-        if marks.all() or not marks.any() or (changes > 1).any():  # padding is at one end
-            continue
-        for other, data in m.batch.items():
-            if other == k or data.shape[:2] != x.shape:
+            if not soft.mixes or soft.axis != -1 or (shape[0], shape[-1]) != real.shape:
                 continue
-            empty = (data.reshape(*x.shape, -1) == 0).all(-1)
-            if (empty == ~marks).all() or (empty == marks).all():
-                yield k, marks, empty
+            there = padding.any(1) & real.any(1)
+            weights = soft.value.reshape(real.shape[0], -1, real.shape[1])
+            onto = (weights * padding[:, None]).sum(-1)[there]
+            # Rows of padded queries may be anything: what counts is the row with the least of it.
+            least = onto.min(1, initial=1.0) / padding[there].mean(1)
+            if onto.size and onto.mean() > 0.95:
+                evidence = f"{onto.mean():.0%} of the attention is on padding"
+            elif onto.size and _is_masked_by(m, soft, k) and (least > SHARE / 2).mean() > SHARE:
+                evidence = f"{m.call.names[k]} is there, and {onto.mean():.0%} of the attention is on padding"
+            else:
+                continue
+            yield Finding("mask", soft.node.label.text, soft.node.label.where, evidence)
+            return
+
+
+def _is_masked_by(m: Measured, soft: Softmax, k: int) -> bool:
+    """Whether an array of 0 and 1 meets the scores of an attention after their product."""
+    left = [soft.exp]
+    while left:
+        node = m.by_path.get(left.pop().path)
+        if node is None or node.name in ("dot_general", "gather"):
+            continue
+        met = [o for o in node.origins if not o.learned and k in o.inputs]
+        if met and np.isin(m.batch[k], (0, 1)).all():
+            return True
+        left += [o.key for o in node.origins if o.learned and o.key is not None]
+    return False
+
+
+def _paddings(m: Measured) -> Iterator[tuple[int, np.ndarray]]:
+    """The arrays of the batch that mark padding or have it at their ends, and where it is."""
+    for k, x in m.batch.items():
+        if x.ndim < 2 or x.shape[0] != m.size or x.shape[1] < 2:
+            continue
+        marks = x.astype(bool) if x.ndim == 2 and np.isin(x, (0, 1)).all() else None
+        others = [y for j, y in m.batch.items() if j != k and y.shape[:2] == x.shape[:2]]
+        for y in [x] if marks is None else others:
+            empty = (y.reshape(*x.shape[:2], -1) == 0).all(-1)
+            changes = (empty[:, 1:] != empty[:, :-1]).sum(1)
+            if empty.all() or not empty.any() or (changes > 1).any():  # padding is at one end
+                continue
+            if marks is None or (empty == ~marks).all() or (empty == marks).all():
+                yield k, empty
                 break
