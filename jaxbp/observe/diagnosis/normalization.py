@@ -13,6 +13,7 @@ from jaxbp.observe.diagnosis.softmax import LAYOUT, Softmax, masked, softmaxes
 
 SHARE = 0.5
 STILL = 1e-6  # a gradient below is none
+STRAY = 0.05  # of an attention's row; what is hidden has less
 BY_EXAMPLE = ("LayerNorm", "RMSNorm", "GroupNorm", "InstanceNorm")
 
 
@@ -162,23 +163,31 @@ def mask(m: Measured) -> Iterator[Finding]:
                 evidence = f"{m.call.names[k]} lets the padding through, and holds back the rest"
                 yield Finding("mask", node.label.text, node.label.where, evidence)
                 return
-        for soft in softmaxes(m):
-            shape = soft.value.shape
-            if not soft.mixes or soft.axis != -1 or (shape[0], shape[-1]) != real.shape:
-                continue
-            there = padding.any(1) & real.any(1)
-            weights = soft.value.reshape(real.shape[0], -1, real.shape[1])
-            onto = (weights * padding[:, None]).sum(-1)[there]
-            # Rows of padded queries may be anything: what counts is the row with the least of it.
-            least = onto.min(1, initial=1.0) / padding[there].mean(1)
-            if onto.size and onto.mean() > 0.95:
+        for soft, onto in _attentions(m, padding):
+            if onto.mean() > 0.95:
                 evidence = f"{onto.mean():.0%} of the attention is on padding"
-            elif onto.size and _is_masked_by(m, soft, k) and (least > SHARE / 2).mean() > SHARE:
-                evidence = f"{m.call.names[k]} is there, and {onto.mean():.0%} of the attention is on padding"
-            else:
-                continue
-            yield Finding("mask", soft.node.label.text, soft.node.label.where, evidence)
-            return
+                yield Finding("mask", soft.node.label.text, soft.node.label.where, evidence)
+                return
+    for k, marks in _marks(m):
+        for (soft, onto), (_, off) in zip(_attentions(m, marks), _attentions(m, ~marks), strict=True):
+            # Whichever of 0 and 1 it hides, no row of the attention has much of both where it works.
+            if _is_masked_by(m, soft, k) and (np.minimum(onto, off).min(1) > STRAY).mean() > SHARE:
+                evidence = f"{m.call.names[k]} meets its scores, and hides neither its 0 nor its 1"
+                yield Finding("mask", soft.node.label.text, soft.node.label.where, evidence)
+                return
+
+
+def _attentions(m: Measured, places: np.ndarray) -> Iterator[tuple[Softmax, np.ndarray]]:
+    """The attentions over places of each example, and how much of each of their rows is on these.
+
+    A row for each example that has some of these places and some others.
+    """
+    there = places.any(1) & ~places.all(1)
+    for soft in softmaxes(m):
+        shape = soft.value.shape
+        if there.any() and soft.mixes and soft.axis == -1 and (shape[0], shape[-1]) == places.shape:
+            weights = soft.value.reshape(len(places), -1, shape[-1])
+            yield soft, (weights * places[:, None]).sum(-1)[there]
 
 
 def _is_masked_by(m: Measured, soft: Softmax, k: int) -> bool:
@@ -188,25 +197,34 @@ def _is_masked_by(m: Measured, soft: Softmax, k: int) -> bool:
         node = m.by_path.get(left.pop().path)
         if node is None or node.name in ("dot_general", "gather"):
             continue
-        met = [o for o in node.origins if not o.learned and k in o.inputs]
-        if met and np.isin(m.batch[k], (0, 1)).all():
+        if any(not o.learned and k in o.inputs for o in node.origins):
             return True
         left += [o.key for o in node.origins if o.learned and o.key is not None]
     return False
 
 
+def _marks(m: Measured) -> Iterator[tuple[int, np.ndarray]]:
+    """The arrays of 0 and 1 that mark one end of each example."""
+    for k, x in m.batch.items():
+        if x.ndim == 2 and x.shape[0] == m.size and np.isin(x, (0, 1)).all() and _at_one_end(x != 0):
+            yield k, x != 0
+
+
+def _at_one_end(places: np.ndarray) -> bool:
+    changes = (places[:, 1:] != places[:, :-1]).sum(1)
+    return bool(places.any() and not places.all() and (changes <= 1).all())
+
+
 def _paddings(m: Measured) -> Iterator[tuple[int, np.ndarray]]:
     """The arrays of the batch that mark padding or have it at their ends, and where it is."""
+    marked = dict(_marks(m))
     for k, x in m.batch.items():
         if x.ndim < 2 or x.shape[0] != m.size or x.shape[1] < 2:
             continue
-        marks = x.astype(bool) if x.ndim == 2 and np.isin(x, (0, 1)).all() else None
         others = [y for j, y in m.batch.items() if j != k and y.shape[:2] == x.shape[:2]]
-        for y in [x] if marks is None else others:
+        for y in others if k in marked else [x]:
             empty = (y.reshape(*x.shape[:2], -1) == 0).all(-1)
-            changes = (empty[:, 1:] != empty[:, :-1]).sum(1)
-            if empty.all() or not empty.any() or (changes > 1).any():  # padding is at one end
-                continue
-            if marks is None or (empty == ~marks).all() or (empty == marks).all():
+            same = k not in marked or (empty == ~marked[k]).all() or (empty == marked[k]).all()
+            if _at_one_end(empty) and same:
                 yield k, empty
                 break
