@@ -170,7 +170,8 @@ def draw(shown: dict[str, Any]):
             rows = rows / abs(rows).max(axis=1, keepdims=True).clip(1e-12)
             signed = rows.min() < 0
             style = {"cmap": "cividis", "vmin": -1} if signed else {"cmap": "gray_r", "vmin": 0}
-            image = axis.imshow(np.concatenate(rows.reshape(-1, side, side), axis=1), vmax=1, **style)
+            apart = np.pad(rows.reshape(-1, side, side), ((0, 0), (0, 0), (0, 1)), constant_values=np.nan)
+            image = axis.imshow(np.concatenate(apart, axis=1)[:, :-1], vmax=1, **style)
             key = drawn[0].colorbar(image, ax=axis, ticks=[-1, 0, 1] if signed else [0, 1], aspect=8)
             key.set_label("share of the\nlargest |entry|", fontsize=7)
             axis.set_title(name, fontsize=9)
