@@ -139,7 +139,7 @@ def _explained(config: Explain) -> Explanation:
         eta=network.eta if config.eta is None else config.eta,
         units=config.units or None,
         frozen=example.frozen,
-        digits=config.digits or example.digits,
+        digits=example.digits if config.digits is None else config.digits,
     )
 
 
