@@ -164,7 +164,7 @@ def fit(
             it is applied to each mini-batch inside the compiled epoch.
         class_weight: what the examples of each class count, ``{label: weight}``, a number for each class or
             ``"balanced"``, times weights of their own. Validation data have only their own.
-        shuffle: False takes the examples in the given order in every epoch.
+        shuffle: False takes the examples in the given order in every epoch, as `elman`'s ``carries`` needs.
         progress_bar: show the epochs as they pass.
 
     Returns:

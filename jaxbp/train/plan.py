@@ -84,6 +84,8 @@ class Plan(NamedTuple):
         counted: where the run is counted in iterations.
         batches: what yields them one by one; ``train`` is then the first of them.
         parts: the validation data, where they go to the device part by part.
+        restarts: (first, every) where the model's state is that of the rows of a batch, as a recurrent carry
+            is: before iteration first, and every so many after it, the data begin again, and so does it.
     """
 
     grad_fn: GradFn
@@ -101,6 +103,7 @@ class Plan(NamedTuple):
     counted: Counted | None = None
     batches: Batches | None = None
     parts: Parts | None = None
+    restarts: tuple[int, int] | None = None
 
     @property
     def N(self) -> int:

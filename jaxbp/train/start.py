@@ -1,6 +1,7 @@
 """Where a run begins: its optimizer, parameters and state, tried before anything is compiled."""
 
 import zlib
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import jax
@@ -12,6 +13,7 @@ from jaxbp import arguments, errors
 from jaxbp.arguments import described
 from jaxbp.arguments.arrays import held_dtype
 from jaxbp.train.plan import Plan
+from jaxbp.train.programs.evaluate import Evaluator
 from jaxbp.train.programs.step import State
 from jaxbp.train.result import Result
 from jaxbp.typing import Params, Random
@@ -146,6 +148,10 @@ def carrying(plan: Plan, start: Start) -> tuple[Plan, Start]:
     Args:
         plan: whose grad_fn has what `jaxbp.backprop.ValueAndGrad` has.
         start: perhaps with a state of the user's or of an earlier result; else it begins as zeros.
+
+    Raises:
+        ValueError: for a state of the rows of a batch, where the same row of the next batch does not go on
+            where they ended: in a random order, in batches of several sizes, or as they come.
     """
 
     def batch(leaf: Any) -> jax.ShapeDtypeStruct:
@@ -155,7 +161,29 @@ def carrying(plan: Plan, start: Start) -> tuple[Plan, Start]:
     x = jax.tree.map(batch, plan.train.x)
     x = jax.eval_shape(plan.preprocess, x) if plan.preprocess else x
     grad_fn, zeros = plan.grad_fn.carrying(start.params, x)  # type: ignore[attr-defined]
+    if plan.grad_fn.carries_rows(start.params, x):  # type: ignore[attr-defined]
+        plan = _in_order(plan, start)
     return plan._replace(grad_fn=grad_fn), start._replace(model_state=start.model_state or (zeros,))
+
+
+def _in_order(plan: Plan, start: Start) -> Plan:
+    """The plan of a carry: it begins again with the data, and what is evaluated begins from nothing."""
+    net = plan.grad_fn.net.name  # type: ignore[attr-defined]
+    expected = f"rows that go on in the same row of the next batch, for {net} carries a state from one to it"
+    hint = "jaxbp.data.streams(ids, batch_size, places) has data in that order; carries=False needs none"
+    got = ""
+    if plan.batches is not None:
+        got = "batches that come one by one"
+    elif plan.shuffle:
+        got, hint = "shuffle=True, a random order", f"shuffle=False, and {hint}"
+    elif plan.N % plan.batch_size:
+        got = f"{plan.N} examples in batches of {plan.batch_size}, the last of them of fewer rows"
+    if got:
+        raise ValueError(errors.message("fit", expected, got, hint))
+    evaluate = plan.evaluate
+    if isinstance(evaluate, Evaluator):
+        evaluate = replace(evaluate, stateful=False)
+    return plan._replace(restarts=(start.behind[1], plan.iterations), evaluate=evaluate)
 
 
 def assert_model_state(where: str, model_state: Any) -> tuple[Any, ...]:

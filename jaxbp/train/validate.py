@@ -271,7 +271,7 @@ def _columns(plan: Plan, state: State, streams: bool) -> list[str]:
         x = jax.eval_shape(plan.preprocess, x) if plan.preprocess else x
         seen = jax.eval_shape(lambda state: state.seen(plan.eval_params), state)
         metrics = jax.eval_shape(evaluate, seen, x, *others)
-    step = make_step(plan.grad_fn, plan.optimizer, plan.preprocess)
+    step = make_step(plan.grad_fn, plan.optimizer, plan.preprocess, plan.restarts)
     batch = jax.tree.map(lambda v: _held(v[: plan.batch_size]), plan.train.arrays)
     _, (_, of_step) = jax.eval_shape(step, state, *batch)
     first = ["epoch", "seconds", "loss", *["iteration"] * (plan.counted is not None), *["waited"] * streams]

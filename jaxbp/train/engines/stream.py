@@ -185,7 +185,7 @@ def _compile(plan: Plan, arguments: Any) -> tuple[dict[tuple[int, ...], Any], An
     """Programs: of chunks by the shape of their rows, of a chunk that is watched, and of an epoch's end."""
     state, data, validation, due = arguments
     layout, finish = plan.layout, make_finish(plan)
-    step = make_step(plan.grad_fn, plan.optimizer, plan.preprocess)
+    step = make_step(plan.grad_fn, plan.optimizer, plan.preprocess, plan.restarts)
     where = layout.shardings(state)
     run = jax.jit(make_chunk(step), out_shardings=where and (where, layout.everywhere))
     by_rows = {jax.tree.leaves(chunk)[0].shape[:2]: chunk for chunk in data}

@@ -24,12 +24,14 @@ class Evaluator:
         loss: as there.
         metrics: by name, or None for the loss and, of class labels, the accuracy.
         batch_size: as there.
+        stateful: whether ``apply`` is given the state of a run; else every example begins from nothing.
     """
 
     apply: Callable[..., Array]
     loss: Callable[..., Scalar]
     metrics: tuple[tuple[str, Measure], ...] | None = None
     batch_size: int | None = None
+    stateful: bool = True
 
     @property
     def on_host(self) -> list[str]:
@@ -46,6 +48,7 @@ class Evaluator:
         """What ``apply`` gives for the examples, (*n, C)."""
         x = _taken("x", x)
         params = jax.tree.map(lambda leaf: _taken("params", leaf) if _is_numpy(leaf) else leaf, params)
+        model_state = model_state if self.stateful else ()
         by_name = takes(self.apply, "given")  # as this library's layers take their state
         rest, named = (
             ((), {"given": {"state": model_state[0]}}) if model_state and by_name else (model_state, {})
