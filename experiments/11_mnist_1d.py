@@ -8,7 +8,14 @@ are read together. The second direction is a layer that the library does not hav
 some lines.
 
 Published, per cent of the test set (Greydanus and Kobak, arXiv 2011.14439): logistic regression 32, MLP 68,
-CNN 94, GRU 91, people 96. Its notebook has Adam at a rate of 0.01 for 6,000 batches of 100.
+CNN 94, GRU 91, people 96. The notebook trains with Adam at a rate of 0.01 for 6,000 batches of 100, and ends
+at 31.5, 65.1, 92.3 and 89.1. Here the rate falls to 0 along a cosine, and weights decay. Seen, as the median
+of 3 seeds with their range (jax 0.10.2, CPU):
+
+    logistic    31.2  (31.2 to 31.3)
+    MLP         68.3  (68.1 to 71.3)
+    CNN         93.0  (92.9 to 93.2)
+    GRU         90.6  (89.6 to 90.7)
 
     python -m experiments.11_mnist_1d
 """
