@@ -328,6 +328,16 @@ def test_tables(experiment):
     assert min(*result["iris"]["jaxbp"], *result["iris"]["scikit_learn"]) > 80
 
 
+def test_public_benchmarks(experiment):
+    programs = ("34311586", "48934338", "blobs dying 0", "blobs healthy 0")
+    result = experiment("51_public_benchmarks", only=programs, each=1)
+    questions, families = result["DeepLocalize"], result["AutoTrainer"]
+    assert questions["34311586"]["found"] == ["size_one"]
+    assert questions["48934338"]["words"] == ()
+    assert families["blobs dying 0"]["named"]
+    assert families["blobs healthy 0"]["found"] == []
+
+
 @pytest.mark.soak
 def test_observe_cost(experiment):
     small = {"only": ("recurrence",), "steps": 8, "batch": 8, "width": 16, "blocks": 1}
