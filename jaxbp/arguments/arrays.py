@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxbp.arguments.floats import assert_floating
 from jaxbp.arguments.search import find
 from jaxbp.arguments.words import described
 from jaxbp.errors import message
@@ -85,7 +86,7 @@ def array(
         if not _holds_numbers(value.dtype):
             raise TypeError(message(where, f"numbers in {name}", described(value)))
         if floats:
-            _floating(where, name, value)
+            assert_floating(where, name, value)
         if not host:
             return value
         if isinstance(value, jax.core.Tracer):
@@ -104,7 +105,7 @@ def array(
     if floats and found.dtype.kind in "iu" and isinstance(value, list | tuple | int | range | np.integer):
         found = found.astype(float)
     if floats:
-        _floating(where, name, found)
+        assert_floating(where, name, found)
     if fill is not None and found.dtype.kind in "iu":
         held = found.astype(held_dtype(found.dtype))
         found = np.where(held == found, held, np.array(fill, np.int32))
@@ -138,19 +139,6 @@ def _any_traced(values: Any) -> bool:
     if isinstance(values, list | tuple):
         return any(map(_any_traced, values))
     return isinstance(values, jax.Array)
-
-
-def _floating(where: str, name: str, value: Any) -> None:
-    if jnp.issubdtype(value.dtype, jnp.floating):
-        return
-    hint = f"{name}.astype(float)"
-    if value.dtype == np.uint8:
-        hint = f"for bytes {name} / 255, else {hint}"
-    elif jnp.issubdtype(value.dtype, jnp.complexfloating):
-        hint = f"{name}.real, or both parts as two numbers"
-    elif jnp.issubdtype(value.dtype, jnp.integer):
-        hint += ", or write 1.0 for 1"
-    raise TypeError(message(where, f"floating-point {name}", described(value), hint))
 
 
 def _fits(where: str, name: str, values: np.ndarray) -> None:

@@ -190,21 +190,6 @@ class Layer:
         return self.name
 
 
-NO_LAYER = (
-    "make one, e.g. jaxbp.mlp([d_0, d_1]); a network of another library goes to fit, check, per_example"
-)
-
-
-def taken(
-    where: str, net: Layer, params: Params, x: Any, key: Any, given: Any = None
-) -> tuple[Params, Array, Random | None]:
-    """Parameters, inputs and key as the layers take them; ``given`` is what they name."""
-    arguments.instance(where, "net", net, Layer, NO_LAYER)
-    assert_given(where, given, net.given)
-    x = rows(where, x, "x")
-    return arguments.params(where, params), x, None if key is None else arguments.key(where, key)
-
-
 def assert_given(where: str, given: Any, names: Collection[str]) -> None:
     """Raises unless ``given`` is None or a dict with no other names than these.
 

@@ -129,14 +129,17 @@ def assert_start(
         params, opt_state, model_state = learned.last_params, learned.opt_state, learned.last_model_state
     params = assert_params("fit", params)
     opt_state = jax.tree.map(_native, opt_state)
-    _assert_opt_state("fit", optimizer, params, opt_state)
+    hint = "give that of an earlier result"
+    if learned is not None:
+        hint = "with another optimizer begin at the earlier result's params, fit(grad_fn, result.params, ...)"
+    _assert_opt_state("fit", optimizer, params, opt_state, hint)
     if opt_state is not None and learned is None:
         leaves = [leaf for leaf in jax.tree.leaves((params, opt_state)) if _is_plain(leaf)]
         digest = 0
         for leaf in leaves:
             digest = zlib.crc32(np.asarray(leaf).tobytes(), digest)
         key = jax.random.fold_in(key, digest)
-    return Start(params, opt_state, learned, _model_state(model_state)), key
+    return Start(params, opt_state, learned, assert_model_state("fit", model_state)), key
 
 
 def carrying(plan: Plan, start: Start) -> tuple[Plan, Start]:
@@ -183,7 +186,7 @@ def _in_order(plan: Plan, start: Start) -> Plan:
     return plan._replace(restarts=(start.behind[1], plan.iterations), evaluate=evaluate)
 
 
-def _model_state(model_state: Any) -> tuple[Any, ...]:
+def assert_model_state(where: str, model_state: Any) -> tuple[Any, ...]:
     """(the state as arrays,), or () for None.
 
     Raises:
@@ -194,23 +197,24 @@ def _model_state(model_state: Any) -> tuple[Any, ...]:
 
     def as_array(path: Any, leaf: Any) -> Any:
         name = f"model_state{jax.tree_util.keystr(path)}"
-        if isinstance(leaf, jax.Array) and _is_key(leaf):
+        if isinstance(leaf, jax.Array) and is_key(leaf):
             return leaf
         if not isinstance(leaf, jax.Array | np.ndarray | np.generic | bool | int | float):
             hint = "what is no array belongs in grad_fn"
-            raise TypeError(errors.message("fit", f"{name} as an array", described(leaf), hint))
-        return jnp.asarray(arguments.array("fit", name, leaf))
+            raise TypeError(errors.message(where, f"{name} as an array", described(leaf), hint))
+        return jnp.asarray(arguments.array(where, name, leaf))
 
     return (jax.tree_util.tree_map_with_path(as_array, model_state),)
 
 
 def _native(leaf: Any) -> Any:
     """A leaf of NumPy's in the machine's byte order; a deleted one of JAX's is refused."""
-    numbers = isinstance(leaf, np.ndarray) or (isinstance(leaf, jax.Array) and not _is_key(leaf))
+    numbers = isinstance(leaf, np.ndarray) or (isinstance(leaf, jax.Array) and not is_key(leaf))
     return arguments.array("fit", "opt_state", leaf) if numbers else leaf
 
 
-def _is_key(leaf: jax.Array) -> bool:
+def is_key(leaf: Any) -> bool:
+    """Whether an array is of random keys, of which NumPy has none."""
     return jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
 
 
@@ -218,11 +222,11 @@ def _is_plain(leaf: Any) -> bool:
     """Whether this process has all the numbers of a leaf."""
     if not isinstance(leaf, jax.Array):
         return True
-    return leaf.is_fully_addressable and not _is_key(leaf)
+    return leaf.is_fully_addressable and not is_key(leaf)
 
 
 def _assert_opt_state(
-    where: str, optimizer: optax.GradientTransformation, params: Params, opt_state: Any
+    where: str, optimizer: optax.GradientTransformation, params: Params, opt_state: Any, hint: str
 ) -> None:
     """Raises unless the state, if one is given, is that of the optimizer.
 
@@ -237,7 +241,7 @@ def _assert_opt_state(
         raise TypeError(errors.message(where, expected, f"{type(error).__name__}: {error}")) from error
     if opt_state is None:
         return
-    expected, hint = "an opt_state of this optimizer and these parameters", "give that of an earlier result"
+    expected = "an opt_state of this optimizer and these parameters"
     if isinstance(opt_state, Result):
         raise TypeError(
             errors.message(where, expected, "a Result", "give it for params, fit(grad_fn, result, data, ...)")

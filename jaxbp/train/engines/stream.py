@@ -24,7 +24,7 @@ from jaxbp.typing import Array
 P = ParamSpec("P")
 T = TypeVar("T")
 
-_ENOUGH = 2**26  # bytes: larger chunks are no faster, and the first is waited for
+ENOUGH = 2**26  # bytes: larger chunks are no faster, and the first is waited for
 
 
 class Chunk(NamedTuple):
@@ -210,7 +210,7 @@ def _most(arrays: list[tuple[np.ndarray, np.dtype]], batch_size: int, memory_bud
                 "give more, or choose a smaller batch_size",
             )
         )
-    return max(1, (min(memory_budget, _ENOUGH) - spare) // batch)
+    return max(1, (min(memory_budget, ENOUGH) - spare) // batch)
 
 
 def as_here(fn: Callable[P, T]) -> Callable[P, T]:
