@@ -22,6 +22,8 @@ COMPARED = {  # what of the default configuration is reached in seconds, and wha
 }
 NOT_COMPARED = {
     "08_lenet": "needs the files of MNIST, and minutes",
+    "11_mnist_1d": "minutes; test_experiments has the data and the layer",
+    "12_depth": "minutes; test_experiments has the deltas",
     "10_delta_x": "needs the files of MNIST, and minutes",
     "50_observe_cost": "times",
     "51_public_benchmarks": "its numbers are those of a table in docs, minutes",

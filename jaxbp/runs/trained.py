@@ -48,6 +48,7 @@ class Trained:
     file, a `Dataset`, and with a schema also raw columns: a pandas or polars frame, rows, records
     ``{"age": 31, "city": "Bern"}``. They go through the network in parts, so that memory stays bounded.
     With a schema an array has raw columns: of what `load` made into features give the `Dataset`, not its x.
+    A warning says where such an array looks scaled already.
 
     Args:
         network: a layer of this library, or of your own.
