@@ -254,7 +254,8 @@ class Job(NamedTuple):
     def _config(self, stopping: EarlyStopping | None, told: dict[str, list[Any]]) -> dict[str, Any]:
         """What must not change between the parts of the run."""
         shown = {name: [repr(value) if name == "points" else value for value in told[name]] for name in told}
-        return describe(self.plan, self.first(), stopping) | shown
+        order = {} if self.nets[0].number == Net({}, self.plan.key, {}).number else {"order": "own"}
+        return describe(self.plan, self.first(), stopping) | shown | order
 
 
 def _seeds(seeds: Any) -> list[int]:
@@ -276,6 +277,8 @@ def _seeds(seeds: Any) -> list[int]:
         found = list(range(count))
     if not found:
         raise ValueError(errors.message("sweep", "at least one seed and one point", "no seed"))
+    if len(set(found)) < len(found):
+        raise ValueError(errors.message("sweep", "seeds that differ", f"{described(seeds)} with one again"))
     return found
 
 

@@ -47,6 +47,9 @@ def points_of(hyperparameters: Any) -> list[Point]:
             expected = f"numbers for {name}, e.g. [0.1, 0.01]"
             raise TypeError(errors.message("sweep", expected, described(given)))
         values[name] = [_value(f"{name}, value {i}", value) for i, value in enumerate(given)]
+        if again := [value for i, value in enumerate(values[name]) if value in values[name][:i]]:
+            got = f"{described(again[0])} twice"
+            raise ValueError(errors.message("sweep", f"values of {name} that differ", got))
     points = [dict(zip(values, p, strict=True)) for p in product(*values.values())]
     if not points:
         raise ValueError(errors.message("sweep", "at least one seed and one point", "no point"))
