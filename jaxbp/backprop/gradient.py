@@ -109,6 +109,19 @@ class ValueAndGrad:
         shapes = jax.eval_shape(left, params, x)
         return grad_fn, jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
 
+    def carries_rows(self, params: Params, x: Any) -> bool:
+        """Whether the state is that of each row of the batch, as a recurrent carry is, and not of all.
+
+        Then row i of a batch goes on where row i of the batch before ended.
+
+        Args:
+            params: of net.
+            x: the shape and dtype of a batch.
+        """
+        longer: Any = jax.ShapeDtypeStruct((x.shape[0] + 1, *x.shape[1:]), x.dtype)  # type: ignore[no-untyped-call]
+        states = [jax.tree.map(jnp.shape, self.carrying(params, batch)[1]) for batch in (x, longer)]
+        return bool(states[0] != states[1])
+
     def num_classes(self, params: Params, x: Array) -> int | None:
         """C, the size of the network's output, if the loss is one of classes: y must fit it."""
         params = arguments.params("value_and_grad", params)

@@ -38,12 +38,13 @@ def load(
 ) -> tuple[Dataset, ...]:
     r"""(train, test), or with ``validation_fraction`` (train, validation, test), of a set, a file or a frame.
 
-    A TABLE (a text file, plain or gzipped, a pandas or polars frame, an .npy array of two axes) has numbers,
-    ISO dates (as days), categories and missing values in its columns; each part has the same features, by the
-    numbers that scikit-learn fits to the training part alone. They are kept in ``train.schema``, whose
-    columns say what each was taken for. Numbers are standardized, a missing one is the median, a category is
-    one feature for each of its texts. Left out are a first column without a name, or one called index or id
-    that counts the examples, empty columns, and text of which nearly every cell is distinct.
+    A TABLE (a text file, plain, gzipped or zipped, a pandas or polars frame, an .npy array of two axes) has
+    numbers, ISO dates (as days), categories and missing values in its columns; each part has the same
+    features, by the numbers that scikit-learn fits to the training part alone. They are kept in
+    ``train.schema``, whose columns say what each was taken for. Numbers are standardized, a missing one is
+    the median, a category is one feature for each of its texts. Left out are a first column without a name,
+    or one called index or id that counts the examples, empty columns, and text of which nearly every cell is
+    distinct.
 
     An .NPZ file has inputs and labels (x and y, or images and labels, data and target), or its own parts
     (x_train, y_train, x_test, y_test). Bytes are divided by 255, other floats of two axes are scaled as in a
@@ -128,8 +129,8 @@ def load(
         hint = "is it cut off, or another file by this name?"
         raise ValueError(message(where, f"an {path.suffix} file, as its name says", "other bytes", hint))
     if found == ZIP:
-        _assert_has("an .npz file", given, {"task", "scale", "max_bytes", "raw"})
         pairs = of_npz(path, max_bytes=max_bytes)
+        _assert_has("an .npz file", given, {"task", "scale", "max_bytes", "raw"})
         if pairs.y is None:
             raise ValueError(message(where, "labels y beside x", "x alone"))
         return of_arrays(pairs.x, pairs.y, pairs.test, path.name, choice, cut, raw=raw)

@@ -207,7 +207,7 @@ identity = Layer(
 
 
 def _softmax_apply(params: Params, f: Rows, *, key: Random | None = None) -> Rows:
-    f = rows("softmax", f)
+    f = arguments.array("softmax", "f", f, floats=True)
     if f.ndim == 0:
         raise ValueError(errors.message("softmax", "f of shape (*n, C)", "shape ()"))
     return jax.nn.softmax(f, axis=-1)

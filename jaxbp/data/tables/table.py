@@ -271,10 +271,14 @@ def _of_columns(
 
 
 def _as_numbers(column: Any) -> np.ndarray | None:
-    """A column of numbers as floats, NaN where a value is missing; None for any other."""
+    """A column of numbers, or of durations, then in days, as floats with NaN for a missing one; else None."""
     if isinstance(column, np.ndarray):
+        if column.dtype.kind == "m":
+            return np.asarray(column / np.timedelta64(1, "D"))
         return column.astype(float) if column.dtype.kind in "iuf" else None
     dtype = column.dtype
+    if dtype == "timedelta" or str(dtype).startswith(("timedelta64", "Duration")):
+        return _as_numbers(column.to_numpy())
     if hasattr(column, "is_null"):  # polars
         return column.cast(float, strict=True).to_numpy().astype(float) if dtype.is_numeric() else None
     if getattr(dtype, "kind", "O") not in "iuf" or hasattr(dtype, "categories"):

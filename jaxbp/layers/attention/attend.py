@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jaxbp import arguments, errors, recipes
 from jaxbp.layers.attention import rule
 from jaxbp.layers.attention.rotary import turned
-from jaxbp.layers.attention.rule import Heads
+from jaxbp.layers.attention.rule import Blocks, Heads
 from jaxbp.layers.layer import Layer, delta_of, rows
 from jaxbp.typing import Array, Given, Params, Random, Rows, Saved
 
@@ -52,8 +52,8 @@ def attend(
         rotary: the base of rotary positions, 10,000 in the paper: q and k are turned by R_t. None for none.
         dropout: the probability that an entry of P is 0, the others divided by 1 - dropout; where a key is
             given.
-        block: the queries in a block; T for all at once. By default all up to 128 places, else 64, or an
-            eighth of them.
+        block: the queries in a block; T for all at once. By default all up to 128 places, else 64, or a
+            sixteenth of them.
 
     Returns:
         A layer from (*n, T, (H + 2 G) e) to (*n, T, H e).
@@ -143,7 +143,7 @@ def attend(
         T, mask = q.shape[-2], _mask(name, given, q)
         if (many := _block(block, T)) < T:
             kept = partial(_kept, name, key, rate, q)
-            o, weights = rule.in_blocks(q_k_v, partial(seen, mask, q), kept, many)
+            o, weights = rule.in_blocks(q_k_v, partial(seen, mask, q), kept, Blocks(many, causal))
         else:
             all_rows = jnp.arange(T)
             weights, _ = rule.probabilities(rule.scores(q, k, seen(mask, q, all_rows)))
@@ -157,7 +157,8 @@ def attend(
         kept = partial(_kept, name, key, rate, q_k_v.q)
         if (many := _block(block, T)) < T:
             of_rows = partial(seen, mask, q_k_v.q)
-            delta = rule.deltas_in_blocks(q_k_v, o, weights, of_rows, kept, many, delta_o)
+            blocks = Blocks(many, causal)
+            delta = rule.deltas_in_blocks(q_k_v, o, weights, of_rows, kept, blocks, delta_o)
         else:
             D = rule.inner(delta_o, o, weights.dtype)
             delta = rule.deltas(q_k_v, weights, D, kept(jnp.arange(T)), delta_o)
@@ -187,7 +188,7 @@ def _block(block: int | None, T: int) -> int:
     """The queries at a time."""
     if block is not None:
         return block
-    return T if T <= WHOLE else max(64, T // 8)
+    return T if T <= WHOLE else max(64, T // 16)
 
 
 def _mask(name: str, given: Given | None, q: Array) -> Array | None:

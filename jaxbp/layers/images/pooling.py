@@ -10,7 +10,7 @@ from jax import lax
 from jaxbp import arguments, errors, recipes
 from jaxbp.layers.images.windows import Padding, Windows, entered, windows
 from jaxbp.layers.layer import Layer, delta_of, rows
-from jaxbp.operators import Dense, Identity, Kronecker, Operator
+from jaxbp.operators import Dense, Identity, Kronecker, Operator, Routed
 from jaxbp.typing import Array, Params, Random, Saved, Tensor
 
 Size = int | Sequence[int]
@@ -235,7 +235,17 @@ def _max_pool(over: Windows) -> Layer:
             number = number * jnp.uint8(k) + lax.broadcasted_iota(jnp.uint8, at.shape, n + 2 * axis + 1)
         return {}, jnp.where(at == number, delta, 0).reshape(*like.shape[:-1], at.shape[-1])
 
-    return Layer(name, apply, forward, backward, means="max")
+    def jacobian(params: Params, f: Tensor) -> Operator:
+        _, (at, _) = forward(params, f)
+        c, rank = at.shape[-1], over.rank
+        at = at.reshape(-1, math.prod(at.shape[-rank - 1 : -1]), c)
+        routes, places = over.routes(f), math.prod(f.shape[-rank - 1 : -1])
+        place = jnp.take_along_axis(routes[:, None, :, None], at[None].astype(int), 0)[0]
+        place = place + places * jnp.arange(len(at)).reshape(-1, 1, 1)
+        entry = place * c + jnp.arange(c).reshape(1, 1, -1)  # of f, flattened
+        return Routed(entry.reshape(1, -1), jnp.ones((1, 1, 1, 1), f.dtype), f.size)
+
+    return Layer(name, apply, forward, backward, jacobian=jacobian, means="max")
 
 
 def _avg_pool(over: Windows) -> Layer:
@@ -258,4 +268,9 @@ def _avg_pool(over: Windows) -> Layer:
             return {}, _spread(over, share, n).reshape(*saved.shape[:-1], share.shape[-1])
         return {}, over.put_back([share] * k, places)
 
-    return Layer(name, apply, forward, backward, means="mean")
+    def jacobian(params: Params, f: Tensor) -> Operator:
+        f, _ = _taken(over, f)
+        means = over.routed(f[..., :1], jnp.full((k, 1, 1, 1), 1 / k, f.dtype))
+        return Kronecker(means, Identity(f.shape[-1]))
+
+    return Layer(name, apply, forward, backward, jacobian=jacobian, means="mean")

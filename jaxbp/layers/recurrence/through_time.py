@@ -6,12 +6,14 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jax.tree_util import Partial
 
 from jaxbp import arguments, errors
 from jaxbp.layers.blocks import Block, Entrywise, Outer
 from jaxbp.layers.dense import assert_size
 from jaxbp.layers.initializers import Initializer
 from jaxbp.layers.layer import Layer, arrays_of, delta_of
+from jaxbp.operators import Linear, Operator, Recurrent
 from jaxbp.typing import Array, Given, Params, Random, Rows, Saved
 
 Carry = dict[str, Array]  # h, and c of an LSTM, (N, h)
@@ -176,6 +178,21 @@ def recurrence(
             blocks["c"] = Entrywise(q[:, -h:].sum(0))
         return blocks, _by_example(back.u @ params["W"].astype(x.dtype), saved[0].shape[:-1])
 
+    def jacobian(params: Params, f: Rows, *, given: Given | None = None) -> Operator:
+        _, (f, start, after, kept) = forward(params, f, given=given)
+        if math.prod(f.shape[:-2]) != 1:  # sequences beside each other
+            return Linear(Partial(apply, params, given=given), f)  # type: ignore[no-untyped-call]
+        W, R, _, _ = _weights(cell, params, f.dtype)
+        before = {c: jnp.concatenate([start[c][None], after[c][:-1]]) for c in cell.carries}
+        slopes: list[list[Array]] = []  # of each part of the state: a delta of ones finds a row of diagonals
+        for c in cell.carries:
+            delta = {name: jnp.full_like(after[name], name == c) for name in cell.carries}
+            u, q, carry = cell.back(delta, kept, before, after)
+            s = jnp.concatenate([carry.get(name, jnp.zeros_like(after[c])) for name in cell.carries], -1)
+            slopes.append([part.reshape(len(u), -1, h) for part in (u, q, s)])
+        by_u, by_q, by_s = (jnp.stack(by, 1) for by in zip(*slopes, strict=True))
+        return Recurrent(W, R, by_u, by_q, by_s)
+
     def state(saved: Saved) -> dict[str, Array]:
         f, start, after, _ = saved
         last = {c: after[c][-1] if f.shape[-2] else start[c] for c in cell.carries}
@@ -187,6 +204,7 @@ def recurrence(
         forward,
         backward,
         initialize,
+        jacobian,
         given=("state",) if carries else (),
         state=state if carries else None,
         factors=factors,

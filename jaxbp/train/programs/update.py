@@ -203,6 +203,11 @@ class Averaging:
         return updates, Averaged(inner, average)
 
 
+def averaging(make: Callable[..., optax.GradientTransformation], decay: float, **point: Any) -> Averaging:
+    """The `Averaging` of what ``make`` makes of these hyperparameters."""
+    return Averaging(make(**point), decay)
+
+
 def average_of(opt_state: Averaged, params: Params) -> Params:
     """The average, in the dtypes of the parameters."""
     return jax.tree.map(lambda old, leaf: old.astype(leaf.dtype), opt_state.average, params)
