@@ -80,7 +80,8 @@ def assert_data(
     _assert_one_length(given, y, weight, where)
 
     def taken(name: str, leaf: np.ndarray) -> np.ndarray:
-        return _held(leaf if raw else _assert_input_dtype(leaf, name, where), name, narrow, where)
+        leaf = leaf if raw else _assert_input_dtype(leaf, name, where)
+        return _held(leaf, name, narrow, where, apart=narrow or not raw)  # else it is scaled in 64 bits first
 
     x = each("x", given, taken)
     y = x if y is given else y  # an autoencoder's lie in memory once
@@ -212,8 +213,11 @@ def _assert_input_dtype(x: np.ndarray, name: str, where: str) -> np.ndarray:
     raise TypeError(message(where, f"float {name}", got, hint))
 
 
-def _held(array: np.ndarray, name: str, narrow: bool, where: str) -> np.ndarray:
-    """The array in the dtype that JAX holds it in; finite before and after, and no integer wraps."""
+def _held(array: np.ndarray, name: str, narrow: bool, where: str, *, apart: bool = True) -> np.ndarray:
+    """The array in the dtype that JAX holds it in; finite before and after, and no integer wraps.
+
+    Numbers that are to stay ``apart`` do.
+    """
     if isinstance(array, SparseRows):  # its entries were looked at, and its rows are converted one by one
         return array
     inexact = jnp.issubdtype(array.dtype, jnp.inexact)
@@ -229,14 +233,12 @@ def _held(array: np.ndarray, name: str, narrow: bool, where: str) -> np.ndarray:
             )
         )
     held = held_dtype(array.dtype)
-    if held == array.dtype or not narrow:
-        return array
-    if inexact:
-        assert_apart(array, name, where)
-    return array.astype(held)
+    if inexact and apart:
+        _assert_apart(array, name, where)
+    return array if held == array.dtype or not narrow else array.astype(held)
 
 
-def assert_apart(array: np.ndarray, name: str, where: str) -> None:
+def _assert_apart(array: np.ndarray, name: str, where: str) -> None:
     """Raises a ValueError for a column of floats whose values become equal where JAX holds them."""
 
     def named(j: int) -> str:

@@ -12,9 +12,8 @@ from jaxbp import arguments, errors
 from jaxbp.arguments import described
 from jaxbp.arguments.arrays import held_dtype
 from jaxbp.arguments.sparse import SparseRows
-from jaxbp.arguments.trees import each, is_tree
+from jaxbp.arguments.trees import is_tree
 from jaxbp.data import Dataset, assert_batch_size, assert_data, split
-from jaxbp.data.checks import assert_apart
 from jaxbp.data.given import SPARSE, dense, examples
 from jaxbp.data.weights import ClassWeight, weighted_by_class
 from jaxbp.train.checkpoints import Checkpoints
@@ -117,8 +116,6 @@ def assert_inputs(
     streams = budget is not None
     x = x if streams else jax.tree.map(dense, x)
     train, held_out = assert_data(x, y, weight, num_classes=C, narrow=not streams, raw=raw), None
-    if streams:  # rows that become 32 bits one by one
-        each("x", x, lambda name, leaf: assert_apart(leaf, name, "data"))
     if part is not None:
         if processes > 1 or (streams and shuffle):
             expected = "validation data, or shuffle=False, where data stream or many processes give them"

@@ -262,7 +262,7 @@ class OnHost:
                 float(self.scorer(predictions, truth, truth))
         except (ValueError, TypeError, AttributeError) as error:
             what = {"numbers": "numbers", "outputs": "0 or 1 for each output"}.get(kind, f"{C} classes")
-            got, hint = f"{error}".partition("\n")[0], "e.g. f1_macro, roc_auc_ovr" * (kind in ("labels", "rows"))
+            got, hint = f"{error}".partition("\n")[0], "e.g. f1_macro, roc_auc_ovr" if y.ndim == 1 else ""
             raise ValueError(errors.message("evaluate", f"{self.name} of {what}", got, hint)) from error
 
 
