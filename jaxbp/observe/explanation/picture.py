@@ -18,6 +18,7 @@ text { font: 12px system-ui, sans-serif; text-anchor: middle; fill: #222 }
 .name { font-style: italic; font-size: 13px } .value { fill: #0b57a4 } .delta { fill: #b3261e }
 .unit { fill: #fff; stroke: #444; stroke-width: 1.4 } .edge { stroke: #888 } .back { font-style: italic }
 .weight { font-size: 10px; fill: #555; paint-order: stroke; stroke: #fff; stroke-width: 4px }
+.weight { stroke-linejoin: round }
 """.strip()
 
 
