@@ -127,7 +127,7 @@ def main(config: Config) -> dict:
         held_out, np.arange(0, len(held_out) - config.length - 1, config.length), config.length
     )
     net, loss = network(config, len(letters)), jaxbp.softmax_cross_entropy
-    found, curves, wrote = [], [], ""
+    found, seconds, curves, wrote = [], [], [], ""
     for seed in range(config.seeds):
         rng = np.random.default_rng(seed)
         starts = rng.integers(0, len(train) - config.length - 1, config.iterations * config.batch_size)
@@ -145,6 +145,8 @@ def main(config: Config) -> dict:
             progress_bar=False,
         )
         found.append(float(np.asarray(result.history["val_loss"])[-1]))
+        seconds.append(float(np.asarray(result.history["seconds"]).sum()))
+        print(f"seed {seed}: validation loss {found[-1]:.4f}, {seconds[-1]:.0f} seconds", flush=True)
         curves.append(np.asarray(result.losses, float).tolist())
         if not wrote:
             wrote = written(config, net, result.params, letters, held_out[: config.length])
@@ -155,6 +157,7 @@ def main(config: Config) -> dict:
         "validation loss, median": float(np.median(found)),
         "validation loss, least": min(found),
         "validation loss, largest": max(found),
+        "seconds of a seed, median": float(np.median(seconds)),
     }
     table(f"{config.net} on {config.corpus}", ("", "value"), shown.items())
     print(wrote)

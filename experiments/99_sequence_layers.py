@@ -6,7 +6,12 @@ the loop, blocks as a checkpointed scan. Each row is measured interleaved, ``rou
 the process; the speed is the median over rounds of the other's time by ours, with its quartiles. Temporary
 memory is what the compiler reserves, compile time is CPU time. Times need an idle machine; memory does not.
 
+The row of the gradient of each text has the squared norms and the clipped mean of `jaxbp.per_example` against
+those of ``vmap(jax.grad)``, and beside them the plain step by hand. Whole training steps beside Flax and
+Equinox are those of ``90_training_benchmark --configs GPT LSTM``.
+
     python -m experiments.99_sequence_layers
+    python -m experiments.99_sequence_layers --only "of each text"
     python -m experiments.99_sequence_layers --scale 0.25     # smaller, to see that it runs
 """
 
@@ -32,6 +37,8 @@ class Config:
     rounds: int = 15
     scale: float = 1.0
     """Of the places and the batch."""
+    only: str = ""
+    """The rows that have this in their names."""
     out: Path = Path("results/99_sequence_layers")
 
 
@@ -48,6 +55,30 @@ def of(apply: Callable[..., Any]) -> Callable[..., Any]:
 def gpt(batch: int, places: int) -> tuple[dict[str, Any], Any, Any]:
     net = jaxbp.gpt(V, places)
     ways = {"by hand": jaxbp.value_and_grad(net, LOSS), "jax.value_and_grad": of(net.apply)}
+    return ways, net.init(jax.random.key(0)), text(batch, places)
+
+
+def gpt_of_each(batch: int, places: int) -> tuple[dict[str, Any], Any, Any]:
+    net = jaxbp.gpt(V, places)
+
+    def each(params: Any, x: jax.Array, y: jax.Array) -> tuple[Any, jax.Array]:
+        of_one = jax.grad(lambda params, x, y: LOSS(net.apply(params, x), y))
+        grads = jax.vmap(of_one, (None, 0, 0))(params, x, y)
+        leaves = jax.tree.leaves(grads)
+        return grads, sum(jnp.sum(g**2, tuple(range(1, g.ndim))) for g in leaves)
+
+    def clipped(*args: Any) -> Any:
+        grads, norms = each(*args)
+        weights = jnp.minimum(1, 1 / jnp.sqrt(norms)) / batch
+        return jax.tree.map(lambda g: jnp.tensordot(weights, g, 1), grads)
+
+    ways = {
+        "a step by hand": jaxbp.value_and_grad(net, LOSS),
+        "squared norms": lambda *args: jaxbp.per_example(net, LOSS, *args).squared_norms(),
+        "clipped mean": lambda *args: jaxbp.per_example(net, LOSS, *args).clipped_mean(1.0),
+        "vmap(jax.grad), squared norms": lambda *args: each(*args)[1],
+        "vmap(jax.grad), clipped mean": clipped,
+    }
     return ways, net.init(jax.random.key(0)), text(batch, places)
 
 
@@ -148,6 +179,7 @@ def blocks(batch: int, places: int) -> tuple[dict[str, Any], Any, Any]:
 ROWS: dict[str, tuple[Callable[..., Any], int, int]] = {
     "GPT, 256 places": (gpt, 8, 256),
     "GPT, 1,024 places": (gpt, 2, 1024),
+    "GPT, 256 places, of each text": (gpt_of_each, 8, 256),
     "attention, 1,024 places": (attention, 2, 1024),
     "LSTM, 128 places": (lstm, 32, 128),
     "24 blocks": (blocks, 8, 64),
@@ -155,7 +187,7 @@ ROWS: dict[str, tuple[Callable[..., Any], int, int]] = {
 
 
 def measured(ways: dict[str, Any], params: Any, batch: Any, rounds: int) -> dict[str, dict[str, float]]:
-    """Of each way its speed as a multiple of the first other's, memory and compile time."""
+    """Of each way its speed as a multiple of that of the first by autodiff alone, memory and compile time."""
     compiled, found, times = {}, {}, {name: [] for name in ways}
     for name, fn in ways.items():
         began = time.process_time()
@@ -168,7 +200,7 @@ def measured(ways: dict[str, Any], params: Any, batch: Any, rounds: int) -> dict
             began = time.process_time()
             jax.block_until_ready(fn(params, *batch))
             times[name].append(time.process_time() - began)
-    plain = next(name for name in ways if name in ("jax.value_and_grad", "jax.vjp"))
+    plain = next(name for name in ways if name.startswith(("jax.v", "vmap(")))
     for name in ways:
         ratios = [a / b for a, b in zip(times[plain], times[name], strict=True)]
         low, middle, high = statistics.quantiles(ratios, n=4) if rounds > 1 else ratios * 3
@@ -180,6 +212,8 @@ def measured(ways: dict[str, Any], params: Any, batch: Any, rounds: int) -> dict
 def main(config: Config) -> dict:
     result = {}
     for name, (make, batch, places) in ROWS.items():
+        if config.only not in name:
+            continue
         sizes = (max(1, round(n * config.scale)) for n in (batch, places))
         result[name] = measured(*make(*sizes), config.rounds)
         jax.clear_caches()

@@ -5,7 +5,11 @@ import json
 import os
 from pathlib import Path
 
+import jax
+import jax.numpy as jnp
 import pytest
+
+import jaxbp
 
 ROOT = Path(__file__).resolve().parents[1]
 DATA = Path(os.environ.get("JAXBP_DATA", ROOT.parent / "shared" / "data"))
@@ -107,6 +111,8 @@ def test_delta_x(experiment, tmp_path, data):
     else:
         pytest.importorskip("sklearn")
     result = experiment("10_delta_x", **small)["summary"]
+    readable = result.pop("network, trained in an L2 ball")
+    assert readable["made"]["error"] == 0
     for ways in result.values():
         assert ways["clean"]["error"] < ways["random signs"]["error"] < ways["FGSM"]["error"]
     hard, plain = result["network, adversarial training"], result["network"]
@@ -129,6 +135,71 @@ def test_char_language(experiment, tmp_path, net):
     result = experiment("09_char_language", corpus="python", net=net, **small)
     assert result["validation loss, median"] < 4.5
     assert len(result["written"]) == 20
+    assert has_figure(tmp_path)
+
+
+def test_the_recipe_of_mnist_1d_makes_its_published_file():
+    """The numbers are those of mnist1d_data.pkl in its authors' repository, its test set last."""
+    x, y = importlib.import_module("experiments.11_mnist_1d").series()
+    begin = [-0.3320056673693902, -0.4719103656557236, -0.778697076293495, -1.0097408265367047]
+    assert x.shape == (5_000, 40)
+    assert y[:8].tolist() == [2, 6, 4, 5, 6, 6, 6, 0]
+    assert x[0, :4] == pytest.approx(begin, abs=1e-14)
+    assert x[-1, -3:] == pytest.approx([0.6598756470890784, 0.8777343497528006, 1.193151836835276], abs=1e-14)
+    assert (x[:4_000] ** 3).sum() == pytest.approx(-10432.009923091371, rel=1e-12)
+
+
+def test_a_layer_read_both_ways_has_the_right_deltas(x64):
+    """The layer that the library does not have is verified like those that it has."""
+    both_ways = importlib.import_module("experiments.11_mnist_1d").both_ways
+    net = jaxbp.chain(both_ways(jaxbp.gru(1, 2)), jaxbp.flatten(3, 4), jaxbp.dense(12, 2))
+    params = net.init(jax.random.key(0))
+    x = jax.random.normal(jax.random.key(1), (2, 3, 1))
+    assert jaxbp.check_network(net, jaxbp.softmax_cross_entropy, params, x, jnp.array([0, 1])).ok
+    # The last place is the first that the second direction reads: it has seen no other.
+    there = net.parts[0].apply(params[1], x)
+    elsewhere = net.parts[0].apply(params[1], x.at[:, :2].add(1.0))
+    same = jnp.all(there == elsewhere, (0, 2)).tolist(), jnp.all(there == elsewhere, 0)[-1].tolist()
+    assert same == ([False, False, False], [False, False, True, True])
+
+
+@pytest.mark.soak
+def test_mnist_1d(experiment, tmp_path):
+    result = experiment("11_mnist_1d", iterations=400, seeds=1)
+    assert all(row["median"] > 25 for row in result.values())
+    assert result["CNN"]["median"] > result["MLP"]["median"] > result["logistic"]["median"]
+    assert has_figure(tmp_path)
+
+
+def test_the_deltas_of_a_deep_network_are_those_of_autodiff():
+    module = importlib.import_module("experiments.12_depth")
+    block, loss = module.normed_and_skipped(3), jaxbp.softmax_cross_entropy
+    net = module.network(block, 2, 3)
+    x, y = jax.random.normal(jax.random.key(0), (4, 64)), jnp.arange(4)
+    found = module.begun(block, net, x, y, jax.random.key(1))
+    params = net.init(jax.random.key(1))
+    of = [jax.tree.map(lambda leaf, i=i: leaf[i], params[2]) for i in range(2)]
+
+    def after(f, blocks):
+        for p in blocks:
+            f = block.apply(p, f)
+        return loss(net.parts[2].apply(params[3], f), y)
+
+    f = net.parts[0].apply(params[1], x)
+    levels = [(f, of), (block.apply(of[0], f), of[1:]), (block.apply(of[1], block.apply(of[0], f)), [])]
+    expected = [float(jnp.linalg.norm(jax.grad(after)(*level))) for level in levels]
+    assert found == pytest.approx(expected, rel=1e-5)
+
+
+@pytest.mark.soak
+def test_depth(experiment, tmp_path):
+    pytest.importorskip("sklearn")
+    kinds = ("sigmoid, Glorot", "relu, He, layer norm, skip")
+    result = experiment("12_depth", blocks=kinds, depths=(2, 16), iterations=100, seeds=1)
+    gone, kept = (row["deltas"][16][0] / row["deltas"][16][-1] for row in result.values())
+    assert gone < 1e-8
+    assert 0.1 < kept < 1e3
+    assert (result[kinds[0]]["deepest"], result[kinds[1]]["deepest"]) == (0, 16)
     assert has_figure(tmp_path)
 
 
@@ -167,6 +238,27 @@ def test_training_benchmark(experiment, tmp_path, optimizer):
     assert rows["jaxbp.fit"]["loss"] == pytest.approx(rows["NumPy"]["loss"], rel=0.1)
     assert rows["NumPy"]["loss"] < 2.0
     assert has_figure(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "net", [pytest.param(net, marks=pytest.mark.soak) for net in ("LeNet", "GPT", "LSTM")]
+)
+def test_frameworks_of_layers_do_the_same_work(net):
+    """From our parameters, in the layout of each, autodiff of another library has the same losses."""
+    pytest.importorskip("flax")
+    pytest.importorskip("equinox")
+    from experiments.peers import with_jax, with_layers, worker
+
+    job = importlib.import_module("experiments.90_training_benchmark").job_of(net, "adam", 16)
+    modules = {"with_jax": with_jax, "with_layers": with_layers}
+    losses = {}
+    for name, (module, function) in worker.LAYERED.items():
+        train = getattr(modules[module], function)(job, *job.data())
+        losses[name] = [train(1)["loss"], train(1)["loss"]]
+    ours = losses.pop("jaxbp.fit")
+    assert ours == pytest.approx(losses["raw JAX"], rel=0.2)  # it draws another order
+    assert all(of == pytest.approx(losses["raw JAX"], rel=1e-4) for of in losses.values())
+    assert ours[1] < ours[0]
 
 
 @pytest.mark.soak
@@ -243,6 +335,16 @@ def test_tables(experiment):
     result = experiment("97_tables", sets=("iris",), seeds=1)
     assert set(result["iris"]) == {"jaxbp", "scikit_learn"}
     assert min(*result["iris"]["jaxbp"], *result["iris"]["scikit_learn"]) > 80
+
+
+def test_public_benchmarks(experiment):
+    programs = ("34311586", "48934338", "blobs dying 0", "blobs healthy 0")
+    result = experiment("51_public_benchmarks", only=programs, each=1)
+    questions, families = result["DeepLocalize"], result["AutoTrainer"]
+    assert questions["34311586"]["found"] == ["size_one"]
+    assert questions["48934338"]["words"] == ()
+    assert families["blobs dying 0"]["named"]
+    assert families["blobs healthy 0"]["found"] == []
 
 
 @pytest.mark.soak

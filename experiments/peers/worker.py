@@ -1,4 +1,4 @@
-"""The process of one framework: python -m experiments.peers.worker NAME JOB
+"""The process of one framework: python -m experiments.peers.worker NAME JOB KIND
 
 It says on its standard output, in lines of JSON, how long it took to get ready, and then trains for as many
 epochs as each line of its standard input asks for.
@@ -10,7 +10,7 @@ import os
 import sys
 import time
 
-from experiments.peers.job import Job
+from experiments.peers.job import Deep, Job
 
 FRAMEWORKS = {
     "jaxbp.fit": ("with_jax", "fit"),
@@ -24,6 +24,14 @@ FRAMEWORKS = {
     "torch eager": ("with_torch", "eager"),
     "scikit-learn": ("with_numpy", "scikit_learn"),
 }
+LAYERED = {
+    "jaxbp.fit": ("with_jax", "fit"),
+    "raw JAX": ("with_layers", "raw"),
+    "raw JAX, per step": ("with_layers", "per_step"),
+    "Equinox": ("with_layers", "equinox"),
+    "Flax Linen": ("with_layers", "flax_linen"),
+}
+"""Of those that train networks of layers."""
 SWEEPS = {"jaxbp.sweep": ("with_jax", "sweep"), "jaxbp.sweep, own orders": ("with_jax", "sweep_own_orders")}
 PRODUCTS = {"matmul, JAX": ("with_jax", "matmul"), "matmul, NumPy": ("with_numpy", "matmul")}
 """No training, but what the machine can do."""
@@ -37,8 +45,9 @@ def main() -> None:
     def answer(what: dict) -> None:
         print(json.dumps(what), file=answers, flush=True)
 
-    module, name = (FRAMEWORKS | SWEEPS | PRODUCTS)[sys.argv[1]]
-    job = Job(**json.loads(sys.argv[2]))
+    kinds = {"Job": (Job, FRAMEWORKS | SWEEPS | PRODUCTS), "Deep": (Deep, LAYERED)}
+    kind, known = kinds[sys.argv[3]]
+    (module, name), job = known[sys.argv[1]], kind(**json.loads(sys.argv[2]))
     start = time.perf_counter()
     x, y = job.data()
     data_seconds = time.perf_counter() - start
@@ -49,10 +58,10 @@ def main() -> None:
         return
     answer({"data_seconds": data_seconds})
     for line in sys.stdin:
-        start = time.perf_counter()
+        start, cpu = time.perf_counter(), time.process_time()
         done = train(int(line))
-        wall = time.perf_counter() - start
-        answer({"wall": wall, "seconds": wall} | done)
+        wall, cpu = time.perf_counter() - start, time.process_time() - cpu
+        answer({"wall": wall, "seconds": wall, "cpu_seconds": cpu} | done)
 
 
 if __name__ == "__main__":

@@ -386,6 +386,7 @@ OWN: dict[str, Role] = {
     "margin.unit": Role(UNIT.kinds, lambda: jaxbp.units.Unit(jnp.array([0.0, 2.0, 0.0]), jnp.array(-1.0))),
     "novikoff_bound.unit": Role(UNIT.kinds, lambda: jaxbp.units.Unit(jnp.array([0.0, 2.0, 0.0]), jnp.array(-1.0))),
     "split.data": Role(places.DATASET, lambda: jaxbp.Dataset(np.array(world.X), np.array(world.Y), 2)), "split.sizes": Role(places.PARTS, _value(0.5)), "split.stratify": Role(numbers.FLAG, _value(False)),
+    "streams.ids": Role(arrays.NO_NUMBERS, lambda: np.arange(30) % 5), "streams.batch_size": Role(numbers.whole(1, 9), _value(2)), "streams.places": Role(numbers.whole(1, 14), _value(3)),
     "read_csv.path": Role(places.FILE_IN, world.csv), "read_npz.path": Role(places.FILE_IN, world.npz), "read_idx.path": Role(places.FILE_IN, world.idx), "open_idx.path": Role(places.FILE_IN, world.idx),
     "restore.path": Role(places.FILE_IN, world.checkpoint), "read_meta.path": Role(places.FILE_IN, world.checkpoint),
     "plot_sweep.history": Role([], lambda: {"loss": np.array([[2.0, 1.0], [3.0, 1.0]])}),

@@ -2,6 +2,7 @@
 
 | row | place | what it holds |
 |---|---|---|
+| 0 | `distinct` | values that become equal in the floats that JAX holds |
 | 0 | `reading/` | files read strictly, in bounded memory |
 | 1 | `tables/` | tables as features |
 | 2 | `dataset` | the record of a data set, and its split |
@@ -10,6 +11,7 @@
 | 3 | `given` | what a training function is given as data |
 | 3 | `scaling` | arrays of any shape scaled by the training set |
 | 3 | `sources` | data sets by name |
+| 3 | `streams` | a long text as streams side by side |
 | 3 | `weights` | what each example counts |
 | 4 | `checks` | the one validation pass |
 | 5 | `parts` | training, validation and test part, fitted to the first alone |
@@ -33,4 +35,5 @@ from jaxbp.data.scaling import make_standardiser as make_standardiser
 from jaxbp.data.sources import digits as digits
 from jaxbp.data.sources import fashion_mnist as fashion_mnist
 from jaxbp.data.sources import mnist as mnist
+from jaxbp.data.streams import streams as streams
 from jaxbp.data.tables.schema import Schema as Schema

@@ -19,8 +19,9 @@ class Batches:
     Args:
         source: what yields them. A function ``epoch -> iterable`` (a generator function, with or without
             that argument) is called for each epoch, numbered from 1; an iterable such as PyTorch's
-            DataLoader or a tf.data.Dataset is gone through once an epoch; of an iterator, which cannot begin
-            again, each epoch takes the next batches.
+            DataLoader or a tf.data.Dataset is gone through once an epoch, and so is what has its batches by
+            number, such as Keras' PyDataset; of an iterator, which cannot begin again, each epoch takes the
+            next batches.
         steps_per_epoch: so many batches an epoch; by default all that an epoch's iteration yields. An
             iterator needs it.
 
@@ -41,7 +42,8 @@ class Batches:
 
     def __post_init__(self) -> None:
         where, source = "Batches", self.source
-        if not callable(source) and (not hasattr(source, "__iter__") or isinstance(source, str | dict)):
+        yields = hasattr(source, "__iter__") or _is_numbered(source)
+        if not callable(source) and (not yields or isinstance(source, str | dict)):
             expected = "a source of batches: a function of the epoch, an iterable or an iterator"
             raise TypeError(message(where, expected, arguments.described(source)))
         if self.steps_per_epoch is not None:
@@ -59,8 +61,10 @@ class Batches:
 
     def of(self, epoch: int) -> Iterator[Any]:
         """The batches of an epoch."""
-        source = self.source
-        if not hasattr(source, "__iter__"):
+        source: Any = self.source
+        if _is_numbered(source):
+            source = map(source.__getitem__, range(len(source)))
+        elif not hasattr(source, "__iter__"):
             source = source(epoch) if _takes_epoch(source) else source()
         iterator = iter(source)
         if self.steps_per_epoch is None:
@@ -86,9 +90,14 @@ def batches_of(data: Any) -> Batches | None:
     if isinstance(data, Batches):
         return data
     arrays = isinstance(data, tuple | list | dict | str | bytes) or hasattr(data, "shape") or is_tree(data)
-    if isinstance(data, Dataset | type) or arrays or not (callable(data) or hasattr(data, "__iter__")):
-        return None
-    return Batches(data)
+    yields = callable(data) or hasattr(data, "__iter__") or _is_numbered(data)
+    return None if isinstance(data, Dataset | type) or arrays or not yields else Batches(data)
+
+
+def _is_numbered(source: Any) -> bool:
+    """Whether it has its batches by number, and no iterator of its own, which might never end."""
+    names = ("__len__", "__getitem__", "__iter__")
+    return [hasattr(source, name) for name in names] == [True, True, False]
 
 
 def _takes_epoch(source: Callable[..., Any]) -> bool:

@@ -41,7 +41,7 @@ def examples(where: str, name: str, data: Any) -> tuple[Any, Any, Any]:
     elif isinstance(data, Mapping):
         hint = "give its arrays, (data['x'], data['y'])"
     elif hasattr(data, "__iter__") and not hasattr(data, "shape") and not isinstance(data, tuple | list):
-        hint = "give whole arrays; batches from a source are for fit's data alone"
+        hint = "give whole arrays; batches from a source are for fit alone"
     elif hasattr(data, "shape"):
         hint = "give (x, y); an autoencoder trains on (x, x)"
     raise TypeError(errors.message(where, f"{name} (x, y) or a Dataset", got, hint))

@@ -19,7 +19,7 @@ import numpy as np
 from jaxbp import arguments, errors, operators, tables
 from jaxbp.jacobians import show
 from jaxbp.jacobians.order import Plan, make_plan, prefix_products
-from jaxbp.operators import Operator, Product, planning
+from jaxbp.operators import Dense, Operator, Product, Recurrent, planning
 from jaxbp.trace import Deltas
 from jaxbp.typing import Array, Float, Tensor
 
@@ -36,6 +36,7 @@ class Variable(NamedTuple):
 
 
 X, LOSS = Variable("x"), Variable("loss")
+PRINTED = 2**22  # entries of a matrix that is formed to be printed
 
 
 @jax.tree_util.register_dataclass
@@ -67,9 +68,26 @@ class Factor:
         return symbol(self.of, self.at)
 
     @property
+    def steps(self) -> "JacobianChain | None":
+        """Of a recurrent layer the chain through time, J_{h_T}(h_0) = J_{h_T}(h_{T-1}) ... J_{h_1}(h_0).
+
+        Its ``running()`` is what is left of a delta at the last place at each before it: what vanishes, or
+        explodes, over time. An LSTM's state is s_t, h_t with c_t after it. None of other layers.
+        """
+        if not isinstance(self.J, Recurrent):
+            return None
+        Js = self.J.steps()
+        letter, shape = ("h" if Js.shape[-1] == self.J.R.shape[-1] else "s"), Js.shape[-1:]
+        s = [Variable(letter, t) for t in range(len(Js), -1, -1)]
+        steps = zip(map(Dense, Js[::-1]), s[:-1], s[1:], strict=True)
+        made = [Factor(J, None, of, at, f"step {of.l}", shape, shape) for J, of, at in steps]
+        return JacobianChain(tuple(made))
+
+    @property
     def has_numbers(self) -> bool:
-        """Whether it can be printed: not inside a transformation, nor one factor for each of a batch."""
-        if any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(self.J)):
+        """Whether it can be printed: no tracer, not one for each of a batch, nor too large for a matrix."""
+        large = math.prod(self.out_shape) * math.prod(self.in_shape) > PRINTED
+        if large or any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(self.J)):
             return False
         try:
             shape = jax.eval_shape(lambda J: J.matrix(), self.J).shape
@@ -117,12 +135,12 @@ class JacobianChain:
 
     @property
     def in_shape(self) -> tuple[int, ...]:
-        """The shape of x."""
+        """The shape of x, or of a_1 = E[id] of a network of ids."""
         return self.factors[-1].in_shape
 
     @property
     def symbol(self) -> str:
-        """J_{f_L}(x), or delta_x of a chain that ends in a loss."""
+        """J_{f_L}(x), or delta_x of a chain that ends in a loss; in place of x where the chain begins."""
         return symbol(self._output, self.factors[-1].at)
 
     @property
@@ -165,7 +183,8 @@ class JacobianChain:
 
         Returns:
             ``deltas.f[l]``, ``deltas.a[l]``, ``deltas.x``, and ``deltas.blocks[l]`` within residual
-            blocks, as from `backward`; ``deltas.params`` is empty, for a chain is by x.
+            blocks, as from `backward`; ``deltas.params`` is empty, for a chain is by x. Of a chain that
+            begins elsewhere x is None; of one through time delta_{h_t} is ``deltas.f[t]``.
 
         Raises:
             ValueError: for a delta of another shape.
@@ -194,9 +213,14 @@ class JacobianChain:
                     deltas.blocks[factor.of.l] = factor.block.pull(row)
             flat = factor.J.pull(row.reshape(-1)) if rows is None else rows[i]
             row = flat.reshape(factor.in_shape)
-            if factor.at.letter == "f" and not factor.at.primes and factor.at.l is not None:
+            if factor.at.letter != "a" and not factor.at.primes and factor.at.l is not None:
                 deltas.f[factor.at.l] = row
-        if self.factors[-1].of.l:  # layer 1 acts on x itself, which then is f_0
+        last = self.factors[-1]
+        if last.at != X:
+            if last.at.letter in "af" and last.at.l is not None:  # of ids: f_1, without an activation, is a_1
+                deltas.a[last.at.l] = row
+            return deltas._replace(x=None)
+        if last.of.l:  # layer 1 acts on x itself, which then is f_0
             deltas.f[0] = row
         return deltas._replace(x=row)
 
@@ -238,9 +262,6 @@ class JacobianChain:
         m, n = math.prod(self.out_shape), math.prod(self.in_shape)
         return f"{self.symbol}, {m} x {n}, the product of {len(self.factors)} factors"
 
-    def _rows(self) -> tuple[show.Row, ...]:
-        return tuple(factor.row() for factor in self.factors)
-
     def table(self, limit: int = tables.LIMIT, digits: int = tables.DIGITS) -> tables.Printed:
         """Every factor and the running product from the output back to x, with their numbers.
 
@@ -253,7 +274,7 @@ class JacobianChain:
         """
         limit, digits = tables.given("JacobianChain.table", limit, digits)
         running = self.running() if all(factor.has_numbers for factor in self.factors) else []
-        shown = self._rows(), running, limit, digits
+        shown = tuple(factor.row() for factor in self.factors), running, limit, digits
         return tables.Printed(show.text(self.head, *shown), show.html(self.symbol, *shown))
 
     def __repr__(self) -> str:

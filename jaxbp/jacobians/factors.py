@@ -4,11 +4,14 @@ from collections.abc import Callable, Sequence
 from typing import Any, Literal, overload
 
 import jax
+import jax.numpy as jnp
 
 from jaxbp import arguments, errors
 from jaxbp.jacobians.chain import LOSS, Factor, JacobianChain, Variable, X
 from jaxbp.jacobians.given import assert_apart
 from jaxbp.layers.composition.chain import numbered
+from jaxbp.layers.composition.tied import opened
+from jaxbp.layers.entrance import inputs_of
 from jaxbp.layers.layer import Layer, assert_params
 from jaxbp.losses import Loss
 from jaxbp.operators import Dense, Linear, Operator, Sum
@@ -48,9 +51,13 @@ def jacobian_chain(
     ``jacobian_chain(net, params, x)`` is the chain of a network, ``jacobian_chain([f1, f2, ...], x)``
     that of any functions, f1 acting first. For a batch, `jax.vmap` it.
 
+    The chain of a network of ids, whose first layer is an `embedding`, begins at what that makes of them,
+    a_1 = E[id]: there is no Jacobian by an id.
+
     Args:
         net: any layer; or functions of one array.
-        args: the parameters, for a network; then x, one example of floating-point numbers.
+        args: the parameters, for a network; then x, one example of floating-point numbers, or of whole ones
+            that the first layer takes.
         factors: ``"jacrev"`` differentiates each part's plain function by `jax.jacrev` (`jax.jacfwd`
             where its input is the smaller), which is the lecture's chain as it stands and the default for
             functions; ``"rule"`` takes each layer's own structured Jacobian, the default for networks,
@@ -59,11 +66,12 @@ def jacobian_chain(
         y: the target of the loss.
 
     Returns:
-        A `JacobianChain`: its ``factors``, ``matrix()``, ``pull(delta)``, ``push(v)`` and ``plan()``.
+        A `JacobianChain`: its ``factors``, ``matrix()``, ``pull(delta)``, ``push(v)`` and ``plan()``. Of
+        a recurrent layer ``factor.steps`` is the chain through time.
 
     Raises:
-        TypeError: for an x of integers, or parts that are no functions.
-        ValueError: for a batch, or for factors whose shapes do not meet.
+        TypeError: for an x of bytes where the first layer takes no ids, or parts that are no functions.
+        ValueError: for a batch, for factors whose shapes do not meet, or an embedding with nothing after it.
 
     Example: two weights and a sigmoid at 0, whose slope is 1/4.
         >>> import jax.numpy as jnp, jaxbp
@@ -93,8 +101,8 @@ def jacobian_chain(
             f"{' and '.join(wanted)} after {'the network' if isinstance(net, Layer) else 'the functions'}"
         )
         raise TypeError(errors.message(where, expected, f"{len(args)} arguments"))
-    x = arguments.array(where, "x", args[-1], floats=True)
     if not isinstance(net, Layer):
+        x = arguments.as_floats(where, "x", arguments.array(where, "x", args[-1]))
         if loss is not None or y is not None:
             hint = "append the loss as a function, lambda f: loss(f, y)"
             raise TypeError(errors.message(where, "loss and y after a network only", "functions", hint))
@@ -106,7 +114,10 @@ def jacobian_chain(
         arguments.instance(where, "loss", loss, Loss, "e.g. jaxbp.squared_error")
     assert_apart(where, net)
     params = arguments.params(where, args[0])
-    return _network_chain(net, params, _one_example(net, params, x), factors or "rule", loss, y)
+    x = _one_example(net, params, inputs_of(where, net, params, args[-1]))
+    if (tie := net.tie) is not None:
+        net, params = net.parts[0], opened(params, tie)
+    return _network_chain(net, params, x, factors or "rule", loss, y)
 
 
 def _network_chain(
@@ -129,13 +140,31 @@ def _network_chain(
             of = Variable("f", l) if last else Variable("f", l, (at.primes if at.letter == "f" else 0) + 1)
         with errors.within(f"jacobian_chain: layer {ls[i]}"):
             out = part.apply(p, f)
+            if jnp.issubdtype(f.dtype, jnp.integer):
+                _assert_ids(part, p, f)
+                f, at = out, Variable("a", l)
+                continue
             J, block = _part(part, p, f, kind)
         made.insert(0, Factor(J, block, of, at, _meaning(part, l), out.shape, f.shape))
         f, at = out, of
     if loss is not None:
         J = Dense(loss.delta(f, y).reshape(1, -1))
         made.insert(0, Factor(J, None, LOSS, Variable("f", ls[-1]), f"J_loss(f_{ls[-1]})", (), f.shape))
+    if not made:
+        got = f"{net.name}, whose input are ids"
+        raise ValueError(errors.message("jacobian_chain", "a layer after the one that takes ids", got))
     return JacobianChain(tuple(made))
+
+
+def _assert_ids(part: Layer, params: Params, ids: Array) -> None:
+    """Raises a TypeError unless the layer takes whole numbers: then it has no delta for them."""
+
+    def delta(ids: Array) -> Any:
+        out, saved = part.forward(params, ids)
+        return part.backward(params, saved, out)[1]
+
+    if jax.eval_shape(delta, ids) is not None:
+        raise TypeError(errors.message(part.name, "floating-point x", f"{ids.dtype}", "x.astype(float)"))
 
 
 def _part(part: Layer, params: Params, f: Array, kind: Factors) -> tuple[Operator, JacobianChain | None]:

@@ -188,7 +188,7 @@ def _identity_apply(params: Params, f: Tensor, *, key: Random | None = None) -> 
 
 
 def _identity_backward(params: Params, saved: Saved, delta_out: Tensor) -> tuple[Params, Tensor]:
-    return {}, rows("identity", delta_out, "delta_out")
+    return {}, arguments.array("identity", "delta_out", delta_out, floats=True)
 
 
 def _identity_jacobian(params: Params, f: Tensor) -> Operator:
@@ -207,7 +207,7 @@ identity = Layer(
 
 
 def _softmax_apply(params: Params, f: Rows, *, key: Random | None = None) -> Rows:
-    f = rows("softmax", f)
+    f = arguments.array("softmax", "f", f, floats=True)
     if f.ndim == 0:
         raise ValueError(errors.message("softmax", "f of shape (*n, C)", "shape ()"))
     return jax.nn.softmax(f, axis=-1)

@@ -64,7 +64,7 @@ def elementwise(
         return jnp.asarray(value)
 
     def apply(params: Params, f: Tensor, *, key: Random | None = None) -> Tensor:
-        f = rows(name, f)
+        f = arguments.array(name, "f", f, floats=True)
         return entries("phi", phi(f), f.shape)
 
     @apart
@@ -73,7 +73,7 @@ def elementwise(
         return out, saves(a) if callable(saves) else ()
 
     def forward(params: Params, f: Tensor, *, key: Random | None = None) -> tuple[Tensor, Saved]:
-        f = rows(name, f)
+        f = arguments.array(name, "f", f, floats=True)
         out, saved = phi_and_saved(f)
         if callable(saves):
             return out, saved
@@ -88,7 +88,7 @@ def elementwise(
         return {}, jnp.where(phi_prime, delta_out, 0) if mask else delta_out * phi_prime
 
     def jacobian(params: Params, f: Tensor) -> Operator:
-        f = rows(name, f)
+        f = arguments.array(name, "f", f, floats=True)
         return Diagonal(backward(params, forward(params, f)[1], jnp.ones_like(f))[1].reshape(-1))
 
     return Layer(

@@ -20,7 +20,7 @@ from jaxbp.jaxprs.values.places import BRANCH, DEVICE, OUT, Key, Place, Run, pla
 from jaxbp.jaxprs.values.user_lines import FUNCTIONS
 from jaxbp.jaxprs.walk import subjaxprs
 from jaxbp.observe.call import Call, Static, flat_call, scalar
-from jaxbp.observe.deltas import REDUCTIONS, Cotangents, Tap
+from jaxbp.observe.deltas import REDUCTIONS, Cotangents, Tap, reduced
 from jaxbp.typing import Array, Scalar
 
 WHERE = "cotangents"
@@ -216,7 +216,7 @@ def _probe(place: Place, key: Key, kept: tuple[str, ...]) -> Array:
     if not kept:
         return jnp.zeros(place.shape_of(atom), atom.aval.dtype)
     axes = [a.size for a in place.axes_of(atom)]
-    return jnp.zeros((*axes, len(kept)), jnp.promote_types(atom.aval.dtype, jnp.float32))
+    return jnp.zeros((*axes, len(kept)), _wide(atom.aval.dtype))
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(0,))
@@ -225,12 +225,16 @@ def _reducing(kept: tuple[str, ...], x: Array, probe: Array) -> Array:
     return x
 
 
-def _reduced(kept: tuple[str, ...], probe: Array, delta: Array) -> tuple[Array, Array]:
-    wide = delta.astype(probe.dtype)
-    return delta, jnp.stack([REDUCTIONS[word].of(wide).astype(probe.dtype) for word in kept])
+def _reduced(kept: tuple[str, ...], _: None, delta: Array) -> tuple[Array, Array]:
+    return delta, reduced(kept, delta.astype(_wide(delta.dtype)))
 
 
-_reducing.defvjp(lambda kept, x, probe: (x, probe), _reduced)
+def _wide(dtype: Any) -> Any:
+    """In which numbers a delta is reduced: float32 at the least."""
+    return jnp.promote_types(dtype, jnp.float32)
+
+
+_reducing.defvjp(lambda kept, x, probe: (x, None), _reduced)
 
 
 def _kept(delta: Array, place: Place, key: Key, kept: tuple[str, ...]) -> Any:

@@ -18,22 +18,59 @@ class Reduction(NamedTuple):
     """What is kept of a delta: a number, and how those of several devices make one.
 
     Args:
-        of: the number, of a delta.
+        of: what is taken of each entry.
+        joined: two of them made one; 0 changes nothing.
+        number: what was made of all, and how many there are, as a floating number.
         over: the numbers of the devices, made one along axis 0.
         last: what is done at the end.
     """
 
     of: Callable[[Array], Array]
+    joined: Callable[[Array, Array], Array]
+    number: Callable[[Array, int], Array]
     over: Callable[..., Array]
     last: Callable[[Array], Array] = lambda r: r
 
 
+def _bits(d: Array) -> Array:
+    """Absolute values as whole numbers in the same order, NaN above infinity: those reduce many at a time."""
+    return jax.lax.bitcast_convert_type(jnp.abs(d), jnp.int64 if d.dtype == jnp.float64 else jnp.int32)
+
+
+def _from_bits(r: Array, size: int) -> Array:
+    return jax.lax.bitcast_convert_type(r, jnp.float64 if r.dtype == jnp.int64 else jnp.float32)
+
+
 REDUCTIONS = {
-    "norm": Reduction(lambda d: jnp.vdot(d, d), jnp.sum, jnp.sqrt),
-    "max": Reduction(lambda d: jnp.max(jnp.abs(d), initial=0), jnp.max),
+    "norm": Reduction(lambda d: d * d, jnp.add, lambda r, size: r, jnp.sum, jnp.sqrt),
+    "max": Reduction(_bits, jnp.maximum, _from_bits, jnp.max),
     # Counted from the other end: a delta that JAX never forms, because it is 0, leaves 0 here.
-    "zeros": Reduction(lambda d: jnp.mean(d != 0), jnp.mean, lambda r: 1 - r),
-}
+    "zeros": Reduction(lambda d: (d != 0).astype(jnp.int32), jnp.add, lambda r, size: r / max(size, 1),
+                       jnp.mean, lambda r: 1 - r),
+}  # fmt: skip
+
+
+def reduced(kept: tuple[str, ...], delta: Array) -> Array:
+    """The numbers of these reductions, in one pass over a delta of float32 or float64, before `last`.
+
+    Example:
+        >>> reduced(("norm", "max", "zeros"), jnp.array([3.0, -4.0, 0.0, 0.0]))
+        Array([25. ,  4. ,  0.5], dtype=float32)
+    """
+    if kept == ("norm",):
+        return jnp.vdot(delta, delta)[None]
+    chosen = [REDUCTIONS[word] for word in kept]
+    entries = [r.of(delta) for r in chosen]
+    # One reduction of several values is one loop, in a step of a scan too; several would be one each.
+    made = jax.lax.reduce(
+        entries,
+        [jnp.zeros((), x.dtype) for x in entries],
+        lambda a, b: [r.joined(x, y) for r, x, y in zip(chosen, a, b, strict=True)],
+        range(delta.ndim),
+    )
+    return jnp.stack([
+        r.number(x, delta.size).astype(delta.dtype) for r, x in zip(chosen, made, strict=True)
+    ])  # fmt: skip
 
 
 class Tap(NamedTuple):

@@ -9,6 +9,8 @@ from jaxbp.operators.composites import Linear as Linear
 from jaxbp.operators.composites import Product as Product
 from jaxbp.operators.composites import Sum as Sum
 from jaxbp.operators.operator import Operator as Operator
+from jaxbp.operators.places import Recurrent as Recurrent
+from jaxbp.operators.places import Routed as Routed
 from jaxbp.operators.planning import Cost as Cost
 from jaxbp.operators.planning import cost as cost
 from jaxbp.operators.records import Dense as Dense

@@ -8,10 +8,10 @@
 | Dense            | A        | Dense  | Dense    | Dense               | Dense | rows, or settle B|
 | lazy             | A        | settle A           | settle A | columns, or settle A| settle |
 
-Low rank means below n / 2: beyond, the result is Dense. The lazy types are Kronecker, Linear, Sum and
-Product; two Kronecker products whose parts meet multiply part by part. Whether a lazy operator meets a
-matrix vector by vector, which is how a residual block I + J distributes, M (I + J) = M + M J, or is
-settled into a matrix first, is decided by `planning`'s count of FLOPs.
+Low rank means below n / 2: beyond, the result is Dense. The lazy types are Kronecker, Linear, Routed,
+Recurrent, Sum and Product; two Kronecker products whose parts meet multiply part by part. Whether a lazy
+operator meets a matrix vector by vector, which is how a residual block I + J distributes, M (I + J) =
+M + M J, or is settled into a matrix first, is decided by `planning`'s count of FLOPs.
 """
 
 from functools import reduce
@@ -22,6 +22,7 @@ from jaxbp import arguments, errors
 from jaxbp.operators import operator, planning
 from jaxbp.operators.composites import Kronecker, Linear, Product, Sum
 from jaxbp.operators.operator import Operator
+from jaxbp.operators.places import Recurrent, Routed
 from jaxbp.operators.records import (
     Dense,
     Diagonal,
@@ -31,7 +32,7 @@ from jaxbp.operators.records import (
 )
 from jaxbp.typing import Array
 
-_LAZY = (Kronecker, Linear, Sum, Product)
+_LAZY = (Kronecker, Linear, Routed, Recurrent, Sum, Product)
 _DIAGONAL = (Identity, Scaled, Diagonal)
 
 
@@ -152,7 +153,7 @@ def settle(J: Operator) -> Operator:
             return settle(product(factors))
         case Sum(terms):
             return reduce(add, [_settle_term(term) for term in terms])
-        case Kronecker() | Linear():
+        case Kronecker() | Linear() | Routed() | Recurrent():
             return Dense(J.matrix())
         case _:
             return J

@@ -18,6 +18,7 @@ import jax
 from jaxbp import errors
 from jaxbp.operators.composites import Kronecker, Linear, Product, Sum
 from jaxbp.operators.operator import Operator
+from jaxbp.operators.places import Recurrent, Routed
 from jaxbp.operators.records import (
     Dense,
     Diagonal,
@@ -42,7 +43,7 @@ class Form(NamedTuple):
     """An operator without its numbers.
 
     Args:
-        kind: the type, or ``"lazy"`` for those that are first settled: Kronecker, Linear, Sum, Product.
+        kind: the type, or ``"lazy"`` for those that are first settled, as `algebra` says.
         m: rows.
         n: columns.
         rank: of the low-rank part, r.
@@ -91,6 +92,10 @@ def form(J: Operator) -> Form:
         case Linear(fn, at):
             vector = _linear_flops(fn, at)
             return Form("lazy", m, n, vector, settled=dense(m, n), settling=min(m, n) * vector)
+        case Routed():  # its matrix is written down
+            return Form("lazy", m, n, J.flops, settled=dense(m, n), settling=0)
+        case Recurrent():
+            return Form("lazy", m, n, J.flops, settled=dense(m, n), settling=min(m, n) * J.flops)
         case Sum(terms):
             forms = [form(term) for term in terms]
             vector = sum(f.vector for f in forms) + m * (len(forms) - 1)

@@ -11,6 +11,8 @@ Every operator is a matrix of shape (m, n) in meaning, on flattened vectors, out
 | Dense               | M                | m n          | W                                         |
 | Kronecker           | A ⊗ B            | A and B      | I ⊗ W over positions, delta ⊗ f           |
 | Linear              | J_fn(at)         | the point    | anything, matrix-free                     |
+| Routed              | sum S_u ⊗ W[u]   | places and W | convolutions, pools                       |
+| Recurrent           | a cell, T times  | W, R, slopes | recurrence                                |
 | Sum                 | A + B + ...      | its terms    | residual blocks                           |
 | Product             | A B ...          | its factors  | chains                                    |
 

@@ -1,6 +1,6 @@
 """`fit`: train any gradient function on arrays, an epoch at a time."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from functools import partial
@@ -15,11 +15,10 @@ from jaxbp.data.batches import Batches, batches_of
 from jaxbp.data.weights import ClassWeight
 from jaxbp.train.checkpoints import Checkpoints
 from jaxbp.train.description import describe
-from jaxbp.train.engines.one_by_one import OneByOne
-from jaxbp.train.engines.resident import Resident
-from jaxbp.train.engines.stream import Stream
+from jaxbp.train.engines.by_parts import assert_in_parts, parts_of_arrays, parts_of_batches
+from jaxbp.train.engines.choice import make_engine
 from jaxbp.train.interrupt import asked_to_stop, ended, told
-from jaxbp.train.plan import Engine, Plan
+from jaxbp.train.plan import Plan
 from jaxbp.train.programs.evaluate import measured
 from jaxbp.train.programs.metrics import Metrics
 from jaxbp.train.programs.step import Data, EvalParams, Evaluate, GradFn, Preprocess
@@ -32,11 +31,12 @@ from jaxbp.train.start import assert_optimizer, assert_start, carrying
 from jaxbp.train.validate import (
     EPOCHS,
     assert_alone,
+    assert_averages,
     assert_callbacks,
+    assert_counts,
     assert_inputs,
     assert_options,
     assert_outcome,
-    assert_ways,
 )
 from jaxbp.typing import Params, Random
 
@@ -51,7 +51,7 @@ def fit(
     batch_size: int = 32,
     epochs: int | None = None,
     iterations: int | None = None,
-    validation: Data | Dataset | float | None = None,
+    validation: Data | Dataset | Batches | Any = None,
     evaluate: Evaluate | None = None,
     evaluate_every: int | None = None,
     metrics: Metrics | None = None,
@@ -110,7 +110,7 @@ def fit(
             then ``evaluate_every`` of them, by default as many as a pass has.
         validation: (x, y) that are never trained on, for ``evaluate``; or (x, y, weight). Or the part of the
             data that is held out, between 0 and 1: the one that `jaxbp.split` draws, with ``shuffle=False``
-            the last one.
+            the last one. Or what yields batches, as for ``data``: all of them, for each evaluation.
         evaluate: ``(params, x, y) -> {name: scalar}``, run on ``validation`` after each epoch; in the
             history its names begin with ``val_``. For validation data with weights it has an argument
             ``weight``. See `make_evaluate`; with `jaxbp.value_and_grad` it is by default that of its network
@@ -153,16 +153,18 @@ def fit(
             epoch is always kept, whatever ends the run.
         memory_budget: the bytes that x and y may take, on the host as on each device. Data that are larger,
             such as `jaxbp.data.open_idx` and ``np.load(file, mmap_mode="r")`` give, stream through in chunks,
-            the next one gathered while the device trains on this one; the batches are the same. On top come,
-            for each example, 16 bytes for its place in the order and 4 for a class label that is no int32,
-            and the validation data. None keeps all data on the device, but for a sparse x (of scipy) that
-            would take more than 64 MiB there: it stays sparse, and its rows become dense batch by batch.
+            the next one gathered while the device trains on this one; the batches are the same. Validation
+            data that are larger go through the network part by part, if `make_evaluate` made ``evaluate``;
+            its outputs are kept and measured together. On top come, for each example, 16 bytes for its place
+            in the order and 4 for a class label that is no int32, and validation data below the budget. None
+            keeps all data on the device, but for a sparse x (of scipy) that would take more than 64 MiB
+            there: it stays sparse, and its rows become dense batch by batch.
         preprocess: makes of x, as data and validation hold it, the x that grad_fn and evaluate take. With
             ``lambda x: x / 255`` uint8 pixels lie on host and device as they are, in a quarter of the bytes;
             it is applied to each mini-batch inside the compiled epoch.
         class_weight: what the examples of each class count, ``{label: weight}``, a number for each class or
             ``"balanced"``, times weights of their own. Validation data have only their own.
-        shuffle: False takes the examples in the given order in every epoch.
+        shuffle: False takes the examples in the given order in every epoch, as `elman`'s ``carries`` needs.
         progress_bar: show the epochs as they pass.
 
     Returns:
@@ -200,7 +202,8 @@ def fit(
     """
     memory_budget, progress_bar = assert_options(early_stopping, checkpoints, memory_budget, progress_bar)
     callbacks, optimizer = assert_callbacks(callbacks), assert_optimizer("fit", optimizer)
-    if (ema := assert_ways(ema, eval_params, evaluate_every, iterations, epochs)) is not None:
+    assert_counts(evaluate_every, iterations, epochs)
+    if (ema := assert_averages("fit", ema, eval_params)) is not None:
         optimizer, eval_params = Averaging(optimizer, ema), average_of
     key, in_iterations = arguments.key("fit", key), iterations is not None
     start, key = assert_start(params, opt_state, optimizer, key, model_state, in_iterations)
@@ -218,7 +221,12 @@ def fit(
         assert_alone("fit", refused)
         data, begun = batches.begun()
         batch_size = 1
-    train, held_out, batch_size, epochs, budget = assert_inputs(
+    held, held_begun = batches_of(validation), iter(())
+    if held is not None:
+        assert_alone("fit", {"checkpoints": held.once and checkpoints})
+        assert_in_parts(evaluate)
+        validation, held_begun = held.begun()
+    train, held_out, batch_size, epochs, budget, held_budget = assert_inputs(
         "fit", grad_fn, start.params, data, validation, evaluate, batch_size,
         EPOCHS if asked is None else asked,
         preprocess=preprocess, class_weight=class_weight, shuffle=shuffle,
@@ -245,6 +253,10 @@ def fit(
         eval_params,
         batches=batches,
     )
+    if held is not None and held_out is not None:
+        plan = plan._replace(parts=parts_of_batches(held, held_begun, held_out, preprocess is not None))
+    elif held_budget is not None and held_out is not None:
+        plan = plan._replace(parts=parts_of_arrays(held_out, held_budget))
     plan, start = carrying(plan, start) if carries else (plan, start)
     if iterations is not None:
         limit = iterations if asked is None else min(iterations, epochs * plan.iterations)
@@ -253,7 +265,7 @@ def fit(
         plan = plan._replace(evaluate_every=evaluate_every)
     monitors = {"early_stopping": early_stopping, "checkpoints": checkpoints}
     waits = budget is not None or batches is not None
-    assert_outcome(plan, partial(start.state, optimizer, key), monitors, waits)
+    assert_outcome("fit", plan, partial(start.state, optimizer, key), monitors, waits)
     one_by_one = bool(callbacks) or early_stopping is not None
 
     with layout.together(), checkpoints.prepare() if checkpoints else nullcontext():
@@ -276,7 +288,7 @@ def fit(
                 last = total if plan.counted is None else plan.counted.epochs
                 if run.left(last, checkpoints):
                     numbers = range(run.epoch + 1, last + 1)
-                    engine = make_engine(plan, run, numbers, budget, pool, begun)
+                    engine = make_engine(plan, run.state, numbers, budget, pool, begun)
                     run = run._replace(compile_seconds=engine.compile_seconds)
                     told(callbacks, "at_start", run.beginning)
                     show(f"compiled in {engine.compile_seconds:.1f} s, training")
@@ -295,26 +307,8 @@ def fit(
                 run = run.saved(checkpoints, config)  # the last epoch, wherever the run was ended
                 told(callbacks, "at_end", run.result)
         except BaseException as error:
-            keep(error, run, checkpoints, config)
+            keep(error, run, checkpoints, config, lambda run: run._replace(stopped="interrupted").result())
             raise
     result = run.result()
     warn_never_finite(result, early_stopping)
     return result
-
-
-def make_engine(
-    plan: Plan,
-    run: Run,
-    epochs: range,
-    memory_budget: int | None,
-    pool: ThreadPoolExecutor,
-    begun: Iterator[Any],
-) -> Engine:
-    """What runs the epochs that are left: on batches from a source, which may have begun; on a stream where
-    there is a budget; else on the device.
-    """
-    if plan.batches is not None:
-        return OneByOne(plan, begun, run.state, pool)
-    if memory_budget is None:
-        return Resident(plan, epochs, run.state)
-    return Stream(plan, epochs, memory_budget, run.state, pool)

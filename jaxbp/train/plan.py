@@ -1,6 +1,6 @@
 """The records of a run that stay as they are, and what runs an epoch."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from types import MappingProxyType
@@ -15,6 +15,19 @@ from jaxbp.data.batches import Batches
 from jaxbp.train.programs.step import EvalParams, Evaluate, GradFn, Preprocess
 from jaxbp.train.sharding import Layout
 from jaxbp.typing import Random
+
+
+@dataclass(frozen=True, eq=False)
+class Parts:
+    """Data that go to the device part by part.
+
+    Args:
+        first: the first part, for its shapes.
+        of: ``epoch -> all of them``, once for each evaluation.
+    """
+
+    first: Dataset
+    of: Callable[[int], Iterator[Dataset]]
 
 
 @dataclass(frozen=True)
@@ -70,6 +83,9 @@ class Plan(NamedTuple):
         evaluate_every: how many epochs lie between two evaluations.
         counted: where the run is counted in iterations.
         batches: what yields them one by one; ``train`` is then the first of them.
+        parts: the validation data, where they go to the device part by part.
+        restarts: (first, every) where the model's state is that of the rows of a batch, as a recurrent carry
+            is: before iteration first, and every so many after it, the data begin again, and so does it.
     """
 
     grad_fn: GradFn
@@ -86,6 +102,8 @@ class Plan(NamedTuple):
     evaluate_every: int = 1
     counted: Counted | None = None
     batches: Batches | None = None
+    parts: Parts | None = None
+    restarts: tuple[int, int] | None = None
 
     @property
     def N(self) -> int:

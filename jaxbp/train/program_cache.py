@@ -29,7 +29,8 @@ def compiled(make: Callable[[Plan, Any], Programs], plan: Plan, arguments: Any) 
         arguments: a tree of arrays.
     """
     leaves, tree = jax.tree.flatten(jax.tree.map(_shape, arguments))
-    bare = plan._replace(key=None, train=None, validation=None, counted=None, batches=None)  # type: ignore[arg-type]
+    data = {"train": None, "validation": None, "batches": None, "parts": None}
+    bare = plan._replace(key=None, counted=None, **data)  # type: ignore[arg-type]
     settings = jax.config.jax_enable_x64, jax.config.jax_default_matmul_precision  # type: ignore[attr-defined]
     key = (make, bare, tree, tuple(leaves), settings)
     try:

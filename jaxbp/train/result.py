@@ -10,6 +10,7 @@ import numpy as np
 
 from jaxbp import arguments
 from jaxbp.tables import as_html
+from jaxbp.train.programs.metrics import Mode, mode_of
 from jaxbp.train.progress import Record, describe
 from jaxbp.typing import Params
 
@@ -25,7 +26,9 @@ class EarlyStopping:
     Args:
         patience: how many epochs in a row may bring nothing better, at least 1.
         monitor: a column of the history.
-        mode: whether less (``"min"``) or more (``"max"``) of it is better.
+        mode: whether less (``"min"``) or more (``"max"``) of it is better. ``"auto"`` is what is known of a
+            loss and of the metrics that `make_evaluate` knows by name, as that more accuracy is better; of
+            another column less is, with a warning.
         min_delta: by how much more than this the monitor must be better than at the best epoch before.
         start_from_epoch: the first epoch that is looked at; those before it are never the best.
 
@@ -33,7 +36,12 @@ class EarlyStopping:
         TypeError, ValueError: at once, for a patience or start_from_epoch that is no whole number of at least
             1, a monitor that is no text, another mode, or a min_delta that is no finite number of at least 0.
 
+    Warns:
+        UserWarning: for ``"auto"`` and a column of which nothing is known.
+
     Example:
+        >>> EarlyStopping(5).mode, EarlyStopping(5, "val_accuracy").mode
+        ('min', 'max')
         >>> EarlyStopping(5, "val_accuracy", mode="higher")
         Traceback (most recent call last):
         ...
@@ -42,7 +50,7 @@ class EarlyStopping:
 
     patience: int
     monitor: str = "val_loss"
-    mode: Literal["min", "max"] = "min"
+    mode: Mode = "auto"
     min_delta: float = 0.0
     start_from_epoch: int = 1
 
@@ -56,7 +64,7 @@ class EarlyStopping:
         for name, value in checked.items():
             object.__setattr__(self, name, value)
         arguments.instance(where, "monitor", self.monitor, str, 'e.g. "val_loss"')
-        arguments.option(where, "mode", self.mode, ("min", "max"))
+        object.__setattr__(self, "mode", mode_of(where, self.monitor, self.mode))
 
     def judges(self, row: Record) -> bool:
         """Whether the epoch of this row of the history is looked at."""

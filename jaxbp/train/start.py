@@ -1,6 +1,7 @@
 """Where a run begins: its optimizer, parameters and state, tried before anything is compiled."""
 
 import zlib
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import jax
@@ -12,6 +13,7 @@ from jaxbp import arguments, errors
 from jaxbp.arguments import described
 from jaxbp.arguments.arrays import held_dtype
 from jaxbp.train.plan import Plan
+from jaxbp.train.programs.evaluate import Evaluator
 from jaxbp.train.programs.step import State
 from jaxbp.train.result import Result
 from jaxbp.typing import Params, Random
@@ -127,14 +129,17 @@ def assert_start(
         params, opt_state, model_state = learned.last_params, learned.opt_state, learned.last_model_state
     params = assert_params("fit", params)
     opt_state = jax.tree.map(_native, opt_state)
-    _assert_opt_state("fit", optimizer, params, opt_state)
+    hint = "give that of an earlier result"
+    if learned is not None:
+        hint = "with another optimizer begin at the earlier result's params, fit(grad_fn, result.params, ...)"
+    _assert_opt_state("fit", optimizer, params, opt_state, hint)
     if opt_state is not None and learned is None:
         leaves = [leaf for leaf in jax.tree.leaves((params, opt_state)) if _is_plain(leaf)]
         digest = 0
         for leaf in leaves:
             digest = zlib.crc32(np.asarray(leaf).tobytes(), digest)
         key = jax.random.fold_in(key, digest)
-    return Start(params, opt_state, learned, _model_state(model_state)), key
+    return Start(params, opt_state, learned, assert_model_state("fit", model_state)), key
 
 
 def carrying(plan: Plan, start: Start) -> tuple[Plan, Start]:
@@ -143,6 +148,10 @@ def carrying(plan: Plan, start: Start) -> tuple[Plan, Start]:
     Args:
         plan: whose grad_fn has what `jaxbp.backprop.ValueAndGrad` has.
         start: perhaps with a state of the user's or of an earlier result; else it begins as zeros.
+
+    Raises:
+        ValueError: for a state of the rows of a batch, where the same row of the next batch does not go on
+            where they ended: in a random order, in batches of several sizes, or as they come.
     """
 
     def batch(leaf: Any) -> jax.ShapeDtypeStruct:
@@ -152,10 +161,32 @@ def carrying(plan: Plan, start: Start) -> tuple[Plan, Start]:
     x = jax.tree.map(batch, plan.train.x)
     x = jax.eval_shape(plan.preprocess, x) if plan.preprocess else x
     grad_fn, zeros = plan.grad_fn.carrying(start.params, x)  # type: ignore[attr-defined]
+    if plan.grad_fn.carries_rows(start.params, x):  # type: ignore[attr-defined]
+        plan = _in_order(plan, start)
     return plan._replace(grad_fn=grad_fn), start._replace(model_state=start.model_state or (zeros,))
 
 
-def _model_state(model_state: Any) -> tuple[Any, ...]:
+def _in_order(plan: Plan, start: Start) -> Plan:
+    """The plan of a carry: it begins again with the data, and what is evaluated begins from nothing."""
+    net = plan.grad_fn.net.name  # type: ignore[attr-defined]
+    expected = f"rows that go on in the same row of the next batch, for {net} carries a state from one to it"
+    hint = "jaxbp.data.streams(ids, batch_size, places) has data in that order; carries=False needs none"
+    got = ""
+    if plan.batches is not None:
+        got = "batches that come one by one"
+    elif plan.shuffle:
+        got, hint = "shuffle=True, a random order", f"shuffle=False, and {hint}"
+    elif plan.N % plan.batch_size:
+        got = f"{plan.N} examples in batches of {plan.batch_size}, the last of them of fewer rows"
+    if got:
+        raise ValueError(errors.message("fit", expected, got, hint))
+    evaluate = plan.evaluate
+    if isinstance(evaluate, Evaluator):
+        evaluate = replace(evaluate, stateful=False)
+    return plan._replace(restarts=(start.behind[1], plan.iterations), evaluate=evaluate)
+
+
+def assert_model_state(where: str, model_state: Any) -> tuple[Any, ...]:
     """(the state as arrays,), or () for None.
 
     Raises:
@@ -166,23 +197,24 @@ def _model_state(model_state: Any) -> tuple[Any, ...]:
 
     def as_array(path: Any, leaf: Any) -> Any:
         name = f"model_state{jax.tree_util.keystr(path)}"
-        if isinstance(leaf, jax.Array) and _is_key(leaf):
+        if isinstance(leaf, jax.Array) and is_key(leaf):
             return leaf
         if not isinstance(leaf, jax.Array | np.ndarray | np.generic | bool | int | float):
             hint = "what is no array belongs in grad_fn"
-            raise TypeError(errors.message("fit", f"{name} as an array", described(leaf), hint))
-        return jnp.asarray(arguments.array("fit", name, leaf))
+            raise TypeError(errors.message(where, f"{name} as an array", described(leaf), hint))
+        return jnp.asarray(arguments.array(where, name, leaf))
 
     return (jax.tree_util.tree_map_with_path(as_array, model_state),)
 
 
 def _native(leaf: Any) -> Any:
     """A leaf of NumPy's in the machine's byte order; a deleted one of JAX's is refused."""
-    numbers = isinstance(leaf, np.ndarray) or (isinstance(leaf, jax.Array) and not _is_key(leaf))
+    numbers = isinstance(leaf, np.ndarray) or (isinstance(leaf, jax.Array) and not is_key(leaf))
     return arguments.array("fit", "opt_state", leaf) if numbers else leaf
 
 
-def _is_key(leaf: jax.Array) -> bool:
+def is_key(leaf: Any) -> bool:
+    """Whether an array is of random keys, of which NumPy has none."""
     return jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
 
 
@@ -190,11 +222,11 @@ def _is_plain(leaf: Any) -> bool:
     """Whether this process has all the numbers of a leaf."""
     if not isinstance(leaf, jax.Array):
         return True
-    return leaf.is_fully_addressable and not _is_key(leaf)
+    return leaf.is_fully_addressable and not is_key(leaf)
 
 
 def _assert_opt_state(
-    where: str, optimizer: optax.GradientTransformation, params: Params, opt_state: Any
+    where: str, optimizer: optax.GradientTransformation, params: Params, opt_state: Any, hint: str
 ) -> None:
     """Raises unless the state, if one is given, is that of the optimizer.
 
@@ -209,7 +241,7 @@ def _assert_opt_state(
         raise TypeError(errors.message(where, expected, f"{type(error).__name__}: {error}")) from error
     if opt_state is None:
         return
-    expected, hint = "an opt_state of this optimizer and these parameters", "give that of an earlier result"
+    expected = "an opt_state of this optimizer and these parameters"
     if isinstance(opt_state, Result):
         raise TypeError(
             errors.message(where, expected, "a Result", "give it for params, fit(grad_fn, result, data, ...)")

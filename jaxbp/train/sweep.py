@@ -4,33 +4,38 @@ import inspect
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from jaxbp import arguments, errors
 from jaxbp.arguments import described
 from jaxbp.data import Dataset
 from jaxbp.data.weights import ClassWeight
 from jaxbp.train.checkpoints import Checkpoints
-from jaxbp.train.description import describe
-from jaxbp.train.engines.networks import Groups, Make, Net, Point
-from jaxbp.train.interrupt import asked_to_stop, ended
+from jaxbp.train.engines.networks import Make, Net, Point
+from jaxbp.train.interrupt import asked_to_stop
 from jaxbp.train.plan import Plan
 from jaxbp.train.programs.evaluate import measured
-from jaxbp.train.programs.step import Data, Evaluate, GradFn, Preprocess, State
-from jaxbp.train.programs.update import updated
-from jaxbp.train.progress import progress
+from jaxbp.train.programs.metrics import Metrics
+from jaxbp.train.programs.step import Data, EvalParams, Evaluate, GradFn, Preprocess
+from jaxbp.train.programs.update import average_of, averaging, updated
 from jaxbp.train.result import EarlyStopping
 from jaxbp.train.sharding import Layout
-from jaxbp.train.start import assert_optimizer, assert_params
+from jaxbp.train.start import Start, assert_model_state, assert_optimizer, assert_params, carrying
+from jaxbp.train.sweeps.job import Job
 from jaxbp.train.sweeps.points import BATCH_SIZE, Part, for_optimizer, given, is_list, parts_of, points_of
-from jaxbp.train.sweeps.result import Stopped, Sweep, joined
-from jaxbp.train.sweeps.run import SweepRun
-from jaxbp.train.validate import assert_callbacks, assert_inputs, assert_options, assert_outcome
+from jaxbp.train.sweeps.result import Sweep, joined
+from jaxbp.train.validate import (
+    assert_averages,
+    assert_callbacks,
+    assert_inputs,
+    assert_options,
+    assert_outcome,
+)
 from jaxbp.typing import Params, Random
 
 _MOST = 2**20  # seeds that are counted from 0: more networks than fit anywhere
@@ -49,6 +54,10 @@ def sweep(
     epochs: int = 10,
     validation: Data | Dataset | None = None,
     evaluate: Evaluate | None = None,
+    metrics: Metrics | None = None,
+    ema: float | None = None,
+    eval_params: EvalParams | None = None,
+    model_state: Any = None,
     preprocess: Preprocess | None = None,
     class_weight: ClassWeight | None = None,
     shuffle: bool = True,
@@ -76,8 +85,8 @@ def sweep(
 
     Args:
         grad_fn: as in `fit`.
-        init: ``key -> params``, e.g. a layer's ``init``. grad_fn, init and evaluate get by name each
-            hyperparameter that they have an argument for: ``init=lambda key, width: ...``.
+        init: ``key -> params``, e.g. a layer's ``init``. grad_fn, init, evaluate and model_state get by name
+            each hyperparameter that they have an argument for: ``init=lambda key, width: ...``.
         data: as in `fit`.
         optimizer: a function of the hyperparameters by name, e.g. ``optax.sgd``. They reach it traced, so
             that it may compute with them, not branch on them.
@@ -89,6 +98,10 @@ def sweep(
         epochs: as in `fit`.
         validation: as in `fit`.
         evaluate: as in `fit`.
+        metrics: as in `fit`.
+        ema: as in `fit`.
+        eval_params: as in `fit`.
+        model_state: as in `fit`, the first of every net; or, as ``init``, a function of its key.
         preprocess: as in `fit`.
         class_weight: as in `fit`.
         shuffle: as in `fit`.
@@ -109,7 +122,8 @@ def sweep(
 
     Raises:
         ValueError, TypeError: as `fit` does.
-        ValueError: for no seeds or no points, or a memory_budget too small for one net.
+        ValueError: for no seeds or no points, one that is there twice, or a memory_budget too small for one
+            net.
         TypeError: for an optimizer that is made already, and for hyperparameters that are not numbers or that
             ``optimizer`` branches on.
 
@@ -127,13 +141,16 @@ def sweep(
     """
     key = arguments.key("sweep", key)
     seeds, points = _seeds(seeds), points_of(hyperparameters)
-    shaping = grad_fn, init, evaluate
+    makes_state = model_state if callable(model_state) else None
+    shaping = grad_fn, init, evaluate, makes_state
     parts = parts_of(points, shaping)
     arguments.option("sweep", "order", order, ("shared", "own"))
     memory_budget, progress_bar = assert_options(
         early_stopping, checkpoints, memory_budget, progress_bar, where="sweep"
     )
     callbacks = assert_callbacks(callbacks, "sweep")
+    if (ema := assert_averages("sweep", ema, eval_params)) is not None:
+        eval_params = average_of
     shuffle = arguments.flag("sweep", "shuffle", shuffle)
     if checkpoints is not None and checkpoints.monitor is not None:
         hint = "early_stopping= keeps the best epoch of each net"
@@ -147,29 +164,36 @@ def sweep(
         arguments.function("sweep", "init", first_init, positional=1)
         keys = [jax.random.fold_in(key, seed) for seed in seeds]
         params = [assert_params("sweep", first_init(k)) for k in keys]
+        makes = makes_state and given(makes_state, fixed)
+        states = [assert_model_state("sweep", makes(k) if makes else model_state) for k in keys]
         asked = evaluate and given(evaluate, fixed)
-        of_part = measured("sweep", given(grad_fn, fixed), None, asked, validation is not None)
-        train, held_out, size, most, _ = assert_inputs(
+        of_part = measured("sweep", given(grad_fn, fixed), metrics, asked, validation is not None)
+        carries = getattr(of_part[0], "carries", False)
+        train, held_out, size, most, *_ = assert_inputs(
             "sweep", of_part[0], params[0], data, validation, of_part[1],
             fixed.get(BATCH_SIZE, batch_size), epochs, preprocess=preprocess, class_weight=class_weight,
-            shuffle=shuffle,
+            shuffle=shuffle, model_state=states[0] or (None,) * carries,
         )  # fmt: skip
         _assert_traceable(make, part.points[0], params[0], fixed)
+        make = make if ema is None else partial(averaging, make, ema)
         plan = Plan(
             of_part[0], make(**part.points[0]), of_part[1], size, key, train, held_out, Layout(), preprocess,
-            shuffle,
+            shuffle, eval_params,
         )  # fmt: skip
+        start = Start(params[0], None, None, states[0])
+        if carries:
+            plan, start = carrying(plan, start)
+            states = [state or start.model_state for state in states]
         follows = [key] * len(seeds) if order == "shared" else keys
-        nets = [Net(p, own, point) for point in part.points for p, own in zip(params, follows, strict=True)]
-
-        def first() -> State:
-            return State(params[0], plan.optimizer.init(params[0]), key, jnp.int32(0))
-
-        assert_outcome(plan, first, {"early_stopping": early_stopping}, False)
+        begins = list(zip(params, follows, states, strict=True))
+        nets = [Net(p, own, point, state) for point in part.points for p, own, state in begins]
+        first = partial(start.state, plan.optimizer, key)
+        assert_outcome("sweep", plan, first, {"early_stopping": early_stopping}, False)
         return Job(part, plan, make, nets, first, most)
 
     jobs = [made(part) for part in parts]
-    results = []
+    results: list[Sweep] = []
+    places = [place * len(seeds) + s for job in jobs for place in job.part.places for s in range(len(seeds))]
     with asked_to_stop(checkpoints is not None) as interrupted:
         for i, job in enumerate(jobs):
             folder = checkpoints
@@ -179,82 +203,17 @@ def sweep(
                 "points": [points[place] for place in job.part.places for _ in seeds],
                 "seeds": seeds * len(job.part.places),
             }
-            with folder.prepare() if folder else nullcontext():
-                results.append(
-                    job.run(early_stopping, callbacks, folder, memory_budget, progress_bar, interrupted, told)
-                )
+            try:
+                with folder.prepare() if folder else nullcontext():
+                    options = (early_stopping, callbacks, folder, memory_budget, progress_bar, interrupted)
+                    results.append(job.run(*options, told))
+            except BaseException as error:  # of which the programs before it are a part, too
+                if learned := [*results, *([error.result] if hasattr(error, "result") else [])]:
+                    error.result = joined(learned, places)  # type: ignore[attr-defined]
+                raise
             if results[-1].stopped in ("interrupted", "callback"):
                 break
-    places = [place * len(seeds) + s for job in jobs for place in job.part.places for s in range(len(seeds))]
     return joined(results, places)
-
-
-class Job(NamedTuple):
-    """What one program of a sweep trains.
-
-    Args:
-        part: its points.
-        plan: of the run, with the optimizer of the first net.
-        make: the optimizer of a point.
-        nets: all of them, each point with every seed.
-        first: makes the state of the first.
-        epochs: at most.
-    """
-
-    part: Part
-    plan: Plan
-    make: Make
-    nets: list[Net]
-    first: Callable[[], State]
-    epochs: int
-
-    def run(
-        self,
-        stopping: EarlyStopping | None,
-        callbacks: Sequence[Callable[[Any], Any]],
-        checkpoints: Checkpoints | None,
-        memory_budget: int | None,
-        progress_bar: bool,
-        interrupted: Callable[[], bool],
-        told: dict[str, list[Any]],
-    ) -> Sweep:
-        """Train them; ``told`` has the points and the seeds of the nets."""
-        with progress(self.epochs, progress_bar) as show:
-            show("compiling")
-            engine = Groups(self.nets, self.plan, self.make, self.epochs, memory_budget)
-            run = SweepRun.begun(engine, stopping)
-            stopped: Stopped | None = None
-            config = self._config(stopping, told) if checkpoints else {}
-            run = run.resumed(checkpoints, config)
-            show(f"compiled in {engine.compile_seconds:.1f} s, training {len(self.nets)} nets")
-            while run.epoch < self.epochs and not run.is_over and not stopped:
-                if interrupted():
-                    stopped = "interrupted"
-                    break
-                most = 1 if callbacks or checkpoints or stopping else self.epochs - run.epoch
-                run = run.after(engine.run(run.state, run.epoch + 1, most), engine)
-                show({"epoch": run.epoch, "loss": float(np.median(run.history["loss"][:, -1]))})
-                if callbacks and ended(callbacks, lambda: run.record() | told):  # noqa: B023
-                    stopped = "callback"
-                if checkpoints and checkpoints.due(run.epoch):
-                    run = run.saved(checkpoints, config)
-            run = run.saved(checkpoints, config)
-        return Sweep(
-            params=run.params(engine),
-            seeds=told["seeds"],
-            points=told["points"],
-            history=run.shown(),
-            stopped=stopped or ("early" if run.epoch < self.epochs else "finished"),
-            seconds=run.seconds,
-            compile_seconds=engine.compile_seconds,
-            best_epochs=run.chosen,
-            diverged=run.diverged,
-        )
-
-    def _config(self, stopping: EarlyStopping | None, told: dict[str, list[Any]]) -> dict[str, Any]:
-        """What must not change between the parts of the run."""
-        shown = {name: [repr(value) if name == "points" else value for value in told[name]] for name in told}
-        return describe(self.plan, self.first(), stopping) | shown
 
 
 def _seeds(seeds: Any) -> list[int]:
@@ -276,6 +235,8 @@ def _seeds(seeds: Any) -> list[int]:
         found = list(range(count))
     if not found:
         raise ValueError(errors.message("sweep", "at least one seed and one point", "no seed"))
+    if len(set(found)) < len(found):
+        raise ValueError(errors.message("sweep", "seeds that differ", f"{described(seeds)} with one again"))
     return found
 
 

@@ -18,8 +18,8 @@ from jaxbp.data.given import SPARSE, dense, examples
 from jaxbp.data.weights import ClassWeight, weighted_by_class
 from jaxbp.train.checkpoints import Checkpoints
 from jaxbp.train.plan import Plan
+from jaxbp.train.programs.evaluate import Evaluator
 from jaxbp.train.programs.step import (
-    Data,
     EvalParams,
     Evaluate,
     GradFn,
@@ -46,6 +46,7 @@ class Inputs(NamedTuple):
         batch_size: over all processes.
         epochs: at least 1.
         budget: the memory_budget where the training data exceed it, and stream; else None.
+        held_budget: the same of the validation data, where they may come part by part.
     """
 
     train: Dataset
@@ -53,6 +54,7 @@ class Inputs(NamedTuple):
     batch_size: int
     epochs: int
     budget: int | None
+    held_budget: int | None
 
 
 def assert_inputs(
@@ -60,7 +62,7 @@ def assert_inputs(
     grad_fn: GradFn,
     params: Params,
     data: Any,
-    validation: Data | Dataset | float | None,
+    validation: Any,
     evaluate: Evaluate | None,
     batch_size: int,
     epochs: int,
@@ -80,9 +82,6 @@ def assert_inputs(
     """
     epochs = arguments.whole(where, "epochs", epochs, low=1)
     assert_grad_fn(where, grad_fn, 3 + len(model_state))
-    if getattr(grad_fn, "carries", False) and not model_state:
-        got, hint = f"{grad_fn.net.name}", "fit carries state from batch to batch"  # type: ignore[attr-defined]
-        raise ValueError(errors.message(where, "a network without state", got, hint))
     if preprocess is not None:
         arguments.function(where, "preprocess", preprocess, positional=1)
     if evaluate is not None:
@@ -105,10 +104,16 @@ def assert_inputs(
         raise ValueError(errors.message(where, f"data of the network's {C} classes", got, hint))
     if not whole and C is None and jnp.issubdtype(jax.tree.leaves(y)[0].dtype, jnp.integer):
         C = np.iinfo(np.int32).max  # of the classes that one batch has nobody can tell how many there are
-    nbytes = sum({id(leaf): leaf.nbytes for leaf in jax.tree.leaves((x, y, weight))}.values())
-    sparse = any(isinstance(leaf, SparseRows) for leaf in jax.tree.leaves(x))
-    budget = memory_budget or (SPARSE if sparse and where == "fit" else None)
-    streams = budget is not None and nbytes > budget
+
+    def exceeded(arrays: Any, may: bool = where == "fit") -> int | None:
+        """The budget, where these arrays exceed it and ``may`` stay on the host."""
+        leaves = {id(leaf): leaf for leaf in jax.tree.leaves(arrays)}.values()
+        sparse = any(isinstance(leaf, SparseRows) for leaf in leaves)
+        budget = memory_budget or (SPARSE if sparse else None)
+        return budget if may and budget and sum(leaf.nbytes for leaf in leaves) > budget else None
+
+    budget = exceeded((x, y, weight))
+    streams = budget is not None
     x = x if streams else jax.tree.map(dense, x)
     train, held_out = assert_data(x, y, weight, num_classes=C, narrow=not streams, raw=raw), None
     if part is not None:
@@ -122,9 +127,15 @@ def assert_inputs(
             expected = "class_weight as numbers, for each of many processes sees its own share of the data"
             raise ValueError(errors.message(where, expected, repr(class_weight)))
         train = replace(train, weight=weighted_by_class(where, train, class_weight))
+    in_parts = where == "fit" and isinstance(evaluate, Evaluator)
     if validation is not None and part is None:
-        held = (jax.tree.map(dense, held[0]), *held[1:])
-        held_out = assert_data(*held, num_classes=train.num_classes, raw=raw, where="validation")
+        stays = exceeded(held, in_parts) is not None
+        held = held if stays else (jax.tree.map(dense, held[0]), *held[1:])
+        C = train.num_classes
+        held_out = assert_data(*held, num_classes=C, narrow=not stays, raw=raw, where="validation")
+    held_budget = exceeded(held_out.arrays, in_parts) if held_out is not None else None
+    if held_out is not None and held_budget is None:
+        held_out = replace(held_out, x=jax.tree.map(dense, held_out.x))
     for name, function, of in (("data", grad_fn, train), ("validation", evaluate, held_out)):
         if function and of and of.weight is not None and not takes(function, "weight"):
             what = "a grad_fn" if name == "data" else "an evaluate"
@@ -137,7 +148,7 @@ def assert_inputs(
                 grad_fn.assert_targets(of.y, where=name)
     batch_size = arguments.whole(where, "batch_size", batch_size)
     assert_batch_size(batch_size, len(train) * processes, where=where)
-    return Inputs(train, held_out, batch_size, epochs, budget if streams else None)
+    return Inputs(train, held_out, batch_size, epochs, budget, held_budget)
 
 
 def assert_alone(where: str, others: Mapping[str, Any]) -> None:
@@ -193,27 +204,32 @@ def assert_options(
     return memory_budget, arguments.flag(where, "progress_bar", progress_bar)
 
 
-def assert_ways(
-    ema: Any, eval_params: Any, evaluate_every: Any, iterations: Any, epochs: Any
-) -> float | None:
-    """The ema; all of these are as `fit` says."""
+def assert_counts(evaluate_every: Any, iterations: Any, epochs: Any) -> None:
+    """Raises a TypeError or ValueError unless these are as `fit` says."""
     for name, value in (("evaluate_every", evaluate_every), ("iterations", iterations)):
         if value is not None:
             arguments.whole("fit", name, value, low=1)
     if iterations is None and evaluate_every is not None and evaluate_every > (most := epochs or EPOCHS):
         got, hint = f"{evaluate_every}, which none of them is", "nothing would be evaluated"
         raise ValueError(errors.message("fit", f"evaluate_every at most the {most} epochs", got, hint))
+
+
+def assert_averages(where: str, ema: Any, eval_params: Any) -> float | None:
+    """The ema; both are as `fit` says."""
     if eval_params is not None:
-        arguments.function("fit", "eval_params", eval_params, positional=2)
+        arguments.function(where, "eval_params", eval_params, positional=2)
         if ema is not None:
-            raise ValueError(errors.message("fit", "ema or eval_params", "both", "leave one out"))
-    return None if ema is None else arguments.number("fit", "ema", ema, low=0, high=1, open_high=True)
+            raise ValueError(errors.message(where, "ema or eval_params", "both", "leave one out"))
+    return None if ema is None else arguments.number(where, "ema", ema, low=0, high=1, open_high=True)
 
 
-def assert_outcome(plan: Plan, first: Callable[[], State], askers: Mapping[str, Any], streams: bool) -> None:
+def assert_outcome(
+    where: str, plan: Plan, first: Callable[[], State], askers: Mapping[str, Any], streams: bool
+) -> None:
     """Raises for an eval_params that gives no parameters, and a monitor that is no column of the history.
 
     Args:
+        where: the function that was called.
         plan: of the run.
         first: makes its first state.
         askers: by name, what may have a ``monitor``.
@@ -224,7 +240,7 @@ def assert_outcome(plan: Plan, first: Callable[[], State], askers: Mapping[str, 
         return
     state = jax.eval_shape(first)
     if plan.eval_params is not None:
-        _assert_eval_params(plan.eval_params, state)
+        _assert_eval_params(where, plan.eval_params, state)
     columns = _columns(plan, state, streams) if monitors else []
     for name, monitor in monitors.items():
         if monitor not in columns:
@@ -232,17 +248,17 @@ def assert_outcome(plan: Plan, first: Callable[[], State], askers: Mapping[str, 
             raise ValueError(errors.message(name, expected, repr(monitor)))
 
 
-def _assert_eval_params(eval_params: EvalParams, state: State) -> None:
+def _assert_eval_params(where: str, eval_params: EvalParams, state: State) -> None:
     expected = "eval_params(opt_state, params) to return a tree like params"
     try:
         params = jax.eval_shape(eval_params, state.opt_state, state.params)
     except (TypeError, ValueError, AttributeError, KeyError, IndexError) as error:
         got = f"{type(error).__name__}: {error}"
         hint = "e.g. optax.contrib.schedule_free_eval_params, of the state that schedule_free makes"
-        raise TypeError(errors.message("fit", expected, got, hint)) from error
+        raise TypeError(errors.message(where, expected, got, hint)) from error
     shapes = [jax.tree.map(lambda leaf: jnp.shape(leaf), tree) for tree in (params, state.params)]
     if shapes[0] != shapes[1]:
-        raise TypeError(errors.message("fit", expected, f"{shapes[0]} for {shapes[1]}"))
+        raise TypeError(errors.message(where, expected, f"{shapes[0]} for {shapes[1]}"))
 
 
 def _columns(plan: Plan, state: State, streams: bool) -> list[str]:
@@ -255,7 +271,7 @@ def _columns(plan: Plan, state: State, streams: bool) -> list[str]:
         x = jax.eval_shape(plan.preprocess, x) if plan.preprocess else x
         seen = jax.eval_shape(lambda state: state.seen(plan.eval_params), state)
         metrics = jax.eval_shape(evaluate, seen, x, *others)
-    step = make_step(plan.grad_fn, plan.optimizer, plan.preprocess)
+    step = make_step(plan.grad_fn, plan.optimizer, plan.preprocess, plan.restarts)
     batch = jax.tree.map(lambda v: _held(v[: plan.batch_size]), plan.train.arrays)
     _, (_, of_step) = jax.eval_shape(step, state, *batch)
     first = ["epoch", "seconds", "loss", *["iteration"] * (plan.counted is not None), *["waited"] * streams]

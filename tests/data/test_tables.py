@@ -185,6 +185,9 @@ FORMS = {
     "row names of R": ("a,y\nr1,1,u\nr2,2,v\n", [1, 2]),
     "a frame made of an array": (",0,1,y\n0,1,3,u\n1,2,4,v\n", [1, 2]),
     "an empty column": ("z,a,y\n,1,u\n,2,v\n", [1, 2]),
+    "aligned by blanks": ("a    y\n  1   u\n 20   v\n", [1, 20]),
+    "blanks and a tab": ("a y\n1 2\t\"u\"\n3 4\t\"v\"\n".replace("a y", "a b y"), [1, 3]),
+    "blanks within quotes": ('"a" b y\n1 "x  z" u\n2 "z\tx" v\n', [1, 2]),
     "names of examples": (
         "name,a,y\n" + "".join(f"n{i},{i % 2 + 1},{'uv'[i % 2]}\n" for i in range(40)),
         [1, 2],
@@ -398,10 +401,11 @@ def test_floats_of_an_npz_are_scaled_by_its_training_part(tmp_path):
 def test_a_zip_that_is_no_npz_says_what_it_is(tmp_path):
     import zipfile
 
-    for name in ("xl/workbook.xml", "table.csv"):
+    for names in (["xl/workbook.xml"], ["table.csv", "other.csv"]):
         with zipfile.ZipFile(tmp_path / "table.xlsx", "w") as archive:
-            archive.writestr(name, "a,b\n1,2\n")
-        with pytest.raises(ValueError, match=rf"an .npz file, got a zip archive with {name}; .*CSV"):
+            for name in names:
+                archive.writestr(name, "a,b\n1,2\n")
+        with pytest.raises(ValueError, match=rf"an .npz file, got a zip archive with {names[0]}.*; .*CSV"):
             load(tmp_path / "table.xlsx")
 
 

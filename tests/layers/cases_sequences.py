@@ -86,9 +86,10 @@ ATTENTION = {
     "attend, padded": attend((5, 12), heads=2, causal=True, given=padded),
     "attend, blocks": attend((5, 12), heads=2, block=2),
     "attend, blocks, all options": attend(
-        (5, 16), heads=4, kv_heads=2, block=2, causal=True, rotary=100.0, given=masked
+        (5, 16), heads=4, kv_heads=2, block=1, causal=True, rotary=100.0, given=masked
     ),
     "attend, blocks, padded": attend((5, 12), heads=2, block=3, given=padded),
+    "attend, blocks, causal, padded": attend((5, 12), heads=2, block=1, causal=True, given=padded),
     "attend, blocks of one": attend((4, 6), heads=1, block=1, causal=True),
 }
 

@@ -429,6 +429,7 @@ SWEPT = {
     "a list": ({"hyperparameters": [0.1]}, "hyperparameters, a dict of lists of values, got a list of 1"),
     "NaN": ({"hyperparameters": {"learning_rate": [0.1, float("nan")]}}, "learning_rate, value 1"),
     "a word": ({"hyperparameters": {"learning_rate": "0.1"}}, "numbers for learning_rate"),
+    "no rate": ({"hyperparameters": {"learning_rate": [0.1, None]}}, "numbers or schedules for learning"),
     "init": ({"init": draw_params(NET, "float32")}, "init to be a function, got a dict of 2"),
     "init of nothing": ({"init": lambda: None}, "init to take 1 argument"),
     "integers": ({"init": lambda key: {"w": jnp.ones(2, int)}}, "sweep: expected floating-point parameters"),

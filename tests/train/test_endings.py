@@ -234,7 +234,7 @@ def test_a_metric_that_is_never_a_number_is_said():
     options = {"validation": data(10), "evaluate": evaluate}
     with pytest.warns(UserWarning, match="expected val_f1 to be a number in some epoch, got NaN in all 3"):
         run(**options)
-    stopping = jaxbp.EarlyStopping(2, "val_f1")
+    stopping = jaxbp.EarlyStopping(2, "val_f1", "min")
     with pytest.warns(UserWarning, match="no epoch was the best, the parameters are the last"):
         result = run(early_stopping=stopping, epochs=9, **options)
     assert (result.stopped, result.best_epoch) == ("early", 2)
@@ -256,7 +256,7 @@ def test_a_metric_that_is_never_finite_is_said(early, late, said):
         warnings.simplefilter("always")
         run(
             grad_fn, {"net": NET.init(jax.random.key(0)), "t": jnp.float32(0)}, epochs=3, evaluate=evaluate,
-            validation=data(10), early_stopping=jaxbp.EarlyStopping(5, "val_m"),
+            validation=data(10), early_stopping=jaxbp.EarlyStopping(5, "val_m", "min"),
         )  # fmt: skip
     found = [str(warning.message) for warning in seen if "val_m" in str(warning.message)]
     assert [f"got {said} in all" in text for text in found] == [True] * bool(said), found

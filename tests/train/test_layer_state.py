@@ -100,11 +100,3 @@ def test_a_trained_network_with_its_state_is_kept(plain, tmp_path):
     assert run.evaluate(X[:20], Y[:20]).metrics["loss"] == pytest.approx(
         plain.history["val_loss"][-1], rel=1e-5
     )
-
-
-def test_a_sweep_says_that_it_carries_nothing():
-    with pytest.raises(ValueError, match="sweep: expected a network without state, got chain"):
-        jaxbp.sweep(
-            jaxbp.value_and_grad(NET, LOSS), NET.init, (X, Y), optimizer=optax.sgd, seeds=2,
-            hyperparameters={"learning_rate": [0.1]}, key=jax.random.key(0), progress_bar=False,
-        )  # fmt: skip

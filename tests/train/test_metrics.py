@@ -147,3 +147,17 @@ def test_the_last_part_is_held_out_where_the_order_is_given():
     result = run(validation=0.2, evaluate=evaluate, shuffle=False, epochs=1)
     assert result.history["val_first"][0] == x[-5, 0]
     assert set(seen) == {(5, 4)}
+
+
+def test_what_a_scorer_refuses_is_nan_and_said():
+    """A class that the validation data lack; numbers that a logarithm lacks. What was learned stays."""
+    x, y = data(9)
+    held = x[y < 2], y[y < 2]
+    evaluate = jaxbp.make_evaluate(NET.apply, CLASSES, ["roc_auc_ovr", "accuracy"])
+    with pytest.warns(UserWarning, match=r"metric roc_auc_ovr: expected predictions .* it is NaN|in all 1"):
+        result = run(validation=held, evaluate=evaluate, epochs=1)
+    assert np.isnan(result.history["val_roc_auc_ovr"]).all()
+    assert np.isfinite(result.history["val_accuracy"]).all()
+    evaluate = jaxbp.make_evaluate(lambda params, x: x, SQUARED, "neg_mean_squared_log_error")
+    with pytest.warns(UserWarning, match="metric neg_mean_squared_log_error: .* it is NaN"):
+        assert np.isnan(evaluate({}, F - 9, F**2)["neg_mean_squared_log_error"])

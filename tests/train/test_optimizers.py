@@ -121,7 +121,8 @@ def test_a_state_that_tells_is_in_the_history():
     np.testing.assert_allclose(result.history["learning_rate"], [schedule(3), schedule(7)], rtol=1e-6)
     norm = seen[1]["opt_state"][0].measurement["gradient_norm"]
     assert result.history["gradient_norm"][1] == norm == seen[1]["gradient_norm"] > 0
-    stopped = run(optimizer=optimizer, epochs=4, early_stopping=jaxbp.EarlyStopping(9, "gradient_norm"))
+    stopping = jaxbp.EarlyStopping(9, "gradient_norm", "min")
+    stopped = run(optimizer=optimizer, epochs=4, early_stopping=stopping)
     assert stopped.best_epoch == stopped.history["gradient_norm"].argmin() + 1
 
 

@@ -86,6 +86,31 @@ def test_early_stopping_judges(options, values, found):
     assert judged(jaxbp.EarlyStopping(2, **options), values) == found
 
 
+@pytest.mark.parametrize(
+    ("monitor", "mode"),
+    [
+        ("val_loss", "min"),
+        ("accuracy", "max"),
+        ("val_exact_match", "max"),
+        ("val_roc_auc_ovr", "max"),
+        ("val_neg_log_loss", "max"),
+        ("val_mean_absolute_error", "min"),
+    ],
+)
+def test_what_is_better_is_known_of_metrics_by_name(monitor, mode, tmp_path):
+    """The lowest accuracy would be the best epoch, silently."""
+    assert jaxbp.EarlyStopping(2, monitor).mode == mode
+    assert jaxbp.Checkpoints(tmp_path, monitor=monitor).mode == mode
+    opposite = {"min": "max", "max": "min"}[mode]
+    assert jaxbp.EarlyStopping(2, monitor, opposite).mode == opposite
+
+
+def test_of_a_metric_of_ones_own_the_mode_must_be_said(tmp_path):
+    for make, first in ((jaxbp.EarlyStopping, 2), (jaxbp.Checkpoints, tmp_path)):
+        with pytest.warns(UserWarning, match=f"{make.__name__}: expected mode .* got the monitor 'val_m'"):
+            assert make(first, monitor="val_m").mode == "min"
+
+
 def test_a_run_that_stops_early_by_all_the_rules_goes_on_as_it_was(tmp_path):
     stopping = jaxbp.EarlyStopping(2, min_delta=1e-3, start_from_epoch=3)
     options = HELD | {"epochs": 8, "early_stopping": stopping}

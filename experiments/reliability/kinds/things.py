@@ -293,7 +293,7 @@ EARLY: list[Kind] = [
     Kind("in a list", lambda g: [g], (lambda g: g,)),
     refused("the class", jaxbp.EarlyStopping),
     refused("Checkpoints", jaxbp.Checkpoints("/tmp/jaxbp-nowhere")),
-    refused("a monitor that is no column", jaxbp.EarlyStopping(3, "val_acc")),
+    refused("a monitor that is no column", jaxbp.EarlyStopping(3, "val_acc", "max")),
     refused("a monitor without its prefix", jaxbp.EarlyStopping(3, "accuracy")),
 ]
 CHECKPOINTS: list[Kind] = [
@@ -303,7 +303,7 @@ CHECKPOINTS: list[Kind] = [
     Kind("in a list", lambda g: [g], (lambda g: g,)),
     refused("the class", jaxbp.Checkpoints),
     refused("EarlyStopping", jaxbp.EarlyStopping(3)),
-    Kind("a monitor that is no column", lambda g: jaxbp.Checkpoints(g.folder, monitor="val_acc")),
+    Kind("a monitor that is no column", lambda g: jaxbp.Checkpoints(g.folder, monitor="val_acc", mode="max")),
 ]
 DTYPE: list[Kind] = [
     means_same("np.dtype", np.dtype),

@@ -39,7 +39,7 @@ _FIRST_BYTES = {
 
 
 def kind(path: Path) -> str:
-    r"""What the file is by its first bytes; ``"text"`` where they say nothing.
+    r"""What the file is by its first bytes; ``"text"`` where they say nothing, and of an archive of one text.
 
     Example:
         >>> import tempfile
@@ -49,7 +49,18 @@ def kind(path: Path) -> str:
         'a zip archive'
     """
     with path.open("rb") as file:
-        return kind_of(file.read(64))
+        found = kind_of(file.read(64))
+    return "text" if found == ZIP and zipped_text(path) is not None else found
+
+
+def zipped_text(path: Path) -> str | None:
+    """The one member of a zip archive, if it may be a text; what macOS puts beside it does not count."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            names = [name for name in archive.namelist() if not name.startswith("__MACOSX/")]
+    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError):
+        return None
+    return names[0] if len(names) == 1 and not names[0].endswith((".npy", ".xml", "/")) else None
 
 
 def kind_of(first: bytes) -> str:

@@ -5,18 +5,21 @@ import csv
 import gzip
 import io
 import re
+import zipfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from itertools import islice
 from pathlib import Path
-from typing import BinaryIO, TextIO, cast
+from typing import Any, BinaryIO, TextIO, cast
 
-from jaxbp.data.reading.files import GZIP, IDX, MORE, ZIP, assert_file, decoding, kind_of
+from jaxbp.data.reading.files import GZIP, IDX, MORE, ZIP, assert_file, decoding, kind_of, zipped_text
 from jaxbp.errors import message
 
 LINE = 2**22  # characters that one line may have
 _HEAD, _SAMPLE = 2**16, 20  # characters and rows from which the delimiter is told
 _DELIMITERS = ",;\t|"
+BLANK = " "
+_BLANKS = re.compile(r'("(?:[^"]|"")*")|[ \t]+')
 _MARKS = {
     codecs.BOM_UTF8: "utf-8-sig",
     codecs.BOM_UTF32_LE: "utf-32",  # before UTF-16, whose mark it begins with
@@ -57,7 +60,8 @@ def rows(
     Args:
         path: the file, plain or gzipped.
         where: what messages call the place.
-        delimiter: what separates the cells; None is told from the first rows.
+        delimiter: what separates the cells; None is told from the first rows. A blank stands for any number
+            of blanks and tabs.
         encoding: of the text; None is told by the mark at its beginning, UTF-8 without one.
         max_bytes: the longest text accepted.
 
@@ -69,7 +73,7 @@ def rows(
     if delimiter is None:
         delimiter = delimiter_of(path, where, encoding)
     with _text(path, where, encoding) as text, _worded(where):
-        reader = csv.reader(_lines(text, where, max_bytes), strict=True, delimiter=delimiter)
+        reader = _cells(_lines(text, where, max_bytes), delimiter, strict=True)
         line = 1
         try:
             for cells in reader:
@@ -82,6 +86,14 @@ def rows(
             raise ValueError(message(where, expected, f"in line {line}: {error}")) from error
 
 
+def _cells(lines: Iterator[str], delimiter: str, *, strict: bool) -> Any:
+    """A reader of the cells; of those that blanks separate, as columns that are aligned have them."""
+    if delimiter != BLANK:
+        return csv.reader(lines, strict=strict, delimiter=delimiter)
+    parted = (_BLANKS.sub(lambda found: found[1] or "\t", line.strip(" \t\r\n")) + "\n" for line in lines)
+    return csv.reader(parted, strict=strict, delimiter="\t")
+
+
 def delimiter_of(path: Path, where: str, encoding: str | None) -> str:
     """The delimiter that the first rows of a file have."""
     assert_file(path, where)
@@ -92,10 +104,13 @@ def delimiter_of(path: Path, where: str, encoding: str | None) -> str:
 @contextmanager
 def _text(path: Path, where: str, encoding: str | None) -> Iterator[TextIO]:
     """The file as text, unpacked and decoded as it is read."""
-    with path.open("rb") as raw:
+    with path.open("rb") as raw, ExitStack() as stack:
         with decoding(where):
-            packed = kind_of(raw.peek(64)) == GZIP
-            stream = gzip.GzipFile(fileobj=raw) if packed else raw
+            stream: Any = raw
+            if (packed := kind_of(raw.peek(64))) == GZIP:
+                stream = gzip.GzipFile(fileobj=raw)
+            elif packed == ZIP and (member := zipped_text(path)) is not None:
+                stream = stack.enter_context(zipfile.ZipFile(raw)).open(member)
             first = stream.peek(64)[:64]
         if (found := kind_of(first)) != "text":
             raise ValueError(message(where, "a table of numbers as text", found, _READ_BY.get(found, "")))
@@ -139,18 +154,23 @@ def _lines(text: TextIO, where: str, max_bytes: int) -> Iterator[str]:
 
 
 def _told_delimiter(head: str) -> str:
-    """That which gives the first rows the most numbers, then the most cells; the comma where it is open."""
+    """That which gives the first rows the most numbers, then the most cells; the comma where it is open.
+
+    Blanks are in many texts: they separate where nothing else gives numbers, and all rows as many cells.
+    """
 
     def found(delimiter: str) -> tuple[int, int]:
-        numbers, alike, columns = 0, 0, 0
+        numbers, alike, columns, seen = 0, 0, 0, 0
         try:
-            for cells in islice(csv.reader(io.StringIO(head, newline=""), delimiter=delimiter), _SAMPLE):
+            for cells in islice(_cells(io.StringIO(head, newline=""), delimiter, strict=False), _SAMPLE):
                 commas = delimiter != "," and len(cells) > 1
                 numbers += len(cells) > 1 and sum(is_number(c) or (commas and has_comma(c)) for c in cells)
                 columns = columns or len(cells)
                 alike += len(cells) == columns > 1
+                seen += 1
         except csv.Error:  # a quoted cell that is cut or too long: what came before it counts
             pass
-        return numbers, alike
+        return (0, 0) if delimiter == BLANK and alike < seen else (numbers, alike)
 
-    return max(_DELIMITERS, key=found)
+    best = max(_DELIMITERS, key=found)
+    return best if found(best)[0] else max((best, BLANK), key=found)

@@ -14,6 +14,7 @@ from jaxbp.data.reading.files import NPY, ZIP, assert_file, kind
 from jaxbp.data.reading.pairs import of_npz
 from jaxbp.data.reading.readers import read_npy
 from jaxbp.data.tables.columns import Category, Classes, Column, Number, Target
+from jaxbp.data.tables.scaled import looks_scaled
 from jaxbp.data.tables.table import Reading, Table, is_frame, of_array, of_frame, of_text
 from jaxbp.errors import message
 
@@ -103,7 +104,8 @@ class Schema:
             ValueError: columns that are not there, or cells that are none of their column's kind.
 
         Warns:
-            UserWarning: a category that was not in the training data.
+            UserWarning: a category that was not in the training data; numbers without names that look like
+                features, for they would be scaled twice.
         """
         return self.inputs_of(self.opened(source))
 
@@ -178,6 +180,12 @@ class Schema:
                 shown += ", ..." * (len(new) > _SHOWN)
                 said = f"{column.name!r} has {shown}, which the training data had not"
                 warnings.warn(f"{table.where}: {said}; all its features are 0 there", stacklevel=2)
+        if not table.reading.header:  # names would say that they are columns of a table
+            numbers = {j: c.fitted for j, c in zip(at, used, strict=True) if isinstance(c.fitted, Number)}
+            if looks_scaled(list(numbers.values()), [read[j] for j in numbers]):
+                hint = "what load made of them is the Dataset's; columns with names are taken as they are"
+                expected, got = "raw columns, which the schema scales", "numbers that look scaled already"
+                warnings.warn(message(table.where, expected, got, hint), stacklevel=2)
         return self.features_of(len(read[at[0]]), (read[j] for j in at))
 
     def features_of(self, n: int, values: Iterable[np.ndarray]) -> np.ndarray:
@@ -222,6 +230,11 @@ class Schema:
                 there = ", ".join(map(repr, table.names[:_SHOWN])) + ", ..." * (len(table.names) > _SHOWN)
                 hint = "the first line must be the header" if "column 1" in table.names else ""
                 raise ValueError(message(table.where, f"columns named {shown}", f"columns {there}", hint))
+            own = {column.name for column in self.columns}
+            second = [f"{column.name} (2)" for column in columns]  # as `unique` calls it
+            if twice := [name for name in second if name in table.names and name not in own]:
+                got = f"two of the name {twice[0].removesuffix(' (2)')!r}"
+                raise ValueError(message(table.where, "one column of each name", got))
             return [table.names.index(column.name) for column in columns]
         order = list(self.columns)
         if len(table.names) == len(order) - 1:
@@ -229,7 +242,9 @@ class Schema:
         if len(table.names) != len(order) or not set(columns) <= set(order):
             expected = f"{len(self.columns)} columns, or {len(self.columns) - 1} without the label"
             expected = expected if columns != [self.label] else f"{len(self.columns)} columns with the label"
-            raise ValueError(message(table.where, expected, f"{len(table.names)}"))
+            made = len(table.names) == self.features
+            hint = "of features that load made of them give the Dataset" if made else ""
+            raise ValueError(message(table.where, expected, f"{len(table.names)}", hint))
         return [order.index(column) for column in columns]
 
 

@@ -191,6 +191,7 @@ def _label(cell: str) -> str:
 
 
 _PARSERS: dict[str, Callable[[str], Any]] = {"date": _date, "category": _category, "label": _label}
+_NO_CELL = (complex, list, tuple, dict, set, np.ndarray)
 _DTYPES = {"date": float, "category": object, "label": object}
 
 
@@ -270,10 +271,14 @@ def _of_columns(
 
 
 def _as_numbers(column: Any) -> np.ndarray | None:
-    """A column of numbers as floats, NaN where a value is missing; None for any other."""
+    """A column of numbers, or of durations, then in days, as floats with NaN for a missing one; else None."""
     if isinstance(column, np.ndarray):
+        if column.dtype.kind == "m":
+            return np.asarray(column / np.timedelta64(1, "D"))
         return column.astype(float) if column.dtype.kind in "iuf" else None
     dtype = column.dtype
+    if dtype == "timedelta" or str(dtype).startswith(("timedelta64", "Duration")):
+        return _as_numbers(column.to_numpy())
     if hasattr(column, "is_null"):  # polars
         return column.cast(float, strict=True).to_numpy().astype(float) if dtype.is_numeric() else None
     if getattr(dtype, "kind", "O") not in "iuf" or hasattr(dtype, "categories"):
@@ -282,8 +287,16 @@ def _as_numbers(column: Any) -> np.ndarray | None:
 
 
 def _as_texts(column: Any) -> list[str]:
-    """A column's values as a file would have them, "" where one is missing."""
+    """A column's values as a file would have them, "" where one is missing.
+
+    Raises:
+        TypeError: for a value that no cell of a file can be: several numbers, or a complex one.
+    """
     values = column.to_list() if hasattr(column, "to_list") else column.tolist()
+    for i, value in enumerate(values):
+        if isinstance(value, _NO_CELL):
+            got = f"{arguments.described(value)} in row {i} of column {getattr(column, 'name', None)!r}"
+            raise TypeError(message("load", "one number, text or date in each cell", got))
     return ["" if _is_absent(value) else str(value) for value in values]
 
 

@@ -10,8 +10,10 @@ from jaxbp.jaxprs.compile_once import jitted
 from jaxbp.jaxprs.internals import KINDS, is_differentiated, path_of
 from jaxbp.jaxprs.rules import beneath
 from jaxbp.jaxprs.values.labels import Survey
-from jaxbp.jaxprs.values.places import IN, OUT, STEP, Key, Place, Run, run
-from jaxbp.jaxprs.values.traps import BACKWARD, FORWARD, OVERFLOW, RULE, Trap, trap_of
+from jaxbp.jaxprs.values.places import IN, OUT, STEP, Key, Place, Run, places_in, run
+from jaxbp.jaxprs.values.traps import BACKWARD, FORWARD, NO_NUMBER, OVERFLOW, RULE, Trap, trap_of
+
+INSIDE_OF_RULE = "inside of it"
 
 
 class Operand(NamedTuple):
@@ -190,7 +192,7 @@ def described(
     label = named.labels.get(Key(place.path, OUT, 0))
     operation = label.operation if label else place.eqn.primitive.name
     broken = next((m for m in made if not np.isfinite(m).all()), made[0])
-    trap = _trap(place, operands, deltas, at, broken)
+    trap = _trap(place, operation, operands, deltas, at, broken, _is_guarded(place, traced, named))
     count = int((~np.isfinite(broken)).sum())
     kind = "nan" if np.isnan(broken).any() else "inf"
     backwards = deltas is not None or "transpose(" in path_of(place.eqn)
@@ -199,7 +201,7 @@ def described(
         known = named.labels.get(Key(later.place.path, OUT, 0))
         there = f" ({beneath(known.where)})" if known and known.where else ""
         becomes = f"{known.operation} makes a NaN of it{there}" if known else ""
-    dtype = place.eqn.outvars[0].aval.dtype.name
+    dtype = next(v.aval.dtype.name for v in place.eqn.outvars if jnp.issubdtype(v.aval.dtype, jnp.floating))
     return Nonfinite(
         "backward" if backwards else "forward",
         kind,
@@ -218,27 +220,47 @@ def described(
     )
 
 
+def _is_guarded(place: Place, traced: Traced, named: Survey) -> bool:
+    """Whether a where reads a result, or what is made of it entry by entry."""
+    made, size = {place.path}, place.eqn.outvars[0].aval.size
+    for reader in places_in(traced.closed):
+        reads = [o.key is not None and o.key.path in made for o in named.operands.get(reader.path, ())]
+        if reader.eqn.primitive.name == "select_n" and any(reads[1:]):
+            return True
+        if any(reads) and getattr(reader.eqn.outvars[0].aval, "size", 0) == size:
+            made.add(reader.path)
+    return False
+
+
 def _trap(
-    place: Place, operands: list[np.ndarray], deltas: Any, at: Sequence[Key], broken: np.ndarray
+    place: Place,
+    operation: str,
+    operands: list[np.ndarray],
+    deltas: Any,
+    at: Sequence[Key],
+    broken: np.ndarray,
+    guarded: bool,
 ) -> Trap:
     """The trap's name; backward also whether a where guards the value alone."""
-    operation = place.eqn.primitive.name
     table = FORWARD if deltas is None else BACKWARD
-    found = trap_of(table, operation, _at_broken(operands, broken))
+    where = _at_broken(operands, broken)
+    found = trap_of(table, place.eqn.primitive.name, where) or trap_of(table, operation, where)
     if deltas is None:
         lost = not np.isnan(broken).any()
         if found is None or (lost and found.name in ("0 * inf", "inf - inf")):
             rule = place.eqn.primitive in KINDS and not is_differentiated(place.eqn)
-            return RULE._replace(name="inside of it") if rule else OVERFLOW
+            return RULE._replace(name=INSIDE_OF_RULE) if rule else OVERFLOW
         return found
     outside = [deltas[key] for key in at if key.side == OUT]
     same = outside and outside[0].shape == broken.shape
     if same and (outside[0][~np.isfinite(broken)] == 0).any():
         slope = found.name if found else "an infinite slope"
-        name = f"{slope}: 0 * inf, a where guards the value and not the slope"
-        return Trap(name, frozenset(), lambda x: True, found.hint if found else "put a where inside as well")
+        name = f"{slope}: 0 * inf" + (", a where guards the value and not the slope" if guarded else "")
+        hint = found.hint if found else "put a where inside as well" if guarded else "keep the slope finite"
+        return Trap(name, frozenset(), lambda x: True, hint)
     if found is None:
-        return RULE._replace(name="its rule") if place.eqn.primitive in KINDS else OVERFLOW
+        unknown = OVERFLOW if np.isinf(broken).any() else NO_NUMBER
+        return RULE._replace(name="its rule") if place.eqn.primitive in KINDS else unknown
     return found
 
 

@@ -7,11 +7,23 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.extend import core
 
 from jaxbp.jaxprs.compile_once import jitted
-from jaxbp.jaxprs.internals import SHARD_MAP, scan_of
+from jaxbp.jaxprs.inline import without_rules
+from jaxbp.jaxprs.internals import SHARD_MAP, body, scan_of
+from jaxbp.jaxprs.rules import beneath
 from jaxbp.jaxprs.values.labels import Survey, survey
-from jaxbp.jaxprs.values.nonfinite import Found, Nonfinite, Traced, described, floating, given, values_of
+from jaxbp.jaxprs.values.nonfinite import (
+    INSIDE_OF_RULE,
+    Found,
+    Nonfinite,
+    Traced,
+    described,
+    floating,
+    given,
+    values_of,
+)
 from jaxbp.jaxprs.values.places import IN, OUT, STEP, Key, Place, Run, places_in, run
 
 
@@ -35,7 +47,24 @@ def first_forward(traced: Traced, reaches: Sequence[str] = ()) -> Nonfinite | No
         return None
     named = survey(traced.closed, places, traced.parts)
     origin = _came_from(first, flags, named, {p.path: p for p in places})
-    return described(traced, origin or first, named, reaches, first if origin else None)
+    found = described(traced, origin or first, named, reaches, first if origin else None)
+    return _entered(traced, origin or first, found) if found.trap == INSIDE_OF_RULE else found
+
+
+def _entered(traced: Traced, at: Found, found: Nonfinite) -> Nonfinite:
+    """What breaks inside of a rule whose results are not finite: its body at these operands."""
+    keys = [Key(at.place.path, IN, i) for i, v in enumerate(at.place.eqn.invars) if isinstance(v, core.Var)]
+    seen = {key: x[at.spot] for key, x in values_of(traced, keys, whole=True)[0].items()}
+    arrays = [
+        jnp.asarray(seen.get(Key(at.place.path, IN, i), getattr(v, "val", None)))
+        for i, v in enumerate(at.place.eqn.invars)
+    ]
+    nothing = [None] * len(arrays)
+    inner = first_forward(Traced(without_rules(body(at.place.eqn)), arrays, [""] * len(arrays), nothing))
+    if inner is None:
+        return found
+    place = f" ({beneath(inner.where)})" if inner.where else ""
+    return found._replace(trap=f"{INSIDE_OF_RULE}, {inner.operation}{place}: {inner.trap}", hint=inner.hint)
 
 
 def first_backward(traced: Traced, differentiated: Sequence[int]) -> Nonfinite | None:

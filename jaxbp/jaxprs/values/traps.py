@@ -16,7 +16,7 @@ class Trap(NamedTuple):
 
     Args:
         name: in words.
-        operations: the primitives that it happens to; empty for any.
+        operations: the primitives, or functions of a library, that it happens to; empty for any.
         there: whether the operands are so.
         hint: what to try.
     """
@@ -40,6 +40,7 @@ def _infinite(x: np.ndarray) -> bool:
 
 
 LOGS, ROOTS = _of("log", "log2"), _of("sqrt", "rsqrt", "cbrt")
+SINGULAR = _of("lu", "triangular_solve", "custom_linear_solve", "solve", "inv", "det", "slogdet")
 DIVISION, GATHER = _of("div", "rem"), _of("gather", "dynamic_slice")
 BELOW = "add a small number below the fraction, or put a where inside and outside of it"
 INSIDE = "put a where inside of {} as well as outside, or add a small number to its operand"
@@ -59,12 +60,16 @@ FORWARD = (
     Trap("power of 0", _of("pow", "integer_pow"), lambda x: _zero(x[0]), "keep its operand above 0"),
     Trap("outside of its domain", _of("asin", "acos", "atanh", "acosh", "erf_inv", "lgamma", "digamma"),
          lambda x: True, "clip its operand"),
+    Trap("a matrix that is not positive definite", _of("cholesky"), lambda x: True,
+         "add a small multiple of the identity"),
+    Trap("a singular matrix", SINGULAR, lambda x: True, "add a small multiple of the identity"),
     Trap("inf - inf", _of("sub", "add", "add_any", "reduce_sum", "cumsum"), lambda x: any(map(_infinite, x)),
          "is a row of the mask empty? Use a large finite number in place of inf"),
     Trap("0 * inf", _of("mul", "dot_general", "conv_general_dilated"), lambda x: any(map(_infinite, x)),
          "keep the infinite operand finite"),
     Trap("an index outside of the array", GATHER, lambda x: True, "labels count from 0 to size - 1"),
 )  # fmt: skip
+NO_NUMBER = Trap("a slope that is no number", frozenset(), lambda x: True, "look at its slope there")
 OVERFLOW = Trap("overflow of {}", frozenset(), lambda x: True, "scale the inputs, or compute in logarithms")
 RULE = Trap("{}", frozenset(), lambda x: True, "jaxbp.check judges its rule")
 
@@ -75,6 +80,15 @@ BACKWARD = (
     Trap("slope of a division by 0", DIVISION, lambda x: _zero(x[1]), INSIDE),
     Trap("slope at the border of its domain",
          _of("asin", "acos", "atanh", "acosh", "log1p", "erf_inv"), lambda x: True, "clip its operand"),
+    Trap("slope of log at 0", _of("xlogy"), lambda x: _zero(x[1]), INSIDE),
+    Trap("slope of an angle at the origin", _of("atan2"), lambda x: bool(((x[0] == 0) & (x[1] == 0)).any()),
+         INSIDE),
+    Trap("slope at equal eigenvalues", _of("eigh", "eig"), lambda x: True,
+         "use what does not depend on the choice of vectors, or break the tie"),
+    Trap("slope at equal singular values, or at one of 0", _of("svd"), lambda x: True,
+         "use what does not depend on the choice of vectors, or break the tie"),
+    Trap("slope of a singular matrix", SINGULAR | {"cholesky"}, lambda x: True,
+         "add a small multiple of the identity"),
     Trap("0 * inf", frozenset(), lambda x: any(map(_infinite, x)), "keep the infinite operand finite"),
 )  # fmt: skip
 

@@ -46,7 +46,7 @@ def probabilities(S: Tensor) -> tuple[Tensor, Tensor]:
 
     A query that sees no key has P = 0, not 0 / 0, and lse = 0.
     """
-    top = jax.lax.stop_gradient(S.max(-1, keepdims=True))
+    top = jax.lax.stop_gradient(S.max(-1, keepdims=True, initial=-jnp.inf))
     top = jnp.where(jnp.isfinite(top), top, 0)
     P = jnp.exp(S - top)
     total = P.sum(-1, keepdims=True)
@@ -78,39 +78,93 @@ def inner(delta_o: Tensor, o: Tensor, wide: jnp.dtype) -> Tensor:
     return (delta_o.astype(wide) * o.astype(wide)).sum(-1, keepdims=True)
 
 
-def in_blocks(heads: Heads, seen: Seen, kept: Kept, block: int) -> tuple[Tensor, Tensor]:
-    """O and lse, ``block`` queries at a time, so that S and P are never whole."""
-    q, k, v = heads
+class Blocks(NamedTuple):
+    """How queries are taken: so many at a time, and whether those of a block see later keys.
 
-    def one(_: None, at: tuple[Array, Tensor]) -> tuple[None, tuple[Tensor, Tensor]]:
-        rows, q = at
-        P, lse = probabilities(scores(q, k, seen(rows)))
-        return None, (taken(P, v, kept(rows)), lse)
+    Args:
+        size: queries in a block.
+        causal: whether keys after a block's last query are left out.
+    """
 
-    _, (o, lse) = jax.lax.scan(one, None, (_rows(q, block), _cut(q, block)))
-    return _joined(o, q.shape[-2]), _joined(lse, q.shape[-2])
+    size: int
+    causal: bool
+
+    def parts(self, T: int) -> list[tuple[slice, int]]:
+        """The blocks of each loop, and how many keys they look at.
+
+        Where keys are left out there are up to 4 loops, of half of the products of one. Each has two blocks
+        at least: a compiler opens a loop of one, and merges what is to be found again.
+        """
+        blocks = -(-T // self.size)
+        loops = max(1, min(4, blocks // 2)) if self.causal else 1
+        ends = [blocks * (i + 1) // loops for i in range(loops)]
+        return [
+            (slice(begin, end), min(end * self.size, T)) for begin, end in zip([0, *ends], ends, strict=False)
+        ]
+
+
+def in_blocks(heads: Heads, seen: Seen, kept: Kept, blocks: Blocks) -> tuple[Tensor, Tensor]:
+    """O and lse, a block of queries at a time, so that S and P are never whole."""
+    xs = (_rows(heads.q, blocks.size), _cut(heads.q, blocks.size))
+    outs = []
+    for part, keys in blocks.parts(heads.q.shape[-2]):
+        k, v = heads.k[..., :keys, :], heads.v[..., :keys, :]
+
+        def one(
+            _: None, at: tuple[Array, Tensor], k: Tensor = k, v: Tensor = v, keys: int = keys
+        ) -> tuple[None, tuple[Tensor, Tensor]]:
+            rows, q = at
+            P, lse = probabilities(scores(q, k, _first(keys, seen(rows))))
+            return None, (taken(P, v, _first(keys, kept(rows))), lse)
+
+        outs.append(jax.lax.scan(one, None, jax.tree.map(lambda x, part=part: x[part], xs))[1])
+    o, lse = (jnp.concatenate(pieces) for pieces in zip(*outs, strict=True))
+    return _joined(o, heads.q.shape[-2]), _joined(lse, heads.q.shape[-2])
 
 
 def deltas_in_blocks(
-    heads: Heads, o: Tensor, lse: Tensor, seen: Seen, kept: Kept, block: int, delta_o: Tensor
+    heads: Heads, o: Tensor, lse: Tensor, seen: Seen, kept: Kept, blocks: Blocks, delta_o: Tensor
 ) -> Heads:
-    """The deltas, ``block`` queries at a time: P is found again from q, k and lse.
+    """The deltas, a block of queries at a time: P is found again from q, k and lse.
 
     The loop keeps a compiler from merging this P with that of the forward pass, which it would then save.
     """
-    q, k, v = heads
-    wide = lse.dtype
+    wide, delta_q = lse.dtype, []
+    xs = (
+        _rows(heads.q, blocks.size),
+        *(_cut(a, blocks.size) for a in (heads.q, lse, inner(delta_o, o, wide), delta_o)),
+    )
+    so_far = jnp.zeros((*heads.k.shape[:-2], 0, heads.k.shape[-1]), wide)
+    sums = (so_far, so_far)
+    for part, keys in blocks.parts(heads.q.shape[-2]):
+        k, v = heads.k[..., :keys, :], heads.v[..., :keys, :]
 
-    def one(so_far: tuple[Tensor, Tensor], at: tuple[Array, ...]) -> tuple[tuple[Tensor, Tensor], Tensor]:
-        rows, q, lse, D, delta_o = at
-        P = jnp.exp(scores(q, k, seen(rows)) - lse)
-        delta = deltas(Heads(q, k, v), P, D, kept(rows), delta_o)
-        return (so_far[0] + delta.k, so_far[1] + delta.v), delta.q
+        def one(
+            sums: tuple[Tensor, Tensor],
+            at: tuple[Array, ...],
+            k: Tensor = k,
+            v: Tensor = v,
+            keys: int = keys,
+        ) -> tuple[tuple[Tensor, Tensor], Tensor]:
+            rows, q, lse, D, delta_o = at
+            P = jnp.exp(scores(q, k, _first(keys, seen(rows))) - lse)
+            delta = deltas(Heads(q, k, v), P, D, _first(keys, kept(rows)), delta_o)
+            return (sums[0] + delta.k, sums[1] + delta.v), delta.q
 
-    start = jnp.zeros(k.shape, wide), jnp.zeros(v.shape, wide)
-    xs = (_rows(q, block), *(_cut(a, block) for a in (q, lse, inner(delta_o, o, wide), delta_o)))
-    (delta_k, delta_v), delta_q = jax.lax.scan(one, start, xs)
-    return Heads(_joined(delta_q, q.shape[-2]), delta_k, delta_v)
+        sums = (_filled(sums[0], keys), _filled(sums[1], keys))
+        sums, of_queries = jax.lax.scan(one, sums, jax.tree.map(lambda x, part=part: x[part], xs))
+        delta_q.append(of_queries)
+    return Heads(_joined(jnp.concatenate(delta_q), heads.q.shape[-2]), *sums)
+
+
+def _first(keys: int, of_keys: Array | None) -> Array | None:
+    """What there is of the first keys; an axis of one is that of all."""
+    return None if of_keys is None else of_keys[..., :keys]
+
+
+def _filled(sums: Tensor, keys: int) -> Tensor:
+    """Sums of so many keys, 0 for those that no query saw as yet."""
+    return jnp.pad(sums, [(0, 0)] * (sums.ndim - 2) + [(0, keys - sums.shape[-2]), (0, 0)])
 
 
 def _rows(q: Tensor, block: int) -> Array:

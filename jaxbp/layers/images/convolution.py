@@ -3,7 +3,6 @@
 import math
 from collections.abc import Sequence
 
-import jax
 import jax.numpy as jnp
 from jax import lax
 
@@ -13,7 +12,7 @@ from jaxbp.layers.images.kernels import kernels
 from jaxbp.layers.images.windows import Padding, Windows, entered, windows
 from jaxbp.layers.initializers import Initializer, glorot_uniform, zeros
 from jaxbp.layers.layer import Layer, delta_of
-from jaxbp.operators import Dense, Identity, Kronecker, Linear, Operator
+from jaxbp.operators import Dense, Identity, Kronecker, Operator
 from jaxbp.typing import Array, Params, Random, Saved, Tensor
 
 
@@ -78,8 +77,8 @@ def conv2d(
 
     Both are convolutions again: delta_f of delta_a, with s - 1 zeros between its places, by the flipped
     kernel; delta_W of f by delta_a. Saves f. It computes in the dtype of f; delta_W and delta_b are summed in
-    that of W and b. Its Jacobian is sum_u S_u ⊗ W[u], S_u the 0/1 matrix of tap u: block Toeplitz, held as an
-    operator; I ⊗ W for a kernel of one place.
+    that of W and b. Its Jacobian is sum_u S_u ⊗ W[u], S_u the 0/1 matrix of tap u: block Toeplitz, held as
+    places and W (`jaxbp.operators.Routed`); I ⊗ W for a kernel of one place.
 
     Args:
         c_in: channels of f, which come last.
@@ -237,7 +236,8 @@ def _convolution(
         if groups == 1 and {*over.span, *over.stride} == {1} and over.out(places) == places:
             M = Dense(params["W"].reshape(c_out, c_in).astype(f.dtype))
             return M if f.size == c_in else Kronecker(Identity(f.size // c_in), M)
-        return Linear(jax.tree_util.Partial(apply, params), f)  # type: ignore[no-untyped-call]
+        W = params["W"].astype(f.dtype).reshape(groups, c_out // groups, c_in // groups, -1)
+        return over.routed(f, jnp.moveaxis(W, -1, 0))
 
     return Layer(
         name,

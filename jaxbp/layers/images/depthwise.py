@@ -11,6 +11,7 @@ from jaxbp.layers.images.kernels import kernels
 from jaxbp.layers.images.windows import Padding, Windows, entered, windows
 from jaxbp.layers.initializers import Initializer, glorot_uniform, zeros
 from jaxbp.layers.layer import Layer, delta_of
+from jaxbp.operators import Operator
 from jaxbp.typing import Array, Params, Random, Saved, Tensor
 
 
@@ -126,12 +127,17 @@ def _depthwise(over: Windows, c: int, bias: bool, init: Initializer, bias_init: 
         delta_params, delta_f = backward(params, saved, delta_a)
         return {symbol: Entrywise(J) for symbol, J in delta_params.items()}, delta_f
 
+    def jacobian(params: Params, f: Tensor) -> Operator:
+        params, (f, _) = taken(params), entered(name, f, over, c)
+        return over.routed(f, params["W"].astype(f.dtype).reshape(c, taps).T[..., None, None])
+
     return Layer(
         name,
         apply,
         forward,
         backward,
         initialize,
+        jacobian,
         saves_input=True,
         means="conv W_{l}",
         factors=factors,

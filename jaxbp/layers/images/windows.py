@@ -1,5 +1,6 @@
 """Windows that move over the places of an image or a series: their pads, their parts, and the way back."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import product
@@ -9,6 +10,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxbp import arguments, errors
+from jaxbp.operators import Identity, Kronecker, Operator, Routed
 from jaxbp.typing import Array, Tensor
 
 Padding = Literal["SAME", "VALID"] | int | Sequence[int | Sequence[int]]
@@ -111,6 +113,19 @@ class Windows:
             return jax.lax.slice(f, [0] * n + begins + [0], [*f.shape[:n], *ends, f.shape[-1]], strides)
 
         return [part(u) for u in self.offsets]
+
+    def routes(self, f: Tensor) -> Array:
+        """The place that each window takes as its place u, (taps, windows); H W for one in the padding."""
+        sizes = f.shape[-self.rank - 1 : -1]
+        n = math.prod(sizes)
+        numbered = jnp.arange(n).reshape(*sizes, 1)
+        return jnp.stack([part.reshape(-1) for part in self.parts(numbered, fill=n)])
+
+    def routed(self, f: Tensor, W: Array) -> Operator:
+        """sum_u S_u ⊗ W[u] over the places of f, W (taps, groups, out, in): block Toeplitz."""
+        J = Routed(self.routes(f), W, math.prod(f.shape[-self.rank - 1 : -1]))
+        n = math.prod(f.shape[: -self.rank - 1])
+        return J if n == 1 else Kronecker(Identity(n), J)
 
     def put_back(self, parts: Sequence[Tensor], sizes: tuple[int, ...]) -> Tensor:
         """The transpose of `parts`: each part added to the places that it was taken from."""

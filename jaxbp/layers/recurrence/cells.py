@@ -42,7 +42,12 @@ def elman(
 
     h_0 = 0. With ``carries`` it is what ``given={"state": ...}`` has, and ``layer.state(saved)`` is the last
     h, {"h": (*n, h)}, for the places that follow. The delta of h_0 is not passed on: back-propagation through
-    time is truncated where a pass begins.
+    time is truncated where a pass begins. `jaxbp.fit` then wants the data in order, row i of a batch going on
+    where row i of the batch before ended, as `jaxbp.data.streams` has them; h is 0 again where the data begin
+    again, and for what is evaluated.
+
+    Its Jacobian is a `jaxbp.operators.Recurrent`, of the size of the forward pass; in a `jacobian_chain`
+    ``factor.steps`` is the chain through time, J_{h_t}(h_{t-1}) = diag(1 - h_t^2) R.
 
     Args:
         d_in: the size of x_t.

@@ -46,7 +46,7 @@ def _chosen_by_sign(m: Measured, node: Node) -> bool:
         comparison = m.behind(origin.key)
         if comparison is None or comparison.name not in ("gt", "ge", "lt", "le"):
             continue
-        zero = next((j for j in (0, 1) if _is_zero(m, comparison, j)), None)
+        zero = next((j for j in (0, 1) if is_zero(m, comparison, j)), None)
         if zero is None:
             continue
         value = comparison.origins[1 - zero].key
@@ -55,11 +55,11 @@ def _chosen_by_sign(m: Measured, node: Node) -> bool:
             return above and value is not None and node.origins[1 - i].key == value
         here, there = (2, 1) if above else (1, 2)  # what is taken where the comparison holds is last
         same = value is not None and node.origins[here].key == value
-        return i == 0 and same and _is_zero(m, node, there)
+        return i == 0 and same and is_zero(m, node, there)
     return False
 
 
-def _is_zero(m: Measured, node: Node, i: int) -> bool:
+def is_zero(m: Measured, node: Node, i: int) -> bool:
     """Whether an operand is 0, and no value that happens to be."""
     x = m.operand(node, i)
     return x is not None and not x.any() and not node.origins[i].inputs

@@ -87,7 +87,7 @@ def _nonfinite(m: Measured) -> Iterator[Finding]:
 
 
 def _word(found: Nonfinite) -> str:
-    if found.trap.startswith("overflow"):
+    if found.trap.rpartition(": ")[2].startswith("overflow"):
         return "overflow"
     if found.trap.startswith("an index outside"):
         return "label_range"

@@ -14,6 +14,7 @@ from jaxbp.jaxprs.values.user_lines import FUNCTIONS, PRODUCTS
 from jaxbp.observe.diagnosis.measured import Measured, Node
 from jaxbp.observe.diagnosis.record import Finding
 
+Use = tuple[str, frozenset[int]]  # a parameter, and its axes that a product sums over
 TURNS = 3  # a state that is detached in fewer steps may be cut on purpose
 
 
@@ -103,19 +104,33 @@ def _scans(m: Measured) -> Iterator[tuple[Any, bool]]:
 
 def _unrolled(m: Measured) -> Iterator[Finding]:
     """A loop in Python: one weight in many products, nearly all of whose states are detached."""
-    uses: Counter[str] = Counter()
-    stopped: dict[str, list[Node]] = {}
+    uses: Counter[Use] = Counter()
+    stopped: dict[Use, list[Node]] = {}
     for node in m.nodes:
-        weights = [o.parameter for o in node.origins if o.parameter]
-        if node.name in PRODUCTS and weights:
-            uses[weights[0]] += 1
+        use = _use(m, node)
+        if use is not None:
+            uses[use] += 1
             for stop in _stops_before(m, node):
-                stopped.setdefault(weights[0], []).append(stop)
-    for weight, stops in stopped.items():
-        if uses[weight] >= TURNS and len(stops) >= 0.7 * (uses[weight] - 1):
-            evidence = f"in {len(stops)} of {uses[weight]} steps the state goes through stop_gradient"
-            yield Finding("detached_state", f"the state before {weight}", stops[0].label.where, evidence)
+                # A power iteration goes through its matrix forth and back: that is no state.
+                made = next((u for b in m.before(stop.out) if (u := _use(m, b)) and u[0] == use[0]), None)
+                if made in (None, use):
+                    stopped.setdefault(use, []).append(stop)
+    for use, stops in stopped.items():
+        if uses[use] >= TURNS and len(stops) >= 0.7 * (uses[use] - 1):
+            evidence = f"in {len(stops)} of {uses[use]} steps the state goes through stop_gradient"
+            yield Finding("detached_state", f"the state before {use[0]}", stops[0].label.where, evidence)
             return
+
+
+def _use(m: Measured, node: Node) -> Use | None:
+    """The parameter of a product, and which of its axes are summed; None of anything else."""
+    i = next((i for i, o in enumerate(node.origins) if o.parameter), None)
+    if node.name not in PRODUCTS or i is None:
+        return None
+    origin = node.origins[i]
+    summed = node.place.eqn.params["dimension_numbers"][0][i] if node.name == "dot_general" else ()
+    axes = m.axes.get(origin.key) if origin.key is not None else None
+    return origin.parameter, frozenset({a for s in summed for _, a in axes[s]} if axes else summed)
 
 
 def _stops_before(m: Measured, product: Node) -> Iterator[Node]:

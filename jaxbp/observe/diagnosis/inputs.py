@@ -7,9 +7,12 @@ import numpy as np
 from jaxbp.jaxprs.internals import COMPARISONS, frames_of
 from jaxbp.jaxprs.values.axes import rows_along
 from jaxbp.jaxprs.values.user_lines import LIBRARIES
+from jaxbp.observe.diagnosis.activations import is_relu
 from jaxbp.observe.diagnosis.measured import Measured, Node
 from jaxbp.observe.diagnosis.record import Finding
+from jaxbp.observe.diagnosis.softmax import LAYOUT
 
+LOGISTIC = {"softplus", "logaddexp", "log_sigmoid"}
 WRITTEN = {"equal", "not_equal", "less", "less_equal", "greater", "greater_equal"}
 ENOUGH = 8  # examples; in fewer, columns are constant and labels alike by chance
 SHARE = 0.5
@@ -36,9 +39,27 @@ def data_inputs(m: Measured) -> dict[int, np.ndarray]:
     return {k: x for k, x in floats.items() if x.ndim >= 2 and len(x) == m.size and np.isfinite(x).all()}
 
 
+def looked_up(m: Measured) -> set[int]:
+    """The whole numbers of the batch that choose rows of a parameter."""
+    return {
+        k
+        for n in m.nodes
+        if n.name == "gather" and n.origins[0].parameter
+        for k in m.sources(n.origins[1])
+        if np.issubdtype(m.batch[k].dtype, np.integer)
+    }
+
+
 def constant_input(m: Measured) -> Iterator[Finding]:
     """Columns that are the same for every example: not zeros in data that are sparse."""
-    for k, x in data_inputs(m).items():
+    data = data_inputs(m)
+    chosen = {k: m.batch[k] for k in sorted(looked_up(m)) if len(m.batch[k]) == m.size}
+    # Positions and sorts of segments are rightly the same in each; all inputs together are not.
+    if chosen and m.size >= ENOUGH and all((x == x[:1]).all() for x in (*data.values(), *chosen.values())):
+        names = ", ".join(m.call.names[k] for k in (*data, *chosen))
+        yield Finding("constant_input", names, "", f"it is the same in all {m.size} examples")
+        return
+    for k, x in data.items():
         columns = x.reshape(len(x), -1)
         constant = np.ptp(columns, axis=0) == 0
         if len(x) < ENOUGH or constant.mean() <= SHARE:
@@ -86,13 +107,10 @@ def unscaled(m: Measured) -> Iterator[Finding]:
 
 def labels(m: Measured) -> dict[int, np.ndarray]:
     """The arrays of the batch that are no data: one number or one row of classes for each example."""
-    fed = {k for node, i in first_products(m) for k in m.sources(node.origins[i])}
-    looked_up = {
-        k for n in m.nodes if n.name == "gather" and n.origins[0].parameter for k in m.sources(n.origins[1])
-    }
+    fed = {k for node, i in first_products(m) for k in m.sources(node.origins[i])} | looked_up(m)
     return {
         k: x for k, x in m.batch.items()
-        if k not in fed | looked_up and len(x) == m.size and x.ndim <= 2 and np.isfinite(x).all()
+        if k not in fed and len(x) == m.size and np.isfinite(x).all()
     }  # fmt: skip
 
 
@@ -114,6 +132,11 @@ def one_class(m: Measured) -> Iterator[Finding]:
             yield Finding(
                 "one_class", m.call.names[k], "", f"all {len(y)} rows name class {flat[0].argmax()}"
             )
+        elif flat.shape[1] > 1 and (flat == flat[0, 0]).all():
+            chosen = whole and any(True for n in m.nodes for _ in _classes(m, n, k))
+            if chosen or (not whole and flat[0, 0] in (0, 1) and is_binary(m, k)):
+                evidence = f"all {flat.size} labels of {len(y)} examples are {flat[0, 0]:g}"
+                yield Finding("one_class", m.call.names[k], "", evidence)
 
 
 def is_class(m: Measured, k: int) -> bool:
@@ -134,17 +157,44 @@ def is_binary(m: Measured, k: int) -> bool:
     def of(node: Node, i: int) -> bool:
         return m.is_input(node.origins[i]) == k
 
-    return any(
-        node.name == "sub" and node.literal(0) is not None and float(node.literal(0)) == 1.0 and of(node, 1)
-        for node in m.nodes
-    ) or any("binary_cross_entropy" in node.label.operation for node in m.nodes)  # fmt: skip
+    for node in m.nodes:
+        first = node.literal(0) if node.name == "sub" else None
+        if first is not None and float(first) == 1.0 and of(node, 1):
+            return True
+        named = "binary_cross_entropy" in node.label.operation
+        if named and any(of(node, i) for i in range(len(node.origins))):
+            return True
+    return False
+
+
+def is_sign(m: Measured, k: int) -> bool:
+    """Whether the sign of a score times it is judged: by max(0, 1 - y s), by log(1 + exp(-y s))."""
+    for node in m.nodes:
+        learned = [o.learned for o in node.origins]
+        if node.name != "mul" or sorted(learned) != [False, True]:
+            continue
+        if m.is_input(node.origins[learned.index(False)]) != k:
+            continue
+        for reader in m.after(node.out, _is_margin):
+            below = next((m.behind(o.key) for o in reader.origins if o.learned), None)
+            margin = below is not None and below.name in ("sub", "add")
+            if (margin and is_relu(m, reader)) or reader.label.operation in LOGISTIC:
+                return True
+    return False
+
+
+def _is_margin(node: Node, i: int) -> bool:
+    """Whether a value goes on but for its sign and a constant."""
+    other = [o for j, o in enumerate(node.origins) if j != i]
+    constant = not any(o.inputs for o in other)
+    return node.name in {*LAYOUT, "neg"} or (node.name in ("sub", "add", "mul") and constant)
 
 
 def label_range(m: Measured) -> Iterator[Finding]:
     """Labels that no output stands for."""
     for k, y in labels(m).items():
         name = m.call.names[k]
-        if np.issubdtype(y.dtype, np.integer):
+        if np.issubdtype(y.dtype, np.integer) and not is_sign(m, k):
             guarded = any(
                 n.name in COMPARISONS and any(n.literal(i) is not None for i in (0, 1))
                 and any(m.is_input(o) == k for o in n.origins) and _by_the_user(n)
@@ -154,6 +204,9 @@ def label_range(m: Measured) -> Iterator[Finding]:
             if classes and not guarded and (y.min() < 0 or y.max() >= min(classes)):
                 evidence = f"labels run from {y.min()} to {y.max()}, outputs from 0 to {min(classes) - 1}"
                 yield Finding("label_range", name, "", evidence)
+        elif is_sign(m, k) and np.isin(y, (0, 1)).all() and (y == 0).any():
+            evidence = "a loss of a label times a score has labels 0 and 1, not -1 and 1"
+            yield Finding("label_range", name, "", evidence)
         elif is_binary(m, k) and np.issubdtype(y.dtype, np.floating) and (y.min() < 0 or y.max() > 1):
             evidence = f"a binary cross-entropy has labels from {y.min():g} to {y.max():g}, not 0 to 1"
             yield Finding("label_range", name, "", evidence)

@@ -8,7 +8,7 @@ from jaxbp.jaxprs.internals import frames_of
 from jaxbp.jaxprs.values.axes import rows_along
 from jaxbp.jaxprs.values.labels import A
 from jaxbp.jaxprs.values.user_lines import PRODUCTS
-from jaxbp.observe.diagnosis.activations import squash
+from jaxbp.observe.diagnosis.activations import is_zero, squash
 from jaxbp.observe.diagnosis.inputs import ENOUGH, is_binary
 from jaxbp.observe.diagnosis.measured import Measured, Node
 from jaxbp.observe.diagnosis.record import Finding
@@ -16,10 +16,19 @@ from jaxbp.observe.diagnosis.softmax import LAYOUT, softmaxes
 
 SHARE = 0.5
 MANY = 16  # examples of a sum that is a fault: the step of a smaller one is not far from that of a mean
-RANGES = {"logistic": (0.0, 1.0), "tanh": (-1.0, 1.0), "relu": (0.0, np.inf), "softmax": (0.0, 1.0)}
+# Where an activation ends, by the function that is called or the primitive that it is.
+RANGES = {
+    "logistic": (0.0, 1.0), "softmax": (0.0, 1.0), "hard_sigmoid": (0.0, 1.0), "tanh": (-1.0, 1.0),
+    "hard_tanh": (-1.0, 1.0), "soft_sign": (-1.0, 1.0), "sin": (-1.0, 1.0), "cos": (-1.0, 1.0),
+    "relu": (0.0, np.inf), "relu6": (0.0, 6.0), "softplus": (0.0, np.inf), "squareplus": (0.0, np.inf),
+    "exp": (0.0, np.inf), "abs": (0.0, np.inf), "square": (0.0, np.inf), "elu": (-1.0, np.inf),
+}  # fmt: skip
+FROM_ZERO = {"max": "relu", "logaddexp": "softplus"}  # of a value and 0
 TOP = 0.9
 LARGE = 10.0
 THROUGH = {*LAYOUT, "neg", "slice", "gather"}
+CHOOSING = {"mul", "select_n", "slice", "split", "gather", "dynamic_slice", "dot_general", "squeeze"}
+JOINT = {"cholesky", "triangular_solve", "lu", "eigh"}  # of all examples together: no sum of their losses
 COMBINING = {"sub", "add", "mul", "div", "max", "min", "pow"}
 
 
@@ -65,9 +74,10 @@ def reduction(m: Measured) -> Iterator[Finding]:
         if not node.learned or node.out not in m.deltas or m.deltas[node.out].size != 1 or node.stepped:
             continue
         large = abs(float(m.deltas[node.out].ravel()[0])) >= SHARE
-        if node.name == "reduce_sum" and large and node.origins[0].key in m.values:
-            over = set(m.batch_axes(node.origins[0].key)) & set(node.place.eqn.params["axes"])
-            if over and not _is_own_sum(node) and _is_loss(m, node):
+        if large and node.origins[0].key in m.values:
+            over = set(m.batch_axes(node.origins[0].key, merged=True)) & set(_summed(node))
+            joint = over and any(b.name in JOINT for b in m.before(node.out))
+            if over and not joint and not _is_own_sum(node) and _is_loss(m, node):
                 evidence = f"the losses of {m.size} examples are summed, not averaged"
                 yield Finding("reduction", node.label.text, node.label.where, evidence)
                 return
@@ -77,6 +87,14 @@ def reduction(m: Measured) -> Iterator[Finding]:
     if len(chains) >= m.size - 2:
         evidence = f"the losses of {m.size} examples are added one by one, not averaged"
         yield Finding("reduction", chains[-1].label.text, chains[-1].label.where, evidence)
+
+
+def _summed(node: Node) -> tuple[int, ...]:
+    """The axes of its first operand that are summed: by a sum, or by a product of two values."""
+    params = node.place.eqn.params
+    if node.name == "dot_general" and not any(o.parameter for o in node.origins):
+        return tuple(params["dimension_numbers"][0][0])
+    return tuple(params["axes"]) if node.name == "reduce_sum" else ()
 
 
 def _is_own_sum(node: Node) -> bool:
@@ -97,7 +115,7 @@ def ignored_examples(m: Measured) -> Iterator[Finding]:
         return
     real = ~padding(m)
     for node in m.nodes:
-        if node.name not in ("mul", "select_n", "slice", "gather", "dynamic_slice", "dot_general", "squeeze"):
+        if node.name not in CHOOSING:
             continue
         if node.out not in m.deltas or node.stepped or not (m.deltas[node.out] != 0).any():
             continue
@@ -194,10 +212,8 @@ def _bounds(m: Measured, key: object) -> tuple[str, float, float] | None:
     while key is not None and key.path in m.by_path:  # type: ignore[attr-defined]
         node = m.by_path[key.path]  # type: ignore[attr-defined]
         name = node.label.operation if node.label.operation in RANGES else squash(m, node) or node.name
-        if name == "max" and any(
-            (v := node.literal(i)) is not None and v.size == 1 and v == 0 for i in (0, 1)
-        ):
-            name = "relu"
+        if name in FROM_ZERO and any(is_zero(m, node, i) for i in range(len(node.origins))):
+            name = FROM_ZERO[name]
         if any(s.node is node and not s.log for s in softmaxes(m)):
             name = "softmax"
         if name in RANGES and node.learned and node.name != "sub":

@@ -158,14 +158,18 @@ class Measured:
         """A result's value."""
         return _wide(self.values[node.out])
 
-    def batch_axes(self, key: Key) -> list[int]:
-        """The axes of a value that run over the examples, with those of its loops in front."""
-        n, shift = self.size, len(self.values[key].shape) - len(self.axes.get(key, ()))
+    def batch_axes(self, key: Key, merged: bool = False) -> list[int]:
+        """The axes of a value that run over the examples, with those of its loops in front.
+
+        With ``merged`` also those in which the examples are one axis with others, as ravel makes them.
+        """
+        n, shape = self.size, self.values[key].shape
+        shift = len(shape) - len(self.axes.get(key, ()))
         return [
             a + shift
             for a, axis in enumerate(self.axes.get(key, ()))
             if any(k in self.batch and at == 0 and self.batch[k].shape[0] == n for k, at in axis)
-            and self.values[key].shape[a + shift] == n
+            and (shape[a + shift] == n or (merged and shape[a + shift] % n == 0 < shape[a + shift]))
         ]
 
     def sources(self, origin: Origin) -> frozenset[int]:

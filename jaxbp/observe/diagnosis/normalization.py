@@ -13,6 +13,7 @@ from jaxbp.observe.diagnosis.softmax import LAYOUT, Softmax, masked, softmaxes
 
 SHARE = 0.5
 STILL = 1e-6  # a gradient below is none
+STRAY = 0.05  # of an attention's row; what is hidden has less
 BY_EXAMPLE = ("LayerNorm", "RMSNorm", "GroupNorm", "InstanceNorm")
 
 
@@ -26,6 +27,11 @@ def wrong_axis(m: Measured) -> Iterator[Finding]:
         classes = any(_of_parameter(m, axis) for axis in axes)
         if not soft.mixes and soft.node.name != "log" and batch == [over] and classes:
             evidence = f"it sums to 1 over the {soft.size} examples"
+            yield Finding("wrong_axis", soft.node.label.text, soft.node.label.where, evidence)
+            return
+        judged = None if soft.mixes or soft.node.stepped else _judged(m, soft)
+        if judged is not None and judged != over:
+            evidence = f"it sums to 1 over axis {over}, and the labels choose along axis {judged}"
             yield Finding("wrong_axis", soft.node.label.text, soft.node.label.where, evidence)
             return
         if soft.mixes:
@@ -52,6 +58,31 @@ def wrong_axis(m: Measured) -> Iterator[Finding]:
 
 def _of_parameter(m: Measured, axis: frozenset[tuple[int, int]]) -> bool:
     return any(k in m.call.static.differentiated for k, _ in axis)
+
+
+def _judged(m: Measured, soft: Softmax) -> int | None:
+    """The axis of probabilities, or of their logarithms, along which labels choose one, if they do."""
+    passed = {*LAYOUT, "log", "add", "max", "min", "clamp", "neg"}
+
+    def alone(node: Node, i: int) -> bool:
+        return node.name in passed and sum(o.learned for o in node.origins) == 1
+
+    for node in m.after(soft.node.out, alone):
+        given = [i for i, o in enumerate(node.origins) if not o.learned and m.sources(o)]
+        if not given or m.values[node.out].ndim < 1:
+            continue
+        if node.name == "mul":
+            y, rank = m.operand(node, given[0]), soft.value.ndim
+            if y is None or y.shape != soft.value.shape or (y < 0).any():
+                continue
+            chosen = [a for a in range(rank) if y.shape[a] > 1 and (np.abs(y.sum(a) - 1) < STILL).all()]
+            if len(chosen) == 1:
+                return chosen[0]
+        elif node.name == "gather" and m.operand(node, 0).shape == soft.value.shape:  # type: ignore[union-attr]
+            along = node.place.eqn.params["dimension_numbers"].start_index_map
+            if len(along) == 1:
+                return int(along[0])
+    return None
 
 
 def _contracted(m: Measured, soft: Softmax) -> int | None:
@@ -121,47 +152,79 @@ def mask(m: Measured) -> Iterator[Finding]:
                 evidence = f"in {nothing.mean():.0%} of its rows every score is masked"
                 yield Finding("mask", soft.node.label.text, soft.node.label.where, evidence)
                 return
-    for k, keep, padding in _masks(m):
+    for k, padding in _paddings(m):
         real = ~padding
         for node in m.nodes:
             shape = m.values[node.out].shape if node.out in m.values else ()
-            if node.label.kind != A or node.stepped or node.out not in m.deltas or shape[:2] != keep.shape:
+            if node.label.kind != A or node.stepped or node.out not in m.deltas or shape[:2] != real.shape:
                 continue
-            moved = (m.deltas[node.out] != 0).reshape(*keep.shape, -1).any(-1)
+            moved = (m.deltas[node.out] != 0).reshape(*real.shape, -1).any(-1)
             if moved[padding].mean() >= SHARE and moved[real].mean() <= 0.05:
                 evidence = f"{m.call.names[k]} lets the padding through, and holds back the rest"
                 yield Finding("mask", node.label.text, node.label.where, evidence)
                 return
-        for soft in softmaxes(m):
-            shape = soft.value.shape
-            if (
-                soft.mixes
-                and shape[0] == keep.shape[0]
-                and shape[soft.axis] == keep.shape[1]
-                and soft.axis == -1
-            ):
-                weights = soft.value.reshape(keep.shape[0], -1, keep.shape[1])
-                there = padding.any(1) & real.any(1)
-                onto = (weights * padding[:, None]).sum(-1)[there]
-                if onto.size and onto.mean() > 0.95:
-                    evidence = f"{onto.mean():.0%} of the attention is on padding"
-                    yield Finding("mask", soft.node.label.text, soft.node.label.where, evidence)
-                    return
+        for soft, onto in _attentions(m, padding):
+            if onto.mean() > 0.95:
+                evidence = f"{onto.mean():.0%} of the attention is on padding"
+                yield Finding("mask", soft.node.label.text, soft.node.label.where, evidence)
+                return
+    for k, marks in _marks(m):
+        for (soft, onto), (_, off) in zip(_attentions(m, marks), _attentions(m, ~marks), strict=True):
+            # Whichever of 0 and 1 it hides, no row of the attention has much of both where it works.
+            if _is_masked_by(m, soft, k) and (np.minimum(onto, off).min(1) > STRAY).mean() > SHARE:
+                evidence = f"{m.call.names[k]} meets its scores, and hides neither its 0 nor its 1"
+                yield Finding("mask", soft.node.label.text, soft.node.label.where, evidence)
+                return
 
 
-def _masks(m: Measured) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
-    """The arrays of the batch that mark padding, and where it is: where all else is 0."""
+def _attentions(m: Measured, places: np.ndarray) -> Iterator[tuple[Softmax, np.ndarray]]:
+    """The attentions over places of each example, and how much of each of their rows is on these.
+
+    A row for each example that has some of these places and some others.
+    """
+    there = places.any(1) & ~places.all(1)
+    for soft in softmaxes(m):
+        shape = soft.value.shape
+        if there.any() and soft.mixes and soft.axis == -1 and (shape[0], shape[-1]) == places.shape:
+            weights = soft.value.reshape(len(places), -1, shape[-1])
+            yield soft, (weights * places[:, None]).sum(-1)[there]
+
+
+def _is_masked_by(m: Measured, soft: Softmax, k: int) -> bool:
+    """Whether an array of 0 and 1 meets the scores of an attention after their product."""
+    left = [soft.exp]
+    while left:
+        node = m.by_path.get(left.pop().path)
+        if node is None or node.name in ("dot_general", "gather"):
+            continue
+        if any(not o.learned and k in o.inputs for o in node.origins):
+            return True
+        left += [o.key for o in node.origins if o.learned and o.key is not None]
+    return False
+
+
+def _marks(m: Measured) -> Iterator[tuple[int, np.ndarray]]:
+    """The arrays of 0 and 1 that mark one end of each example."""
     for k, x in m.batch.items():
-        if x.ndim != 2 or x.shape[0] != m.size or not np.isin(x, (0, 1)).all() or x.shape[1] < 2:
+        if x.ndim == 2 and x.shape[0] == m.size and np.isin(x, (0, 1)).all() and _at_one_end(x != 0):
+            yield k, x != 0
+
+
+def _at_one_end(places: np.ndarray) -> bool:
+    changes = (places[:, 1:] != places[:, :-1]).sum(1)
+    return bool(places.any() and not places.all() and (changes <= 1).all())
+
+
+def _paddings(m: Measured) -> Iterator[tuple[int, np.ndarray]]:
+    """The arrays of the batch that mark padding or have it at their ends, and where it is."""
+    marked = dict(_marks(m))
+    for k, x in m.batch.items():
+        if x.ndim < 2 or x.shape[0] != m.size or x.shape[1] < 2:
             continue
-        marks = x.astype(bool)
-        changes = (marks[:, 1:] != marks[:, :-1]).sum(1)
-        if marks.all() or not marks.any() or (changes > 1).any():  # padding is at one end
-            continue
-        for other, data in m.batch.items():
-            if other == k or data.shape[:2] != x.shape:
-                continue
-            empty = (data.reshape(*x.shape, -1) == 0).all(-1)
-            if (empty == ~marks).all() or (empty == marks).all():
-                yield k, marks, empty
+        others = [y for j, y in m.batch.items() if j != k and y.shape[:2] == x.shape[:2]]
+        for y in others if k in marked else [x]:
+            empty = (y.reshape(*x.shape[:2], -1) == 0).all(-1)
+            same = k not in marked or (empty == ~marked[k]).all() or (empty == marked[k]).all()
+            if _at_one_end(empty) and same:
+                yield k, empty
                 break

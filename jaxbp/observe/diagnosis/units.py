@@ -5,6 +5,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from jaxbp.jaxprs.values.axes import rows_along
+from jaxbp.jaxprs.values.flows import is_stopped, reached
 from jaxbp.jaxprs.values.labels import Label
 from jaxbp.observe.diagnosis.activations import gates_itself, hidden, is_relu, squash
 from jaxbp.observe.diagnosis.measured import Measured, Node
@@ -54,6 +55,12 @@ def dead(m: Measured) -> Iterator[Finding]:
 
 def identical(m: Measured) -> Iterator[Finding]:
     """Units whose weights are equal, and whose gradients are."""
+    still = [n for n in _moving(m) if m.parameters[n].ndim > 1 and not m.gradients[n].any()]
+    # Two matrices of zeros in a row: each keeps the delta from the other.
+    zeros = [n for n in still if not m.parameters[n].any()]
+    if len(zeros) > 1:
+        yield Finding("identical", ", ".join(zeros[:4]), "", "all units are 0, and none has a gradient")
+        return
     for name, w in m.parameters.items():
         g = m.gradients[name]
         if w.ndim < 2 or not np.isfinite(g).all() or np.abs(g).max(initial=0) <= 1e-6:
@@ -65,6 +72,12 @@ def identical(m: Measured) -> Iterator[Finding]:
                     "identical", name, "", f"all {len(units)} units have the same weights and gradients"
                 )
                 return
+
+
+def _moving(m: Measured) -> list[str]:
+    """The parameters from which a way with a derivative leads to the loss."""
+    open_ = reached(m.closed, {0}, is_stopped)
+    return [m.call.names[k] for k in m.call.static.differentiated if k in open_]
 
 
 def _alike(rows: np.ndarray) -> bool:

@@ -18,13 +18,13 @@ from jax.experimental import multihost_utils
 from jaxbp import arguments
 from jaxbp.errors import message
 from jaxbp.train.checkpoints import contents
-from jaxbp.train.checkpoints.contents import Held
 from jaxbp.train.checkpoints.disk import move_aside, worded
 from jaxbp.train.checkpoints.engines import ENGINES, Engine
 from jaxbp.train.checkpoints.environment import by_entry, differences, environment
 from jaxbp.train.checkpoints.leaves import listed, match
 from jaxbp.train.checkpoints.lock import locked
 from jaxbp.train.checkpoints.manifest import plain
+from jaxbp.train.programs.metrics import Mode, mode_of
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class Checkpoints:
         every: how many epochs lie between two checkpoints.
         keep: how many of the newest are kept.
         monitor: a column of the history; the best epoch by it is kept beside the newest.
-        mode: whether less (``"min"``) or more (``"max"``) of it is better.
+        mode: as in `EarlyStopping`.
         engine: ``"npz"``, or ``"orbax"`` for arrays that are spread over many processes and too large for
             any one of them: each writes its own part. Flipped bits in such arrays are not noticed.
         accept: entries of the run's config that may differ from those of the checkpoints in the folder, such
@@ -72,7 +72,7 @@ class Checkpoints:
     every: int = 1
     keep: int = 3
     monitor: str | None = None
-    mode: Literal["min", "max"] = "min"
+    mode: Mode = "auto"
     engine: Literal["npz", "orbax"] = "npz"
     accept: tuple[str, ...] = ()
     _said: set[str] = field(default_factory=set, init=False, repr=False, compare=False)
@@ -86,7 +86,7 @@ class Checkpoints:
             "folder": arguments.path(where, "folder", self.folder),
             "every": arguments.whole(where, "every", self.every, low=1),
             "keep": arguments.whole(where, "keep", self.keep, low=1),
-            "mode": arguments.option(where, "mode", self.mode, ("min", "max")),
+            "mode": mode_of(where, "loss" if self.monitor is None else self.monitor, self.mode),
             "engine": arguments.option(where, "engine", self.engine, ENGINES),
             "accept": tuple(self.accept),
         }
@@ -238,7 +238,7 @@ class Checkpoints:
             return None
         path = self._path(best["epoch"])
         manifest = contents.manifest_of(best["epoch"], path, self._engine)
-        contents.assert_one_run([newest, Held(best["epoch"], path, manifest)], self._where())
+        contents.assert_one_run([newest, contents.Held(best["epoch"], path, manifest)], self._where())
         match(manifest.leaves, like, f"restore({path.name})")
         return self._engine.load(path, manifest, like), manifest.meta
 
@@ -267,7 +267,7 @@ class Checkpoints:
             raise ValueError(message(self._where(), "one folder that all processes share", got))
         return names
 
-    def _before(self, epoch: int, config: Any) -> Held | None:
+    def _before(self, epoch: int, config: Any) -> contents.Held | None:
         """The newest checkpoint, which must be of an epoch before this and of the same config."""
         for held in contents.whole(self._names(), self._engine, partial(self._pass_over, again=False)):
             if held.epoch >= epoch:

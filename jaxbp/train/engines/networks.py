@@ -19,6 +19,7 @@ from jaxbp.train.plan import EpochsRan, Plan
 from jaxbp.train.program_cache import compile_fast, compiled
 from jaxbp.train.programs.epoch_program import GATHERED, make_epochs, mean_loss
 from jaxbp.train.programs.step import State, make_step
+from jaxbp.train.start import is_key
 from jaxbp.typing import Array, Params, Random
 
 Point = dict[str, Any]  # the hyperparameters of a network, by name
@@ -34,11 +35,13 @@ class Net(NamedTuple):
         params: its first.
         key: as in `fit`; nets with the same key follow the same order.
         point: its hyperparameters.
+        model_state: its first, as in `State`.
     """
 
     params: Params
     key: Random
     point: Point
+    model_state: tuple[Any, ...] = ()
 
     @property
     def number(self) -> bytes:
@@ -47,6 +50,7 @@ class Net(NamedTuple):
 
 
 Group = tuple[State, dict[str, Array]]  # the states of its networks and their points, stacked
+Seen = Any  # what is evaluated of them: the parameters, or these and the models' states
 
 
 class Groups:
@@ -73,7 +77,7 @@ class Groups:
         self._plan, self._pace, self._N = plan, Pace(epochs, len(plan.train)), len(nets)
         room = 2 * self._pace.most
         self._order = {net.number: lru_cache(room)(plan._replace(key=net.key).order) for net in nets}
-        self._lanes, size, self._waits = _shares(len(nets), nets[0].params, plan.optimizer, memory_budget)
+        self._lanes, size, self._waits = _shares(len(nets), nets[0], plan.optimizer, memory_budget)
         # The last net fills the last group up: all are of one shape.
         numbers = np.minimum(np.arange(-(-len(nets) // size) * size), len(nets) - 1)
         self._nets = [[nets[i] for i in group] for group in numbers.reshape(-1, size)]
@@ -106,8 +110,7 @@ class Groups:
         state, *out = self._program(state, point, orders, np.int32(count), *self._held)
         (losses, of_step), of_state, metrics, finite = jax.device_get(out)
         if self._waits:
-            params, opt_state = jax.device_get((state.params, state.opt_state))
-            state = state._replace(params=params, opt_state=opt_state)
+            state = jax.device_get(state)
         sizes = [
             [self._sizes[net.number](epoch + e) for e in range(count)]
             for net in (self._nets[g] if len(self._order) > 1 else self._nets[g][:1])
@@ -132,30 +135,40 @@ class Groups:
         """How many nets."""
         return self._N
 
-    def copies(self, state: tuple[Group, ...]) -> tuple[Params, ...]:
-        """The parameters, by group: the next epochs take the buffers of the state."""
-        return tuple(self._away(jax.tree.map(jnp.copy, states.params)) for states, _ in state)
+    def copies(self, state: tuple[Group, ...]) -> tuple[Seen, ...]:
+        """What is evaluated, by group: the next epochs take the buffers of the state."""
+        return tuple(self._away(jax.tree.map(jnp.copy, self._seen(states))) for states, _ in state)
 
     def chosen(
-        self, which: np.ndarray, state: tuple[Group, ...], others: tuple[Params, ...]
-    ) -> tuple[Params, ...]:
-        """By group, the parameters of the state for these nets, (nets,), and those of ``others`` else."""
+        self, which: np.ndarray, state: tuple[Group, ...], others: tuple[Seen, ...]
+    ) -> tuple[Seen, ...]:
+        """By group, what is evaluated of these nets, (nets,), and of the others what ``others`` has."""
         if not which.any():
             return others
         size = len(self._nets[0])
         masks = which[np.minimum(np.arange(size * len(state)), self._N - 1)].reshape(-1, size)
         return tuple(
-            self._away(_chosen(mask, states.params, other))
+            self._away(_chosen(mask, self._seen(states), other))
             for mask, (states, _), other in zip(masks, state, others, strict=True)
         )
 
-    def _away(self, params: Params) -> Params:
-        """On the host, where that is where nets wait."""
-        return jax.device_get(params) if self._waits else params
+    def _seen(self, states: State) -> Seen:
+        seen = jax.vmap(lambda state: state.seen(self._plan.eval_params))(states)
+        return seen if states.model_state else seen[0]
 
-    def stacked(self, params: tuple[Params, ...]) -> Params:
-        """Those of all nets, on the host."""
-        return jax.tree.map(lambda *leaves: np.concatenate(leaves)[: self._N], *jax.device_get(list(params)))
+    def _away(self, seen: Seen) -> Seen:
+        """On the host, where that is where nets wait."""
+        return jax.device_get(seen) if self._waits else seen
+
+    def stacked(self, seen: tuple[Seen, ...]) -> tuple[Any, ...]:
+        """The parameters of all nets, and perhaps their models' states, on the host."""
+
+        def joined(*leaves: Any) -> Any:
+            whole: Any = jnp if is_key(leaves[0]) else np
+            return whole.concatenate(leaves)[: self._N]
+
+        found = jax.tree.map(joined, *jax.device_get(list(seen)))
+        return found if self.begun[0][0].model_state else (found,)
 
 
 def _compile(plan: Plan, arguments: Any) -> Any:
@@ -163,7 +176,9 @@ def _compile(plan: Plan, arguments: Any) -> Any:
 
     def one(state: State, point: dict[str, Array], orders: Array, *rest: Any) -> Any:
         step = make_step(plan.grad_fn, plan.optimizer(**point), plan.preprocess)
-        epochs = make_epochs(step, plan.batch_size, plan.evaluate, plan.layout.take, gathered)
+        epochs = make_epochs(
+            step, plan.batch_size, plan.evaluate, plan.layout.take, gathered, plan.eval_params
+        )
         return epochs(state, orders, *rest)
 
     shared = arguments[2].ndim == 2  # (epochs, N), not (nets, epochs, N)
@@ -175,7 +190,7 @@ def _compile(plan: Plan, arguments: Any) -> Any:
 
 
 @jax.jit
-def _chosen(which: Array, these: Params, others: Params) -> Params:
+def _chosen(which: Array, these: Seen, others: Seen) -> Seen:
     """Of these where it is so, else of the others, along the first axis."""
     return jax.tree.map(
         lambda new, old: jnp.where(which.reshape(-1, *[1] * (new.ndim - 1)), new, old), these, others
@@ -188,18 +203,22 @@ def _start(nets: Sequence[Net], make: Make) -> tuple[State, dict[str, Array]]:
     params = jax.tree.map(lambda *leaves: jnp.stack(leaves), *(net.params for net in nets))
     opt_state = jax.vmap(lambda params, point: make(**point).init(params))(params, points)
     keys = jnp.stack([net.key for net in nets])
-    return State(params, opt_state, keys, jnp.zeros(len(nets), jnp.int32)), points
+    model_state = jax.tree.map(lambda *leaves: jnp.stack(leaves), *(net.model_state for net in nets))
+    state = State(params, opt_state, keys, jnp.zeros(len(nets), jnp.int32), model_state)
+    # An optimizer may begin with the parameters themselves, and the program takes each buffer once.
+    return jax.tree.map(lambda leaf: jnp.array(leaf, copy=True), state), points
 
 
 def _shares(
-    N: int, params: Params, optimizer: optax.GradientTransformation, budget: int | None
+    N: int, net: Net, optimizer: optax.GradientTransformation, budget: int | None
 ) -> tuple[int, int, bool]:
     """How many groups train at a time, the nets of a group, and whether some wait on the host meanwhile.
 
     Raises:
         ValueError: for a budget too small for one net.
     """
-    of_params, of_net = _bytes(params), _bytes((params, jax.eval_shape(optimizer.init, params)))
+    of_params = _bytes(net.params)
+    of_net = _bytes((net.params, jax.eval_shape(optimizer.init, net.params), net.model_state))
     on_cpu = jax.default_backend() == "cpu"
     if budget is None:
         told = jax.local_devices()[0].memory_stats() or {}

@@ -86,15 +86,8 @@ class OneByOne:
         given = next(batches, None)
         if given is None:
             return None
-        train = self._plan.train
-        where = f"epoch {epoch}, batch {number}"
         raw = self._plan.preprocess is not None
-        batch = assert_data(
-            *examples("fit", where, given), num_classes=train.num_classes, raw=raw, where=where
-        )
-        like, got = kind_of(train), kind_of(batch)
-        if like != got:
-            raise ValueError(errors.message("fit", f"batches as the first, {like}", f"{got} in {where}"))
+        batch = batch_like(self._plan.train, given, raw, f"epoch {epoch}, batch {number}")
         size = len(batch) if batch.weight is None else batch.weight.sum(dtype=np.float64)
         return jax.device_put(batch.arrays), size
 
@@ -106,7 +99,23 @@ class OneByOne:
         return self._programs[shapes]
 
 
-def kind_of(batch: Dataset) -> Any:
+def batch_like(first: Dataset, given: Any, raw: bool, where: str) -> Dataset:
+    """A batch that is given, checked.
+
+    Args:
+        first: of its source, whose like it is.
+        given: (x, y) or (x, y, weight).
+        raw: as in `assert_data`.
+        where: what messages call it.
+    """
+    batch = assert_data(*examples("fit", where, given), num_classes=first.num_classes, raw=raw, where=where)
+    like, got = _kind_of(first), _kind_of(batch)
+    if like != got:
+        raise ValueError(errors.message("fit", f"batches as the first, {like}", f"{got} in {where}"))
+    return batch
+
+
+def _kind_of(batch: Dataset) -> Any:
     """The tree of a batch, the dtypes and shapes of an example."""
     return jax.tree.map(lambda v: f"{v.dtype} {v.shape[1:]}", batch.arrays)
 

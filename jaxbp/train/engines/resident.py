@@ -133,7 +133,7 @@ class Resident:
 def _compile(plan: Plan, arguments: Any) -> tuple[Any, Any]:
     """The program of the epochs, and the function that locates a bad iteration."""
     layout, optimizer = plan.layout, plan.optimizer
-    step = make_step(plan.grad_fn, optimizer, plan.preprocess)
+    step = make_step(plan.grad_fn, optimizer, plan.preprocess, plan.restarts)
     epochs = make_epochs(step, plan.batch_size, plan.evaluate, layout.take, eval_params=plan.eval_params)
     where = layout.shardings(arguments[0])
 

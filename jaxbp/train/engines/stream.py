@@ -24,7 +24,7 @@ from jaxbp.typing import Array
 P = ParamSpec("P")
 T = TypeVar("T")
 
-_ENOUGH = 2**26  # bytes: larger chunks are no faster, and the first is waited for
+ENOUGH = 2**26  # bytes: larger chunks are no faster, and the first is waited for
 
 
 class Chunk(NamedTuple):
@@ -185,7 +185,7 @@ def _compile(plan: Plan, arguments: Any) -> tuple[dict[tuple[int, ...], Any], An
     """Programs: of chunks by the shape of their rows, of a chunk that is watched, and of an epoch's end."""
     state, data, validation, due = arguments
     layout, finish = plan.layout, make_finish(plan)
-    step = make_step(plan.grad_fn, plan.optimizer, plan.preprocess)
+    step = make_step(plan.grad_fn, plan.optimizer, plan.preprocess, plan.restarts)
     where = layout.shardings(state)
     run = jax.jit(make_chunk(step), out_shardings=where and (where, layout.everywhere))
     by_rows = {jax.tree.leaves(chunk)[0].shape[:2]: chunk for chunk in data}
@@ -210,7 +210,7 @@ def _most(arrays: list[tuple[np.ndarray, np.dtype]], batch_size: int, memory_bud
                 "give more, or choose a smaller batch_size",
             )
         )
-    return max(1, (min(memory_budget, _ENOUGH) - spare) // batch)
+    return max(1, (min(memory_budget, ENOUGH) - spare) // batch)
 
 
 def as_here(fn: Callable[P, T]) -> Callable[P, T]:

@@ -24,12 +24,14 @@ class Evaluator:
         loss: as there.
         metrics: by name, or None for the loss and, of class labels, the accuracy.
         batch_size: as there.
+        stateful: whether ``apply`` is given the state of a run; else every example begins from nothing.
     """
 
     apply: Callable[..., Array]
     loss: Callable[..., Scalar]
     metrics: tuple[tuple[str, Measure], ...] | None = None
     batch_size: int | None = None
+    stateful: bool = True
 
     @property
     def on_host(self) -> list[str]:
@@ -40,13 +42,22 @@ class Evaluator:
         self, params: Params, x: Any, y: Any, *model_state: Any, weight: Array | None = None
     ) -> dict[str, Scalar]:
         """The metrics; weights of the examples, (*n,), make every mean a weighted one."""
-        x, y = _taken("x", x), _taken("y", y)
+        return self.judged(self.outputs(params, x, *model_state), y, weight)
+
+    def outputs(self, params: Params, x: Any, *model_state: Any) -> Array:
+        """What ``apply`` gives for the examples, (*n, C)."""
+        x = _taken("x", x)
         params = jax.tree.map(lambda leaf: _taken("params", leaf) if _is_numpy(leaf) else leaf, params)
+        model_state = model_state if self.stateful else ()
         by_name = takes(self.apply, "given")  # as this library's layers take their state
         rest, named = (
             ((), {"given": {"state": model_state[0]}}) if model_state and by_name else (model_state, {})
         )
-        f = _in_batches(lambda x: self.apply(params, x, *rest, **named), x, self.batch_size)
+        return _in_batches(lambda x: self.apply(params, x, *rest, **named), x, self.batch_size)
+
+    def judged(self, f: Array, y: Any, weight: Array | None = None) -> dict[str, Scalar]:
+        """The metrics of outputs f (*n, C)."""
+        y = _taken("y", y)
         if weight is not None and not takes(self.loss, "weight"):
             expected = "a loss with an argument weight, for data with weights"
             raise TypeError(errors.message("evaluate", expected, arguments.described(self.loss)))
@@ -81,7 +92,7 @@ def make_evaluate(
             an example all labels are right), ``top_5_accuracy``, ``mean_squared_error``,
             ``mean_absolute_error``, and those of scikit-learn's scorers, such as ``f1_macro``, ``roc_auc``,
             ``r2``, which the host computes from the loss's mu, on one device; its scorers themselves
-            (`sklearn.metrics.make_scorer`) are taken, too.
+            (`sklearn.metrics.make_scorer`) are taken, too. What one of them refuses is NaN, with a warning.
         batch_size: examples that ``apply`` gets at a time, by default all. The predictions of all are then
             measured together, so that no metric changes.
 
@@ -137,7 +148,7 @@ def measured(
     """
     if metrics is None:
         if held_out and evaluate is None and hasattr(grad_fn, "measures"):
-            evaluate = Evaluator(grad_fn.net.apply, grad_fn.loss, None)
+            evaluate = Evaluator(grad_fn.apply, grad_fn.loss, None)
         return grad_fn, evaluate
     measures = by_name(where, metrics)
     if not hasattr(grad_fn, "measures"):
@@ -145,7 +156,7 @@ def measured(
         expected = "metrics beside jaxbp.value_and_grad, which tells its outputs"
         raise TypeError(errors.message(where, expected, arguments.described(grad_fn), hint))
     if held_out and evaluate is None:
-        evaluate = Evaluator(grad_fn.net.apply, grad_fn.loss, tuple(measures.items()))
+        evaluate = Evaluator(grad_fn.apply, grad_fn.loss, tuple(measures.items()))
     of_batches = {name: measure for name, measure in measures.items() if not isinstance(measure, OnHost)}
     if len(of_batches) < len(measures) and not held_out:
         names = ", ".join(name for name in measures if name not in of_batches)

@@ -1,9 +1,10 @@
 """Metrics by name: means over the examples, which are compiled, and scikit-learn's, which the host takes."""
 
 import difflib
+import warnings
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -14,7 +15,9 @@ from jaxbp.losses import weights
 from jaxbp.train.programs.step import takes
 from jaxbp.typing import Array, Rows, Scalar, Targets
 
+_TRIED = 1000  # classes at most, of which a scorer is tried
 Kind = Literal["labels", "rows", "outputs", "numbers"]
+Mode = Literal["auto", "min", "max"]
 Metrics = Any  # names, functions and scorers, one or many, perhaps in a dict by names of one's own
 Measure = Callable[[Rows, Targets, Array | None, Any], Scalar]  # (f, y, weight, loss) -> number
 
@@ -68,14 +71,44 @@ def _difference(f: Rows, y: Targets, loss: Any) -> Array:
     return mu - (y if y.shape == f.shape else jax.nn.one_hot(y, f.shape[-1], dtype=f.dtype))
 
 
-MEANS: dict[str, Callable[[Rows, Targets, Any], Array]] = {
-    "accuracy": accuracy,
-    "exact_match": _exact_match,
-    "top_5_accuracy": _top_5_accuracy,
-    "mean_squared_error": lambda f, y, loss: (_difference(f, y, loss) ** 2).mean(-1),
-    "mean_absolute_error": lambda f, y, loss: abs(_difference(f, y, loss)).mean(-1),
+class Named(NamedTuple):
+    """A metric that is known by its name.
+
+    Args:
+        of: (f, y, loss) -> (*n,), of which the metric is the mean.
+        mode: whether less or more of it is better.
+    """
+
+    of: Callable[[Rows, Targets, Any], Array]
+    mode: Literal["min", "max"]
+
+
+MEANS: dict[str, Named] = {
+    "accuracy": Named(accuracy, "max"),
+    "exact_match": Named(_exact_match, "max"),
+    "top_5_accuracy": Named(_top_5_accuracy, "max"),
+    "mean_squared_error": Named(lambda f, y, loss: (_difference(f, y, loss) ** 2).mean(-1), "min"),
+    "mean_absolute_error": Named(lambda f, y, loss: abs(_difference(f, y, loss)).mean(-1), "min"),
 }
-"""(f, y, loss) -> (*n,), of which the metric is the mean."""
+
+
+def mode_of(where: str, monitor: str, mode: Mode) -> Literal["min", "max"]:
+    """Whether less or more of a column of the history is better, by "auto" what its name tells.
+
+    Warns:
+        UserWarning: for "auto" and a column of which nothing is known; less is then taken for better.
+    """
+    if mode != "auto":
+        return arguments.option(where, "mode", mode, ("min", "max"))  # type: ignore[return-value]
+    name = monitor.removeprefix("val_")
+    if name in MEANS:
+        return MEANS[name].mode
+    if name != "loss":
+        if name in _scorers():  # of each of which more is better
+            return "max"
+        got, hint = f"the monitor {monitor!r}, of which nothing is known", "less is taken for better"
+        warnings.warn(errors.message(where, "mode 'min' or 'max'", got, hint), stacklevel=4)
+    return "min"
 
 
 def mean(values: Array, weight: Array | None) -> Scalar:
@@ -136,20 +169,27 @@ def _measure(where: str, name: str, metric: Any) -> Measure:
 
 def _scorer(where: str, name: str) -> Callable[..., float]:
     """Scikit-learn's scorer of this name."""
-    try:
-        from sklearn.metrics import get_scorer, get_scorer_names
-    except ImportError:
-        names, made = list(MEANS), None
-    else:
-        names, made = list(dict.fromkeys((*MEANS, *get_scorer_names()))), get_scorer
+    scorers = _scorers()
+    names = list(dict.fromkeys((*MEANS, *scorers)))
     if name not in names:
         near = difflib.get_close_matches(name, names, 3)
         hint = f"did you mean {' or '.join(map(repr, near))}?" if near else "or a function (f, y) -> number"
-        others = "a name of scikit-learn's scorers" if made else "those of scikit-learn, once it is installed"
+        others = "a name of scikit-learn's scorers" if scorers else "scikit-learn's, once it is installed"
         expected = f"metrics {', '.join(MEANS)} or {others}"
         raise ValueError(errors.message(where, expected, repr(name), hint))
-    assert made
-    return made(name)
+    from sklearn.metrics import get_scorer
+
+    found: Callable[..., float] = get_scorer(name)
+    return found
+
+
+def _scorers() -> list[str]:
+    """The names of scikit-learn's scorers; none where it is not installed."""
+    try:
+        from sklearn.metrics import get_scorer_names
+    except ImportError:
+        return []
+    return list(get_scorer_names())
 
 
 @dataclass(frozen=True)
@@ -164,7 +204,7 @@ class Mean:
 
     def __call__(self, f: Rows, y: Targets, weight: Array | None, loss: Any) -> Scalar:
         """The mean over the examples."""
-        return mean(MEANS[self.name](f, y, loss), weight)
+        return mean(MEANS[self.name].of(f, y, loss), weight)
 
 
 @dataclass(frozen=True)
@@ -190,10 +230,40 @@ class OnHost:
         def score(mu: Any, y: Any, weight: Any) -> np.ndarray:
             predictions, truth = Predictions.of(np.asarray(mu), np.asarray(y), kind)
             given = {} if weight is None else {"sample_weight": np.asarray(weight).ravel()}
-            return np.asarray(self.scorer(predictions, truth, truth, **given), f.dtype)
+            try:
+                found = self.scorer(predictions, truth, truth, **given)
+            except Exception as error:  # it would end the compiled program, and what it learned
+                expected, got = "predictions and labels that it takes", f"{type(error).__name__}: {error}"
+                warnings.warn(errors.message(f"metric {self.name}", expected, got, "it is NaN"), stacklevel=2)
+                found = np.nan
+            return np.asarray(found, f.dtype)
 
+        self._try(kind, f.shape[-1])
         shape = jax.ShapeDtypeStruct((), f.dtype)  # type: ignore[no-untyped-call]
         return jax.pure_callback(score, shape, mu, y, weight, vmap_method="sequential")
+
+
+    def _try(self, kind: Kind, C: int) -> None:
+        """Score made-up predictions before the first epoch.
+
+        Raises:
+            ValueError: for a scorer that takes no such targets.
+        """
+        if C > _TRIED:
+            return
+        share = (np.arange(2 * C * C).reshape(-1, C) % 7 + 1) / 8
+        if kind in ("labels", "rows"):
+            y: np.ndarray = np.arange(2 * C) % C
+        else:
+            y = share[::-1] if kind == "numbers" else np.arange(2 * C * C).reshape(-1, C) % 3 % 2
+        try:
+            with warnings.catch_warnings(action="ignore"):
+                predictions, truth = Predictions.of(share, y, kind)
+                float(self.scorer(predictions, truth, truth))
+        except (ValueError, TypeError, AttributeError) as error:
+            what = {"numbers": "numbers", "outputs": "0 or 1 for each output"}.get(kind, f"{C} classes")
+            got, hint = f"{error}".partition("\n")[0], "e.g. f1_macro, roc_auc_ovr" if y.ndim == 1 else ""
+            raise ValueError(errors.message("evaluate", f"{self.name} of {what}", got, hint)) from error
 
 
 @dataclass(frozen=True, eq=False)

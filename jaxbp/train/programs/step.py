@@ -50,22 +50,27 @@ Step = Callable[..., tuple[State, Row]]  # (state, x, y) or (state, x, y, weight
 
 
 def make_step(
-    grad_fn: GradFn, optimizer: optax.GradientTransformation, preprocess: Preprocess | None = None
+    grad_fn: GradFn,
+    optimizer: optax.GradientTransformation,
+    preprocess: Preprocess | None = None,
+    restarts: tuple[int, int] | None = None,
 ) -> Step:
     """One iteration: a gradient on one mini-batch, and the update of the parameters.
 
     What grad_fn and the optimizer return is looked at while the step is traced, before the first epoch.
+    ``restarts`` is as in `jaxbp.train.plan.Plan`.
     """
     wants_key = takes(grad_fn, "key")
 
     def step(state: State, x: Any, y: Any, *weight: Array) -> tuple[State, Row]:
         extra = {"key": jax.random.fold_in(state.key, state.step)} if wants_key else {}
         rows = preprocess(x) if preprocess else x
+        before = state.model_state if restarts is None else begun_again(state, *restarts)
 
         def outcome(params: Params) -> Outcome:
             with traced("grad_fn"):
-                returned = grad_fn(params, rows, y, *state.model_state, **extra, **by_name(*weight))
-            return outcome_of(returned, params, state.model_state)
+                returned = grad_fn(params, rows, y, *before, **extra, **by_name(*weight))
+            return outcome_of(returned, params, before)
 
         found = outcome(state.params)
         with jax.named_scope("update"):
@@ -77,6 +82,12 @@ def make_step(
         return after, (found.loss, found.metrics)
 
     return step
+
+
+def begun_again(state: State, first: int, every: int) -> tuple[Any, ...]:
+    """The model's state, or zeros where the data begin again; the one that a run begins with is kept."""
+    again = (state.step > 0) & ((state.step - first) % every == 0)
+    return jax.tree.map(lambda leaf: jnp.where(again, jnp.zeros_like(leaf), leaf), state.model_state)
 
 
 @contextmanager
@@ -222,7 +233,7 @@ def make_metrics(evaluate: Evaluate) -> Evaluate:
             returned = evaluate(params, x, y, *model_state, **by_name(*weight))
         expected = "evaluate(params, x, y) to return {name: scalar}"
         hint = "e.g. evaluate=jaxbp.make_evaluate(net.apply, loss)"
-        if not isinstance(returned, dict):
+        if not isinstance(returned, dict) or not returned:
             raise TypeError(errors.message("fit", expected, described(returned), hint))
         for name, value in returned.items():
             number = isinstance(value, jax.Array | np.ndarray | np.generic | bool | int | float)

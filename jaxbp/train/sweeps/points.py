@@ -13,6 +13,7 @@ from jaxbp.train.engines.networks import Point
 from jaxbp.train.programs.step import takes
 
 BATCH_SIZE = "batch_size"
+LEARNING_RATE = "learning_rate"
 
 
 class Part(NamedTuple):
@@ -33,7 +34,7 @@ def points_of(hyperparameters: Any) -> list[Point]:
     """The product of the values, as dicts.
 
     Raises:
-        TypeError: for what is no dict of sequences.
+        TypeError: for what is no dict of sequences, and for no learning rate.
         ValueError: for no point, or a number that is not finite.
     """
     if not isinstance(hyperparameters, Mapping):
@@ -47,6 +48,12 @@ def points_of(hyperparameters: Any) -> list[Point]:
             expected = f"numbers for {name}, e.g. [0.1, 0.01]"
             raise TypeError(errors.message("sweep", expected, described(given)))
         values[name] = [_value(f"{name}, value {i}", value) for i, value in enumerate(given)]
+        if again := [value for i, value in enumerate(values[name]) if value in values[name][:i]]:
+            got = f"{described(again[0])} twice"
+            raise ValueError(errors.message("sweep", f"values of {name} that differ", got))
+        if name == LEARNING_RATE and None in values[name]:
+            hint = "without a rate optax scales nothing, and the steps go uphill"
+            raise TypeError(errors.message("sweep", f"numbers or schedules for {name}", "None", hint))
     points = [dict(zip(values, p, strict=True)) for p in product(*values.values())]
     if not points:
         raise ValueError(errors.message("sweep", "at least one seed and one point", "no point"))

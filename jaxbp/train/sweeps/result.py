@@ -12,6 +12,8 @@ from jaxbp import errors
 from jaxbp.arguments import option, whole
 from jaxbp.tables import as_html, as_text
 from jaxbp.train.engines.networks import Point
+from jaxbp.train.programs.metrics import Mode, mode_of
+from jaxbp.train.start import is_key
 from jaxbp.typing import Params
 
 Stopped = Literal["finished", "early", "callback", "interrupted"]
@@ -34,6 +36,7 @@ class Sweep:
         compile_seconds: the time spent compiling before.
         best_epochs: with early stopping the best epoch of each net, otherwise its last, (N,).
         diverged: whether each net diverged, (N,).
+        model_state: what grad_fn carried beside the parameters, as ``params``; None where there is none.
     """
 
     params: Params
@@ -45,6 +48,7 @@ class Sweep:
     compile_seconds: float
     best_epochs: np.ndarray
     diverged: np.ndarray
+    model_state: Any = None
 
     def at_best(self, name: str) -> np.ndarray:
         """A column of the history at each net's ``best_epochs``, (N,); NaN for a net that diverged.
@@ -59,21 +63,20 @@ class Sweep:
         value = column[np.arange(len(column)), np.maximum(self.best_epochs, 1) - 1]
         return np.where(self.diverged, np.nan, value)
 
-    def best(self, monitor: str | None = None, mode: Literal["min", "max"] = "min") -> int:
+    def best(self, monitor: str | None = None, mode: Mode = "auto") -> int:
         """The net that is best at its ``best_epochs``, among those that did not diverge.
 
         Args:
             monitor: a column of the history, by default ``val_loss``, or ``loss`` without validation.
-            mode: whether less (``"min"``) or more (``"max"``) of it is better.
+            mode: whether less or more of it is better, as in `EarlyStopping`.
 
         Raises:
             ValueError: for a monitor that is no column, another mode, or if all nets diverged or all values
                 are NaN.
         """
-        option("best", "mode", mode, ("min", "max"))
         if monitor is None:
             monitor = "val_loss" if "val_loss" in self.history else "loss"
-        option("best", "monitor", monitor, self.history)
+        mode = mode_of("best", option("best", "monitor", monitor, self.history), mode)
         if self.diverged.all() or not self.history[monitor].size:
             got = "none: all diverged" if self.diverged.any() else "no epoch"
             hint = "try lower learning rates"
@@ -91,10 +94,17 @@ class Sweep:
             TypeError: for an i that is no whole number.
             ValueError: for a net that is not there.
         """
-        i = whole("params_of", "i", i, low=-len(self.seeds), high=len(self.seeds) - 1)
-        if isinstance(self.params, list):
-            return jax.tree.map(jnp.asarray, self.params[i])
-        return jax.tree.map(lambda leaf: jnp.asarray(leaf[i]), self.params)
+        return self._of(self.params, i, "params_of")
+
+    def model_state_of(self, i: int) -> Any:
+        """The model's state of net i, as `params_of`; None where there is none."""
+        return self._of(self.model_state, i, "model_state_of")
+
+    def _of(self, stacked: Any, i: int, where: str) -> Any:
+        i = whole(where, "i", i, low=-len(self.seeds), high=len(self.seeds) - 1)
+        if isinstance(self.params, list) and stacked is not None:
+            return jax.tree.map(jnp.asarray, stacked[i])
+        return jax.tree.map(lambda leaf: jnp.asarray(leaf[i]), stacked)
 
     def to_dict(self) -> dict[str, Any]:
         """For each point its nets that diverged and, over the others' ``best_epochs``, median and range."""
@@ -180,14 +190,26 @@ def joined(sweeps: Sequence[Sweep], places: Sequence[int]) -> Sweep:
         wide = [np.pad(v, ((0, 0), (0, epochs - v.shape[1])), constant_values=np.nan) for v in parts]
         return np.concatenate(wide)[order]
 
-    params = [jax.tree.map(lambda leaf, i=i: leaf[i], s.params) for s in sweeps for i in range(len(s.seeds))]
-    params = [params[i] for i in order]
+    nets = [
+        jax.tree.map(lambda leaf, i=i: leaf[i], (s.params, s.model_state))
+        for s in sweeps
+        for i in range(len(s.seeds))
+    ]
+    params, states = zip(*(nets[i] for i in order), strict=True)
     seeds = [seed for s in sweeps for seed in s.seeds]
     points = [point for s in sweeps for point in s.points]
-    shapes = [jax.tree.map(lambda leaf: leaf.shape, net) for net in params]
+    shapes = [jax.tree.map(lambda leaf: leaf.shape, net) for net in nets]
     alike = all(shape == shapes[0] for shape in shapes)
+    stateful = sweeps[0].model_state is not None
+
+    def together(trees: Sequence[Any]) -> Any:
+        if not alike:
+            return list(trees)
+        return jax.tree.map(lambda *leaves: (jnp if is_key(leaves[0]) else np).stack(leaves), *trees)
+
     return Sweep(
-        params=jax.tree.map(lambda *leaves: np.stack(leaves), *params) if alike else params,
+        params=together(params),
+        model_state=together(states) if stateful else None,
         seeds=[seeds[i] for i in order],
         points=[points[i] for i in order],
         history={name: column(name) for name in dict.fromkeys(name for s in sweeps for name in s.history)},

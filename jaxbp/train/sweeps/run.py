@@ -5,10 +5,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from jaxbp.train.checkpoints import Checkpoints
-from jaxbp.train.engines.networks import Group, Groups
+from jaxbp.train.engines.networks import Group, Groups, Seen
 from jaxbp.train.plan import EpochsRan
 from jaxbp.train.result import EarlyStopping
-from jaxbp.typing import Params
 
 
 class SweepRun(NamedTuple):
@@ -19,7 +18,7 @@ class SweepRun(NamedTuple):
         history: a column for each metric, (nets, epochs).
         lost: whether a network had diverged by then, (nets, epochs).
         stopping: which epoch is the best, None where nobody asks.
-        best: the parameters of each network's best epoch, by group; None while nobody asks.
+        best: what was evaluated in each network's best epoch, by group; None while nobody asks.
         best_epoch: its number, 0 while there is none, (nets,).
         best_value: of the monitor there, negated where more is better, (nets,).
         ended: the epoch in which patience ran out, 0 while it has not, (nets,).
@@ -31,7 +30,7 @@ class SweepRun(NamedTuple):
     history: dict[str, np.ndarray]
     lost: np.ndarray
     stopping: EarlyStopping | None
-    best: tuple[Params, ...] | None
+    best: tuple[Seen, ...] | None
     best_epoch: np.ndarray
     best_value: np.ndarray
     ended: np.ndarray
@@ -114,8 +113,8 @@ class SweepRun(NamedTuple):
         over = (self.ended[:, None] > 0) & (epochs > self.ended[:, None])
         return {name: np.where(self.lost | over, np.nan, column) for name, column in self.history.items()}
 
-    def params(self, engine: Groups) -> Params:
-        """Those of each network's best epoch, or the last, stacked, on the host."""
+    def learned(self, engine: Groups) -> tuple[Any, ...]:
+        """Of each network's best epoch, or the last, parameters and perhaps the model's state, stacked."""
         if self.best is None:
             return engine.stacked(engine.copies(self.state))
         return engine.stacked(engine.chosen(self.best_epoch == 0, self.state, self.best))
