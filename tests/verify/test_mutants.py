@@ -128,6 +128,7 @@ CLAUSES = {
 MISTAKES = {
     "multiple": "square:no two",
     "conjugated": "square, another convention",
+    "swapped": "product:swapped",
     "turned": "matmul, wrong side",
     "unmasked": "the other triangle",
     "misplaced": "pad, off by one",
@@ -141,6 +142,7 @@ MISTAKES = {
     "one of two": "inverse, not symmetrised",
     "convicted": "the smallest output's sign",
     "along": "saturated",
+    "outside the span": "pseudoinverse without its residual",
     "slope": "atan:no square",
     "approximate": "layer norm, another epsilon",
 }
