@@ -4,7 +4,6 @@
 |---|---|---|
 | 0 | `cells` | what one cell says |
 | 0 | `columns` | the kinds of columns, and what each becomes |
-| 0 | `examples` | values that become equal in the floats that JAX holds |
 | 1 | `scaled` | whether numbers look like features already |
 | 1 | `survey` | what the columns are, told from all of their cells |
 | 2 | `table` | typed columns, from a file, a frame or an array |
