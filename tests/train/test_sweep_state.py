@@ -79,7 +79,9 @@ def told(params, x, y, state):
     return {"loss": LOSS(NET.apply(params, x), y), "seen": state["seen"] / 1}
 
 
-@pytest.mark.parametrize("budget", [None, 1000], ids=["at once", "in turns"])
+@pytest.mark.parametrize(
+    "budget", [None, pytest.param(1000, marks=pytest.mark.soak)], ids=["at once", "in turns"]
+)
 def test_a_state_of_the_user_begins_alike_or_by_the_key(budget):
     def first(key):
         return {"seen": jnp.int32(0), "key": jax.random.fold_in(key, 1)}
@@ -93,6 +95,7 @@ def test_a_state_of_the_user_begins_alike_or_by_the_key(budget):
         assert alike.model_state["seen"].tolist() == [78] * 4
 
 
+@pytest.mark.soak
 def test_nets_of_different_shapes_have_states_of_different_shapes():
     def of(width):
         return jaxbp.chain(jaxbp.dense(4, width), jaxbp.batch_norm(width), jaxbp.dense(width, 3))

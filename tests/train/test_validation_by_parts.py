@@ -69,7 +69,7 @@ def function(parts):
     return lambda: iter(parts)
 
 
-@pytest.mark.parametrize("of", [Loader, Sequence, function])
+@pytest.mark.parametrize("of", [Loader, Sequence, pytest.param(function, marks=pytest.mark.soak)])
 def test_batches_are_measured_together(of, whole):
     """Scores that are no means over batches too, of weighted examples."""
     held = of(batches(X, Y, WEIGHT))
@@ -123,6 +123,7 @@ def test_batches_for_both_go_on_from_a_folder(tmp_path):
     assert_same(again, whole)
 
 
+@pytest.mark.soak
 def test_the_state_of_a_model_and_a_mesh():
     net = jaxbp.chain(jaxbp.dense(4, 6, bias=False), jaxbp.batch_norm(6), jaxbp.dense(6, 3))
     evaluate = jaxbp.make_evaluate(net.apply, jaxbp.softmax_cross_entropy)

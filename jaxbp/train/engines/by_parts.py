@@ -3,6 +3,7 @@
 import time
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import jax
@@ -16,7 +17,7 @@ from jaxbp.train.engines.one_by_one import batch_like
 from jaxbp.train.engines.stream import ENOUGH
 from jaxbp.train.plan import Engine, EpochsRan, Parts, Plan
 from jaxbp.train.program_cache import compile_fast, compiled
-from jaxbp.train.programs.evaluate import Evaluator
+from jaxbp.train.programs.evaluate import Evaluator, judged, outputs_of
 from jaxbp.train.programs.step import Evaluate, State, traced
 
 
@@ -64,8 +65,8 @@ class ByParts:
         if not outputs:
             raise ValueError(errors.message("fit", "validation data", f"none after epoch {epoch}"))
         whole = jax.tree.map(lambda *leaves: np.concatenate(leaves), *zip(outputs, others, strict=True))
-        judged = self._placed((whole[0], *whole[1]))
-        metrics: dict[str, Any] = jax.device_get(compiled(_compile_judged, self._plan, judged)(*judged))
+        given = self._placed((whole[0], *whole[1]))
+        metrics: dict[str, Any] = jax.device_get(compiled(_compile_judged, self._plan, given)(*given))
         return metrics
 
     def _placed(self, rows: Any) -> Any:
@@ -87,14 +88,14 @@ def _compile_outputs(plan: Plan, arguments: Any) -> Any:
         rows = plan.preprocess(x) if plan.preprocess else x
         assert isinstance(plan.evaluate, Evaluator)
         with traced("evaluate"):
-            return plan.evaluate.outputs(params, rows, *model_state)
+            return outputs_of(plan.evaluate, params, rows, *model_state)
 
     return compile_fast(jax.jit(outputs, out_shardings=plan.layout.everywhere).lower(*arguments))
 
 
 def _compile_judged(plan: Plan, arguments: Any) -> Any:
     assert isinstance(plan.evaluate, Evaluator)
-    return compile_fast(jax.jit(plan.evaluate.judged).lower(*arguments))
+    return compile_fast(jax.jit(partial(judged, plan.evaluate)).lower(*arguments))
 
 
 def assert_in_parts(evaluate: Evaluate | None) -> None:

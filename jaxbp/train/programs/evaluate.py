@@ -42,36 +42,7 @@ class Evaluator:
         self, params: Params, x: Any, y: Any, *model_state: Any, weight: Array | None = None
     ) -> dict[str, Scalar]:
         """The metrics; weights of the examples, (*n,), make every mean a weighted one."""
-        return self.judged(self.outputs(params, x, *model_state), y, weight)
-
-    def outputs(self, params: Params, x: Any, *model_state: Any) -> Array:
-        """What ``apply`` gives for the examples, (*n, C)."""
-        x = _taken("x", x)
-        params = jax.tree.map(lambda leaf: _taken("params", leaf) if _is_numpy(leaf) else leaf, params)
-        model_state = model_state if self.stateful else ()
-        by_name = takes(self.apply, "given")  # as this library's layers take their state
-        rest, named = (
-            ((), {"given": {"state": model_state[0]}}) if model_state and by_name else (model_state, {})
-        )
-        return _in_batches(lambda x: self.apply(params, x, *rest, **named), x, self.batch_size)
-
-    def judged(self, f: Array, y: Any, weight: Array | None = None) -> dict[str, Scalar]:
-        """The metrics of outputs f (*n, C)."""
-        y = _taken("y", y)
-        if weight is not None and not takes(self.loss, "weight"):
-            expected = "a loss with an argument weight, for data with weights"
-            raise TypeError(errors.message("evaluate", expected, arguments.described(self.loss)))
-        value = self.loss(f, y) if weight is None else self.loss(f, y, weight=weight)
-        if not (hasattr(value, "dtype") or isinstance(value, float)) or jnp.shape(value) != ():
-            got = arguments.described(value)
-            raise TypeError(errors.message("evaluate", "loss(f, y) to return a number", got))
-        metrics = {"loss": jnp.asarray(value)}
-        if self.metrics is not None:
-            return metrics | {name: measure(f, y, weight, self.loss) for name, measure in self.metrics}
-        if kind_of(f, y, self.loss) in ("labels", "rows"):
-            right = accuracy(f, y, self.loss).astype(metrics["loss"].dtype)
-            metrics["accuracy"] = mean(right, weight)
-        return metrics
+        return judged(self, outputs_of(self, params, x, *model_state), y, weight)
 
 
 def make_evaluate(
@@ -127,6 +98,37 @@ def make_evaluate(
         batch_size = arguments.whole(where, "batch_size", batch_size, low=1)
     measures = None if metrics is None else tuple(by_name(where, metrics).items())
     return Evaluator(apply, loss, measures, batch_size)
+
+
+def outputs_of(evaluate: Evaluator, params: Params, x: Any, *model_state: Any) -> Array:
+    """What ``apply`` gives for the examples, (*n, C)."""
+    x = _taken("x", x)
+    params = jax.tree.map(lambda leaf: _taken("params", leaf) if _is_numpy(leaf) else leaf, params)
+    model_state = model_state if evaluate.stateful else ()
+    by_name = takes(evaluate.apply, "given")  # as this library's layers take their state
+    rest, named = (
+        ((), {"given": {"state": model_state[0]}}) if model_state and by_name else (model_state, {})
+    )
+    return _in_batches(lambda x: evaluate.apply(params, x, *rest, **named), x, evaluate.batch_size)
+
+
+def judged(evaluate: Evaluator, f: Array, y: Any, weight: Array | None = None) -> dict[str, Scalar]:
+    """The metrics of outputs f (*n, C)."""
+    y = _taken("y", y)
+    if weight is not None and not takes(evaluate.loss, "weight"):
+        expected = "a loss with an argument weight, for data with weights"
+        raise TypeError(errors.message("evaluate", expected, arguments.described(evaluate.loss)))
+    value = evaluate.loss(f, y) if weight is None else evaluate.loss(f, y, weight=weight)
+    if not (hasattr(value, "dtype") or isinstance(value, float)) or jnp.shape(value) != ():
+        got = arguments.described(value)
+        raise TypeError(errors.message("evaluate", "loss(f, y) to return a number", got))
+    metrics = {"loss": jnp.asarray(value)}
+    if evaluate.metrics is not None:
+        return metrics | {name: measure(f, y, weight, evaluate.loss) for name, measure in evaluate.metrics}
+    if kind_of(f, y, evaluate.loss) in ("labels", "rows"):
+        right = accuracy(f, y, evaluate.loss).astype(metrics["loss"].dtype)
+        metrics["accuracy"] = mean(right, weight)
+    return metrics
 
 
 def measured(
