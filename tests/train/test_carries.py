@@ -97,6 +97,17 @@ def test_the_same_in_iterations_and_as_a_stream(options, plain):
     assert furthest(found.params, plain.params) < 1e-6
 
 
+@pytest.mark.soak
+def test_a_sweep_of_carries_is_the_runs():
+    swept = jaxbp.sweep(
+        jaxbp.value_and_grad(NET, LOSS), NET.init, (X, Y), optimizer=optax.sgd, seeds=(3,), batch_size=B,
+        epochs=2, hyperparameters={"learning_rate": [0.5]}, shuffle=False, key=jax.random.key(1), progress_bar=False,
+    )  # fmt: skip
+    alone = fit(NET.init(jax.random.fold_in(jax.random.key(1), 3)))
+    assert furthest(swept.params_of(0), alone.params) < 1e-5
+    assert furthest(swept.model_state_of(0), alone.model_state) < 1e-5
+
+
 def test_a_state_to_begin_with_is_begun_with():
     start = {2: {"h": np.full((B, D), 0.5, np.float32)}}
     found = fit(epochs=1, model_state=start)
@@ -117,6 +128,13 @@ REFUSED = {
     "batches that come as they come": (
         lambda: fit(data=lambda: iter([(X[:2], Y[:2])])),
         "got batches that come one by one",
+    ),
+    "a sweep in a random order": (
+        lambda: jaxbp.sweep(
+            jaxbp.value_and_grad(NET, LOSS), NET.init, (X, Y), optimizer=optax.sgd, seeds=1, batch_size=B,
+            hyperparameters={"learning_rate": [0.5]}, key=jax.random.key(1), progress_bar=False,
+        ),  # fmt: skip
+        "sweep: expected rows that go on",
     ),
     "a cell among others": (
         lambda: fit(
