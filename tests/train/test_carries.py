@@ -25,6 +25,13 @@ def fit(params=PARAMS, data=(X, Y), net=NET, **options):
     )
 
 
+def sweep(**options):
+    return jaxbp.sweep(
+        jaxbp.value_and_grad(NET, LOSS), NET.init, (X, Y), optimizer=optax.sgd, seeds=(3,), batch_size=B,
+        epochs=2, hyperparameters={"learning_rate": [0.5]}, key=jax.random.key(1), progress_bar=False, **options,
+    )  # fmt: skip
+
+
 @pytest.fixture(scope="module")
 def plain():
     return fit(validation=HELD_OUT)
@@ -99,10 +106,7 @@ def test_the_same_in_iterations_and_as_a_stream(options, plain):
 
 @pytest.mark.soak
 def test_a_sweep_of_carries_is_the_runs():
-    swept = jaxbp.sweep(
-        jaxbp.value_and_grad(NET, LOSS), NET.init, (X, Y), optimizer=optax.sgd, seeds=(3,), batch_size=B,
-        epochs=2, hyperparameters={"learning_rate": [0.5]}, shuffle=False, key=jax.random.key(1), progress_bar=False,
-    )  # fmt: skip
+    swept = sweep(shuffle=False)
     alone = fit(NET.init(jax.random.fold_in(jax.random.key(1), 3)))
     assert furthest(swept.params_of(0), alone.params) < 1e-5
     assert furthest(swept.model_state_of(0), alone.model_state) < 1e-5
@@ -129,13 +133,7 @@ REFUSED = {
         lambda: fit(data=lambda: iter([(X[:2], Y[:2])])),
         "got batches that come one by one",
     ),
-    "a sweep in a random order": (
-        lambda: jaxbp.sweep(
-            jaxbp.value_and_grad(NET, LOSS), NET.init, (X, Y), optimizer=optax.sgd, seeds=1, batch_size=B,
-            hyperparameters={"learning_rate": [0.5]}, key=jax.random.key(1), progress_bar=False,
-        ),  # fmt: skip
-        "sweep: expected rows that go on",
-    ),
+    "a sweep in a random order": (lambda: sweep(shuffle=True), "sweep: expected rows that go on"),
     "a cell among others": (
         lambda: fit(
             net=jaxbp.chain(jaxbp.embedding(V, D), jaxbp.batch_norm(D), jaxbp.lstm(D, V, carries=True)),
