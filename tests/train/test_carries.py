@@ -26,10 +26,12 @@ def fit(params=PARAMS, data=(X, Y), net=NET, **options):
 
 
 def sweep(**options):
+    settings = {"seeds": (3,), "batch_size": B, "epochs": 2, "hyperparameters": {"learning_rate": [0.5]}}
+    grad_fn, key = jaxbp.value_and_grad(NET, LOSS), jax.random.key(1)
+    data = (X, Y)
     return jaxbp.sweep(
-        jaxbp.value_and_grad(NET, LOSS), NET.init, (X, Y), optimizer=optax.sgd, seeds=(3,), batch_size=B,
-        epochs=2, hyperparameters={"learning_rate": [0.5]}, key=jax.random.key(1), progress_bar=False, **options,
-    )  # fmt: skip
+        grad_fn, NET.init, data, optimizer=optax.sgd, key=key, progress_bar=False, **settings, **options
+    )
 
 
 @pytest.fixture(scope="module")
