@@ -257,7 +257,7 @@ def fit(
         plan = plan._replace(parts=parts_of_batches(held, held_begun, held_out, preprocess is not None))
     elif held_budget is not None and held_out is not None:
         plan = plan._replace(parts=parts_of_arrays(held_out, held_budget))
-    plan, start = carrying(plan, start) if carries else (plan, start)
+    plan, start = carrying("fit", plan, start) if carries else (plan, start)
     if iterations is not None:
         limit = iterations if asked is None else min(iterations, epochs * plan.iterations)
         plan = plan.counting(limit, evaluate_every, start.behind)

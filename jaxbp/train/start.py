@@ -142,10 +142,11 @@ def assert_start(
     return Start(params, opt_state, learned, assert_model_state("fit", model_state)), key
 
 
-def carrying(plan: Plan, start: Start) -> tuple[Plan, Start]:
+def carrying(where: str, plan: Plan, start: Start) -> tuple[Plan, Start]:
     """The plan of a grad_fn that says it ``carries`` state from batch to batch, and the start with the first.
 
     Args:
+        where: the function that was called.
         plan: whose grad_fn has what `jaxbp.backprop.ValueAndGrad` has.
         start: perhaps with a state of the user's or of an earlier result; else it begins as zeros.
 
@@ -162,11 +163,11 @@ def carrying(plan: Plan, start: Start) -> tuple[Plan, Start]:
     x = jax.eval_shape(plan.preprocess, x) if plan.preprocess else x
     grad_fn, zeros = plan.grad_fn.carrying(start.params, x)  # type: ignore[attr-defined]
     if plan.grad_fn.carries_rows(start.params, x):  # type: ignore[attr-defined]
-        plan = _in_order(plan, start)
+        plan = _in_order(where, plan, start)
     return plan._replace(grad_fn=grad_fn), start._replace(model_state=start.model_state or (zeros,))
 
 
-def _in_order(plan: Plan, start: Start) -> Plan:
+def _in_order(where: str, plan: Plan, start: Start) -> Plan:
     """The plan of a carry: it begins again with the data, and what is evaluated begins from nothing."""
     net = plan.grad_fn.net.name  # type: ignore[attr-defined]
     expected = f"rows that go on in the same row of the next batch, for {net} carries a state from one to it"
@@ -179,7 +180,7 @@ def _in_order(plan: Plan, start: Start) -> Plan:
     elif plan.N % plan.batch_size:
         got = f"{plan.N} examples in batches of {plan.batch_size}, the last of them of fewer rows"
     if got:
-        raise ValueError(errors.message("fit", expected, got, hint))
+        raise ValueError(errors.message(where, expected, got, hint))
     evaluate = plan.evaluate
     if isinstance(evaluate, Evaluator):
         evaluate = replace(evaluate, stateful=False)

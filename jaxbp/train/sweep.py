@@ -182,7 +182,7 @@ def sweep(
         )  # fmt: skip
         start = Start(params[0], None, None, states[0])
         if carries:
-            plan, start = carrying(plan, start)
+            plan, start = carrying("sweep", plan, start)
             states = [state or start.model_state for state in states]
         follows = [key] * len(seeds) if order == "shared" else keys
         begins = list(zip(params, follows, states, strict=True))

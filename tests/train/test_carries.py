@@ -25,6 +25,15 @@ def fit(params=PARAMS, data=(X, Y), net=NET, **options):
     )
 
 
+def sweep(**options):
+    settings = {"seeds": (3,), "batch_size": B, "epochs": 2, "hyperparameters": {"learning_rate": [0.5]}}
+    grad_fn, key = jaxbp.value_and_grad(NET, LOSS), jax.random.key(1)
+    data = (X, Y)
+    return jaxbp.sweep(
+        grad_fn, NET.init, data, optimizer=optax.sgd, key=key, progress_bar=False, **settings, **options
+    )
+
+
 @pytest.fixture(scope="module")
 def plain():
     return fit(validation=HELD_OUT)
@@ -97,6 +106,14 @@ def test_the_same_in_iterations_and_as_a_stream(options, plain):
     assert furthest(found.params, plain.params) < 1e-6
 
 
+@pytest.mark.soak
+def test_a_sweep_of_carries_is_the_runs():
+    swept = sweep(shuffle=False)
+    alone = fit(NET.init(jax.random.fold_in(jax.random.key(1), 3)))
+    assert furthest(swept.params_of(0), alone.params) < 1e-5
+    assert furthest(swept.model_state_of(0), alone.model_state) < 1e-5
+
+
 def test_a_state_to_begin_with_is_begun_with():
     start = {2: {"h": np.full((B, D), 0.5, np.float32)}}
     found = fit(epochs=1, model_state=start)
@@ -118,6 +135,7 @@ REFUSED = {
         lambda: fit(data=lambda: iter([(X[:2], Y[:2])])),
         "got batches that come one by one",
     ),
+    "a sweep in a random order": (lambda: sweep(shuffle=True), "sweep: expected rows that go on"),
     "a cell among others": (
         lambda: fit(
             net=jaxbp.chain(jaxbp.embedding(V, D), jaxbp.batch_norm(D), jaxbp.lstm(D, V, carries=True)),

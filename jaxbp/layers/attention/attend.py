@@ -169,7 +169,7 @@ def attend(
         if base is not None:
             delta_q, delta_k = (turned(delta, at, base, back=True) for delta in (delta_q, delta_k))
         joined = jnp.concatenate([delta_q, delta_k, delta_v], -2).astype(q_k_v.q.dtype)
-        return {}, joined.reshape(*n, T, -1)
+        return {}, joined.reshape(*n, T, (H + 2 * G) * e)
 
     return Layer(name, apply, forward, backward, given=names)
 

@@ -175,7 +175,7 @@ def _compile(plan: Plan, arguments: Any) -> Any:
     """The program of the epochs; ``plan.optimizer`` is a function of the point."""
 
     def one(state: State, point: dict[str, Array], orders: Array, *rest: Any) -> Any:
-        step = make_step(plan.grad_fn, plan.optimizer(**point), plan.preprocess)
+        step = make_step(plan.grad_fn, plan.optimizer(**point), plan.preprocess, plan.restarts)
         epochs = make_epochs(
             step, plan.batch_size, plan.evaluate, plan.layout.take, gathered, plan.eval_params
         )
