@@ -231,8 +231,8 @@ DEEP_LOCALIZE = (
     Program("52800582", "-100 .. 100 and their squares, not scaled", "line", "squares",
             "50 sigmoid, 50 elu, 1 linear",
             "squared", ("unscaled",)),
-    Program("41372874", "none: the benchmark finds no fault in its structure", "2 numbers", "coins",
-            "2 relu, 2 relu, 1 sigmoid", "binary", (), "uniform"),
+    # In the benchmark, and without a fault in its structure there.
+    Program("41372874", "", "2 numbers", "coins", "2 relu, 2 relu, 1 sigmoid", "binary", (), "uniform"),
     Program("34673164", "squared error of a softmax, no batch norm", "16 numbers", "2 classes",
             "64 tanh, 64 tanh, 2 softmax", "squared", (), "uniform"),
     Program("48221692", "sigmoid at the end of a regression", "mean", "sales", "5 sigmoid, 1 sigmoid",
