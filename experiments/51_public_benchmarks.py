@@ -2,7 +2,7 @@
 
     python -m experiments.51_public_benchmarks
 
-DeepLocalize's benchmark (29 questions of Stack Overflow and 11 repositories: Keras programs with their
+DeepLocalize's benchmark (30 questions of Stack Overflow and 11 repositories: Keras programs with their
 patches) and the families of AutoTrainer, written anew in JAX from what is said of them: the layers, the loss,
 and the shape and range of the data, which are drawn here. "detected" is any finding, "named" one of the
 words that say what the patch mends. One batch at the start shows no learning rate, no number of epochs, no
