@@ -184,9 +184,9 @@ def made(program: Program) -> tuple[Any, ...]:
     def f(params: Any, x: Any, y: Any) -> Any:
         for layer, (*kind, _, act) in zip(params, layers, strict=True):
             if kind:
-                x = pooled(ACTIVATIONS[act](convolved(x, layer["W"]) + layer["b"]))
+                x = pooled(ACTIVATIONS[act](convolved(x, layer["W"]) + layer["b"][None, None, None]))
             else:
-                x = ACTIVATIONS[act](x.reshape(len(x), -1) @ layer["W"] + layer["b"])
+                x = ACTIVATIONS[act](x.reshape(len(x), -1) @ layer["W"] + layer["b"][None])
         return LOSSES[program.loss](x, y)
 
     return f, params, (jnp.asarray(x), jnp.asarray(y))
