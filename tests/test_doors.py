@@ -197,9 +197,9 @@ def test_images_without_flatten_say_so():
 
 
 def test_x_as_on_the_board():
-    a = jaxbp.forward(NET, PARAMS, [1, 0]).a[1]
-    np.testing.assert_allclose(a, [1.5, -0.75])
-    refused_in(lambda: jaxbp.forward(NET, PARAMS, jnp.array([1, 0])), "1.0 for 1", "f.astype(float)")
+    for x in ([1, 0], jnp.array([1, 0])):
+        np.testing.assert_allclose(jaxbp.forward(NET, PARAMS, x).a[1], [1.5, -0.75])
+    refused_in(lambda: NET.apply(PARAMS, jnp.array([1, 0])), "1.0 for 1", "f.astype(float)")
     one = jaxbp.mlp([2, 1])
     params = {1: {"W": [[1.0, 2.0]], "b": [0.0]}}
     assert jaxbp.backprop(one, BCE, params, [1, 0], [1]).deltas.f[0].shape == (2,)

@@ -5,6 +5,7 @@ raises a TypeError or ValueError worded by `jaxbp.errors.message`.
 """
 
 from jaxbp.arguments.arrays import array as array
+from jaxbp.arguments.floats import as_floats as as_floats
 from jaxbp.arguments.numbers import flag as flag
 from jaxbp.arguments.numbers import number as number
 from jaxbp.arguments.numbers import whole as whole

@@ -19,8 +19,9 @@ from jaxbp.layers.activations import identity
 from jaxbp.layers.composition.chain import assert_states, numbered, split
 from jaxbp.layers.composition.residual import residual
 from jaxbp.layers.composition.tied import added, opened
+from jaxbp.layers.entrance import NO_LAYER, taken
 from jaxbp.layers.formulas import formulas_of
-from jaxbp.layers.layer import NO_LAYER, Layer, assert_params, handed, taken
+from jaxbp.layers.layer import Layer, assert_params, handed
 from jaxbp.losses import Loss
 from jaxbp.trace import Backprop, Deltas, Formulas, Trace
 from jaxbp.typing import Array, Given, Params, Random, Rows, Saved, Targets

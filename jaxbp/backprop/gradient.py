@@ -9,7 +9,8 @@ import jax.numpy as jnp
 
 from jaxbp import arguments, errors
 from jaxbp.backprop.four_steps import assert_logits
-from jaxbp.layers.layer import Layer, handed, rows, taken
+from jaxbp.layers.entrance import inputs_of, taken
+from jaxbp.layers.layer import Layer, handed
 from jaxbp.losses import Loss
 from jaxbp.losses.chunks import loss_and_gradient, parted
 from jaxbp.typing import Array, Given, Params, Random, Scalar, Targets
@@ -106,6 +107,8 @@ class ValueAndGrad:
                 self.net.forward(params, x, **handed(self.net, grad_fn._of_training(None)))[1]
             )
 
+        x = jax.eval_shape(lambda params, x: inputs_of("value_and_grad", self.net, params, x), params, x)
+
         shapes = jax.eval_shape(left, params, x)
         return grad_fn, jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
 
@@ -126,8 +129,13 @@ class ValueAndGrad:
         """C, the size of the network's output, if the loss is one of classes: y must fit it."""
         params = arguments.params("value_and_grad", params)
         if not isinstance(x, jax.ShapeDtypeStruct):
-            x = rows("value_and_grad", x, "x")
-        return jax.eval_shape(self.net.apply, params, x).shape[-1] if self.loss.targets == "classes" else None
+            x = inputs_of("value_and_grad", self.net, params, x)
+        return jax.eval_shape(self.apply, params, x).shape[-1] if self.loss.targets == "classes" else None
+
+    def apply(self, params: Params, x: Array, *, given: Given | None = None) -> Array:
+        """The outputs of the network, of whatever inputs this function trains on."""
+        x = inputs_of("evaluate", self.net, params, x, given)
+        return self.net.apply(params, x, **handed(self.net, given))
 
     def assert_targets(self, y: Targets, *, where: str = "") -> None:
         """Raise for targets that the loss does not take, while they have values: `Loss.assert_targets`."""

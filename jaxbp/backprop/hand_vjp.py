@@ -5,7 +5,8 @@ from collections.abc import Callable
 import jax
 
 from jaxbp import arguments
-from jaxbp.layers.layer import NO_LAYER, Layer, handed, taken
+from jaxbp.layers.entrance import NO_LAYER, taken
+from jaxbp.layers.layer import Layer, handed
 from jaxbp.typing import Array, Given, Params, Random, Saved
 
 

@@ -11,7 +11,8 @@ from jaxbp.jacobians.chain import LOSS, Factor, JacobianChain, Variable, X
 from jaxbp.jacobians.given import assert_apart
 from jaxbp.layers.composition.chain import numbered
 from jaxbp.layers.composition.tied import opened
-from jaxbp.layers.layer import Layer, assert_params, rows
+from jaxbp.layers.entrance import inputs_of
+from jaxbp.layers.layer import Layer, assert_params
 from jaxbp.losses import Loss
 from jaxbp.operators import Dense, Linear, Operator, Sum
 from jaxbp.typing import Array, Params, Targets
@@ -69,7 +70,7 @@ def jacobian_chain(
         a recurrent layer ``factor.steps`` is the chain through time.
 
     Raises:
-        TypeError: for an x of integers where the first layer takes none, or parts that are no functions.
+        TypeError: for an x of bytes where the first layer takes no ids, or parts that are no functions.
         ValueError: for a batch, for factors whose shapes do not meet, or an embedding with nothing after it.
 
     Example: two weights and a sigmoid at 0, whose slope is 1/4.
@@ -100,10 +101,8 @@ def jacobian_chain(
             f"{' and '.join(wanted)} after {'the network' if isinstance(net, Layer) else 'the functions'}"
         )
         raise TypeError(errors.message(where, expected, f"{len(args)} arguments"))
-    x = rows(where, args[-1], "x")
-    if not (isinstance(net, Layer) and jnp.issubdtype(x.dtype, jnp.integer)):
-        x = arguments.array(where, "x", x, floats=True)
     if not isinstance(net, Layer):
+        x = arguments.as_floats(where, "x", arguments.array(where, "x", args[-1]))
         if loss is not None or y is not None:
             hint = "append the loss as a function, lambda f: loss(f, y)"
             raise TypeError(errors.message(where, "loss and y after a network only", "functions", hint))
@@ -115,7 +114,7 @@ def jacobian_chain(
         arguments.instance(where, "loss", loss, Loss, "e.g. jaxbp.squared_error")
     assert_apart(where, net)
     params = arguments.params(where, args[0])
-    x = _one_example(net, params, x)
+    x = _one_example(net, params, inputs_of(where, net, params, args[-1]))
     if (tie := net.tie) is not None:
         net, params = net.parts[0], opened(params, tie)
     return _network_chain(net, params, x, factors or "rule", loss, y)

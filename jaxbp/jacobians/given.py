@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxbp import arguments, errors
+from jaxbp.layers.entrance import inputs_of
 from jaxbp.layers.layer import Layer
 from jaxbp.losses import Loss
 from jaxbp.typing import Array, Params, Scalar
@@ -60,6 +61,13 @@ def loss_gradient(where: str, loss: ExampleLoss) -> Callable[[Array, Any], Array
     """The function (f, y) -> delta_f of one example: by hand for a `Loss`."""
     value = loss_value(where, loss)
     return loss.deltas if isinstance(loss, Loss) else jax.grad(value)
+
+
+def inputs(where: str, net: Network, params: Params, x: Any) -> Any:
+    """N inputs as the network takes them; a function says nothing of what it takes."""
+    if isinstance(net, Layer) and not isinstance(x, dict):
+        x = inputs_of(where, net, params, x)
+    return examples(where, "x", x)
 
 
 def examples(where: str, name: str, x: Any) -> Any:

@@ -14,7 +14,7 @@ import numpy as np
 
 from jaxbp import arguments, errors
 from jaxbp.jacobians import outer
-from jaxbp.jacobians.given import ExampleLoss, Network, examples, loss_gradient, of_one_length, targets
+from jaxbp.jacobians.given import ExampleLoss, Network, inputs, loss_gradient, of_one_length, targets
 from jaxbp.jacobians.one_pass import Form, one_pass
 from jaxbp.losses import Loss
 from jaxbp.typing import Array, Float, Params, Scalar, Targets
@@ -240,8 +240,8 @@ def parameter_jacobian(net: Network, params: Params, x: Array) -> ParameterJacob
         return f, jnp.eye(f.size, dtype=f.dtype).reshape(f.size, *f.shape)
 
     where = "parameter_jacobian"
-    x = examples(where, "x", x)
     params = arguments.params(where, params)
+    x = inputs(where, net, params, x)
     out, held, form = one_pass(where, net, params, x, x, backward)
     return ParameterJacobian(out, held, params, form)
 

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 
 from jaxbp import arguments, errors
 from jaxbp.jacobians import outer
-from jaxbp.jacobians.given import ExampleLoss, Network, examples, loss_gradient, loss_value, targets
+from jaxbp.jacobians.given import ExampleLoss, Network, inputs, loss_gradient, loss_value, targets
 from jaxbp.jacobians.one_pass import one_pass
 from jaxbp.jacobians.parameters import ParameterJacobian
 from jaxbp.typing import Array, Float, Params, Scalar, Targets
@@ -150,7 +150,8 @@ def per_example(net: Network, loss: ExampleLoss, params: Params, x: Array, y: Ta
     """
     where = "per_example"
     gradient = loss_gradient(where, loss)
-    params, x, y = arguments.params(where, params), examples(where, "x", x), targets(where, loss, y)
+    params, y = arguments.params(where, params), targets(where, loss, y)
+    x = inputs(where, net, params, x)
     value = loss_value(where, loss)
 
     def backward(f: Array, y: Any) -> tuple[Scalar, Array]:

@@ -3,6 +3,7 @@
 | row | place | what lives there |
 |---|---|---|
 | 0 | `layer` | the contract of a layer |
+| 1 | `entrance` | what a network is called with, as its layers take it |
 | 0 | `initializers`, `blocks` | how W is drawn; one example's gradient in factors |
 | 0 | `memory` | what the backward pass keeps |
 | 1 | `dense`, `elementwise` | a = W f + b; functions of each entry alone |

@@ -8,7 +8,8 @@ import jax.numpy as jnp
 from jaxbp import arguments, tables
 from jaxbp.errors import message
 from jaxbp.layers.composition.chain import numbered
-from jaxbp.layers.layer import NO_LAYER, Layer, count_parameters
+from jaxbp.layers.entrance import NO_LAYER
+from jaxbp.layers.layer import Layer, count_parameters
 from jaxbp.tables import DIGITS, LIMIT, Printed, as_html, as_text, numbers
 from jaxbp.typing import Params
 

@@ -13,6 +13,7 @@ from jaxbp import arguments
 from jaxbp.backprop import backprop
 from jaxbp.jacobians.given import assert_apart
 from jaxbp.layers.composition.chain import numbered
+from jaxbp.layers.entrance import inputs_of
 from jaxbp.layers.layer import Layer
 from jaxbp.losses import Loss
 from jaxbp.tables import as_html, as_text
@@ -139,7 +140,7 @@ def check_network(net: Layer, loss: Loss, params: Params, x: ArrayLike, y: Array
     assert_apart(where, net)
     with jax.enable_x64(True):
         params = jax.tree.map(lambda p: p.astype(jnp.float64), arguments.params(where, params))
-        x, y = arguments.array(where, "x", x, floats=not hasattr(x, "dtype")), arguments.array(where, "y", y)
+        x, y = inputs_of(where, net, params, x), arguments.array(where, "y", y)
         ids = jnp.issubdtype(x.dtype, jnp.integer)
         x = x if ids else x.astype(jnp.float64)
         out = jax.eval_shape(net.apply, params, x)

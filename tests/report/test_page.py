@@ -12,6 +12,7 @@ import pytest
 import jaxbp
 from jaxbp.observe.explanation.json_reading import ACTIVATIONS, LOSSES, from_dict
 from jaxbp.report.page import LIMIT, write_page
+from tests.report.accessible import violations
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 FLAGS = [
@@ -258,11 +259,39 @@ def test_the_policy_allows_no_request(opened):
     assert page.evaluate("fetch('https://example.org').then(() => 'sent', () => 'refused')") == "refused"
 
 
+def the_lectures_net():
+    net = jaxbp.mlp([3, 5, 5, 4], jaxbp.tanh)
+    return jaxbp.explain(net, jaxbp.softmax_cross_entropy, net.init(jax.random.key(0)), [1, 0, 2], 2)
+
+
+@pytest.mark.parametrize(
+    ("scheme", "width"),
+    [("dark", 360), *(pytest.param(*of, marks=pytest.mark.soak) for of in [("light", 360), ("dark", 1400)])],
+)
+def test_axe_finds_nothing(opened, scheme, width):
+    """In a step backward, with a field that holds no number, on a screen where matrices scroll."""
+    page = opened(the_lectures_net(), viewport={"width": width, "height": 740}, color_scheme=scheme)
+    for _ in range(5):
+        page.keyboard.press("ArrowRight")
+    page.fill("#eta", "")
+    assert violations(page) == []
+
+
+def test_axe_finds_nothing_in_the_exercise(opened):
+    assert violations(opened(exercise(), color_scheme="light")) == []
+
+
+def test_what_scrolls_is_reached_by_key_and_has_a_name(opened):
+    page = opened(the_lectures_net(), viewport={"width": 360, "height": 740})
+    wide = page.locator(".cells[tabindex]")
+    assert "numbers of W_2" in wide.evaluate_all("all => all.map(e => e.ariaLabel)")
+    page.set_viewport_size({"width": 1400, "height": 740})
+    assert wide.count() == 0
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_small_screens(opened, scheme):
-    net = jaxbp.mlp([3, 5, 5, 4], jaxbp.tanh)
-    params = net.init(jax.random.key(0))
-    explanation = jaxbp.explain(net, jaxbp.softmax_cross_entropy, params, [1, 0, 2], 2)
+    explanation = the_lectures_net()
     page = opened(explanation, viewport={"width": 360, "height": 740}, color_scheme=scheme)
     for _ in range(9):
         assert page.evaluate("document.documentElement.scrollWidth") == 360

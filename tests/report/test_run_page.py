@@ -8,6 +8,7 @@ import pytest
 
 import jaxbp
 from jaxbp.report.page.run import LIMIT, write_run_page
+from tests.report.accessible import violations
 
 pytest.importorskip("matplotlib")
 pytest.importorskip("jinja2")
@@ -102,30 +103,49 @@ def test_what_is_no_run_is_refused():
         write_run_page(run, X[:3], evaluation, Y)
 
 
-def test_in_a_browser(whole, tmp_path):
+@pytest.fixture(scope="module")
+def browser():
     playwright = pytest.importorskip("playwright.sync_api")
     if CHROMIUM is None:
         pytest.skip("no Chromium at hand")
+    with playwright.sync_playwright() as driver:
+        started = driver.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"])
+        yield started
+        started.close()
+
+
+SCREENS = [(360, "dark"), (1100, "light")]
+
+
+@pytest.mark.parametrize(("width", "scheme"), SCREENS)
+def test_in_a_browser(whole, browser, tmp_path, width, scheme):
     path, sent, faults = tmp_path / "run.html", [], []
     path.write_text(whole[0], encoding="utf-8")
-    with playwright.sync_playwright() as driver:
-        browser = driver.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"])
-        for scheme in ("light", "dark"):
-            page = browser.new_page(viewport={"width": 360, "height": 740}, color_scheme=scheme)
-            page.on("request", lambda request: sent.append(request.url))
-            page.on("pageerror", lambda error: faults.append(str(error)))
-            page.on("console", lambda message: faults.append(message.text))
-            page.goto(path.as_uri())
-            assert page.evaluate("document.documentElement.scrollWidth") == 360
-            assert page.title() == EVIL
-            shown = page.locator("img").evaluate_all("all => all.map(e => e.naturalWidth > 100)")
-            assert shown == [True] * 6
-            for heading in page.locator("nav a").all():
-                target = heading.get_attribute("href").removeprefix("#")
-                assert page.locator(f"#{target}").count() == 1
-        browser.close()
+    page = browser.new_page(viewport={"width": width, "height": 740}, color_scheme=scheme)
+    page.on("request", lambda request: sent.append(request.url))
+    page.on("pageerror", lambda error: faults.append(str(error)))
+    page.on("console", lambda message: faults.append(message.text))
+    page.goto(path.as_uri())
+    assert page.evaluate("document.documentElement.scrollWidth") == width
+    assert page.title() == EVIL
+    shown = page.locator("img").evaluate_all("all => all.map(e => e.naturalWidth > 100 && e.width > 300)")
+    assert shown == [True] * 6
+    for heading in page.locator("nav a").all():
+        target = heading.get_attribute("href").removeprefix("#")
+        assert page.locator(f"#{target}").count() == 1
     assert {url for url in sent if not url.startswith("data:")} == {path.as_uri()}
     assert faults == []
+    page.close()
+
+
+@pytest.mark.parametrize(("width", "scheme"), SCREENS)
+def test_axe_finds_nothing(whole, browser, tmp_path, width, scheme):
+    path = tmp_path / "run.html"
+    path.write_text(whole[0], encoding="utf-8")
+    page = browser.new_page(viewport={"width": width, "height": 740}, color_scheme=scheme)
+    page.goto(path.as_uri())
+    assert violations(page) == []
+    page.close()
 
 
 def test_the_command_writes_the_page(tmp_path, capsys):

@@ -9,6 +9,7 @@ import numpy as np
 
 from jaxbp import arguments, errors
 from jaxbp.layers import Layer
+from jaxbp.layers.entrance import inputs_of
 from jaxbp.losses import Loss
 from jaxbp.typing import Array, Params
 
@@ -17,7 +18,7 @@ def as_numbers(name: str, value: Any) -> Array:
     """An array of finite float64.
 
     Raises:
-        TypeError: for what is no numbers, or rows of different lengths.
+        TypeError: for what is no numbers, bytes, or rows of different lengths.
         ValueError: for a NaN or an infinity, a missing or a masked value.
 
     Example:
@@ -26,10 +27,8 @@ def as_numbers(name: str, value: Any) -> Array:
         ...
         TypeError: explain: expected numbers in x, got dtype <U3, text; code the words as numbers first
     """
-    array = arguments.array("explain", name, value, host=True)
-    if jnp.issubdtype(array.dtype, jnp.complexfloating):
-        raise TypeError(errors.message("explain", f"real {name}", arguments.described(array), f"{name}.real"))
-    array = array.astype(np.float64)
+    given = arguments.array("explain", name, value, host=True)
+    array = np.asarray(arguments.as_floats("explain", name, given), np.float64)
     if not np.isfinite(array).all():
         raise ValueError(errors.message("explain", f"finite numbers for {name}", repr(array.tolist())[:80]))
     return jnp.asarray(array, jnp.float64)
@@ -80,9 +79,15 @@ def one_example(
     """x and y of one example, and which of how many it is.
 
     Raises:
+        TypeError: for ids, and what is no numbers.
         ValueError: for an example that does not exist, and for labels that name no class, be it another's:
             those that count from 1 would be taken for their neighbors.
     """
+    x = inputs_of("explain", net, params, x)
+    if jnp.issubdtype(x.dtype, jnp.integer):
+        expected, got = "an x of numbers that have a derivative", "ids, which the network looks up"
+        hint = "explain the layers after the embedding, at the rows E[id]"
+        raise TypeError(errors.message("explain", expected, got, hint))
     x = as_numbers("x", x)
     if x.ndim == 0:
         x = x.reshape(1)
@@ -124,7 +129,7 @@ def as_target(loss: Loss, y: Any, size: int) -> Array:
 
     Raises:
         ValueError: for a target of another size, a label that names no class, or probabilities that do not
-            add to 1.
+            add to 1, or lie outside of [0, 1].
     """
     label = arguments.array("explain", "y", y, host=True)
     of_classes = loss.targets == "classes"
@@ -139,6 +144,7 @@ def as_target(loss: Loss, y: Any, size: int) -> Array:
     if of_classes and abs(float(target.sum()) - 1) > 1e-6:
         got = f"numbers that add to {float(target.sum()):g}"
         raise ValueError(errors.message("explain", "y of probabilities, which add to 1", got))
+    loss.assert_targets(target, where="explain")
     return target
 
 

@@ -113,7 +113,8 @@ def _kind(part: Layer, params: Params, f: Any) -> Kind:
 
 def _parameters(params: Params, tag: str) -> Iterator[tuple[tuple[str, ...], str]]:
     for path, _ in jax.tree_util.tree_leaves_with_path(params):
-        yield _words(path), f"{'.'.join(_words(path))}_{tag}"
+        *within, leaf = _words(path)
+        yield (*within, leaf), f"{leaf}_{'.'.join([tag, *within])}"  # W_2.1, as in a block
 
 
 def _words(path: Any) -> tuple[str, ...]:

@@ -103,6 +103,23 @@ def all_places(places: tuple[Place, ...]) -> list[Place]:
     ]
 
 
+def as_they_are(places: tuple[Place, ...]) -> dict[str, list[str]]:
+    """The names of the layers that are not written out: of those that change nothing, and of the user's own.
+
+    Example:
+        >>> as_they_are((Place("same", "1", "a_1", "a_1", "delta_a_1", 2, 2, "dropout(0.5)"),))
+        {'same': ['dropout(0.5)'], 'own': []}
+    """
+    blocks = [inner for place in places for inner in (place.branch, place.skip) if inner]
+    own: dict[str, list[str]] = {
+        kind: [place.name for place in places if place.kind == kind and place.name != "identity"]
+        for kind in ("same", "own")
+    }
+    for found in map(as_they_are, blocks):
+        own = {kind: own[kind] + found[kind] for kind in own}
+    return {kind: list(dict.fromkeys(names)) for kind, names in own.items()}
+
+
 def in_words(places: tuple[Place, ...]) -> str:
     """The network as one would write it, mlp([2, 2, 1], sigmoid) where it is one.
 

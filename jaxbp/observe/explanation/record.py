@@ -11,7 +11,7 @@ from jaxbp.observe.explanation import json_format, picture
 from jaxbp.observe.explanation.formulas.notations import LATEX, MATHML, ROWS, TEXT, Notation, beside
 from jaxbp.observe.explanation.formulas.trees import Tree, Value, matmul, number_if_single, rows_of, symbol
 from jaxbp.observe.explanation.formulas.writer import Writer, different
-from jaxbp.observe.explanation.places import Place, all_places, factors, in_words, maps
+from jaxbp.observe.explanation.places import Place, all_places, as_they_are, factors, in_words, maps
 from jaxbp.observe.explanation.steps.lines import FIRST, Choices, Line, Step
 from jaxbp.observe.explanation.steps.outputs import Output
 from jaxbp.observe.explanation.two_ways import made_within
@@ -146,6 +146,11 @@ class Explanation:
         """Which example it is, and what is left out, and how to choose."""
         if self.note:
             yield self.note
+        layers = as_they_are(self.places)
+        if layers["same"]:
+            yield f"changes no number here: {', '.join(layers['same'])}"
+        if layers["own"]:
+            yield f"by its numbers and its Jacobian, not component by component: {', '.join(layers['own'])}"
         sizes = [size for place in all_places(self.places) for size in (place.d_in, place.d_out)]
         if self.choices.units is not None:
             yield f"written out: units {', '.join(map(str, self.choices.units))}"

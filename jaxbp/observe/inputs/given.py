@@ -29,7 +29,8 @@ def taken(
         hash((apply, loss))
     except TypeError:  # a model that holds arrays, and is equal to itself alone
         apply = partial(apply)
-    params, x = arguments.params(where, params), arguments.array(where, "x", x, floats=True)
+    params = arguments.params(where, params)
+    x = arguments.as_floats(where, "x", arguments.array(where, "x", x))
     if x.ndim == 0:
         raise ValueError(message(where, "x of N examples, (N, ...)", "one of shape ()"))
     if loss is not None:

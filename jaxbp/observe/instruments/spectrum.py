@@ -37,7 +37,7 @@ def singular_values(g: Callable[..., Array], x: Array, *args: Any) -> np.ndarray
     Source: Saxe et al. 2014, arXiv 1312.6120; Pennington et al. 2017, arXiv 1711.04735
     """
     arguments.function(WHERE, "g", g, positional=1 + len(args))
-    x = arguments.array(WHERE, "x", x, floats=True)
+    x = arguments.as_floats(WHERE, "x", arguments.array(WHERE, "x", x))
     if not x.size:
         raise ValueError(message(WHERE, "x with entries", f"shape {x.shape}"))
     x = x.astype(jnp.promote_types(x.dtype, jnp.float32))

@@ -215,6 +215,9 @@ function anatomy(name) {
   return found ? found.slice(1).map((part) => part ?? "") : ["", name, "", ""];
 }
 
+// T above the index, where there is one.
+const superscript = (base, above) => (base.localName === "msub" ? math("msubsup", ...base.childNodes, above) : math("msup", base, above));
+
 function nameOf(name, index = []) {
   name = name.replace(":new", "");
   const jacobian = /^J_\{?([^}()]+)\}?\(([^)]+)\)$/.exec(name);
@@ -274,7 +277,7 @@ function writer(numbers) {
       const test = infix([["", write(condition[1])[0]], [condition[0] === ">=" ? "≥" : ">", write(condition[2])[0]]]);
       return [math("mrow", write(a)[0], words(" if "), test, words(" else "), write(b)[0]), SUM];
     },
-    T: (a) => (numbers ? value(transposed(evaluate(a, numbers))) : [math("msup", bound(a, ATOM), math("mi", "T")), ATOM]),
+    T: (a) => (numbers ? value(transposed(evaluate(a, numbers))) : [superscript(bound(a, ATOM), math("mi", "T")), ATOM]),
     named: (a) => writer(null).write(a),
     call: (name, ...args) => [call(name, args.map((a) => write(a)[0]), false), PRODUCT],
     sum: (a) => [math("mrow", math("munder", mo("∑", { movablelimits: "false" }), math("mi", "i")), bound(a, PRODUCT)), PRODUCT],
@@ -378,7 +381,7 @@ function menu(id, options) {
 }
 
 function heading(name, extra) {
-  return html("h3", {}, math("math", nameOf(name)), extra ?? null);
+  return html("h3", { "aria-label": name }, math("math", nameOf(name)), extra ?? null);
 }
 
 function box(name, content, extra) {
@@ -458,7 +461,7 @@ function refresh(announce) {
     const back = name.startsWith("delta_");
     if (value === undefined) continue;
     const unit = back && node.parentElement.dataset.kind !== "matrix"; // a unit's delta stands beside its value
-    const caption = unit && typeof value !== "number" ? math("msup", nameOf(name), math("mi", "T")) : nameOf(name);
+    const caption = unit && typeof value !== "number" ? superscript(nameOf(name), math("mi", "T")) : nameOf(name);
     node.replaceChildren(html("small", {}, back ? math("math", caption) : "\u00a0"), cells(unit ? transposed(value) : value));
   }
   const loss = single(values[key("loss")]);
@@ -471,6 +474,15 @@ function refresh(announce) {
   chainOfJacobians();
   counts();
   if (announce) say(announce);
+  reachable();
+}
+
+// What is too wide for the screen scrolls, and is then a stop of the Tab key, with a name.
+function reachable() {
+  for (const box of document.querySelectorAll(".cells")) {
+    const named = { tabindex: "0", role: "group", "aria-label": `numbers of ${box.closest("li").querySelector("h3").getAttribute("aria-label")}` };
+    for (const [name, value] of Object.entries(named)) box.scrollWidth > box.clientWidth ? box.setAttribute(name, value) : box.removeAttribute(name);
+  }
 }
 
 // What the loss expects and does not get.
@@ -548,7 +560,7 @@ function draw() {
       svg.append(make(SVG, "line", { x1: x1 + r, y1, x2: x2 - r, y2, "stroke-width": 0.6 + 2.6 * Math.abs(w) / largest, "stroke-dasharray": w < 0 ? "5 3" : null, "data-names": W ? `${to.W} delta_${to.W}` : `${to.name}` }));
       if (W && left.length * right.length <= 9) {
         const part = right.length > 1 ? 0.3 + 0.16 * (i % 2) : 0.4;
-        labels.push(make(SVG, "text", { class: "weight", x: x1 + part * (x2 - x1), y: y1 + part * (y2 - y1) + 4 }, String(Number(w.toPrecision(4)))));
+        labels.push(make(SVG, "text", { class: "weight", x: x1 + part * (x2 - x1), y: y1 + part * (y2 - y1) - 3 }, String(Number(w.toPrecision(4)))));
       }
     }));
   });
@@ -683,6 +695,7 @@ byId("reset").addEventListener("click", () => {
 byId("print").addEventListener("click", () => window.print());
 byId("worksheet").addEventListener("change", paper);
 window.addEventListener("beforeprint", paper);
+window.addEventListener("resize", reachable);
 for (const name of ["direct", "matrix"]) {
   byId("tab-" + name).addEventListener("click", () => { way = name; show(); });
   byId("tab-" + name).addEventListener("keydown", (event) => {

@@ -148,7 +148,7 @@ def measured(
     """
     if metrics is None:
         if held_out and evaluate is None and hasattr(grad_fn, "measures"):
-            evaluate = Evaluator(grad_fn.net.apply, grad_fn.loss, None)
+            evaluate = Evaluator(grad_fn.apply, grad_fn.loss, None)
         return grad_fn, evaluate
     measures = by_name(where, metrics)
     if not hasattr(grad_fn, "measures"):
@@ -156,7 +156,7 @@ def measured(
         expected = "metrics beside jaxbp.value_and_grad, which tells its outputs"
         raise TypeError(errors.message(where, expected, arguments.described(grad_fn), hint))
     if held_out and evaluate is None:
-        evaluate = Evaluator(grad_fn.net.apply, grad_fn.loss, tuple(measures.items()))
+        evaluate = Evaluator(grad_fn.apply, grad_fn.loss, tuple(measures.items()))
     of_batches = {name: measure for name, measure in measures.items() if not isinstance(measure, OnHost)}
     if len(of_batches) < len(measures) and not held_out:
         names = ", ".join(name for name in measures if name not in of_batches)

@@ -21,8 +21,11 @@ from jaxbp.observe.explanation.steps.lines import (
 )
 
 
-def forward(tag: str, group: list[Place], choices: Choices) -> list[Step]:
-    """The steps of one layer; those of a block's branch and skip come before its own."""
+def forward(tag: str, group: list[Place], choices: Choices, *, is_last: bool = False) -> list[Step]:
+    """The steps of one layer; those of a block's branch and skip come before its own.
+
+    That f_L is a_L, of a last layer without an activation, is said with the output.
+    """
     inner = [
         step
         for place in group
@@ -30,7 +33,10 @@ def forward(tag: str, group: list[Place], choices: Choices) -> list[Step]:
         for inner_tag, inner_group in by_layer(places)
         for step in forward(inner_tag, inner_group, choices)
     ]
-    made = [FORWARD[p.kind](p, choices, when) for place in group for p, when in choices.alternatives(place)]
+    chosen = [alternative for place in group for alternative in choices.alternatives(place)]
+    made = [FORWARD[place.kind](place, choices, when) for place, when in chosen]
+    said = [not (is_last and is_identity(place)) for place, _ in chosen]
+    headings = [heading for (heading, _, _), here in zip(made, said, strict=True) if here]
     first, last = group[0], group[-1]
     of = [shape(first.weights, first.d_out, first.d_in)] if first.kind == "dense" else []
     alias = " = x" if first.into == "x" and tag == "1" else ""
@@ -38,7 +44,7 @@ def forward(tag: str, group: list[Place], choices: Choices) -> list[Step]:
     outs = list(dict.fromkeys([shape(place.out, place.d_out) for place in group if not is_identity(place)]))
     step = Step(
         title=f"1. forward, layer {tag}" if tag != "0" else "1. forward, before layer 1",
-        heading=tuple(chain.from_iterable(heading for heading, _, _ in made)),
+        heading=tuple(chain.from_iterable(headings)),
         shapes=(*of, into, *outs),
         direct=tuple(chain.from_iterable(direct for _, direct, _ in made)),
         matrix=tuple(chain.from_iterable(matrix for _, _, matrix in made)),
@@ -79,7 +85,7 @@ def _dense_forward(place: Place, choices: Choices, when: When) -> Made:
 def _phi_forward(place: Place, choices: Choices, when: When) -> Made:
     a, f = symbol(place.into), symbol(place.out)
     if place.name == "identity":
-        return [], [], [Line(f, a, "quiet", when=when)]
+        return [Equation(f, a, when=when)], [], [Line(f, a, "quiet", when=when)]
     direct = []
     for i in choices.chosen(place.d_out):
         for name, tree in formula_of(place, i).items():

@@ -27,8 +27,10 @@ def steps(
         parameters: the names of those that the gradient step changes, and whether each is a vector.
         choices: what is written out.
     """
-    there = [step for tag, group in by_layer(places) for step in forward(tag, group, choices)]
-    back = [step for tag, group in reversed(by_layer(places)) for step in backward(tag, group, choices)]
+    layers = by_layer(places)
+    there = [step for tag, group in layers[:-1] for step in forward(tag, group, choices)]
+    there += [step for tag, group in layers[-1:] for step in forward(tag, group, choices, is_last=True)]
+    back = [step for tag, group in reversed(layers) for step in backward(tag, group, choices)]
     return (*there, *loss, *back, _update(parameters))
 
 

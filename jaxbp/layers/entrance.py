@@ -1,0 +1,74 @@
+"""Where a call enters a network: its parameters, inputs and key as the layers take them."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from jaxbp import arguments
+from jaxbp.layers.layer import Layer, assert_given, handed
+from jaxbp.typing import Array, Given, Params, Random
+
+NO_LAYER = (
+    "make one, e.g. jaxbp.mlp([d_0, d_1]); a network of another library goes to fit, check, per_example"
+)
+
+
+def taken(
+    where: str, net: Layer, params: Params, x: Any, key: Any, given: Any = None
+) -> tuple[Params, Array, Random | None]:
+    """Parameters, inputs and key as the layers take them; ``given`` is what they name."""
+    arguments.instance(where, "net", net, Layer, NO_LAYER)
+    assert_given(where, given, net.given)
+    params = arguments.params(where, params)
+    x = inputs_of(where, net, params, x, given)
+    return params, x, None if key is None else arguments.key(where, key)
+
+
+def inputs_of(where: str, net: Layer, params: Params, x: Any, given: Given | None = None) -> Array:
+    """x as the network takes it: whole numbers are ids where it looks them up, floats where it multiplies.
+
+    A network says itself which it is: one that multiplies refuses whole numbers. Nothing is computed.
+
+    Args:
+        where: the function that asks.
+        net: the network.
+        params: of net.
+        x: arrays, or numbers that are written out.
+        given: what layers of net name.
+
+    Raises:
+        TypeError, ValueError: as `jaxbp.arguments.as_floats`, where floats are meant.
+
+    Example:
+        >>> from jaxbp.layers import dense, embedding
+        >>> net, x = dense(2, 1), jnp.array([1, 0])
+        >>> inputs_of("forward", net, net.init(jax.random.key(0)), x)
+        Array([1., 0.], dtype=float32)
+        >>> net = embedding(2, 1)
+        >>> inputs_of("forward", net, net.init(jax.random.key(0)), x)
+        Array([1, 0], dtype=int32)
+    """
+    written = not hasattr(x, "dtype")
+    f = arguments.array(where, "x", x, fill=-1 if written else None)
+    if not jnp.issubdtype(f.dtype, jnp.integer):
+        return arguments.array(where, "x", x, floats=written)
+    if _takes(net, params, f, given):
+        return f
+    return arguments.array(where, "x", x, floats=True) if written else arguments.as_floats(where, "x", f)
+
+
+def _takes(net: Layer, params: Params, f: Array, given: Given | None) -> bool:
+    """Whether a network computes of whole numbers as they are."""
+    named = handed(net, given)
+
+    def apply(params: Params, f: Array) -> Array:
+        return net.apply(params, f, **named)
+
+    try:
+        jax.eval_shape(apply if named else net.apply, params, f)
+    except TypeError:
+        return False
+    except Exception:  # what else is wrong with them is said where they are used
+        return True
+    return True
