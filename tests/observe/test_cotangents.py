@@ -16,6 +16,7 @@ from jax.sharding import AxisType, PartitionSpec
 
 import jaxbp
 from jaxbp.jaxprs.values.places import OUT, Key, Run, places_in, run
+from jaxbp.observe.deltas import reduced
 
 pytestmark = pytest.mark.jax_release
 FAST = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}
@@ -436,3 +437,23 @@ def test_it_prints_a_table_with_places():
     assert all("test_cotangents.py:" in line for line in lines[1:])
     assert seen._repr_html_().startswith("<table>")
     assert len(list(itertools.chain(seen.deltas))) == len(lines) - 1
+
+
+@pytest.mark.parametrize("delta", [
+    [3.0, -4.0, 0.0], [np.nan, 1.0, 0.0], [-np.inf, 1.0, 2.0], [-0.0, 0.0, 0.0], [1e-30, -3e38, 0.0], [],
+])  # fmt: skip
+def test_reductions_in_one_pass_are_those_of_numpy(delta):
+    """However they are computed: NaN stays, signs do not count, -0 is 0."""
+    delta = np.array(delta, np.float32)
+    with np.errstate(all="ignore"):
+        squares, top = np.square(delta).sum(), np.max(np.abs(delta), initial=0)
+    found = jax.jit(reduced, static_argnums=0)(("max", "zeros", "norm"), jnp.asarray(delta))
+    share = (delta != 0).sum() / max(delta.size, 1)
+    np.testing.assert_array_equal(found, np.array([top, share, squares], np.float32))
+
+
+def test_reductions_are_one_operation():
+    """Several would be a loop over the delta each, in every step of a scan."""
+    jaxpr = jax.make_jaxpr(lambda d: reduced(("norm", "max", "zeros"), d))(jnp.ones((4, 5)))
+    names = [eqn.primitive.name for eqn in jaxpr.jaxpr.eqns]
+    assert sum(name.startswith(("reduce", "dot_general")) for name in names) == 1

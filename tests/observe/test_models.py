@@ -9,7 +9,7 @@ import optax
 import pytest
 
 from . import probes
-from .models import MODELS, WORDS
+from .models import MODELS, UNSEEN, WORDS
 
 SICK = [model for model in MODELS if model.sickness]
 HEALTHY = [model for model in MODELS if model.sickness is None]
@@ -63,7 +63,12 @@ def test_sick(model):
     assert getattr(probes, model.sickness)(f, params, batch)
 
 
-@pytest.mark.parametrize("model", list(in_turn(HEALTHY)))
+LATER = [
+    pytest.param(model, id=model.name, marks=pytest.mark.soak) for model in UNSEEN if not model.sickness
+]
+
+
+@pytest.mark.parametrize("model", [*in_turn(HEALTHY), *LATER])
 def test_healthy(model):
     """Loss and gradient are finite, and 50 steps of Adam reduce the loss."""
     f, params, batch = model.make()

@@ -183,6 +183,14 @@ def is_sign(m: Measured, k: int) -> bool:
     return False
 
 
+def _is_cast(m: Measured, k: int) -> bool:
+    """Whether it becomes whole numbers that choose among results of the net."""
+    made = [n for n in m.nodes if n.name == "convert_element_type" and m.is_input(n.origins[0]) == k]
+    whole = any(np.issubdtype(m.values[n.out].dtype, np.integer) for n in made)
+    chosen = (n for n in m.nodes if n.name == "gather" and k in m.sources(n.origins[1]))
+    return whole and any(n.origins[0].learned for n in chosen)
+
+
 def _is_margin(node: Node, i: int) -> bool:
     """Whether a value goes on but for its sign and a constant."""
     other = [o for j, o in enumerate(node.origins) if j != i]
@@ -204,6 +212,9 @@ def label_range(m: Measured) -> Iterator[Finding]:
             if classes and not guarded and (y.min() < 0 or y.max() >= min(classes)):
                 evidence = f"labels run from {y.min()} to {y.max()}, outputs from 0 to {min(classes) - 1}"
                 yield Finding("label_range", name, "", evidence)
+        elif np.issubdtype(y.dtype, np.floating) and _is_cast(m, k) and (y != np.trunc(y)).mean() > SHARE:
+            evidence = f"as whole numbers {(y != np.trunc(y)).mean():.0%} of the labels are others"
+            yield Finding("label_range", name, "", evidence)
         elif is_sign(m, k) and np.isin(y, (0, 1)).all() and (y == 0).any():
             evidence = "a loss of a label times a score has labels 0 and 1, not -1 and 1"
             yield Finding("label_range", name, "", evidence)

@@ -1,7 +1,7 @@
 """Findings in the layers: deltas that vanish, explode, or are lost."""
 
 from collections.abc import Iterator
-from itertools import chain
+from itertools import chain, pairwise
 
 import numpy as np
 
@@ -17,6 +17,7 @@ SHARE = 0.5
 RATIO = 1e3
 FORGOTTEN = 1e7  # in time gated cells forget by halves; below the rounding of float32 nothing is left
 STEPS = 8
+DEEP = 4  # layers, each of which doubles its values
 CLIP = 0.3
 TINY = {"div": 1e-6, "rsqrt": 1e-10}
 
@@ -80,12 +81,20 @@ def vanishing(m: Measured) -> Iterator[Finding]:
 
 
 def exploding(m: Measured) -> Iterator[Finding]:
-    """The delta at the start is a thousand times that at the end, or more."""
+    """The delta at the start is a thousand times that at the end, or values grow as much on the way."""
     for what, node, _, first, last in chain(_norms(m), _in_time(m)):
         if last > 0 and first > last * RATIO and np.isfinite(first):
             evidence = f"the delta of {what} has {first / last:.2g} times the norm at the last"
             yield Finding("exploding", node.label.text, node.label.where, evidence)
             return
+    # At a last layer that is sure for it, and wrong, deltas can be 0: what grows is seen on the way there.
+    products = [n for n in m.nodes if n.label.kind == A and n.learned and not n.stepped and n.out in m.deltas]
+    sizes = [float(np.sqrt(np.mean(m.value(n) ** 2))) if m.value(n).size else 0.0 for n in products[:-1]]
+    doubles = all(b > 2 * a for a, b in pairwise(sizes))
+    if len(sizes) >= DEEP and doubles and sizes[-1] > RATIO * sizes[0] > 0:
+        label, grown = products[-2].label, sizes[-1] / sizes[0]
+        evidence = f"the values of {len(sizes)} layers grow to {grown:.2g} times those of the first"
+        yield Finding("exploding", label.text, label.where, evidence)
 
 
 def clipped(m: Measured) -> Iterator[Finding]:
