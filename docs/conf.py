@@ -1,5 +1,10 @@
-"""The settings of Sphinx: ``python -m sphinx -W docs build/docs`` builds the site."""
+"""The settings of Sphinx: ``python -m sphinx -W docs build/docs`` builds the site.
 
+With ``JAXBP_REPOSITORY=https://github.com/OWNER/NAME``, a public copy of the repository, its pages link to
+their source, and the notebook has a button that opens it on Colab.
+"""
+
+import os
 import re
 import sys
 from pathlib import Path
@@ -13,6 +18,13 @@ extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
 html_theme = "sphinx_book_theme"
 html_title = "jaxbp"
 html_theme_options = {"show_toc_level": 2}
+if repository := os.environ.get("JAXBP_REPOSITORY"):
+    html_theme_options |= {
+        "repository_url": repository,
+        "path_to_docs": "docs",
+        "use_source_button": True,
+        "launch_buttons": {"colab_url": "https://colab.research.google.com"},
+    }
 exclude_patterns = []
 default_role = "code"
 autodoc_member_order = "bysource"

@@ -72,6 +72,7 @@ def main(config: Config = Config()) -> dict:
                 "loss": result.history["loss"],
             }
         )
+        print(f"seed {seed}: error {runs[-1]['error']:.4f}", flush=True)
     errors = [run["error"] for run in runs]
     table(
         f"LeNet-5, {config.epochs} epochs of {len(x)} digits: error on {len(x_test)} test digits",

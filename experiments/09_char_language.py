@@ -146,6 +146,7 @@ def main(config: Config) -> dict:
         )
         found.append(float(np.asarray(result.history["val_loss"])[-1]))
         seconds.append(float(np.asarray(result.history["seconds"]).sum()))
+        print(f"seed {seed}: validation loss {found[-1]:.4f}, {seconds[-1]:.0f} seconds", flush=True)
         curves.append(np.asarray(result.losses, float).tolist())
         if not wrote:
             wrote = written(config, net, result.params, letters, held_out[: config.length])

@@ -124,7 +124,7 @@ def test_a_diverging_run_keeps_what_it_learned(tmp_path, capsys):
         (["--learning-rate", "0"], "--learning-rate"),
         (["--patience", "0"], "--patience"),
         (["--epochs", "100000000"], "at most 2147483647 iterations, got --epochs 100000000"),
-        (["--label", "class"], "for digits no arguments of other data than scale, got label"),
+        (["--label", "class"], "no arguments of other data than --data-dir, download, scale, got --label"),
     ],
 )
 def test_what_cannot_be_run_says_why(tmp_path, capsys, args, says):

@@ -68,12 +68,12 @@ def flax_linen(job: Deep, x: np.ndarray, y: np.ndarray):
         @nn.compact
         def __call__(self, ids: jax.Array) -> jax.Array:
             embed, mask = nn.Embed(SYMBOLS, job.d), nn.make_causal_mask(ids)
-            f = embed(ids) + self.param("P", nn.initializers.normal(), (job.places, job.d))
+            f = embed(ids) + self.param("P", nn.initializers.normal(), (job.places, job.d))[None]
             for _ in range(PAIRS):
                 h = nn.LayerNorm(epsilon=1e-5)(f)
                 f = f + nn.MultiHeadDotProductAttention(HEADS, qkv_features=job.d)(h, mask=mask)
-                h = nn.LayerNorm(epsilon=1e-5)(f)
-                f = f + nn.Dense(job.d)(nn.gelu(nn.Dense(4 * job.d)(h)))
+                h = nn.gelu(nn.Dense(4 * job.d)(nn.LayerNorm(epsilon=1e-5)(f)))
+                f = f + nn.Dense(job.d)(h)
             return embed.attend(nn.LayerNorm(epsilon=1e-5)(f))
 
         def taken(self, params: dict) -> dict:

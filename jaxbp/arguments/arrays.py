@@ -5,13 +5,13 @@ holds, the byte order that JAX misreads. Data frames, sparse matrices and tensor
 do, so that none of their libraries is imported.
 """
 
-from numbers import Number
 from typing import Any, Literal, overload
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxbp.arguments.entries import index, of_objects
 from jaxbp.arguments.floats import assert_floating
 from jaxbp.arguments.search import find
 from jaxbp.arguments.words import described
@@ -165,7 +165,7 @@ def _on_host(where: str, name: str, value: Any) -> np.ndarray:
     """The value as a NumPy array of numbers in the machine's byte order, without a copy where it is one."""
     if isinstance(value, np.ma.MaskedArray):
         if (mask := np.ma.getmaskarray(value)).any():
-            at, n = _index(np.argwhere(mask)[0]), int(mask.sum())
+            at, n = index(np.argwhere(mask)[0]), int(mask.sum())
             got = f"{name}[{at}] is masked; {n} masked value{'s' * (n > 1)}"
             hint = f"{name}.filled(...), or drop these rows"
             raise ValueError(message(where, f"{name} without masked values", got, hint))
@@ -180,7 +180,7 @@ def _on_host(where: str, name: str, value: Any) -> np.ndarray:
         first = str(error).partition("\n")[0]
         raise TypeError(message(where, f"{name} as an array", f"{described(value)}: {first}")) from error
     if values.dtype == object:
-        values = _of_objects(where, name, values, value)
+        values = of_objects(where, name, values, value)
     if not _holds_numbers(values.dtype):
         raise TypeError(message(where, f"numbers in {name}", *_no_numbers(values)))
     if values.dtype in (np.longdouble, np.clongdouble):
@@ -201,10 +201,6 @@ def _narrowed(where: str, name: str, values: np.ndarray) -> np.ndarray:
         return values.astype(narrow)
 
 
-def _index(position: Any) -> str:
-    return ",".join(str(int(i)) for i in position)
-
-
 def _no_numbers(values: np.ndarray) -> tuple[str, str]:
     """What an array of a dtype that is no number holds, and what to do."""
     kind, got = values.dtype.kind, f"dtype {values.dtype}"
@@ -215,50 +211,6 @@ def _no_numbers(values: np.ndarray) -> tuple[str, str]:
     if values.dtype.names:
         return f"records with the fields {', '.join(values.dtype.names)}", "stack the fields as columns"
     return got, ""
-
-
-def _of_objects(where: str, name: str, values: np.ndarray, value: Any) -> np.ndarray:
-    """The numbers in an array of Python objects."""
-    if values.ndim == 0 and not isinstance(value, int | np.ndarray):
-        hint = f"list({name})" if hasattr(value, "__iter__") and not isinstance(value, dict) else ""
-        raise TypeError(message(where, f"{name} as an array of numbers", described(value), hint))
-    for position, entry in zip(np.ndindex(values.shape), values.flat, strict=True):
-        at = f"{name}[{_index(position)}]"
-        if _is_missing(entry):
-            hint = "drop or fill these rows"
-            raise ValueError(message(where, f"{name} without missing values", f"{at} is missing", hint))
-        if isinstance(entry, str | bytes):
-            hint = "code the words as numbers first"
-            raise TypeError(
-                message(where, f"numbers in {name}", f"{at} is the text {described(entry)}", hint)
-            )
-        if isinstance(entry, dict | set) or callable(entry):
-            raise TypeError(message(where, f"numbers in {name}", f"{at} is {described(entry)}"))
-        if isinstance(entry, int) and not -(2**63) <= entry < 2**64:
-            raise ValueError(message(where, f"{name} to fit in 64 bits", f"{at} is {described(entry)}"))
-    try:
-        opened = np.asarray(values.tolist())
-    except ValueError as error:  # entries that are arrays of several shapes
-        raise TypeError(message(where, f"{name} as one rectangular array", f"{error}")) from error
-    if opened.dtype == object:  # Fraction, Decimal
-        try:
-            return opened.astype(float)
-        except (TypeError, ValueError) as error:
-            got = f"{name}[0] is {described(opened.flat[0])}"
-            raise TypeError(message(where, f"numbers in {name}", got)) from error
-    return opened
-
-
-def _is_missing(entry: Any) -> bool:
-    """Whether an object stands for a value that is not there: None, pandas' NA and NaT; NaN is a number."""
-    if entry is None:
-        return True
-    if isinstance(entry, Number | str | bytes) or hasattr(entry, "__len__") or hasattr(entry, "__array__"):
-        return False
-    try:
-        return bool(entry != entry)
-    except TypeError:  # NA != NA is NA, which is neither true nor false
-        return True
 
 
 def _opened(where: str, name: str, value: Any) -> Any:
@@ -295,8 +247,11 @@ def _column(where: str, name: str, column: Any, label: Any) -> np.ndarray:
     if hasattr(column, "isna"):  # pandas
         plain = isinstance(column.dtype, np.dtype) and column.dtype.kind in "biufc"  # NaN is a number there
         missing = np.zeros(0) if plain else np.asarray(column.isna())
-    else:
+    elif hasattr(column, "is_null"):
         missing = column.is_null().to_numpy()
+    else:  # a query that was not run yet
+        hint = f"{name}.collect()" if hasattr(column, "collect") else ""
+        raise TypeError(message(where, f"{name} as an array", described(column), hint))
     if missing.any():
         row, n = int(np.argmax(missing)), int(missing.sum())
         got = f"{at}, row {row}, is missing; {n} missing value{'s' * (n > 1)}"

@@ -85,6 +85,10 @@ def parsed(args: list[str]) -> Any:
         kinds: dict[str, Callable[..., Any]] = {name: kind for name, (kind, _) in commands().items()}
     own_options = tuple(args[2:]) if args[:1] == ["experiments"] else ()  # what an experiment can be told
     args = args[:2] if own_options else args
+    for before, word in zip(["jaxbp", *args], args, strict=False):
+        if not word or (word.startswith("--") and word.endswith("=")):  # a path of "" is the folder one is in
+            place = before if not word else word.rstrip("=")
+            raise ValueError(errors.message("jaxbp", f"a value after {place}", "an empty text"))
     config = tyro.extras.subcommand_cli_from_dict(
         kinds,
         prog="jaxbp",

@@ -2,6 +2,7 @@
 
 | row | place | what it holds |
 |---|---|---|
+| 0 | `distinct` | values that become equal in the floats that JAX holds |
 | 0 | `reading/` | files read strictly, in bounded memory |
 | 1 | `tables/` | tables as features |
 | 2 | `dataset` | the record of a data set, and its split |

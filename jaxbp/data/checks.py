@@ -12,6 +12,7 @@ from jaxbp.arguments.search import blocks, find
 from jaxbp.arguments.sparse import SparseRows
 from jaxbp.arguments.trees import each, is_tree
 from jaxbp.data.dataset import Dataset
+from jaxbp.data.distinct import assert_distinct
 from jaxbp.data.weights import assert_weights
 from jaxbp.errors import message
 
@@ -79,7 +80,8 @@ def assert_data(
     _assert_one_length(given, y, weight, where)
 
     def taken(name: str, leaf: np.ndarray) -> np.ndarray:
-        return _held(leaf if raw else _assert_input_dtype(leaf, name, where), name, narrow, where)
+        leaf = leaf if raw else _assert_input_dtype(leaf, name, where)
+        return _held(leaf, name, narrow, where, apart=narrow or not raw)  # else it is scaled in 64 bits first
 
     x = each("x", given, taken)
     y = x if y is given else y  # an autoencoder's lie in memory once
@@ -161,10 +163,12 @@ def _assert_one_length(x: Any, y: Any, weight: Any, where: str) -> None:
 def _as_weights(weight: np.ndarray, where: str) -> np.ndarray:
     """Weights as floats of JAX's, none below 0, one above."""
     assert_weights(where, weight)
-    if not weight.any():
-        raise ValueError(message(where, "weights of which one is above 0", "0 for every example"))
     inexact = jnp.issubdtype(weight.dtype, jnp.inexact)
-    return weight.astype(held_dtype(weight.dtype if inexact else np.dtype(float)), copy=False)
+    held = weight.astype(held_dtype(weight.dtype if inexact else np.dtype(float)), copy=False)
+    if not held.any():
+        got = f"0 for every example in {held.dtype}" if weight.any() else "0 for every example"
+        raise ValueError(message(where, "weights of which one is above 0", got))
+    return held
 
 
 def _without(y: np.ndarray, weight: np.ndarray, num_classes: int | None) -> np.ndarray:
@@ -209,8 +213,11 @@ def _assert_input_dtype(x: np.ndarray, name: str, where: str) -> np.ndarray:
     raise TypeError(message(where, f"float {name}", got, hint))
 
 
-def _held(array: np.ndarray, name: str, narrow: bool, where: str) -> np.ndarray:
-    """The array in the dtype that JAX holds it in; finite before and after, and no integer wraps."""
+def _held(array: np.ndarray, name: str, narrow: bool, where: str, *, apart: bool = True) -> np.ndarray:
+    """The array in the dtype that JAX holds it in; finite before and after, and no integer wraps.
+
+    Numbers that are to stay ``apart`` do.
+    """
     if isinstance(array, SparseRows):  # its entries were looked at, and its rows are converted one by one
         return array
     inexact = jnp.issubdtype(array.dtype, jnp.inexact)
@@ -226,7 +233,20 @@ def _held(array: np.ndarray, name: str, narrow: bool, where: str) -> np.ndarray:
             )
         )
     held = held_dtype(array.dtype)
+    if inexact and apart:
+        _assert_apart(array, name, where)
     return array if held == array.dtype or not narrow else array.astype(held)
+
+
+def _assert_apart(array: np.ndarray, name: str, where: str) -> None:
+    """Raises a ValueError for a column of floats whose values become equal where JAX holds them."""
+
+    def named(j: int) -> str:
+        at = np.unravel_index(j, array.shape[1:])
+        return f"{name}[:, {', '.join(map(str, at))}]" if at else name
+
+    hint = f"scale it, ({name} - {name}.mean(axis=0)) / {name}.std(axis=0)"
+    assert_distinct(where, array, named, f"{hint}, or write {name}.astype(np.float32) if that is meant")
 
 
 def _label_classes(labels: np.ndarray, num_classes: int | None, where: str) -> int:

@@ -43,7 +43,8 @@ def load(
     features, by the numbers that scikit-learn fits to the training part alone. They are kept in
     ``train.schema``, whose columns say what each was taken for. Numbers are standardized, a missing one is
     the median, a category is one feature for each of its texts. Left out are a first column without a name,
-    empty columns, and text of which nearly every cell is distinct.
+    or one called index or id that counts the examples, empty columns, and text of which nearly every cell is
+    distinct.
 
     An .NPZ file has inputs and labels (x and y, or images and labels, data and target), or its own parts
     (x_train, y_train, x_test, y_test). Bytes are divided by 255, other floats of two axes are scaled as in a
@@ -98,11 +99,13 @@ def load(
             arguments.number("load", name, f, low=0, high=1, open_low=True, open_high=True)
     arguments.whole("load", "seed", seed, low=0)
     raw, shuffle = arguments.flag("load", "raw", raw), arguments.flag("load", "shuffle", shuffle)
+    download = arguments.flag("load", "download", download)
     assert_choice("load", task, scale)
     reading = Reading(delimiter, decimal, header, encoding, max_bytes).checked("load")
     choice = Choice(label, drop, task, scale)
     cut = Cut(test_fraction, validation_fraction, seed, shuffle)
-    given = {*_given(reading), *_given(choice), *(["raw"] if raw else [])}
+    own = {"raw": raw, "data_dir": data_dir is not None, "download": download}
+    given = {*_given(reading), *_given(choice), *(name for name, is_given in own.items() if is_given)}
 
     if is_frame(name_or_path):
         _assert_has("a frame", given, {*Choice._fields, "decimal"})
@@ -111,7 +114,7 @@ def load(
     path = arguments.path("load", "name_or_path", name_or_path)
     name, where = str(path), f"load({path.name})"
     if name in SOURCES:
-        _assert_has(name, given, {"scale"})
+        _assert_has(name, given, {"scale", "data_dir", "download"})
         options = {"data_dir": data_dir, "download": download, "test_fraction": test_fraction, "seed": seed}
         train, test = SOURCES[name].read(**options)
         return of_arrays(*train, test, name, choice, cut, classes=SOURCES[name].classes)
@@ -122,6 +125,9 @@ def load(
             message("load", f"one of {known}, or the path of an .npz, .npy or CSV file", f"{name!r}", hint)
         )
     found = kind(path)
+    if found != {".npz": ZIP, ".npy": NPY}.get(path.suffix.lower(), found):
+        hint = "is it cut off, or another file by this name?"
+        raise ValueError(message(where, f"an {path.suffix} file, as its name says", "other bytes", hint))
     if found == ZIP:
         pairs = of_npz(path, max_bytes=max_bytes)
         _assert_has("an .npz file", given, {"task", "scale", "max_bytes", "raw"})
@@ -152,4 +158,4 @@ def _assert_has(source: str, given: set[str], has: set[str]) -> None:
     """Raises a TypeError for arguments that a source does not have."""
     if unknown := sorted(given - has):
         expected = f"for {source} no arguments of other data than {', '.join(sorted(has))}"
-        raise TypeError(message("load", expected, ", ".join(unknown)))
+        raise TypeError(message("load", expected, ", ".join(f"{name}=" for name in unknown)))

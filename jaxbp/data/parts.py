@@ -9,8 +9,8 @@ import numpy as np
 from jaxbp import arguments
 from jaxbp.data.checks import assert_data
 from jaxbp.data.dataset import Dataset, split
+from jaxbp.data.distinct import assert_distinct
 from jaxbp.data.tables.columns import Classes, Column, Number
-from jaxbp.data.tables.examples import assert_distinct
 from jaxbp.data.tables.fitting import fitted, fitted_label, fitted_numbers, plan, told_task
 from jaxbp.data.tables.schema import Schema, assert_labeled
 from jaxbp.data.tables.table import Reading, Table
@@ -68,7 +68,9 @@ def of_table(table: Table, name: str, choice: Choice, cut: Cut) -> tuple[Dataset
         numbers = [
             j for j, kind in columns.kinds.items() if kind in ("number", "date") and j != columns.label
         ]
-        assert_distinct({table.names[j]: read[j] for j in numbers}, name)
+        hint = "scale='standard' keeps them apart, or subtract the smallest value first"
+        values = np.stack([read[j] for j in numbers], axis=1) if numbers else np.zeros((0, 0))
+        assert_distinct(name, values, lambda i: repr(table.names[numbers[i]]), hint)
     y, used = schema.labels_in(label, table.where), [j for j, c in enumerate(schema.columns) if c.used]
     return tuple(
         _part(schema.features_of(len(rows), (read[j][rows] for j in used)), y[rows], schema, name)
@@ -146,6 +148,8 @@ def _without_schema(
 def _checked(x: Any, y: Any, where: str) -> tuple[np.ndarray, np.ndarray]:
     """Inputs that are finite numbers, and as many labels."""
     y = _plain_labels(y, where)
+    if np.iscomplexobj(x):
+        raise TypeError(message(where, "real x", arguments.described(x), "both parts as two numbers"))
     stand_in = y if y.dtype.kind in "iuf" else np.zeros(len(y))
     x = assert_data(x, stand_in.astype(float), raw=True, narrow=False, where=where).x
     return x, y

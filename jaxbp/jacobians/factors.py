@@ -70,7 +70,7 @@ def jacobian_chain(
         a recurrent layer ``factor.steps`` is the chain through time.
 
     Raises:
-        TypeError: for an x of integers where the first layer takes none, or parts that are no functions.
+        TypeError: for an x of bytes where the first layer takes no ids, or parts that are no functions.
         ValueError: for a batch, for factors whose shapes do not meet, or an embedding with nothing after it.
 
     Example: two weights and a sigmoid at 0, whose slope is 1/4.

@@ -188,7 +188,7 @@ def _identity_apply(params: Params, f: Tensor, *, key: Random | None = None) -> 
 
 
 def _identity_backward(params: Params, saved: Saved, delta_out: Tensor) -> tuple[Params, Tensor]:
-    return {}, rows("identity", delta_out, "delta_out")
+    return {}, arguments.array("identity", "delta_out", delta_out, floats=True)
 
 
 def _identity_jacobian(params: Params, f: Tensor) -> Operator:

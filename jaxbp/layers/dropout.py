@@ -37,7 +37,7 @@ def dropout(rate: float) -> Layer:
         return f if keep is None else jnp.where(keep, f / (1 - rate), 0)
 
     def forward(params: Params, f: Tensor, *, key: Random | None = None) -> tuple[Tensor, Saved]:
-        f = rows(name, f)
+        f = arguments.array(name, "f", f, floats=True)
         key = None if key is None else arguments.key(name, key)
         keep = None if key is None else jax.random.bernoulli(key, 1 - rate, f.shape)
         return masked(keep, f), keep

@@ -216,8 +216,10 @@ def handed(part: Layer, given: Given | None, at: Hashable = None) -> dict[str, A
     Args:
         part: the layer.
         given: what the whole was given.
-        at: where in the whole's state the part's is; None if the whole is the part.
+        at: where in the whole's state the part's is; None if the whole is the part, and has no other names.
     """
+    if at is None:
+        assert_given(part.name, given, part.given)
     own = {name: given[name] for name in part.given if given and given.get(name) is not None}
     if "state" in own and at is not None:
         own["state"] = own["state"][at]
@@ -231,7 +233,7 @@ def rows(name: str, f: Any, symbol: str = "f") -> Array:
 
 def delta_of(name: str, delta_out: Any, shape: tuple[int, ...]) -> Array:
     """delta_out as an array of the output's shape: of another it would be broadcast."""
-    delta_out = rows(name, delta_out, "delta_out")
+    delta_out = arguments.array(name, "delta_out", delta_out, floats=True)
     if delta_out.shape != shape:
         expected = f"delta_out of the output's shape {shape}"
         raise ValueError(errors.message(name, expected, f"{delta_out.shape}"))

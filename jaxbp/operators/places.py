@@ -146,7 +146,7 @@ class Recurrent(Operator):
         if self.transposed:
             return replace(self, transposed=False).pull(V.T).T
         T, C, K, h = self.by_u.shape
-        x = V.reshape(T, -1, *V.shape[1:], *(1,) * (V.ndim == 1))
+        x = V.reshape(T, self.W.shape[-1], *V.shape[1:], *(1,) * (V.ndim == 1))
         u = jnp.einsum("khd,tdn->tkhn", self.W.reshape(K, h, -1), x)
         R = self.R.reshape(K, h, h)
 
@@ -159,13 +159,13 @@ class Recurrent(Operator):
             return s, s[0]
 
         start = jnp.zeros((C, h, u.shape[-1]), u.dtype)
-        return jax.lax.scan(one, start, (u, self.by_u, self.by_q, self.by_s))[1].reshape(-1, *V.shape[1:])
+        return jax.lax.scan(one, start, (u, self.by_u, self.by_q, self.by_s))[1].reshape(T * h, *V.shape[1:])
 
     def pull(self, M: Tensor) -> Tensor:
         if self.transposed:
             return replace(self, transposed=False).push(M.T).T
         T, C, K, h = self.by_u.shape
-        rows = jnp.moveaxis(M.reshape(-1, T, h), 0, -1)
+        rows = jnp.moveaxis(M.reshape(*M.shape[:-1], *(1,) * (M.ndim == 1), T, h), 0, -1)
         R = self.R.reshape(K, h, h)
 
         def one(s: Array, at: tuple[Array, ...]) -> tuple[Array, Array]:
@@ -178,7 +178,7 @@ class Recurrent(Operator):
         none = jnp.zeros((C, h, rows.shape[-1]), rows.dtype)
         u = jax.lax.scan(one, none, (rows, self.by_u, self.by_q, self.by_s), reverse=True)[1]
         x = jnp.einsum("khd,tkhn->ntd", self.W.reshape(K, h, -1), u)
-        return x.reshape(*M.shape[:-1], -1)
+        return x.reshape(*M.shape[:-1], T * self.W.shape[-1])
 
     def matrix(self) -> Float[Array, "m n"]:
         m, n = self.shape

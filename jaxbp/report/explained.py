@@ -10,7 +10,7 @@ import jax
 import numpy as np
 from tyro.conf import Positional
 
-from jaxbp import errors
+from jaxbp import arguments, errors
 from jaxbp.layers import mlp, sigmoid
 from jaxbp.losses import binary_cross_entropy, squared_error
 from jaxbp.observe import Explanation, explain
@@ -80,6 +80,10 @@ class Explain:
     """Write a picture of the network, with values forward and deltas back."""
 
 
+_OF_NET = ("activation", "output", "loss", "seed")
+_PRINTED = ("blank", "markdown", "json")
+
+
 @dataclass(frozen=True)
 class _Example:
     """A network with what `explain` takes besides."""
@@ -128,6 +132,21 @@ def _explained(config: Explain) -> Explanation:
     asked = [name for name, is_asked in kinds.items() if is_asked]
     if len(asked) > 1:
         raise ValueError(errors.message("jaxbp explain", f"one of {', '.join(kinds)}", " and ".join(asked)))
+    defaults = Explain()
+    of_net = [name for name in _OF_NET if getattr(config, name) != getattr(defaults, name)]
+    if of_net and not config.net:
+        expected = f"--net beside --{of_net[0]}, which is of its network"
+        raise ValueError(errors.message("jaxbp explain", expected, asked[0] if asked else "none"))
+    printed = [f"--{name}" for name in _PRINTED if getattr(config, name)]
+    if len(printed) > 1:
+        expected = f"one of --{', --'.join(_PRINTED)}"
+        raise ValueError(errors.message("jaxbp explain", expected, " and ".join(printed)))
+    if config.html is not None and config.html == config.svg:
+        expected = "two files for --html and --svg"
+        raise ValueError(errors.message("jaxbp explain", expected, f"{config.svg} twice"))
+    for name, path in (("--html", config.html), ("--svg", config.svg)):
+        if path is not None and path.is_dir():
+            raise ValueError(errors.message("jaxbp explain", f"a file for {name}", f"{path}, a folder"))
     example = _example(config)
     network = example.network
     return explain(
@@ -139,7 +158,7 @@ def _explained(config: Explain) -> Explanation:
         eta=network.eta if config.eta is None else config.eta,
         units=config.units or None,
         frozen=example.frozen,
-        digits=config.digits or example.digits,
+        digits=example.digits if config.digits is None else config.digits,
     )
 
 
@@ -162,6 +181,7 @@ def _random(config: Explain) -> Network:
         raise ValueError(
             errors.message("jaxbp explain --loss", f"one of {', '.join(LOSSES)}", repr(config.loss))
         )
+    arguments.whole("jaxbp explain", "--seed", config.seed, low=0)
     net = mlp(config.net, ACTIVATIONS[config.activation], output=ACTIVATIONS[config.output])
     params = jax.tree.map(
         lambda p: np.round(np.asarray(p, np.float64), 2), net.init(jax.random.key(config.seed))

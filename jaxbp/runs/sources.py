@@ -104,6 +104,9 @@ def _as_table(source: Any, where: str) -> tuple[Any, bool]:
         source = dict(zip(source.index, source, strict=True))
     if isinstance(source, Mapping):
         if source and all(map(_is_column, source.values())):  # columns by their names
+            if len({len(column) for column in source.values()}) > 1:
+                got = ", ".join(f"{len(column)} of {name!r}" for name, column in source.items())
+                raise ValueError(message(where, "columns of one length", got))
             rows = zip(*source.values(), strict=True)
             return _records([dict(zip(source, row, strict=True)) for row in rows], where), False
         return _records([source], where), True

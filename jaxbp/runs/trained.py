@@ -211,6 +211,9 @@ class Trained:
         Args:
             batch: how many examples a call takes; a name stands for any number.
 
+        Raises:
+            TypeError, ValueError: for a batch that is neither a name nor a whole number of at least 1.
+
         Example:
             >>> import jaxbp
             >>> net = jaxbp.mlp([2, 1])
@@ -226,6 +229,8 @@ class Trained:
             mu = self.loss.mu(self.network.apply(self.params, x))
             return mu if back is None else back(mu)
 
+        if not (isinstance(batch, str) and batch.isidentifier()):
+            batch = arguments.whole("export", "batch", batch, low=1)
         size = jax.export.symbolic_shape(batch)[0] if isinstance(batch, str) else batch
         example = self._example()
         x = jax.ShapeDtypeStruct((size, *example.shape), example.dtype)  # type: ignore[no-untyped-call]

@@ -307,7 +307,7 @@ def fit(
                 run = run.saved(checkpoints, config)  # the last epoch, wherever the run was ended
                 told(callbacks, "at_end", run.result)
         except BaseException as error:
-            keep(error, run, checkpoints, config)
+            keep(error, run, checkpoints, config, lambda run: run._replace(stopped="interrupted").result())
             raise
     result = run.result()
     warn_never_finite(result, early_stopping)

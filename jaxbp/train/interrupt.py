@@ -98,7 +98,8 @@ def ended(callbacks: Sequence[Callable[[Any], Any]], record: Callable[[], Any]) 
             answer = callback(given)
         except StopIteration:
             answer = True
-        answers.append(isinstance(answer, bool | np.bool_) and bool(answer))
+        is_flag = isinstance(answer, bool) or str(getattr(answer, "dtype", "")) == "bool"  # NumPy's or JAX's
+        answers.append(is_flag and np.shape(answer) == () and bool(answer))
     return any(answers)
 
 

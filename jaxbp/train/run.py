@@ -2,6 +2,7 @@
 
 import base64
 import warnings
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -190,7 +191,14 @@ def _evaluated(row: Record, plan: Plan) -> Record:
     return {name: value for name, value in row.items() if name not in metrics}
 
 
-def keep(error: BaseException, run: Run, checkpoints: Checkpoints | None, config: dict[str, Any]) -> None:
+def keep(
+    error: BaseException,
+    run: Any,
+    checkpoints: Checkpoints | None,
+    config: dict[str, Any],
+    result: Callable[[Any], Any],
+    where: str = "fit",
+) -> None:
     """Keep what a run learned that an exception ends, and say with the exception where it is.
 
     Of many processes the one that writes does so: all have ended its last epoch, for they compute together,
@@ -198,9 +206,11 @@ def keep(error: BaseException, run: Run, checkpoints: Checkpoints | None, config
 
     Args:
         error: what ended it; it gets a note and, unless it has one, a ``result``.
-        run: as it was after its last epoch.
+        run: as it was after its last epoch, a `Run` or a sweep's.
         checkpoints: of the run.
         config: as in `Run.saved`.
+        result: of the run, which is ended.
+        where: the function that was called.
     """
     if not run.epoch:
         return
@@ -216,9 +226,9 @@ def keep(error: BaseException, run: Run, checkpoints: Checkpoints | None, config
         words += f"; epoch {run.kept} is kept in {checkpoints.folder}, the same command goes on from it"
     if failed is not None and str(failed) != str(error):
         words += f"; epoch {run.epoch} could not be kept: {failed}"
-    error.add_note(f"fit: {words}")
+    error.add_note(f"{where}: {words}")
     if not hasattr(error, "result"):
-        error.result = run._replace(stopped="interrupted").result()  # type: ignore[attr-defined]
+        error.result = result(run)  # type: ignore[attr-defined]
 
 
 def warn_never_finite(result: Result, stopping: EarlyStopping | None) -> None:

@@ -122,7 +122,8 @@ def sweep(
 
     Raises:
         ValueError, TypeError: as `fit` does.
-        ValueError: for no seeds or no points, or a memory_budget too small for one net.
+        ValueError: for no seeds or no points, one that is there twice, or a memory_budget too small for one
+            net.
         TypeError: for an optimizer that is made already, and for hyperparameters that are not numbers or that
             ``optimizer`` branches on.
 
@@ -191,7 +192,8 @@ def sweep(
         return Job(part, plan, make, nets, first, most)
 
     jobs = [made(part) for part in parts]
-    results = []
+    results: list[Sweep] = []
+    places = [place * len(seeds) + s for job in jobs for place in job.part.places for s in range(len(seeds))]
     with asked_to_stop(checkpoints is not None) as interrupted:
         for i, job in enumerate(jobs):
             folder = checkpoints
@@ -201,13 +203,16 @@ def sweep(
                 "points": [points[place] for place in job.part.places for _ in seeds],
                 "seeds": seeds * len(job.part.places),
             }
-            with folder.prepare() if folder else nullcontext():
-                results.append(
-                    job.run(early_stopping, callbacks, folder, memory_budget, progress_bar, interrupted, told)
-                )
+            try:
+                with folder.prepare() if folder else nullcontext():
+                    options = (early_stopping, callbacks, folder, memory_budget, progress_bar, interrupted)
+                    results.append(job.run(*options, told))
+            except BaseException as error:  # of which the programs before it are a part, too
+                if learned := [*results, *([error.result] if hasattr(error, "result") else [])]:
+                    error.result = joined(learned, places)  # type: ignore[attr-defined]
+                raise
             if results[-1].stopped in ("interrupted", "callback"):
                 break
-    places = [place * len(seeds) + s for job in jobs for place in job.part.places for s in range(len(seeds))]
     return joined(results, places)
 
 
@@ -230,6 +235,8 @@ def _seeds(seeds: Any) -> list[int]:
         found = list(range(count))
     if not found:
         raise ValueError(errors.message("sweep", "at least one seed and one point", "no seed"))
+    if len(set(found)) < len(found):
+        raise ValueError(errors.message("sweep", "seeds that differ", f"{described(seeds)} with one again"))
     return found
 
 

@@ -151,10 +151,6 @@ def test_a_chain_of_ids_that_ends_in_a_loss_is_back_propagation(x64):
             "a layer after the one",
         ),
         (
-            lambda: jacobian_chain(jaxbp.sigmoid, {}, IDS),
-            "sigmoid: expected floating-point f, got int32",
-        ),
-        (
             lambda: jacobian_chain(TEXTS["a recurrent net"], {}, IDS[None]),
             "expected parameters {1, 2, 3}",
         ),
@@ -164,7 +160,7 @@ def test_a_chain_of_ids_that_ends_in_a_loss_is_back_propagation(x64):
         ),
         (
             lambda: jacobian_chain(SMALL, SMALL.init(jax.random.key(0)), IDS > 0),
-            "expected floating-point x, got bool",
+            "expected ids that are whole numbers, got bool",
         ),
         (
             lambda: jacobian_chain(SMALL, SMALL.init(jax.random.key(0)), IDS + 5),

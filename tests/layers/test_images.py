@@ -12,6 +12,19 @@ from tests.oracles import assert_close
 ONES = jnp.ones
 
 REFUSED = {
+    **{
+        f"a delta of other channels, {layer.name}": (
+            lambda layer=layer, f=f, shape=shape: layer.backward(
+                {}, layer.forward({}, f)[1], jnp.ones((*shape, 1))
+            ),
+            rf"expected delta_out of the output's shape .*, got \({shape[0] if shape else 1},",
+        )
+        for layer, f, shape in (
+            (jaxbp.avg_pool2d(2), jnp.ones((4, 4, 2)), (2, 2)),
+            (jaxbp.global_avg_pool(), jnp.ones((4, 4, 2)), ()),
+            (jaxbp.global_avg_pool(1), jnp.ones((3, 4, 2)), (3,)),
+        )
+    },
     "an even kernel with SAME": (
         lambda: jaxbp.conv2d(1, 1, 4, padding="SAME"),
         r"conv2d\(1, 1, 4\): expected an odd kernel with padding=\"SAME\", got a kernel of 4 x 4; "

@@ -258,11 +258,67 @@ REFUSED = {
         lambda: jaxbp.repeat(BLOCK, 2).apply(jaxbp.repeat(BLOCK, 3).init(jax.random.key(0)), jnp.ones(4)),
         "parameters with a leading axis 2",
     ),
+    "the same mask by another name": (
+        lambda: jaxbp.attend(1).apply({}, jnp.ones((2, 3)), given={"maks": jnp.ones((2, 2), bool)}),
+        "no other names than mask, got 'maks'",
+    ),
+    "a mask without its name": (
+        lambda: jaxbp.attend(1).forward({}, jnp.ones((2, 3)), given=jnp.ones((2, 2), bool)),
+        "given",
+    ),
+    "positions that turn nothing": (
+        lambda: jaxbp.attend(1).apply({}, jnp.ones((2, 3)), given={"positions": jnp.arange(2)}),
+        "no other names than mask, got 'positions'",
+    ),
+    "a mask for an embedding": (
+        lambda: jaxbp.embedding(3, 2, positions=4).apply({}, IDS, given={"mask": None}),
+        "no other names than positions, got 'mask'",
+    ),
+    "a state for a cell that carries none": (
+        lambda: jaxbp.gru(2, 1).apply(
+            jaxbp.gru(2, 1).init(jax.random.key(0)), jnp.ones((3, 2)), given={"state": {"h": jnp.ones(1)}}
+        ),
+        "given with nothing, no layer names anything, got 'state'",
+    ),
+    "a name that no block has": (
+        lambda: jaxbp.repeat(BLOCK, 2).apply(
+            jaxbp.repeat(BLOCK, 2).init(jax.random.key(0)), jnp.ones(4), given={"mask": 1}
+        ),
+        "got 'mask'",
+    ),
+    "a name that the tied network has not": (
+        lambda: TIED.apply(TIED.init(jax.random.key(0)), jnp.ones(2), given={"mask": 1}),
+        "got 'mask'",
+    ),
+    "a name that the layer in fewer bits has not": (
+        lambda: jaxbp.mixed_precision(jaxbp.attend(1)).apply({}, jnp.ones((2, 3)), given={"maks": 1}),
+        "got 'maks'",
+    ),
+    "both arrays of a tied network": (
+        lambda: TIED.apply(TIED.parts[0].init(jax.random.key(0)), jnp.ones(2)),
+        "expected parameters without (2, 'W'), got an array at (2, 'W'); (1, 'W') takes its place",
+    ),
+    "integers to a slope": (lambda: jaxbp.relu.apply({}, IDS), "relu: expected floating-point f, got int32"),
+    "integers to a slope, forwards": (lambda: jaxbp.leaky_relu.forward({}, IDS), "floating-point f"),
+    "integers to softmax": (lambda: jaxbp.softmax.forward({}, IDS), "floating-point f, got int32"),
+    "integers to dropout": (lambda: jaxbp.dropout(0.5).forward({}, IDS), "floating-point f, got int32"),
+    "integers to a layer of one's own": (
+        lambda: jaxbp.elementwise("square", lambda a: a**2, lambda a: 2 * a, saves="input").apply({}, IDS),
+        "square: expected floating-point f, got int32",
+    ),
+    "booleans to a slope": (lambda: jaxbp.sigmoid.apply({}, IDS > 0), "floating-point f, got bool"),
+    "a delta of integers": (
+        lambda: jaxbp.gate().backward({}, jaxbp.gate().forward({}, jnp.ones(4))[1], jnp.ones(2, int)),
+        "floating-point delta_out, got int32",
+    ),
     "a block with state": (
         lambda: jaxbp.repeat(jaxbp.lstm(2, 2, carries=True), 2),
         "a block without state",
     ),
 }
+
+
+TIED = jaxbp.tied(jaxbp.chain(jaxbp.dense(2, 2), jaxbp.dense(2, 2)), (2, "W"), (1, "W"))
 
 
 def carried(state):
@@ -278,6 +334,24 @@ def test_bad_use_has_a_sentence(case):
     text = str(caught.value)
     assert ": expected " in text and ", got " in text, text  # noqa: PT018
     assert words in text, text
+
+
+def test_a_sequence_of_no_places():
+    """Nothing comes in and nothing goes out, and what is carried stays what it was."""
+    for name in ("elman", "gru", "lstm"):
+        layer = getattr(jaxbp, name)(2, 3, carries=True)
+        params = layer.init(jax.random.key(0))
+        state = {c: jnp.ones((4, 3)) for c in ("h", "c")[: 1 + (name == "lstm")]}
+        out, saved = layer.forward(params, jnp.ones((4, 0, 2)), given={"state": state})
+        delta_params, delta_f = layer.backward(params, saved, out)
+        assert (out.shape, delta_f.shape) == ((4, 0, 3), (4, 0, 2))
+        assert not any(leaf.any() for leaf in jax.tree.leaves(delta_params))
+        assert all((leaf == 1).all() for leaf in jax.tree.leaves(layer.state(saved)))
+        assert layer.jacobian(params, jnp.ones((0, 2))).matrix().shape == (0, 0)
+    for layer in (jaxbp.attend(1), jaxbp.attend(1, causal=True, block=1)):
+        out, saved = layer.forward({}, jnp.ones((4, 0, 3)))
+        assert out.shape == (4, 0, 1)
+        assert layer.backward({}, saved, out)[1].shape == (4, 0, 3)
 
 
 def test_an_id_that_nobody_can_see_is_nan_and_never_another_s():

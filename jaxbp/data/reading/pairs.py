@@ -46,6 +46,9 @@ def of_npz(path: Path, *, max_bytes: int = MAX_BYTES) -> Pairs:
         if len(kinds) == 1 and words <= _INPUTS | _TARGETS | set(_PARTS):
             found.setdefault((kinds[0], part), array)
     part = "train" if ("x", "train") in found else ""
+    if part and ("x", "") in found:
+        expected, got = "x and y, or their parts, not both", ", ".join(sorted(read))
+        raise ValueError(message(f"load({path.name})", expected, got))
     if ("x", part) not in found:
         expected = "arrays x and y, or x_train, y_train, x_test and y_test"
         raise ValueError(message(f"load({path.name})", expected, ", ".join(sorted(read)) or "no arrays"))
@@ -56,4 +59,9 @@ def of_npz(path: Path, *, max_bytes: int = MAX_BYTES) -> Pairs:
     test = None
     if ("x", "test") in found and ("y", "test") in found:
         test = found["x", "test"], found["y", "test"]
+    for p in ("validation", "test"):
+        if y is not None and (("x", p) in found) != (("y", p) in found):
+            got = f"{'x' if ('x', p) in found else 'y'} alone"
+            hint = "keep unlabeled examples in a file of their own"
+            raise ValueError(message(f"load({path.name})", f"x and y of the {p} part", got, hint))
     return Pairs(x, y, test)

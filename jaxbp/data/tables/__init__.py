@@ -4,8 +4,9 @@
 |---|---|---|
 | 0 | `cells` | what one cell says |
 | 0 | `columns` | the kinds of columns, and what each becomes |
-| 0 | `examples` | values that become equal in the floats that JAX holds |
+| 1 | `scaled` | whether numbers look like features that were scaled already |
 | 1 | `survey` | what the columns are, told from all of their cells |
+| 1 | `scaled` | whether numbers given as raw columns look like features |
 | 2 | `table` | typed columns, from a file, a frame or an array |
 | 3 | `schema` | what a table means to a network, as strict JSON |
 | 4 | `fitting` | from a table to its schema, by scikit-learn |

@@ -1,5 +1,6 @@
 """From a table to its schema: which column is what, and the numbers that scikit-learn fits."""
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -10,6 +11,7 @@ from jaxbp.data.reading.csv import LABELS, column_number
 from jaxbp.data.reading.faults import column_name
 from jaxbp.data.tables.columns import Category, Classes, Column, Fitted, LeftOut, Number, Target
 from jaxbp.data.tables.schema import Schema, class_name
+from jaxbp.data.tables.survey import IDENTIFIER
 from jaxbp.data.tables.table import Table
 from jaxbp.errors import message, needs
 
@@ -17,6 +19,8 @@ TASKS = ("classification", "regression")
 SCALES = ("standard", "minmax", "none")
 _CLASSES = 100  # more distinct whole numbers than that, with gaps, are targets
 _CATEGORIES = 100  # features that one column may become; the rarest categories share the last of them
+# What pandas, polars and people call a column that only numbers the examples.
+_ROW_NUMBERS = re.compile(r"index|level_\d+|row|(row_?)?(nr|number)|(\w*_)?id")
 _LARGEST = 1e150  # whose square float64 still holds
 
 
@@ -51,6 +55,10 @@ def plan(table: Table, label: int | str | None, drop: Any) -> Plan:
         target = column_number(label, width, names, table.where, "label")
     else:
         target = _label(table, [j for j in range(width) if j not in dropped and survey.tallies[j].present])
+    if names is not None and isinstance(label, str | None) and f"{names[target]} (2)" in names:
+        hint = f"label={target} takes the first of them, and drop= leaves the others out"
+        got = f"{names[target]!r} twice"
+        raise ValueError(message(table.where, "one column that is the label", got, hint))
     if target in dropped:
         raise ValueError(message(table.where, "a label that is not dropped", column_name(target, names)))
     kinds, left_out = {}, {}
@@ -61,6 +69,8 @@ def plan(table: Table, label: int | str | None, drop: Any) -> Plan:
             left_out[j] = "as asked"
         elif why := survey.left_out(j, table.names[j] if table.reading.header else None):
             left_out[j] = why
+        elif j == 0 and names is not None and _ROW_NUMBERS.fullmatch(names[0].lower()) and _counts(table):
+            left_out[j] = "numbers that count the examples"
         else:
             survey.refuse_other_dates(table.where, j, table.names[j])
             kinds[j] = survey.tallies[j].kind
@@ -70,6 +80,15 @@ def plan(table: Table, label: int | str | None, drop: Any) -> Plan:
         hint = "" if width > 1 else "is there another delimiter? give delimiter="
         raise ValueError(message(table.where, "a column to learn from beside the label", got, hint))
     return Plan(target, kinds, left_out)
+
+
+def _counts(table: Table) -> bool:
+    """Whether the first column has n, n + 1, ..., each once, in any order, as an index made a column has."""
+    assert table.survey is not None
+    tally = table.survey.tallies[0]
+    if tally.numbers != tally.present or tally.missing or tally.numbers < IDENTIFIER:
+        return False
+    return bool((np.diff(np.sort(table.read({0: "number"})[0])) == 1).all())
 
 
 def _label(table: Table, present: list[int]) -> int:
@@ -100,6 +119,10 @@ def told_task(values: np.ndarray, task: str | None, where: str, name: str) -> st
         if task == "regression":
             got = f"{str(distinct[0])!r} in {name!r}"
             raise ValueError(message(where, "numbers as targets of a regression", got))
+        if len(distinct) == len(present) >= IDENTIFIER:
+            got = f"{len(distinct)} distinct texts in {len(present)} examples of {name!r}"
+            hint = "if another column is the label, give label="
+            raise ValueError(message(where, "classes of more than one example", got, hint))
         return "classification"
     whole = bool((present == np.rint(present)).all()) and np.abs(present).max(initial=0) < 2.0**53
     if task is not None:

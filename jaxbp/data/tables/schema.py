@@ -230,6 +230,11 @@ class Schema:
                 there = ", ".join(map(repr, table.names[:_SHOWN])) + ", ..." * (len(table.names) > _SHOWN)
                 hint = "the first line must be the header" if "column 1" in table.names else ""
                 raise ValueError(message(table.where, f"columns named {shown}", f"columns {there}", hint))
+            own = {column.name for column in self.columns}
+            second = [f"{column.name} (2)" for column in columns]  # as `unique` calls it
+            if twice := [name for name in second if name in table.names and name not in own]:
+                got = f"two of the name {twice[0].removesuffix(' (2)')!r}"
+                raise ValueError(message(table.where, "one column of each name", got))
             return [table.names.index(column.name) for column in columns]
         order = list(self.columns)
         if len(table.names) == len(order) - 1:

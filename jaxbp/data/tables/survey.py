@@ -11,7 +11,7 @@ from jaxbp.data.tables import cells
 from jaxbp.errors import message
 
 _WORDS = 10_000  # distinct texts of a column that are counted
-_IDENTIFIER = 10  # texts, all of them distinct, that are names of examples and no categories
+IDENTIFIER = 10  # texts, all of them distinct, that are names of examples and no categories
 _UNNAMED = re.compile(
     r"column 1|Unnamed: 0(_level_0)?"
 )  # the index of a frame, as it is read here and by pandas
@@ -46,7 +46,7 @@ class Tally:
     def identifies(self) -> bool:
         """Whether it holds texts of which (nearly) none comes twice."""
         distinct, present = len(self.words), self.texts
-        return self.kind == "category" and present >= _IDENTIFIER and distinct >= 0.95 * min(present, _WORDS)
+        return self.kind == "category" and present >= IDENTIFIER and distinct >= 0.95 * min(present, _WORDS)
 
 
 class Survey:

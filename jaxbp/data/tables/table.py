@@ -191,6 +191,7 @@ def _label(cell: str) -> str:
 
 
 _PARSERS: dict[str, Callable[[str], Any]] = {"date": _date, "category": _category, "label": _label}
+_NO_CELL = (complex, list, tuple, dict, set, np.ndarray)
 _DTYPES = {"date": float, "category": object, "label": object}
 
 
@@ -286,8 +287,16 @@ def _as_numbers(column: Any) -> np.ndarray | None:
 
 
 def _as_texts(column: Any) -> list[str]:
-    """A column's values as a file would have them, "" where one is missing."""
+    """A column's values as a file would have them, "" where one is missing.
+
+    Raises:
+        TypeError: for a value that no cell of a file can be: several numbers, or a complex one.
+    """
     values = column.to_list() if hasattr(column, "to_list") else column.tolist()
+    for i, value in enumerate(values):
+        if isinstance(value, _NO_CELL):
+            got = f"{arguments.described(value)} in row {i} of column {getattr(column, 'name', None)!r}"
+            raise TypeError(message("load", "one number, text or date in each cell", got))
     return ["" if _is_absent(value) else str(value) for value in values]
 
 

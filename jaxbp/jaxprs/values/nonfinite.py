@@ -259,8 +259,8 @@ def _trap(
         hint = found.hint if found else "put a where inside as well" if guarded else "keep the slope finite"
         return Trap(name, frozenset(), lambda x: True, hint)
     if found is None:
-        what = OVERFLOW if np.isinf(broken).any() else NO_NUMBER
-        return RULE._replace(name="its rule") if place.eqn.primitive in KINDS else what
+        unknown = OVERFLOW if np.isinf(broken).any() else NO_NUMBER
+        return RULE._replace(name="its rule") if place.eqn.primitive in KINDS else unknown
     return found
 
 

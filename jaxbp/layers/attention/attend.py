@@ -9,7 +9,7 @@ from jaxbp import arguments, errors, recipes
 from jaxbp.layers.attention import rule
 from jaxbp.layers.attention.rotary import turned
 from jaxbp.layers.attention.rule import Blocks, Heads
-from jaxbp.layers.layer import Layer, delta_of, rows
+from jaxbp.layers.layer import Layer, assert_given, delta_of, rows
 from jaxbp.typing import Array, Given, Params, Random, Rows, Saved
 
 WHOLE = 128  # places: with so many or fewer P is kept
@@ -38,7 +38,8 @@ def attend(
 
     Beyond 128 places, or where ``block`` is given, a loop takes a block of queries at a time, and saves q, k,
     v, o and the logarithm of what the softmax divides by, (*n, H, T): P, with T^2 numbers a head, is never
-    whole. Else P is saved beside q, k, v and o. Scores and P are of 32 bits at least, whatever f has.
+    whole. With ``causal`` four such loops look at the keys up to their own last place alone. Else P is saved
+    beside q, k, v and o. Scores and P are of 32 bits at least, whatever f has.
 
     ``given={"mask": m}`` says what may be seen: booleans that broadcast to (*n, T, T), True where place t may
     look at place s; of padding that is ``m[:, None, :]``. A place that sees none takes 0, and its delta is 0.
@@ -84,10 +85,11 @@ def attend(
     base = None if rotary is None else arguments.number("attend", "rotary", rotary, low=1, open_low=True)
     rate = arguments.number("attend", "dropout", dropout, low=0, high=1, open_high=True)
     block = None if block is None else arguments.whole("attend", "block", block, low=1)
-    name = _name(H, causal, G, base, rate, block)
+    name, names = _name(H, causal, G, base, rate, block), ("mask", *["positions"] * (base is not None))
 
     def taken(f: Rows, given: Given | None) -> tuple[Heads, Array | None]:
         """The heads, turned, and the positions they were turned by."""
+        assert_given(name, given, names)
         f = arguments.array(name, "f", f, floats=True)
         if f.ndim < 2 or f.shape[-1] % (H + 2 * G):
             hint = "dense(d, d + 2 * d * kv_heads // heads) before it makes the queries, keys and values"
@@ -169,7 +171,7 @@ def attend(
         joined = jnp.concatenate([delta_q, delta_k, delta_v], -2).astype(q_k_v.q.dtype)
         return {}, joined.reshape(*n, T, -1)
 
-    return Layer(name, apply, forward, backward, given=("mask", "positions"))
+    return Layer(name, apply, forward, backward, given=names)
 
 
 def _name(H: int, causal: bool, G: int, base: float | None, rate: float, block: int | None) -> str:

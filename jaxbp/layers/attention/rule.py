@@ -46,7 +46,7 @@ def probabilities(S: Tensor) -> tuple[Tensor, Tensor]:
 
     A query that sees no key has P = 0, not 0 / 0, and lse = 0.
     """
-    top = jax.lax.stop_gradient(S.max(-1, keepdims=True))
+    top = jax.lax.stop_gradient(S.max(-1, keepdims=True, initial=-jnp.inf))
     top = jnp.where(jnp.isfinite(top), top, 0)
     P = jnp.exp(S - top)
     total = P.sum(-1, keepdims=True)

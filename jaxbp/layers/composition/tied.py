@@ -98,6 +98,9 @@ def tied(net: Layer, leaf: Sequence[Any], to: Sequence[Any]) -> Layer:
 def opened(params: Params, tie: tuple[Path, Path]) -> Params:
     """A theta: the parameters with the array in both places."""
     where, at = tie
+    if _leads(params, where):
+        hint = f"{at} takes its place: leave it out"
+        raise ValueError(errors.message("tied", f"parameters without {where}", f"an array at {where}", hint))
     shared: Any = params
     for step in at:
         if not isinstance(shared, dict) or step not in shared:
@@ -135,6 +138,15 @@ def _way(role: str, way: Any) -> Path:
         hint = "e.g. (1, 'E') for params[1]['E']"
         raise TypeError(errors.message("tied", f"{role}, a tuple of keys", arguments.described(way), hint))
     return tuple(way)
+
+
+def _leads(tree: Any, way: Path) -> bool:
+    """Whether there is something at the end of the way."""
+    for step in way:
+        if not isinstance(tree, dict) or step not in tree:
+            return False
+        tree = tree[step]
+    return True
 
 
 def _at(tree: Any, way: Path, role: str) -> Any:

@@ -9,7 +9,7 @@ from jax import lax
 
 from jaxbp import arguments, errors, recipes
 from jaxbp.layers.images.windows import Padding, Windows, entered, windows
-from jaxbp.layers.layer import Layer, delta_of, rows
+from jaxbp.layers.layer import Layer, delta_of
 from jaxbp.operators import Dense, Identity, Kronecker, Operator, Routed
 from jaxbp.typing import Array, Params, Random, Saved, Tensor
 
@@ -129,14 +129,13 @@ def global_avg_pool(places: int = 2) -> Layer:
 
     def forward(params: Params, f: Tensor, *, key: Random | None = None) -> tuple[Tensor, Saved]:
         f = taken(f)
-        return f.mean(axes), jnp.zeros((*f.shape[:-1], 0), f.dtype)
+        return f.mean(axes), _like(f)
 
     def backward(params: Params, saved: Saved, delta_out: Tensor) -> tuple[Params, Tensor]:
-        delta_out = rows(name, delta_out, "delta_out")
-        n, sizes = saved.ndim - places - 1, saved.shape[-places - 1 : -1]
-        delta_out = delta_of(name, delta_out, (*saved.shape[:n], *delta_out.shape[-1:]))
-        shared = jnp.expand_dims(delta_out / math.prod(sizes), axes)
-        return {}, jnp.broadcast_to(shared, (*saved.shape[:-1], delta_out.shape[-1]))
+        shape = saved.shape[1:]  # of f
+        delta_out = delta_of(name, delta_out, (*shape[: -places - 1], shape[-1]))
+        shared = jnp.expand_dims(delta_out / math.prod(shape[-places - 1 : -1]), axes)
+        return {}, jnp.broadcast_to(shared, shape)
 
     def jacobian(params: Params, f: Tensor) -> Operator:
         f = taken(f)
@@ -175,6 +174,11 @@ def _taken(over: Windows, f: Tensor) -> tuple[Array, tuple[int, ...]]:
                 hint = f"crop {H % k}, pad {k - H % k}, or give a stride"
                 raise ValueError(errors.message(over.name, expected, f"{H}", hint))
     return f, places
+
+
+def _like(f: Tensor) -> Array:
+    """The shape of f, in an array of no size: (0, *f's)."""
+    return jnp.zeros((0, *f.shape), f.dtype)
 
 
 def _reduced(over: Windows, f: Tensor, first: float, by: Callable[[Array, Array], Array]) -> Tensor:
@@ -219,13 +223,12 @@ def _max_pool(over: Windows) -> Layer:
         for u, part in enumerate(others, 1):
             larger = (part > largest) | jnp.isnan(part)
             largest, at = jnp.where(larger, part, largest), jnp.where(larger, jnp.uint8(u), at)
-        # The shape of f without its channels, in an array of no size.
-        return largest, (at, jnp.zeros((*f.shape[:-1], 0), f.dtype))
+        return largest, (at, _like(f))
 
     def backward(params: Params, saved: Saved, delta_out: Tensor) -> tuple[Params, Tensor]:
-        at, like = saved
+        at, shape = saved[0], saved[1].shape[1:]  # of f
         delta_out = delta_of(name, delta_out, at.shape)
-        n, places = like.ndim - over.rank - 1, like.shape[-over.rank - 1 : -1]
+        n, places = len(shape) - over.rank - 1, shape[-over.rank - 1 : -1]
         if not _apart(over, places):
             masked = [jnp.where(at == jnp.uint8(u), delta_out, 0) for u in range(len(over.offsets))]
             return {}, over.put_back(masked, places)
@@ -233,7 +236,7 @@ def _max_pool(over: Windows) -> Layer:
         number = jnp.zeros(at.shape, jnp.uint8)  # of each place in its window
         for axis, k in enumerate(over.kernel):
             number = number * jnp.uint8(k) + lax.broadcasted_iota(jnp.uint8, at.shape, n + 2 * axis + 1)
-        return {}, jnp.where(at == number, delta, 0).reshape(*like.shape[:-1], at.shape[-1])
+        return {}, jnp.where(at == number, delta, 0).reshape(shape)
 
     def jacobian(params: Params, f: Tensor) -> Operator:
         _, (at, _) = forward(params, f)
@@ -257,15 +260,14 @@ def _avg_pool(over: Windows) -> Layer:
 
     def forward(params: Params, f: Tensor, *, key: Random | None = None) -> tuple[Tensor, Saved]:
         f, _ = _taken(over, f)
-        return _reduced(over, f, 0.0, lax.add) / k, jnp.zeros((*f.shape[:-1], 0), f.dtype)
+        return _reduced(over, f, 0.0, lax.add) / k, _like(f)
 
     def backward(params: Params, saved: Saved, delta_out: Tensor) -> tuple[Params, Tensor]:
-        delta_out = rows(name, delta_out, "delta_out")
-        n, places = saved.ndim - over.rank - 1, saved.shape[-over.rank - 1 : -1]
-        delta_out = delta_of(name, delta_out, (*saved.shape[:n], *over.out(places), *delta_out.shape[-1:]))
-        share = delta_out / k
+        shape = saved.shape[1:]  # of f
+        n, places = len(shape) - over.rank - 1, shape[-over.rank - 1 : -1]
+        share = delta_of(name, delta_out, (*shape[:n], *over.out(places), shape[-1])) / k
         if _apart(over, places):
-            return {}, _spread(over, share, n).reshape(*saved.shape[:-1], share.shape[-1])
+            return {}, _spread(over, share, n).reshape(shape)
         return {}, over.put_back([share] * k, places)
 
     def jacobian(params: Params, f: Tensor) -> Operator:

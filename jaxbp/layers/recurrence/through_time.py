@@ -12,7 +12,7 @@ from jaxbp import arguments, errors
 from jaxbp.layers.blocks import Block, Entrywise, Outer
 from jaxbp.layers.dense import assert_size
 from jaxbp.layers.initializers import Initializer
-from jaxbp.layers.layer import Layer, arrays_of, delta_of
+from jaxbp.layers.layer import Layer, arrays_of, assert_given, delta_of
 from jaxbp.operators import Linear, Operator, Recurrent
 from jaxbp.typing import Array, Given, Params, Random, Rows, Saved
 
@@ -72,7 +72,7 @@ def recurrence(
     d_in, h = (arguments.whole(name, n, d, low=1) for n, d in (("d_in", d_in), ("d_h", d_h)))
     for role, initializer in (("init", init), ("recurrent_init", recurrent_init)):
         arguments.function(name, role, initializer, positional=2)
-    rows = cell.gates * h
+    rows, names = cell.gates * h, ("state",) if carries else ()
     shapes = {"W": (rows, d_in), "R": (rows, h), "b": (rows,)} | ({"c": (h,)} if cell.inner_bias else {})
     for symbol, shape in shapes.items():
         assert_size(name, symbol, shape)
@@ -98,6 +98,7 @@ def recurrence(
     def started(f: Rows, given: Given | None) -> Carry:
         """What is carried to the first place: zeros, or the state that is given."""
         *n, _, _ = f.shape
+        assert_given(name, given, names)
         state = (given or {}).get("state")
         if state is None:
             return {c: jnp.zeros((math.prod(n), h), f.dtype) for c in cell.carries}
@@ -138,7 +139,7 @@ def recurrence(
         f, start, after, kept = saved
         _, R, _, _ = _weights(cell, params, f.dtype)
         delta_out = _by_time(delta_of(name, delta_out, (*f.shape[:-1], h)))
-        before = {c: jnp.concatenate([start[c][None], after[c][:-1]]) for c in cell.carries}
+        before = _before(start, after)
 
         def one(delta: Carry, at: Any) -> tuple[Carry, tuple[Array, Array | None]]:
             delta_h, before, after, kept = at
@@ -183,13 +184,13 @@ def recurrence(
         if math.prod(f.shape[:-2]) != 1:  # sequences beside each other
             return Linear(Partial(apply, params, given=given), f)  # type: ignore[no-untyped-call]
         W, R, _, _ = _weights(cell, params, f.dtype)
-        before = {c: jnp.concatenate([start[c][None], after[c][:-1]]) for c in cell.carries}
+        before = _before(start, after)
         slopes: list[list[Array]] = []  # of each part of the state: a delta of ones finds a row of diagonals
         for c in cell.carries:
             delta = {name: jnp.full_like(after[name], name == c) for name in cell.carries}
             u, q, carry = cell.back(delta, kept, before, after)
             s = jnp.concatenate([carry.get(name, jnp.zeros_like(after[c])) for name in cell.carries], -1)
-            slopes.append([part.reshape(len(u), -1, h) for part in (u, q, s)])
+            slopes.append([part.reshape(len(u), part.shape[-1] // h, h) for part in (u, q, s)])
         by_u, by_q, by_s = (jnp.stack(by, 1) for by in zip(*slopes, strict=True))
         return Recurrent(W, R, by_u, by_q, by_s)
 
@@ -205,7 +206,7 @@ def recurrence(
         backward,
         initialize,
         jacobian,
-        given=("state",) if carries else (),
+        given=names,
         state=state if carries else None,
         factors=factors,
     )
@@ -224,9 +225,14 @@ def _plus(a: Array, b: Array) -> Array:
     return a + jnp.broadcast_to(b, a.shape)
 
 
+def _before(start: Carry, after: Carry) -> Carry:
+    """What was carried to each place, (T, N, h)."""
+    return {c: jnp.concatenate([start[c][None][: len(after[c])], after[c][:-1]]) for c in after}
+
+
 def _by_time(f: Rows) -> Array:
     """(*n, T, d) as (T, N, d)."""
-    return jnp.moveaxis(f.reshape(-1, *f.shape[-2:]), 1, 0)
+    return jnp.moveaxis(f.reshape(math.prod(f.shape[:-2]), *f.shape[-2:]), 1, 0)
 
 
 def _by_example(f: Array, shape: tuple[int, ...]) -> Rows:

@@ -12,7 +12,7 @@ from jaxbp.arguments.search import find
 from jaxbp.layers.blocks import Block, Entrywise, Rows
 from jaxbp.layers.dense import assert_size
 from jaxbp.layers.initializers import Initializer, scaled_normal
-from jaxbp.layers.layer import Layer, arrays_of, delta_of
+from jaxbp.layers.layer import Layer, arrays_of, assert_given, delta_of
 from jaxbp.typing import Array, Given, Int, Params, Random, Saved, Tensor
 
 
@@ -74,6 +74,7 @@ def embedding(
         positions = arguments.whole(name, "positions", positions, low=1)
     arguments.function(name, "init", init, positional=2)
     most = positions if isinstance(positions, int) else None  # places, of a learned P
+    names = () if positions is None else ("positions",)
     shapes: dict[str, tuple[int, ...]] = {"E": (V, d), **({} if most is None else {"P": (most, d)})}
     for symbol, shape in shapes.items():
         assert_size(name, symbol, shape)
@@ -113,6 +114,7 @@ def embedding(
     def forward(
         params: Params, f: Int[Array, "*n T"], *, key: Random | None = None, given: Given | None = None
     ) -> tuple[Tensor, Saved]:
+        assert_given(name, given, names)
         table, ids = tables(params), whole_numbers(name, "ids", f)
         assert_in_table(name, "id", ids, V)
         at = places(ids, given)
@@ -149,7 +151,7 @@ def embedding(
         backward,
         initialize,
         jacobian,
-        given=() if positions is None else ("positions",),
+        given=names,
         factors=factors,
     )
 

@@ -6,8 +6,9 @@
 | 0 | `record` | the closed list of findings, and the record of a diagnosis |
 | 1 | `softmax` | normalizations exp / sum exp, however they are written |
 | 2 | `activations` | activations, however they are written |
-| 2 | `inputs`, `graph` | findings in the batch; in the ways from parameters to the loss |
-| 3 | `units`, `loss`, `normalization` | in the units of a layer; before the loss; in normalizations |
-| 4 | `layers` | in the deltas from layer to layer |
-| 5 | `diagnose` | all of them, ordered by cause |
+| 2 | `graph` | findings in the ways from parameters to the loss |
+| 3 | `inputs` | in the batch |
+| 4 | `units`, `loss`, `normalization` | in the units of a layer; before the loss; in normalizations |
+| 5 | `layers` | in the deltas from layer to layer |
+| 6 | `diagnose` | all of them, ordered by cause |
 """

@@ -129,7 +129,7 @@ def as_target(loss: Loss, y: Any, size: int) -> Array:
 
     Raises:
         ValueError: for a target of another size, a label that names no class, or probabilities that do not
-            add to 1.
+            add to 1, or lie outside of [0, 1].
     """
     label = arguments.array("explain", "y", y, host=True)
     of_classes = loss.targets == "classes"
@@ -144,6 +144,7 @@ def as_target(loss: Loss, y: Any, size: int) -> Array:
     if of_classes and abs(float(target.sum()) - 1) > 1e-6:
         got = f"numbers that add to {float(target.sum()):g}"
         raise ValueError(errors.message("explain", "y of probabilities, which add to 1", got))
+    loss.assert_targets(target, where="explain")
     return target
 
 

@@ -17,7 +17,8 @@ _STYLE = """
 text { font: 12px system-ui, sans-serif; text-anchor: middle; fill: #222 }
 .name { font-style: italic; font-size: 13px } .value { fill: #0b57a4 } .delta { fill: #b3261e }
 .unit { fill: #fff; stroke: #444; stroke-width: 1.4 } .edge { stroke: #888 } .back { font-style: italic }
-.weight { font-size: 10px; fill: #555; paint-order: stroke; stroke: #fff; stroke-width: 3px }
+.weight { font-size: 10px; fill: #555; paint-order: stroke; stroke: #fff; stroke-width: 4px }
+.weight { stroke-linejoin: round }
 """.strip()
 
 
@@ -105,7 +106,7 @@ def _edges(values: Mapping[Tree, Value], columns: list[Column], height: int) -> 
                 if labels:
                     part = 0.3 + 0.14 * (i % 2) if len(right) > 1 else 0.4
                     x, y = x1 + part * (x2 - x1), y1 + part * (y2 - y1)
-                    yield f'<text class="weight" x="{x:.0f}" y="{y + 3:.0f}">{number(w, 4)}</text>'
+                    yield f'<text class="weight" x="{x:.0f}" y="{y - 4:.0f}">{number(w, 4)}</text>'
 
 
 def _units(values: Mapping[Tree, Value], columns: list[Column], height: int, digits: int) -> Iterator[str]:

@@ -15,6 +15,7 @@ from jaxbp.losses import weights
 from jaxbp.train.programs.step import takes
 from jaxbp.typing import Array, Rows, Scalar, Targets
 
+_TRIED = 1000  # classes at most, of which a scorer is tried
 Kind = Literal["labels", "rows", "outputs", "numbers"]
 Mode = Literal["auto", "min", "max"]
 Metrics = Any  # names, functions and scorers, one or many, perhaps in a dict by names of one's own
@@ -237,8 +238,32 @@ class OnHost:
                 found = np.nan
             return np.asarray(found, f.dtype)
 
+        self._try(kind, f.shape[-1])
         shape = jax.ShapeDtypeStruct((), f.dtype)  # type: ignore[no-untyped-call]
         return jax.pure_callback(score, shape, mu, y, weight, vmap_method="sequential")
+
+
+    def _try(self, kind: Kind, C: int) -> None:
+        """Score made-up predictions before the first epoch.
+
+        Raises:
+            ValueError: for a scorer that takes no such targets.
+        """
+        if C > _TRIED:
+            return
+        share = (np.arange(2 * C * C).reshape(-1, C) % 7 + 1) / 8
+        if kind in ("labels", "rows"):
+            y: np.ndarray = np.arange(2 * C) % C
+        else:
+            y = share[::-1] if kind == "numbers" else np.arange(2 * C * C).reshape(-1, C) % 3 % 2
+        try:
+            with warnings.catch_warnings(action="ignore"):
+                predictions, truth = Predictions.of(share, y, kind)
+                float(self.scorer(predictions, truth, truth))
+        except (ValueError, TypeError, AttributeError) as error:
+            what = {"numbers": "numbers", "outputs": "0 or 1 for each output"}.get(kind, f"{C} classes")
+            got, hint = f"{error}".partition("\n")[0], "e.g. f1_macro, roc_auc_ovr" if y.ndim == 1 else ""
+            raise ValueError(errors.message("evaluate", f"{self.name} of {what}", got, hint)) from error
 
 
 @dataclass(frozen=True, eq=False)

@@ -233,7 +233,7 @@ def make_metrics(evaluate: Evaluate) -> Evaluate:
             returned = evaluate(params, x, y, *model_state, **by_name(*weight))
         expected = "evaluate(params, x, y) to return {name: scalar}"
         hint = "e.g. evaluate=jaxbp.make_evaluate(net.apply, loss)"
-        if not isinstance(returned, dict):
+        if not isinstance(returned, dict) or not returned:
             raise TypeError(errors.message("fit", expected, described(returned), hint))
         for name, value in returned.items():
             number = isinstance(value, jax.Array | np.ndarray | np.generic | bool | int | float)

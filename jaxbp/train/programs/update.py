@@ -55,7 +55,30 @@ def updated(
         expected = "an optimizer whose state stays of one structure"
         hint = "optax.snapshot in place of optax.monitor" if "MonitorState" in str(trees[0]) else ""
         raise TypeError(errors.message("fit", expected, f"{trees[0]} after {trees[1]}", hint))
+    _assert_leaves(*returned, opt_state, params)
     return returned
+
+
+def _assert_leaves(updates: Params, after: Any, before: Any, params: Params) -> None:
+    """Raises a TypeError for updates and a state that the next iteration cannot take.
+
+    An update is a real float of its parameter's shape: another is broadcast or cut without a word. A state of
+    other shapes or dtypes than the one before it makes no loop.
+    """
+    expected = "an optimizer whose updates are floats of the parameters' shapes"
+    leaves = jax.tree_util.tree_leaves_with_path(params)
+    for (path, leaf), update in zip(leaves, jax.tree.leaves(updates), strict=True):
+        if jnp.shape(update) != leaf.shape or not jnp.issubdtype(jnp.result_type(update), jnp.floating):
+            got = f"{described(update)} for {jax.tree_util.keystr(path)} of shape {leaf.shape}"
+            raise TypeError(errors.message("fit", expected, got))
+    expected = "an optimizer whose state stays of one shape and dtype"
+    for (path, old), new in zip(
+        jax.tree_util.tree_leaves_with_path(before), jax.tree.leaves(after), strict=True
+    ):
+        kinds = [f"{jnp.result_type(leaf)} of shape {jnp.shape(leaf)}" for leaf in (new, old)]
+        if kinds[0] != kinds[1] and not getattr(old, "weak_type", True):
+            got = f"{kinds[0]} after {kinds[1]} in {jax.tree_util.keystr(path) or 'it'}"
+            raise TypeError(errors.message("fit", expected, got))
 
 
 def make_value_fn(value_and_grads: ValueAndGrads) -> Callable[[Params], Scalar]:

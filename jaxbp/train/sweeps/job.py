@@ -13,6 +13,7 @@ from jaxbp.train.plan import Plan
 from jaxbp.train.programs.step import State
 from jaxbp.train.progress import progress
 from jaxbp.train.result import EarlyStopping
+from jaxbp.train.run import keep
 from jaxbp.train.sweeps.points import Part
 from jaxbp.train.sweeps.result import Stopped, Sweep
 from jaxbp.train.sweeps.run import SweepRun
@@ -56,18 +57,28 @@ class Job(NamedTuple):
             config = self._config(stopping, told) if checkpoints else {}
             run = run.resumed(checkpoints, config)
             show(f"compiled in {engine.compile_seconds:.1f} s, training {len(self.nets)} nets")
-            while run.epoch < self.epochs and not run.is_over and not stopped:
-                if interrupted():
-                    stopped = "interrupted"
-                    break
-                most = 1 if callbacks or checkpoints or stopping else self.epochs - run.epoch
-                run = run.after(engine.run(run.state, run.epoch + 1, most), engine)
-                show({"epoch": run.epoch, "loss": float(np.median(run.history["loss"][:, -1]))})
-                if callbacks and ended(callbacks, lambda: run.record() | told):  # noqa: B023
-                    stopped = "callback"
-                if checkpoints and checkpoints.due(run.epoch):
-                    run = run.saved(checkpoints, config)
-            run = run.saved(checkpoints, config)
+            try:
+                while run.epoch < self.epochs and not run.is_over and not stopped:
+                    if interrupted():
+                        stopped = "interrupted"
+                        break
+                    most = 1 if callbacks or checkpoints or stopping else self.epochs - run.epoch
+                    run = run.after(engine.run(run.state, run.epoch + 1, most), engine)
+                    show({"epoch": run.epoch, "loss": float(np.median(run.history["loss"][:, -1]))})
+                    if callbacks and ended(callbacks, lambda: run.record() | told):  # noqa: B023
+                        stopped = "callback"
+                    if checkpoints and checkpoints.due(run.epoch):
+                        run = run.saved(checkpoints, config)
+                run = run.saved(checkpoints, config)
+            except BaseException as error:
+                of = lambda run: self._learned(run, engine, told, "interrupted")  # noqa: E731
+                keep(error, run, checkpoints, config, of, "sweep")
+                raise
+        return self._learned(run, engine, told, stopped)
+
+    def _learned(
+        self, run: SweepRun, engine: Groups, told: dict[str, list[Any]], stopped: Stopped | None
+    ) -> Sweep:
         params, *model_state = run.learned(engine)
         return Sweep(
             params=params,
@@ -85,4 +96,5 @@ class Job(NamedTuple):
     def _config(self, stopping: EarlyStopping | None, told: dict[str, list[Any]]) -> dict[str, Any]:
         """What must not change between the parts of the run."""
         shown = {name: [repr(value) if name == "points" else value for value in told[name]] for name in told}
-        return describe(self.plan, self.first(), stopping) | shown
+        order = {} if self.nets[0].number == Net({}, self.plan.key, {}).number else {"order": "own"}
+        return describe(self.plan, self.first(), stopping) | shown | order

@@ -48,6 +48,9 @@ def points_of(hyperparameters: Any) -> list[Point]:
             expected = f"numbers for {name}, e.g. [0.1, 0.01]"
             raise TypeError(errors.message("sweep", expected, described(given)))
         values[name] = [_value(f"{name}, value {i}", value) for i, value in enumerate(given)]
+        if again := [value for i, value in enumerate(values[name]) if value in values[name][:i]]:
+            got = f"{described(again[0])} twice"
+            raise ValueError(errors.message("sweep", f"values of {name} that differ", got))
         if name == LEARNING_RATE and None in values[name]:
             hint = "without a rate optax scales nothing, and the steps go uphill"
             raise TypeError(errors.message("sweep", f"numbers or schedules for {name}", "None", hint))
