@@ -130,10 +130,11 @@ def _index(i: np.ndarray) -> str:
 
 def _reordered(e: Evidence) -> str:
     """Rows (or entries) of the reference in another order, the same for every cotangent."""
-    rows = [m.reshape(len(m), (*m.shape, 1)[1], -1) for m in (e.got, e.want)]
-    entries = [m.reshape(len(m), -1, 1) for m in rows]
-    found = _order(e, *rows, " along axis 0")
-    return found or (_order(e, *entries, ", read as one row") if rows[0].shape[2] > 1 else "")
+    got, want = (m.reshape(len(m), (*m.shape, 1)[1], -1) for m in (e.got, e.want))
+    found = _order(e, got, want, " along axis 0")
+    if found or got.shape[2] == 1:
+        return found
+    return _order(e, got.reshape(len(got), -1, 1), want.reshape(len(want), -1, 1), ", read as one row")
 
 
 def _order(e: Evidence, got: np.ndarray, want: np.ndarray, of: str) -> str:
