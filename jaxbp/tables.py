@@ -104,7 +104,7 @@ def numbers(array: Any, limit: int = LIMIT, digits: int = DIGITS) -> str:
     values = np.asarray(array)
     if values.ndim > 2 or max(values.shape, default=1) > limit or not values.size:
         return in_words(values) if values.size else "empty"
-    rows = [[f"{value:.{digits}g}" for value in row.tolist()] for row in np.atleast_2d(values)]
+    rows = [[f"{value + 0:.{digits}g}" for value in row.tolist()] for row in np.atleast_2d(values)]  # no -0
     if len(rows) == 1:
         return " ".join(rows[0])
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
@@ -124,5 +124,5 @@ def in_words(array: Any) -> str:
         return "traced"
     values = np.asarray(array, np.float64).ravel()
     if values.size <= SHOWN:
-        return " ".join(f"{value:.4g}" for value in values)
+        return " ".join(f"{value + 0:.4g}" for value in values)
     return f"norm {np.linalg.norm(values):.4g}, {values.min():.4g} to {values.max():.4g}"

@@ -309,8 +309,15 @@ def test_many_processes_of_one(experiment):
 @pytest.mark.soak
 def test_check_cost(experiment):
     pytest.importorskip("flax")
-    result = experiment("22_check_cost", inputs=100, blocks=1, calls=1)
+    result = experiment("22_check_cost", inputs=100, blocks=1, calls=1, wrong_calls=1)
     assert all(row["first"] > 0 and len(row["further"]) == 1 for row in result.values())
+
+
+def test_cost_of_a_wrong_rule(experiment):
+    """That it is wrong is asserted in the experiment; how much it costs, only an idle machine says."""
+    result = experiment("22_check_cost", inputs=100, wrong_calls=1, only=("a sign", "not linear"))
+    assert set(result) == {"a sign", "not linear"}
+    assert all(row["times_a_right_one"] > 0 for row in result.values())
 
 
 def test_faults_in_jax(experiment):

@@ -103,3 +103,13 @@ def test_stated_numbers_are_printed(name, tmp_path, capsys, monkeypatch):
 )
 def test_a_stale_number_is_noticed(text, printed, absent):
     assert missing(numbers(text), printed) == absent
+
+
+def test_the_table_of_what_layers_learn_is_the_experiment_s():
+    page = (EXPERIMENTS.parent / "docs" / "layers.md").read_text().partition("## What they learn")[2]
+    rows = re.findall(r"\| ([\d.]+) % \(([\d.]+) to ([\d.]+)\) \| (\d+) %", page.partition("\n## ")[0])
+    said = ast.get_docstring(ast.parse((EXPERIMENTS / "11_mnist_1d.py").read_text()))
+    assert len(rows) == 4
+    for median, low, high, _ in rows:
+        assert f"{median}  ({low} to {high})" in said
+    assert [int(published) for *_, published in rows] == [32, 68, 94, 91]

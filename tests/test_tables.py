@@ -153,3 +153,8 @@ def test_what_has_no_hash_is_called_as_it_is():
 def test_bad_use_is_refused_before_a_program_runs(call):
     with pytest.raises((TypeError, ValueError), match=r": expected .*, got "):
         call()
+
+
+def test_a_zero_has_no_sign():
+    assert tables.numbers(np.array([[-0.0, 1.0], [-2.0, 0.0]])) == " 0  1\n-2  0"
+    assert tables.numbers(np.array([-0.0])) == "0"

@@ -94,8 +94,10 @@ def test_what_a_network_takes_is_its_own_word():
     net = jaxbp.chain(one_hot, jaxbp.flatten(2, 2), jaxbp.dense(4, 2))
     params = net.init(jax.random.key(0))
     np.testing.assert_array_equal(jaxbp.forward(net, params, X).out, net.apply(params, jnp.asarray(X)))
+    times = jaxbp.elementwise("times", lambda a: 2 * a, lambda a: 2.0 + 0 * a, saves="input")
+    assert jaxbp.forward(times, {}, [1, 2]).out.dtype == jnp.float32  # which would also take whole numbers
     middle = jaxbp.chain(jaxbp.dense(2, 2), jaxbp.embedding(3, 2))
-    with pytest.raises(TypeError, match=r"layer 2: embedding\(3, 2\): expected ids that are whole numbers"):
+    with pytest.raises(TypeError, match=r"layer 1: dense\(2, 2\): expected floating-point f, got int"):
         jaxbp.forward(middle, middle.init(jax.random.key(0)), X)
     with pytest.raises(ValueError, match=r"dense\(2, 2\): expected f with last axis 2, got shape \(3, 3\)"):
         jaxbp.forward(NET, PARAMS, np.ones((3, 3), int))

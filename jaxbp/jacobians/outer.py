@@ -161,6 +161,16 @@ def formed(block: Block) -> Array:
     return _weight_shaped(block, jax.vmap(_form)(block.delta, block.f))
 
 
+def smaller(block: Block) -> Block:
+    """The block, or J itself where it has no more numbers than its factors: many positions, a small weight.
+
+    Who needs two sums of such a block forms J once, and forgets the factors.
+    """
+    if jax.eval_shape(formed, block).size > sum(leaf.size for leaf in jax.tree.leaves(block)):
+        return block
+    return Entrywise(formed(block))
+
+
 def squared_norms(block: Block) -> Float[Array, "N C"]:
     """|J_nc|^2."""
     if isinstance(block, Added):

@@ -15,6 +15,10 @@ from jaxbp.jacobians.parameters import ParameterJacobian
 from jaxbp.typing import Array, Float, Params, Scalar, Targets
 
 
+def _squared_norms(blocks: list[outer.Block]) -> Float[Array, " N"]:
+    return sum((outer.squared_norms(block)[:, 0] for block in blocks), jnp.zeros(()))
+
+
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True, repr=False, eq=False)
 class PerExample:
@@ -40,12 +44,11 @@ class PerExample:
 
         Source: Goodfellow 2015, arXiv 1510.01799; with shared weights Rochette et al. 2019, Li et al. 2022.
         """
-        norms = [outer.squared_norms(block)[:, 0] for block in self.jacobian.blocks]
-        return sum(norms, jnp.zeros(()))
+        return _squared_norms(self.jacobian.blocks)
 
     def mean(self) -> Params:
         """1/N sum_n g_n, the gradient of the mean loss."""
-        return self._weighted_mean(jnp.ones_like(self.losses))
+        return self._weighted_mean(jnp.ones_like(self.losses), self.jacobian.blocks)
 
     def clipped_mean(self, c: float | Scalar) -> Params:
         """1/N sum_n g_n min(1, c / |g_n|), each gradient clipped to norm c, as private training needs it.
@@ -60,9 +63,10 @@ class PerExample:
         """
         if not isinstance(c, jax.core.Tracer):
             c = arguments.number("clipped_mean", "c", c, low=0, open_low=True)
-        norms = jnp.sqrt(self.squared_norms())
+        blocks = [outer.smaller(block) for block in self.jacobian.blocks]
+        norms = jnp.sqrt(_squared_norms(blocks))
         # A gradient of zero has nothing to clip, and c / 0 would be infinite: the minimum is 1.
-        return self._weighted_mean(jnp.minimum(1, c / norms))
+        return self._weighted_mean(jnp.minimum(1, c / norms), blocks)
 
     def second_moment(self) -> Params:
         """1/N sum_n g_n^2, entry by entry."""
@@ -96,9 +100,8 @@ class PerExample:
         trace = N / (N - 1) * (self.squared_norms().mean() - mean)
         return trace / (mean - trace / N)
 
-    def _weighted_mean(self, w: Array) -> Params:
-        blocks, N = self.jacobian.blocks, len(w)
-        return self.jacobian.tree([outer.weighted_sum(block, w[:, None] / N) for block in blocks])
+    def _weighted_mean(self, w: Array, blocks: list[outer.Block]) -> Params:
+        return self.jacobian.tree([outer.weighted_sum(block, w[:, None] / len(w)) for block in blocks])
 
     def __repr__(self) -> str:
         return f"gradients of {len(self.losses)} losses\n" + repr(self.jacobian)

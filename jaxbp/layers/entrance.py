@@ -28,7 +28,7 @@ def taken(
 def inputs_of(where: str, net: Layer, params: Params, x: Any, given: Given | None = None) -> Array:
     """x as the network takes it: whole numbers are ids where it looks them up, floats where it multiplies.
 
-    A network says itself which it is: one that multiplies refuses whole numbers. Nothing is computed.
+    A network says itself which it is: one that looks up refuses floats. Nothing is computed.
 
     Args:
         where: the function that asks.
@@ -53,18 +53,19 @@ def inputs_of(where: str, net: Layer, params: Params, x: Any, given: Given | Non
     f = arguments.array(where, "x", x, fill=-1 if written else None)
     if not jnp.issubdtype(f.dtype, jnp.integer):
         return arguments.array(where, "x", x, floats=written)
-    if _takes(net, params, f, given):
+    if not _takes_floats(net, params, f.shape, given):
         return f
     return arguments.array(where, "x", x, floats=True) if written else arguments.as_floats(where, "x", f)
 
 
-def _takes(net: Layer, params: Params, f: Array, given: Given | None) -> bool:
-    """Whether a network computes of whole numbers as they are."""
+def _takes_floats(net: Layer, params: Params, shape: tuple[int, ...], given: Given | None) -> bool:
+    """Whether a network computes of floats."""
     named = handed(net, given)
 
     def apply(params: Params, f: Array) -> Array:
         return net.apply(params, f, **named)
 
+    f: Any = jax.ShapeDtypeStruct(shape, jnp.result_type(float))  # type: ignore[no-untyped-call]
     try:
         jax.eval_shape(apply if named else net.apply, params, f)
     except TypeError:

@@ -146,8 +146,7 @@ def _argument(site: Site, k: int | None) -> dict[str, str]:
 def _wrong(trial: Trial, seen: Comparison) -> Judgement:
     """One finding for each argument that disagrees, with its cause."""
     site, own, rng = trial.site, trial.own, np.random.default_rng(6)
-    suspect = seen.samples[DRAWS - 1].cotangent
-    fault = contract.linearity_fault(trial.ruled, own, trial.reference, rng, suspect)
+    fault = contract.sum_fault(trial.ruled, own, seen.samples[:DRAWS][-2:])
     if fault is None:
         again = rule_pullback(trial.ruled, site.rule.kind)
         fault = None if again.text == own.text else contract.repeat_fault(trial.ruled, own, again, rng)

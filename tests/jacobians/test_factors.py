@@ -74,6 +74,21 @@ def test_per_example_gradients_of_a_table(parts):
     assert_close(flat(g.clipped_mean(0.1)), clip @ wanted / 3, "float64")
 
 
+@pytest.mark.parametrize("tied", [False, True])
+def test_a_clipped_mean_over_many_positions_takes_the_work_of_a_step(tied):
+    """Each example's gradient of a small weight is formed once: its norm and the mean are made of it."""
+    net = jaxbp.chain(*(jaxbp.dense(16, 16, bias=False), jaxbp.tanh) * 3)
+    net = jaxbp.tied(net, (3, "W"), (1, "W")) if tied else net
+    params, loss = net.init(jax.random.key(0)), jaxbp.squared_error
+    x, y = jax.random.normal(jax.random.key(1), (2, 1, 64, 16))  # a loop of one: FLOPs count its body once
+
+    def flops(fn):
+        return jax.jit(fn).lower(params, x, y).compile().cost_analysis()["flops"]
+
+    clipped = flops(lambda *args: jaxbp.per_example(net, loss, *args).clipped_mean(1.0))
+    assert clipped <= 1.1 * flops(jaxbp.value_and_grad(net, loss))
+
+
 def test_a_late_convolution_is_held_as_patches_and_an_early_one_formed(x64):
     late, early = jaxbp.conv2d(6, 8, 3, padding=1), jaxbp.conv2d(1, 2, 3)
     for conv, shape, how in ((late, (2, 2, 6), "delta x f"), (early, (9, 9, 1), "entry by entry")):

@@ -1,6 +1,7 @@
 """The command `jaxbp explain`, as its user runs it."""
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -122,6 +123,20 @@ WRONG = {
 }
 
 
+def test_a_wrong_value_is_named_by_its_line(tmp_path, capsys):
+    """Wherever it stands, and however the file is laid out."""
+    path = tmp_path / "NET.json"
+    wrong = {"eta": "fast"}, {"layers": [{"W": [[1, 2]]}, {"W": [[1], ["a"]]}]}, {"x": [1, float("inf")]}
+    keys = "eta", "layers[2].W[2][1]", "x[2]"
+    for change, key in zip(wrong, keys, strict=True):
+        for indent in (None, 1, 4):
+            text = json.dumps(NETWORK | change, indent=indent)
+            path.write_text("\ufeff\n" + text, encoding="utf-8")
+            lines = enumerate(text.split("\n"), 2)
+            found = next(i for i, line in lines if re.search('"fast"|"a"|Infinity', line))
+            assert f"NET.json, line {found}: {key}: expected a finite number" in run(capsys, str(path))[2]
+
+
 @pytest.mark.parametrize("case", WRONG)
 def test_an_unreadable_network_is_named_by_line_and_key(case, tmp_path, capsys):
     text, sentence = WRONG[case]
@@ -137,7 +152,8 @@ def test_an_unreadable_network_is_named_by_line_and_key(case, tmp_path, capsys):
 @pytest.mark.parametrize(
     ("args", "sentence"),
     [
-        (["nowhere.json"], "nowhere.json"),
+        (["nowhere.json"], "nowhere.json: expected a file that can be read, got no such file or directory"),
+        (["--digits", "0"], "digits a whole number in [1, 17], got 0"),
         (["--mazur", "--net", "2", "1"], "--net and --mazur"),
         (["--net", "2"], "at least two sizes"),
         (["--net", "2", "1", "--activation", "relux"], "--activation: expected one of identity"),

@@ -90,3 +90,25 @@ def test_a_sentence_names_files_as_seen_from_the_current_folder(tmp_path, monkey
     monkeypatch.chdir(tmp_path)
     (found,) = check(f, jnp.arange(1.0, 4.0)).wrong
     assert f"tanh at {__file__}:" in found.sentence
+
+
+LARGE = {
+    "sign": lambda x, c: -c * jnp.cos(x),
+    "factor": lambda x, c: 2 * c * jnp.cos(x),
+    "wrong_point": lambda x, c: c * jnp.cos(jnp.sin(x)),
+    "misplaced": lambda x, c: jnp.roll(c * jnp.cos(x), 1),
+    "slope": lambda x, c: c / (1 + jnp.abs(x)) ** 3,
+    "missing_term": lambda x, c: c,
+    "nan": lambda x, c: jnp.where(x > 2, jnp.nan, c * jnp.cos(x)),
+    "other": lambda x, c: c * jnp.cos(x) + 0.1 * jnp.roll(c, 5) * x * x,
+}
+
+
+@pytest.mark.parametrize("cause", LARGE)
+def test_a_cause_of_a_large_array_is_that_of_a_small_one(cause):
+    """It is looked for in few entries first, and then in all: those must come to the same."""
+    f = jax.custom_vjp(jnp.sin)
+    f.defvjp(lambda x: (jnp.sin(x), x), lambda x, c: (LARGE[cause](x, c),))
+    for size in (60, 60_000):
+        x = np.random.default_rng(2).standard_normal(size).astype(np.float32)
+        assert {found.cause for found in check(f, x).wrong} == {cause}, size

@@ -70,6 +70,8 @@ MUTANTS = [
     ("one-sided slopes not required of a kink", (compare, "joint_kinks", always([])),
          "maximum pays both at a tie"),
     ("no look at linearity", (contract, "linearity_fault", always(None)), "clipped far out unsaid"),
+    ("no look at sums of cotangents", (contract, "sum_fault", always(None)),
+         "small cotangents dropped beside large ones"),
     ("no look at the primal", (contract, "primal_fault", always(None)), "primal changed by fwd"),
     ("no second trace", (contract, "repeat_fault", always(None)), "random bwd"),
     ("no second order", (further, "second_order_fault", always(None)), "stop_gradient in bwd"),
@@ -126,6 +128,7 @@ CLAUSES = {
 MISTAKES = {
     "multiple": "square:no two",
     "conjugated": "square, another convention",
+    "swapped": "product:swapped",
     "turned": "matmul, wrong side",
     "unmasked": "the other triangle",
     "misplaced": "pad, off by one",
@@ -140,6 +143,7 @@ MISTAKES = {
     "one of two": "inverse, not symmetrised",
     "convicted": "the smallest output's sign",
     "along": "saturated",
+    "outside the span": "pseudoinverse without its residual",
     "slope": "atan:no square",
     "approximate": "layer norm, another epsilon",
 }

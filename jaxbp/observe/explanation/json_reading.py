@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from jaxbp import arguments, errors, layers, losses
+from jaxbp.arguments.texts import lines_of
 from jaxbp.layers import Layer, chain, dense, make_leaky_relu, residual
 from jaxbp.losses import Loss
 from jaxbp.observe.explanation.json_format import WRITTEN
@@ -44,12 +45,20 @@ def read_network(path: Path) -> Network:
 
     Raises:
         ValueError: for a file that is no JSON, with its line; for a key that is there twice; for a value
-            that is missing or of another kind, with its key.
+            that is missing or of another kind, with its line and its key.
         OSError: for a file that cannot be read.
     """
-    data = arguments.json_of(str(path), path.read_bytes())
-    with errors.within(str(path)):
+    try:
+        text = path.read_bytes()
+    except OSError as error:
+        got = f"{error.strerror or error}".lower()
+        raise type(error)(errors.message(str(path), "a file that can be read", got)) from None
+    data = arguments.json_of(str(path), text)
+    try:
         return from_dict(data)
+    except ValueError as error:
+        line = lines_of(text.decode()).get(str(error).partition(": expected ")[0])
+        raise ValueError(f"{path}{f', line {line}' if line else ''}: {error}") from None
 
 
 def from_dict(data: Any) -> Network:

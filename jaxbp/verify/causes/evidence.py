@@ -7,13 +7,16 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from jaxbp.jaxprs.compile_once import is_small
 from jaxbp.verify.maps.pullback import Point, Pullback, basis_row, wide
+from jaxbp.verify.numbers.arbiter import Sample
 from jaxbp.verify.numbers.compare import Comparison, numeric_jacobian
 
 # A Jacobian of so many entries is looked at whole.
 MATRIX_LIMIT = 4096
 ROWS_LIMIT = 256
 FEW = 4096  # entries of a large array, in which most differences show
+SHORT = 8  # Of an axis of so many entries none is left out then.
 
 
 class Diagnosis(NamedTuple):
@@ -40,14 +43,20 @@ class Evidence:
     devices: tuple[tuple[str, int], ...] = ()
 
     @cached_property
+    def samples(self) -> list[Sample]:
+        """What was tried; of large arrays an even cotangent and an uneven one, which say as much as more."""
+        every = self.comparison.samples
+        return every if is_small(self.at.inputs) else [every[0], every[-1]]
+
+    @cached_property
     def got(self) -> np.ndarray:
         """The rule's result for this argument, one row for each cotangent."""
-        return np.stack([s.rule[self.argument] for s in self.comparison.samples])
+        return np.stack([s.rule[self.argument] for s in self.samples])
 
     @cached_property
     def want(self) -> np.ndarray:
         """The reference for this argument, one row for each cotangent."""
-        return np.stack([s.reference[self.argument] for s in self.comparison.samples])
+        return np.stack([s.reference[self.argument] for s in self.samples])
 
     @cached_property
     def finite(self) -> bool:
@@ -55,14 +64,24 @@ class Evidence:
         return bool(np.isfinite(self.got).all() and np.isfinite(self.want).all())
 
     @cached_property
+    def rest(self) -> np.ndarray:
+        """The rule's result without the reference."""
+        return self.got - self.want
+
+    @cached_property
+    def apart(self) -> np.ndarray:
+        """Where the two differ, one row for each cotangent."""
+        return ~self.alike(self.got, self.want)
+
+    @cached_property
     def differs(self) -> np.ndarray:
         """Where the two differ, for any cotangent: of the shape of the argument."""
-        return np.asarray((~self.alike(self.got, self.want)).any(0))
+        return np.asarray(self.apart.any(0))
 
     @cached_property
     def cotangents(self) -> list[np.ndarray]:
         """For each output, its cotangents, one row for each sample."""
-        samples = [s.cotangent for s in self.comparison.samples]
+        samples = [s.cotangent for s in self.samples]
         return [np.stack([wide(c) for c in cs]) for cs in zip(*samples, strict=True)]
 
     @cached_property
@@ -99,6 +118,10 @@ class Evidence:
         """Where two results agree to the tolerance of a diagnosis."""
         return alike(a, b, self.tolerance)
 
+    def near(self, a: np.ndarray, b: np.ndarray) -> bool:
+        """Whether some entries of two results are as near as they would be if all agreed."""
+        return bool(_alike(a, b, self.tolerance, 2 * self._scale).all())
+
     def same(self, a: np.ndarray, b: np.ndarray) -> bool:
         """Whether two results agree everywhere."""
         return a.shape == b.shape and agrees(a, b, self.tolerance)
@@ -133,11 +156,50 @@ class Evidence:
         """
         pull = by or self.reference
         assert pull is not None
-        cts = [
-            [change(c) if only in (None, k) else 0 * c for k, c in enumerate(s.cotangent)]
-            for s in self.comparison.samples
-        ]
-        return np.stack([wide(pull.call(inputs, c)[1][self.argument]) for c in cts])
+        return np.stack([self._pulled(pull, inputs, s, change, only) for s in self.samples])
+
+    def gives(
+        self,
+        inputs: Sequence[Any],
+        change: Callable[[Any], Any] = lambda c: c,
+        result: Callable[[np.ndarray], np.ndarray] = lambda r: r,
+    ) -> bool:
+        """Whether the reference at other inputs, with changed cotangents or a changed result, is the rule's.
+
+        Of large arrays a few entries for the first cotangent show that of most that are not.
+        """
+        assert self.reference is not None
+        rows: list[np.ndarray] = []
+        for got, sample in zip(self.got, self.samples, strict=True):
+            row = result(self._pulled(self.reference, inputs, sample, change))
+            few = few_of(row)
+            if row.shape != got.shape or (few and not self.near(got[few], row[few])):
+                return False
+            rows.append(row)
+        return self.explained_by(np.stack(rows))
+
+    def gap(self, inputs: Sequence[Any]) -> np.ndarray:
+        """Rule without reference at other inputs; of large arrays, for one cotangent."""
+        assert self.reference is not None
+        some = self.samples[: None if is_small(inputs) else 1]
+        maps = self.rule, self.reference
+        rule, right = (np.stack([self._pulled(m, inputs, s, lambda c: c) for s in some]) for m in maps)
+        return rule - right
+
+    @cached_property
+    def _scale(self) -> float:
+        return max(largest(self.got), largest(self.want))
+
+    def _pulled(
+        self,
+        pull: Pullback,
+        inputs: Sequence[Any],
+        sample: Sample,
+        change: Callable[[Any], Any],
+        only: int | None = None,
+    ) -> np.ndarray:
+        ct = [change(c) if only in (None, k) else 0 * c for k, c in enumerate(sample.cotangent)]
+        return wide(pull.call(inputs, ct)[1][self.argument])
 
 
 def constant(k: complex) -> str:
@@ -162,23 +224,32 @@ def reason(k: complex, at: Point) -> str:
 
 def alike(a: np.ndarray, b: np.ndarray, tolerance: float) -> np.ndarray:
     """Where two results agree to a part of each entry and a thousandth of that of the largest."""
-    return _alike(a, b, tolerance, _largest(b))
+    return _alike(a, b, tolerance, largest(b))
 
 
 def agrees(a: np.ndarray, b: np.ndarray, tolerance: float) -> bool:
     """Whether two results are `alike` everywhere; most that are not show it in a few entries."""
-    scale, few = _largest(b), few_of(a)
-    if few.stop and not _alike(a.reshape(-1)[few], b.reshape(-1)[few], tolerance, scale).all():
+    scale, few = largest(b), few_of(a)
+    if few and not _alike(a[few], b[few], tolerance, scale).all():
         return False
     return bool(_alike(a, b, tolerance, scale).all())
 
 
-def few_of(a: np.ndarray) -> slice:
-    """Some thousand entries of a large array; none of one that is small itself."""
-    return slice(0, a.size, a.size // FEW) if a.size > 4 * FEW else slice(0)
+def few_of(a: np.ndarray) -> tuple[slice, ...]:
+    """Where some thousand entries of a large array are, far from each other; empty for one that is small."""
+    long = sum(n > SHORT for n in a.shape)
+    if a.size <= 4 * FEW or not long:
+        return ()
+    step = int((a.size / FEW) ** (1 / long)) + 1
+    return tuple(slice(None, None, step if n > SHORT else 1) for n in a.shape)
 
 
-def _largest(b: np.ndarray) -> float:
+def largest(b: np.ndarray) -> float:
+    """The size of the largest finite entry."""
+    if b.size and not np.iscomplexobj(b):
+        most = max(float(b.max()), -float(b.min()))  # without a copy
+        if np.isfinite(most):
+            return most
     return float(np.max(np.abs(b), initial=0.0, where=np.isfinite(b)))
 
 
@@ -193,8 +264,22 @@ def ratio_of(got: np.ndarray, want: np.ndarray, tolerance: float) -> complex | N
     power = np.vdot(want, want)
     if not power or not np.isfinite(power):
         return None
-    k = np.vdot(want, got) / power
+    k, few = np.vdot(want, got) / power, few_of(got)
+    if few and not _alike(got[few], k * want[few], tolerance, abs(k) * largest(want)).all():
+        return None
     return complex(k) if agrees(got, k * want, tolerance) else None
+
+
+def ratio_on(on: np.ndarray, got: np.ndarray, want: np.ndarray, tolerance: float) -> complex | None:
+    """The same where ``on``, of arrays whose last axes are its own; a few entries show that there is none."""
+    if on.all():
+        return ratio_of(got, want, tolerance)
+    places = np.flatnonzero(on)
+    got, want = (m.reshape(-1, on.size) for m in (got, want))
+    few = few_of(places)
+    if few and ratio_of(got[:, places[few]], want[:, places[few]], 10 * tolerance) is None:
+        return None
+    return ratio_of(got[:, places], want[:, places], tolerance)
 
 
 def named(k: complex, place: str, at: Point) -> Diagnosis:

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxbp.jaxprs.compile_once import is_small
 from jaxbp.verify.causes.changed import is_square
 from jaxbp.verify.causes.evidence import Diagnosis, Evidence, constant, ratio_of, reason
 from jaxbp.verify.maps.pullback import wide
@@ -100,10 +101,13 @@ def one_slice(e: Evidence) -> Diagnosis | None:
         for k in (0, n - 1) if n > 1 else ():
             mask = np.zeros(shape)
             mask[(slice(None),) * axis + (k,)] = 1
-            kept = e.pulled(e.at.inputs, lambda c, mask=mask: (c * mask).astype(c.dtype))  # type: ignore[misc]
-            if e.explained_by(kept) and not e.same(kept, e.want):
+            if e.gives(e.at.inputs, partial(_masked, mask)) and e.apart.any():
                 return Diagnosis("missing_sum", f"only slice {k} of axis {axis} is summed")
     return None
+
+
+def _masked(mask: np.ndarray, c: jnp.ndarray) -> jnp.ndarray:
+    return (c * mask).astype(c.dtype)
 
 
 def one_of_two(e: Evidence) -> Diagnosis | None:
@@ -126,22 +130,34 @@ def one_of_two(e: Evidence) -> Diagnosis | None:
 
 def outside_the_span(e: Evidence) -> Diagnosis | None:
     """All of the difference lies outside the span of the rest: what a projection takes away, a residual."""
-    got, want = (m.reshape(len(m), *[1] * (m.ndim == 2), *m.shape[1:]) for m in (e.got, e.want))
+    got, want, rest = (
+        m.reshape(len(m), *[1] * (m.ndim == 2), *m.shape[1:]) for m in (e.got, e.want, e.rest)
+    )
     if want[0].size < 3 or not e.finite:
         return None
-    rng = np.random.default_rng(0)
+    rng, least_samples = np.random.default_rng(0), 3 if is_small(e.at.inputs) else 2
     for kept, word in ((got, "leaves out"), (want, "adds")):
-        for turned in (False, True):
-            left, right = (np.swapaxes(m, -1, -2) if turned else m for m in (kept, got - want))
+        for turned in (False, True) if want.shape[-2] > 1 else (False,):
+            left, right = (np.swapaxes(m, -1, -2) if turned else m for m in (kept, rest))
             # Of all columns of the term a random combination stands for each.
-            column = np.swapaxes(right.conj(), -1, -2) @ rng.standard_normal((right.shape[-2], 1))
-            size = np.linalg.norm(left, axis=(-2, -1)) * np.linalg.norm(column, axis=(-2, -1))
-            overlap, least = np.linalg.norm(left @ column, axis=(-2, -1)), e.tolerance * np.max(size)
-            if (size > least).sum() >= 3 and (overlap <= e.tolerance * np.maximum(size, least)).all():
+            column = np.swapaxes(_conjugate(right), -1, -2) @ rng.standard_normal((right.shape[-2], 1))
+            size = _norms(left) * _norms(column)
+            overlap, least = _norms(left @ column), e.tolerance * np.max(size)
+            enough = (size > least).sum() >= least_samples
+            if enough and (overlap <= e.tolerance * np.maximum(size, least)).all():
                 whose = "its own result" if kept is got else "the right result"
                 sentence = f"the rule {word} what lies outside the span of {whose}: a residual, a projection?"
                 return Diagnosis("missing_term", sentence, True)
     return None
+
+
+def _conjugate(m: np.ndarray) -> np.ndarray:
+    return m.conj() if np.iscomplexobj(m) else m
+
+
+def _norms(m: np.ndarray) -> np.ndarray:
+    """The norm of each matrix, without a copy of it."""
+    return np.asarray(np.sqrt(np.einsum("...ij,...ij->...", m, _conjugate(m)).real))
 
 
 def what_is_known(e: Evidence) -> Diagnosis:
@@ -170,8 +186,7 @@ def what_is_known(e: Evidence) -> Diagnosis:
         more = []
         for i, x in enumerate(e.at.inputs):
             inputs = [2 * v if k == i else v for k, v in enumerate(e.at.inputs)]
-            gaps = [e.pulled(at, by=e.rule) - e.pulled(at) for at in (inputs, e.at.inputs)]
-            k = ratio_of(gaps[0], gaps[1], 1e-6) if np.size(x) else None
+            k = ratio_of(e.gap(inputs), e.gap(e.at.inputs), 1e-6) if np.size(x) else None
             if k is not None and abs(k) > 1e-9 and abs(k - 1) > 1e-6:
                 more.append(f"{constant(k)} times as large for 2 x argument {i}")
         parts += [f"it is {' and '.join(more)}"] if more else []

@@ -87,7 +87,7 @@ def _first(e: Evidence, when: str) -> Diagnosis | None:
 
 
 def _not_finite(e: Evidence) -> Diagnosis:
-    ct = next((s.cotangent for s in e.comparison.samples if not np.isfinite(s.rule[e.argument]).all()), None)
+    ct = next((s.cotangent for s in e.samples if not np.isfinite(s.rule[e.argument]).all()), None)
     made = origin(e.rule, e.at.inputs, ct) if ct is not None else ""
     by = f": {made} in its backward pass" if made else " (0 x inf or an overflow?)"
     return Diagnosis("nan", f"the rule is not finite where the derivative is{by}")

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from jaxbp.verify.causes.evidence import Diagnosis, Evidence, constant, named, ratio_of
+from jaxbp.verify.causes.evidence import Diagnosis, Evidence, constant, named, ratio_of, ratio_on
 from jaxbp.verify.maps.pullback import basis_row, wide
 
 # Fibres of an output along which a factor is looked for, and outputs that are looked at entry by entry.
@@ -15,7 +15,7 @@ def multiple(e: Evidence) -> Diagnosis | None:
     got, want = e.got, e.want
     if not got.any():
         return Diagnosis("zero", "the rule is zero")
-    finite = np.isfinite(want) & np.isfinite(got)
+    finite = ... if e.finite else np.isfinite(want) & np.isfinite(got)
     k = ratio_of(got[finite], want[finite], e.tolerance)
     if k is None or abs(k - 1) < 1e-9:
         return None  # Right wherever autodiff has a value; the differences convicted the rest.
@@ -35,10 +35,10 @@ def partly(e: Evidence) -> Diagnosis | None:
     rows = e.differs
     if not rows.any() or rows.all() or np.size(rows) < 3:
         return None
-    kept = ~e.alike(got, want) & np.isfinite(want) & np.isfinite(got)
+    kept = e.apart if e.finite else e.apart & np.isfinite(want) & np.isfinite(got)
     if not kept.any():
         return None
-    k = ratio_of(got[kept], want[kept], e.tolerance)
+    k = ratio_on(kept, got, want, e.tolerance)
     if k is None:
         return None
     return named(k, f" on {int(rows.sum())} of {rows.size} entries", e.at)
@@ -128,7 +128,7 @@ def _factors(e: Evidence, numbers: np.ndarray) -> np.ndarray | None:
 
 
 def _weighed(e: Evidence, k: np.ndarray, where: str) -> Diagnosis | None:
-    if not e.explained_by(e.pulled(e.at.inputs, lambda c: (c * k).astype(c.dtype))):
+    if not e.gives(e.at.inputs, lambda c: (c * k).astype(c.dtype)):
         return None
     flat = k.ravel()
     shown = ", ".join(f"{x:.4g}" for x in flat[:5]) + (f", ..., {flat[-1]:.4g}" if flat.size > 5 else "")

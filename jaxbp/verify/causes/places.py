@@ -8,10 +8,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxbp.verify.causes.changed import is_square
-from jaxbp.verify.causes.evidence import Diagnosis, Evidence
+from jaxbp.verify.causes.evidence import Diagnosis, Evidence, largest
 from jaxbp.verify.maps.pullback import wide
 
 turn = partial(jnp.swapaxes, axis1=-1, axis2=-2)
+_turned_back = partial(np.swapaxes, axis1=-1, axis2=-2)
 
 
 def swapped(e: Evidence) -> Diagnosis | None:
@@ -19,7 +20,7 @@ def swapped(e: Evidence) -> Diagnosis | None:
     for b in range(len(e.at.inputs)):
         if b == e.argument or np.shape(e.at.inputs[b]) != np.shape(e.at.inputs[e.argument]):
             continue
-        other = np.stack([s.reference[b] for s in e.comparison.samples])
+        other = np.stack([s.reference[b] for s in e.samples])
         if e.explained_by(other):
             return Diagnosis("swapped", f"this is the cotangent of argument {b}")
     if e.reference is None or len(e.at.outputs) > 8:
@@ -27,7 +28,7 @@ def swapped(e: Evidence) -> Diagnosis | None:
     for j, k in combinations(range(len(e.at.outputs)), 2):
         if e.at.outputs[j].shape == e.at.outputs[k].shape and e.at.outputs[j].dtype == e.at.outputs[k].dtype:
             order = [k if i == j else j if i == k else i for i in range(len(e.at.outputs))]
-            cts = [[s.cotangent[i] for i in order] for s in e.comparison.samples]
+            cts = [[s.cotangent[i] for i in order] for s in e.samples]
             rows = [wide(e.reference.call(e.at.inputs, c)[1][e.argument]) for c in cts]
             if e.explained_by(np.stack(rows)):
                 return Diagnosis("swapped", f"the cotangents of outputs {j} and {k} are exchanged")
@@ -42,10 +43,9 @@ def turned(e: Evidence) -> Diagnosis | None:
         return Diagnosis("transposed", "rule = the transpose of the reference")
     outs = bool(e.at.outputs) and all(is_square(s.shape) for s in e.at.outputs)
     if e.reference and outs:
-        turned = e.pulled(e.at.inputs, turn)
-        if e.explained_by(turned):
+        if e.gives(e.at.inputs, turn):
             return Diagnosis("cotangent_transposed", "the rule's result is that of the transposed cotangent")
-        if square and e.explained_by(np.swapaxes(turned, -1, -2)):
+        if square and e.gives(e.at.inputs, turn, _turned_back):
             return Diagnosis("transposed", "cotangent and result are transposed")
     if e.reference is None:
         return None
@@ -53,9 +53,9 @@ def turned(e: Evidence) -> Diagnosis | None:
         if not is_square(held.shape):
             continue
         inputs = [turn(v) if k == i else v for k, v in enumerate(e.at.inputs)]
-        if e.explained_by(e.pulled(inputs)):
+        if e.gives(inputs):
             return Diagnosis("transposed", f"the transpose of argument {i} is used in the place of it")
-        if square and outs and e.explained_by(np.swapaxes(e.pulled(inputs, turn), -1, -2)):
+        if square and outs and e.gives(inputs, turn, _turned_back):
             return Diagnosis("transposed", f"argument {i} stands on the wrong side of the product")
     return None
 
@@ -69,7 +69,7 @@ def other_way(e: Evidence) -> Diagnosis | None:
             continue
         for words, cause, value in _rearranged(held):
             inputs = [value if k == i else v for k, v in enumerate(e.at.inputs)]
-            if e.explained_by(e.pulled(inputs)):
+            if e.gives(inputs):
                 return Diagnosis(cause, f"argument {i} is used with {words}")
     return None
 
@@ -111,7 +111,8 @@ def misplaced(e: Evidence) -> Diagnosis | None:
             if want[there].any() and e.same(got[here], want[there]):
                 words = f"by {abs(shift)} along axis {axis - 1}"
                 return Diagnosis("misplaced", f"the rule's result is that of the reference shifted {words}")
-    on, wanted = (np.abs(m).max(0) > 1e-9 * np.abs(want).max() for m in (got, want))
+    least = 1e-9 * largest(want)
+    on, wanted = (np.abs(m).max(0) > least for m in (got, want))
     if (on == wanted).all():
         order = _reordered(e)
         return Diagnosis("misplaced", order) if order else None
@@ -159,7 +160,7 @@ def summed(e: Evidence) -> Diagnosis | None:
     if not e.finite or want.ndim < 2:
         return None
     every = tuple(range(1, got.ndim))
-    if e.same(got, got.mean(every, keepdims=True) + 0 * got):
+    if e.same(got, np.broadcast_to(got.mean(every, keepdims=True), got.shape)):
         # A sum over some axes could not be told from others: only that of all entries can.
         for word, total in (("sum", np.sum(want, every)), ("mean", np.mean(want, every))):
             spread = np.broadcast_to(total.reshape(-1, *[1] * len(every)), want.shape)
@@ -177,11 +178,12 @@ def summed(e: Evidence) -> Diagnosis | None:
             continue
         device = e.devices[axis - 1][0] if axis <= len(lengths) else ""
         where = f"axis {device} of the mesh" if device else f"axis {axis - 1 - max(len(lengths) - 1, 0)}"
+        given, wanted = (np.sum(m, axis, keepdims=True) for m in (got, want))
         for k, word in ((1.0, "sums"), (1 / n, "averages")):
-            if e.same(got, k * np.sum(want, axis, keepdims=True) + 0 * want):
+            if e.same(got, np.broadcast_to(k * wanted, got.shape)):
                 own = "what each device should return for itself" if device else "what each entry should keep"
                 return Diagnosis("extra_sum", f"the rule {word} over {where} {own}")
-            if e.same(want, k * np.sum(got, axis, keepdims=True) + 0 * got):
+            if e.same(want, np.broadcast_to(k * given, got.shape)):
                 return Diagnosis("missing_sum", f"the rule should {word[:-1]} over {where}, and does not")
     return None
 

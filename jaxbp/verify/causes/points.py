@@ -13,8 +13,8 @@ from jaxbp.verify.causes.output_form import output_form
 
 def conjugated(e: Evidence) -> Diagnosis | None:
     """Complex numbers by another convention: the conjugate of something, or its real part alone."""
-    whole = [e.got, e.want, *e.cotangents, *map(np.asarray, e.at.inputs)]
-    if not any(map(np.iscomplexobj, whole)) or not e.finite:
+    whole = [e.got, e.want, *e.at.outputs, *e.at.inputs]
+    if not any(map(jnp.iscomplexobj, whole)) or not e.finite:
         return None
     if np.iscomplexobj(e.want):
         if e.explained_by(np.conj(e.want)):
@@ -49,7 +49,7 @@ def left_out(e: Evidence) -> Diagnosis | None:
         if i != e.argument and held.size:
             for value, word in ((1, "factor"), (0, "term")):
                 inputs = [jnp.full_like(v, value) if k == i else v for k, v in enumerate(e.at.inputs)]
-                if e.explained_by(e.pulled(inputs)):
+                if e.gives(inputs):
                     sentence = f"the {word} from argument {i} is left out (it is taken as {value})"
                     return Diagnosis("missing_term", sentence, True)
     return None
@@ -60,7 +60,7 @@ def elsewhere(e: Evidence) -> Diagnosis | None:
     if e.reference is None:
         return None
     for inputs, what in _points(e):
-        if e.explained_by(e.pulled(inputs)):
+        if e.gives(inputs):
             return Diagnosis("wrong_point", f"the derivative is evaluated at {what}")
     return output_form(e, e.outputs)
 

@@ -6,9 +6,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxbp.jaxprs.compile_once import is_small
 from jaxbp.jaxprs.inline import flattened
 from jaxbp.jaxprs.walk import evaluate, single
-from jaxbp.verify.causes.evidence import Diagnosis, Evidence, agrees, constant, few_of, ratio_of
+from jaxbp.verify.causes.evidence import Diagnosis, Evidence, agrees, constant, few_of, ratio_on
 from jaxbp.verify.maps.pullback import is_float, wide
 
 VALUES_LIMIT = 200
@@ -21,9 +22,9 @@ def unchanged(e: Evidence) -> Diagnosis | None:
     for k, c in enumerate(e.cotangents):
         for passed, how in _spread(c, e.want):
             on = (e.got != 0).any(0)
-            if not on.any() or not passed[:, on].any():
+            if not on.any() or not (passed.any(0) & on).any():
                 continue
-            times = ratio_of(e.got[:, on], passed[:, on], e.tolerance)
+            times = ratio_on(on, e.got, passed, e.tolerance)
             if times is None or abs(times) < 1e-12 or abs(times.imag) > 1e-9:
                 continue
             which = "the cotangent" if len(e.cotangents) == 1 else f"the cotangent of output {k}"
@@ -49,9 +50,9 @@ def _spread(c: np.ndarray, like: np.ndarray) -> Iterator[tuple[np.ndarray, str]]
     lost = like.ndim - c.ndim
     for axis in range(1, like.ndim) if lost == 1 else ():
         if c.shape == like.shape[:axis] + like.shape[axis + 1 :]:
-            yield np.expand_dims(c, axis) + 0 * like, " in every entry"
+            yield np.broadcast_to(np.expand_dims(c, axis), like.shape), " in every entry"
     if lost > 1 and c.ndim == 1:
-        yield c.reshape(-1, *[1] * lost) + 0 * like, " in every entry"
+        yield np.broadcast_to(c.reshape(-1, *[1] * lost), like.shape), " in every entry"
 
 
 def unmasked(e: Evidence) -> Diagnosis | None:
@@ -74,13 +75,13 @@ def unmasked(e: Evidence) -> Diagnosis | None:
 
 def along(e: Evidence) -> Diagnosis | None:
     """Rule and reference differ by a multiple of something known: cotangent, ones, an input, an output."""
-    got, want = e.got, e.want
+    want = e.want
     if not e.finite or want.ndim < 2 or want[0].size < 3:
         return None
-    rest, bad = got - want, e.differs
+    rest, bad = e.rest, e.differs
     for c in e.cotangents:
         if c.shape == want.shape and bad.sum() * len(want) > 2:
-            k = ratio_of(rest[:, bad], c[:, bad], e.tolerance)
+            k = ratio_on(bad, rest, c, e.tolerance)
             if k is not None and abs(k) > 1e-12:
                 where = "" if bad.all() else f" on the {int(bad.sum())} of {bad.size} entries that differ"
                 more = f"{'+' if k.real > 0 else '-'} {constant(abs(k))} x the cotangent"
@@ -88,40 +89,40 @@ def along(e: Evidence) -> Diagnosis | None:
     known = {"ones": np.ones(want.shape[1:])}
     known |= {f"argument {i}": wide(x) for i, x in enumerate(e.at.inputs)}
     known |= {f"output {k}": y for k, y in enumerate(e.outputs)}
-    if want.shape[-1] < 3 or e.same(rest, 0 * rest):
+    if want.shape[-1] < 3 or e.same(rest, np.broadcast_to(0.0, rest.shape)):
         return None
     for name, v in known.items():
         if v.shape != want.shape[1:] or not np.isfinite(v).all():
             continue
-        axes = dict.fromkeys([(-1,), tuple(range(1, want.ndim))])
-        for axis in axes:
-            size = np.sum(np.abs(v) ** 2, tuple(a - (a > 0) for a in axis), keepdims=True)
+        for count in dict.fromkeys([want.shape[-1], v.size]):
+            # Along the last axis or in all entries: rows of that many.
+            rows, each = rest.reshape(len(rest), -1, count), v.reshape(-1, count)
             with np.errstate(all="ignore"):
-                part = np.sum(rest * np.conj(v), axis, keepdims=True) / size
+                part = np.einsum("kri,ri->kr", rows, np.conj(each)) / np.einsum("ri,ri->r", each, each.conj())
             # What is along it must be all of the difference, and not of one entry only.
-            if np.isfinite(part).all() and e.same(rest, part * v) and (np.abs(v) > 0).sum() > 2:
+            if np.isfinite(part).all() and e.same(rows, part[..., None] * each) and np.count_nonzero(v) > 2:
                 word = "a constant" if name == "ones" else f"a multiple of {name}"
-                over = "along the last axis" if axis == (-1,) else "in all entries"
+                over = "along the last axis" if count == want.shape[-1] else "in all entries"
                 return Diagnosis("missing_term", f"rule and reference differ by {word} {over}", True)
     return None
 
 
 def slope(e: Evidence) -> Diagnosis | None:
     """Each entry has a factor of its own, whatever the cotangent; what that is, if a value shows it."""
-    got, want = e.got, e.want
-    if not e.finite or len(want) < 3:
+    few_samples = len(e.want) < 3 and is_small(e.at.inputs)
+    if not e.finite or few_samples or np.iscomplexobj(e.want) or np.iscomplexobj(e.got):
         return None
-    bad, power = e.differs, np.sum(np.abs(want) ** 2, 0)
-    if not power[bad].all() or np.iscomplexobj(want) or np.iscomplexobj(got):
+    bad, places = e.differs, np.flatnonzero(e.differs)
+    few = few_of(places)
+    if few and _factors(e, places[few]) is None:
         return None
-    k = np.sum(got * want, 0)[bad] / power[bad]
-    if not agrees(got[:, bad], k * want[:, bad], 10 * e.tolerance):
+    k = _factors(e, places)
+    if k is None:
         return None
-    few = few_of(k)
     for name, v in _values(e, bad.shape):
-        if few.stop and not _relation(k[few], v[bad][few], e.tolerance):
+        if few and not _relation(k[few], v.ravel()[places[few]], e.tolerance):
             continue
-        found = _relation(k, v[bad], e.tolerance)
+        found = _relation(k, v.ravel()[places], e.tolerance)
         if found:
             return Diagnosis(found[0], found[1].format(name), True)
     if sum(int(np.prod(s.shape)) for s in e.at.outputs) < 2:
@@ -131,14 +132,23 @@ def slope(e: Evidence) -> Diagnosis | None:
         return Diagnosis("factor", f"rule = about {k.mean():.3g} x reference{where}", True)
     if (np.abs(k - 1) < ROUGHLY).all():
         return None
-    worst = np.unravel_index(np.argmax(np.where(bad, np.abs(got - want).max(0), -1)), bad.shape)
-    at = tuple(int(i) for i in worst)
-    factor = np.sum(got * want, 0)[at] / power[at]
+    worst = int(np.argmax(np.abs(e.rest).max(0).ravel()[places]))
+    at = [int(i) for i in np.unravel_index(places[worst], bad.shape)]
     sentence = (
         f"each entry is its reference x a factor of its own, whatever the cotangent{where} "
-        f"({factor:.4g} at {list(at)}): sums and places are right, a slope is not"
+        f"({k[worst]:.4g} at {at}): sums and places are right, a slope is not"
     )
     return Diagnosis("slope", sentence, True)
+
+
+def _factors(e: Evidence, places: np.ndarray) -> np.ndarray | None:
+    """What the reference is to be multiplied by at some entries, whatever the cotangent; None if nothing."""
+    got, want = (m.reshape(len(m), -1)[:, places] for m in (e.got, e.want))
+    power = np.sum(want * want, 0)
+    if not power.all():
+        return None
+    k = np.asarray(np.sum(got * want, 0) / power)
+    return k if agrees(got, k * want, 10 * e.tolerance) else None
 
 
 def approximate(e: Evidence) -> Diagnosis | None:
@@ -146,7 +156,7 @@ def approximate(e: Evidence) -> Diagnosis | None:
     if not e.finite:
         return None
     size = np.abs(e.want).max(tuple(range(1, e.want.ndim)), keepdims=True)
-    off = np.abs(e.got - e.want).max(tuple(range(1, e.want.ndim)), keepdims=True)
+    off = np.abs(e.rest).max(tuple(range(1, e.want.ndim)), keepdims=True)
     if not (off <= ROUGHLY * size).all() or not size.any():
         return None
     part = float(np.max(off[size > 0] / size[size > 0]))

@@ -14,6 +14,8 @@ EXAMINED = 8
 ENOUGH = 3
 HUGE = 2**20  # entries of one argument, of which one that is wrong is enough
 OUTPUTS = 4096
+# What is found at an entry that convicts a rule.
+CONVICTS = ("wrong", "nan", "bad kink")
 
 
 class Sample(NamedTuple):
@@ -74,7 +76,7 @@ def arbitrate(
                 if outcome != "cleared":
                     break
             found.append(Entry(a, index, got, want, float(tolerances[a][index]), outcome))
-            if sum(e.argument == a and e.outcome == "wrong" for e in found) >= enough:
+            if sum(e.argument == a and e.outcome in CONVICTS for e in found) >= enough:
                 break
     return found
 
@@ -99,8 +101,8 @@ def _selected(
     blank = ~np.isfinite(gap)
     rank = np.concatenate(
         [
-            np.argsort(np.where(blank, -1.0, gap))[::-1][:EXAMINED],
-            np.argsort(np.where(blank | ~np.isfinite(ratio), -1.0, ratio))[::-1][:EXAMINED],
+            _largest(np.where(blank, -1.0, gap)),
+            _largest(np.where(blank | ~np.isfinite(ratio), -1.0, ratio)),
             np.flatnonzero(blank)[:EXAMINED],
             np.flatnonzero(blank)[-EXAMINED:],
             np.flatnonzero(~np.isfinite(np.ravel(got)[places]))[:EXAMINED],
@@ -109,6 +111,14 @@ def _selected(
     return [
         tuple(int(i) for i in np.unravel_index(places[k], mask.shape)) for k in dict.fromkeys(rank.tolist())
     ]
+
+
+def _largest(values: np.ndarray) -> np.ndarray:
+    """The numbers of the largest values, the largest first; not all of many are put in order."""
+    kept = np.arange(values.size)
+    if values.size > EXAMINED:
+        kept = np.flatnonzero(values >= np.partition(values, -EXAMINED)[-EXAMINED])
+    return kept[np.argsort(values[kept])[::-1][:EXAMINED]]
 
 
 def _decide(got: float, want: float, slope: Slope, noise: float, slack: float, rtol: float) -> str:

@@ -86,7 +86,7 @@ class Differences:
             weights: cotangents; the slope of ``Re sum(c * y)`` is returned for each.
         """
         vector = [jnp.asarray(v, dtype=x.dtype) for v, x in zip(direction, self.at.inputs, strict=True)]
-        contract = _contraction(weights)
+        contract = _contraction(weights, self.here)
         steps = LADDER * step
         moved = [np.zeros(y.shape, bool) for y in self.here]
         plus = np.stack([self._change(vector, h, contract, moved) for h in steps])
@@ -97,9 +97,9 @@ class Differences:
         inward = sum(np.sum(np.real(np.conj(wide(v)) * wide(x))) for v, x in pairs) < 0
         self._change(vector, -2 * step if inward else 2 * step, contract, moved)
         # Only the outputs that move bring rounding errors with them.
-        size = contract(
-            [np.where(m & np.isfinite(y), y, 0) for m, y in zip(moved, self.here, strict=True)], absolute=True
-        )
+        finite = [np.flatnonzero(m & np.isfinite(y)) for m, y in zip(moved, self.here, strict=True)]
+        parts = [(places, y.ravel()[places]) for places, y in zip(finite, self.here, strict=True)]
+        size = contract(parts, absolute=True)
         h = steps[:, None]
         rounding = 4 * self.eps * size[None] / h
         with np.errstate(all="ignore"):
@@ -114,39 +114,44 @@ class Differences:
     ) -> np.ndarray:
         """The change of the outputs after a step; ``moved`` collects where there is one."""
         tick()
-        there = [wide(y) for y in self._moved(list(self.at.inputs), direction, t)]
+        there = [wide(y).ravel() for y in self._moved(list(self.at.inputs), direction, t)]
+        changes = []
         for mask, y, z in zip(moved, there, self.here, strict=True):
-            mask |= y != z
-        with np.errstate(all="ignore"):
-            # An output that stays at the same infinity has not changed.
-            return contract([np.where(y == z, 0, y - z) for y, z in zip(there, self.here, strict=True)])
+            # An output that stays at the same infinity has not changed; most of many do not change at all.
+            places = np.flatnonzero(y != z.ravel())
+            mask.reshape(-1)[places] = True
+            with np.errstate(all="ignore"):
+                changes.append((places, y[places] - z.ravel()[places]))
+        return contract(changes)
 
 
-def _contraction(weights: Sequence[Sequence[Any]] | None) -> Callable[..., np.ndarray]:
+# Values of each output at some of its entries, and the numbers of these.
+Parts = Sequence[tuple[Any, np.ndarray]]
+
+
+def _contraction(
+    weights: Sequence[Sequence[Any]] | None, outputs: Sequence[np.ndarray]
+) -> Callable[..., np.ndarray]:
     """Sums of the outputs weighted by cotangents; without weights, every entry of every output."""
 
-    def each(ys: Sequence[np.ndarray], absolute: bool = False) -> np.ndarray:
-        flat = np.concatenate([np.zeros(0), *(np.ravel(y) for y in ys)])
-        return np.abs(flat) if absolute else flat
+    def each(parts: Parts, absolute: bool = False) -> np.ndarray:
+        flat = [np.zeros(y.size, y.dtype) for y in outputs]
+        for full, (places, y) in zip(flat, parts, strict=True):
+            full[places] = y
+        joined = np.concatenate([np.zeros(0), *flat])
+        return np.abs(joined) if absolute else joined
 
-    hosts = [[wide(c) for c in cs] for cs in weights or ()]
+    hosts = [[wide(c).ravel() for c in cs] for cs in weights or ()]
 
-    def summed(ys: Sequence[np.ndarray], absolute: bool = False) -> np.ndarray:
-        with np.errstate(all="ignore"):
-            if absolute:
-                return np.array(
-                    [sum(float(np.sum(abs(c) * abs(y))) for c, y in zip(cs, ys, strict=True)) for cs in hosts]
-                )
+    def summed(parts: Parts, absolute: bool = False) -> np.ndarray:
+        def term(c: np.ndarray, y: np.ndarray) -> float:
             # A zero weight takes an entry out, also when the entry is not finite.
-            return np.array(
-                [
-                    sum(
-                        float(np.sum(np.real(np.where(c == 0, 0, c * y))))
-                        for c, y in zip(cs, ys, strict=True)
-                    )
-                    for cs in hosts
-                ]
-            )
+            product = abs(c) * abs(y) if absolute else np.real(np.where(c == 0, 0, c * y))
+            return float(np.sum(product))
+
+        with np.errstate(all="ignore"):
+            terms = ([term(c[at], y) for c, (at, y) in zip(cs, parts, strict=True)] for cs in hosts)
+            return np.array([sum(each) for each in terms])
 
     return each if weights is None else summed
 

@@ -6,6 +6,7 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
+from jaxbp.jaxprs.compile_once import is_small
 from jaxbp.jaxprs.exception_origin import raise_own
 from jaxbp.verify.maps.pullback import Pullback, wide
 from jaxbp.verify.numbers.arbiter import Sample
@@ -14,6 +15,8 @@ from jaxbp.verify.numbers.differences import COVER
 # Rounding moves an entry by some multiple of what two random changes of the last digit did to it.
 NOISE_FACTOR = 64
 SHAKES = 3
+# The farthest that one change moves any of many entries by, times this: no further change goes there.
+BEYOND = 8.0
 STRAYED = 0.2
 
 
@@ -52,20 +55,37 @@ def unexplained(
     A right formula loses digits where it subtracts what is nearly equal; what it then differs by shows when
     the result of each operation is moved by its last digit.
     """
-    pairs = zip(maps, (sample.rule, sample.reference), strict=False)
-    reaches = [reach(m, inputs, sample.cotangent, plain) for m, plain in pairs]
+    pairs = list(zip(maps, (sample.rule, sample.reference), strict=False))
     gaps = _apart(sample.rule, sample.reference)
-    return [
-        m & ~(gap <= COVER * np.fmax.reduce(rs)) for m, gap, *rs in zip(masks, gaps, *reaches, strict=True)
-    ]
+    left = list(masks)
+    for k in range(SHAKES):
+        reaches = [reach(m, inputs, sample.cotangent, plain, (k,)) for m, plain in pairs]
+        far = [np.fmax.reduce(rs) for rs in zip(*reaches, strict=True)]
+        left = [m & ~(gap <= COVER * r) for m, gap, r in zip(left, gaps, far, strict=True)]
+        if not any(m.any() for m in left):
+            break
+        if not is_small(inputs):
+            # What is that far beyond the farthest of many entries no further change brings near.
+            sure = [m & ~(g <= BEYOND * COVER * _top(r)) for m, g, r in zip(left, gaps, far, strict=True)]
+            if any(m.any() for m in sure):
+                return sure
+    return left
+
+
+def _top(far: np.ndarray) -> float:
+    return float(np.max(far, initial=0.0))
 
 
 def reach(
-    m: Pullback, inputs: Sequence[Any], ct: Sequence[Any], plain: Sequence[np.ndarray]
+    m: Pullback,
+    inputs: Sequence[Any],
+    ct: Sequence[Any],
+    plain: Sequence[np.ndarray],
+    changes: Sequence[int] = range(SHAKES),
 ) -> list[np.ndarray]:
     """How far a few changes of the last digit of every operation move a map's result from ``plain``."""
     far = [np.zeros(w.shape) for w in plain]
-    for k in range(SHAKES):
+    for k in changes:
         try:
             there = m.shake(jnp.uint32(1_000_003 * k), inputs, ct)[1]
         except Exception as error:
