@@ -364,6 +364,8 @@ WRONG = [
     case("cotangents of all examples summed", lambda x: jnp.sin(x),
          lambda a, y, c: (jnp.sum(c * jnp.cos(a[0]), 0, keepdims=True) + 0 * c,), normal((4, 3)),
          "extra_sum"),
+    case("cotangents averaged before the slope", lambda x: jnp.sin(x),
+         lambda a, y, c: (jnp.mean(c, 1, keepdims=True) * jnp.cos(a[0]),), normal((3, 4)), "extra_sum"),
     case("modulus, another convention", squared_modulus, lambda a, y, c: (2 * c * a[0],),
          complex_normal(3, 4), "conjugate", f=lambda r: lambda z: r(jnp.fft.fft(z)).sum(0)),
     case("square, another convention", lambda z: z * z, lambda a, y, c: (2 * c * jnp.conj(a[0]),),

@@ -133,6 +133,7 @@ MISTAKES = {
     "unmasked": "the other triangle",
     "misplaced": "pad, off by one",
     "summed": "cotangents of all examples summed",
+    "summed before": "cotangents averaged before the slope",
     "by output": "last state twice",
     "other way": "convolution, kernel not flipped",
     "elsewhere": "sigmoid:output form at input",

@@ -38,6 +38,7 @@ MISTAKES = (
     Mistake("unmasked", slopes.unmasked, ("unmasked",)),
     Mistake("misplaced", places.misplaced, ("misplaced",)),
     Mistake("summed", places.summed, ("extra_sum", "missing_sum")),
+    Mistake("summed before", places.summed_before, ("extra_sum",)),
     Mistake("by output", multiples.by_output, ("missing_term", "sign", "factor")),
     Mistake("one slice", jacobian.one_slice, ("missing_sum",)),
     Mistake("left out", points.left_out, ("missing_term",)),

@@ -132,6 +132,13 @@ def _index(i: np.ndarray) -> str:
 def _reordered(e: Evidence) -> str:
     """Rows (or entries) of the reference in another order, the same for every cotangent."""
     got, want = (m.reshape(len(m), (*m.shape, 1)[1], -1) for m in (e.got, e.want))
+    found = _order(e, got, want, " along axis 0")
+    if found or got.shape[2] == 1:
+        return found
+    return _order(e, got.reshape(len(got), -1, 1), want.reshape(len(want), -1, 1), ", read as one row")
+
+
+def _order(e: Evidence, got: np.ndarray, want: np.ndarray, of: str) -> str:
     n = want.shape[1]
     if not 2 < n <= 256:
         return ""
@@ -144,7 +151,7 @@ def _reordered(e: Evidence) -> str:
     if sorted(order) != list(range(n)) or order == list(range(n)):
         return ""
     shown = ", ".join(map(str, order[:8])) + (", ..." if n > 8 else "")
-    return f"the rule's result is the reference in another order along axis 0: {shown}"
+    return f"the rule's result is the reference in another order{of}: {shown}"
 
 
 def summed(e: Evidence) -> Diagnosis | None:
@@ -152,8 +159,15 @@ def summed(e: Evidence) -> Diagnosis | None:
     got, want = e.got, e.want
     if not e.finite or want.ndim < 2:
         return None
-    if e.same(got, np.broadcast_to(got.mean(tuple(range(1, got.ndim)), keepdims=True), got.shape)):
-        return None  # What is the same everywhere is a sum of anything.
+    every = tuple(range(1, got.ndim))
+    if e.same(got, np.broadcast_to(got.mean(every, keepdims=True), got.shape)):
+        # A sum over some axes could not be told from others: only that of all entries can.
+        for word, total in (("sum", np.sum(want, every)), ("mean", np.mean(want, every))):
+            spread = np.broadcast_to(total.reshape(-1, *[1] * len(every)), want.shape)
+            if want[0].size > 1 and not e.same(want, spread) and e.same(got, spread):
+                sentence = f"the rule gives every entry the {word} of what each should keep"
+                return Diagnosis("extra_sum", sentence)
+        return None
     lengths = [n for _, n in e.devices]
     if lengths:
         rows = (len(want), *lengths, *want.shape[2:])
@@ -171,4 +185,21 @@ def summed(e: Evidence) -> Diagnosis | None:
                 return Diagnosis("extra_sum", f"the rule {word} over {where} {own}")
             if e.same(want, np.broadcast_to(k * given, got.shape)):
                 return Diagnosis("missing_sum", f"the rule should {word[:-1]} over {where}, and does not")
+    return None
+
+
+def summed_before(e: Evidence) -> Diagnosis | None:
+    """The right rule of a cotangent that is summed or averaged over an axis first (a psum too many)."""
+    if e.reference is None or len(e.at.outputs) != 1:
+        return None
+    for axis, n in enumerate(e.at.outputs[0].shape):
+        for times, word in ((1, "summed"), (1 / n, "averaged")) if n > 1 else ():
+
+            def summed(c: jnp.ndarray, axis: int = axis, times: float = times) -> jnp.ndarray:
+                return jnp.asarray(times * jnp.sum(c, axis, keepdims=True) + 0 * c, c.dtype)
+
+            if e.explained_by(e.pulled(e.at.inputs, summed)):
+                device = e.devices[0][0] if axis == 0 and len(e.devices) == 1 else ""
+                where = f"axis {device} of the mesh" if device else f"axis {axis} of the output"
+                return Diagnosis("extra_sum", f"the cotangent is {word} over {where} before the rule")
     return None

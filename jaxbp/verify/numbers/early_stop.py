@@ -28,7 +28,7 @@ def open_by_stopping(
     at ``at`` with so many times the steps.
     """
     further = on(2)
-    if further is None or reference is None or not _arrives(at, further, on(4)):
+    if further is None or reference is None or not arrives(at, further, on(4)):
         return None
     there = autodiff(further)
     if there is None:
@@ -45,7 +45,7 @@ def open_by_stopping(
     return opened
 
 
-def _arrives(at: Point, further: Point, beyond: Point | None) -> bool:
+def arrives(at: Point, further: Point, beyond: Point | None) -> bool:
     """Whether the values of an iteration come to a limit: little moves, and then less."""
     try:
         values = [[wide(y) for y in p.fn(*p.inputs)] for p in (at, further, beyond) if p]
