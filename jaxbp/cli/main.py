@@ -12,6 +12,7 @@ from jaxbp import errors
 from jaxbp.cli.console import any_console
 from jaxbp.cli.flags import as_flags
 from jaxbp.cli.judging import check, diagnose
+from jaxbp.cli.judging.targets import refused
 from jaxbp.cli.settings import Check, Diagnose, Train, anywhere, flag
 from jaxbp.cli.training import run
 
@@ -32,8 +33,16 @@ def main(args: Sequence[str] | None = None) -> int:
             print("interrupted", file=sys.stderr)
             return INTERRUPTED
         except (ValueError, TypeError, OSError, ImportError) as error:
-            print(f"error: {as_flags(str(error))}", file=sys.stderr)
+            print(f"error: {as_flags(_sentence(error))}", file=sys.stderr)
             return 1
+
+
+def _sentence(error: Exception) -> str:
+    """An error as a sentence; what the system says of a file of the user's names no command."""
+    if isinstance(error, OSError) and error.strerror and error.filename is not None:
+        expected = f"a path that can be used so, {error.filename}"
+        return errors.message("jaxbp", expected, error.strerror.lower())
+    return str(error)
 
 
 def _train(config: Train) -> int:
@@ -46,6 +55,8 @@ def _train(config: Train) -> int:
 def _check(config: Check) -> int:
     if config.explain:
         return check.explain(config.explain)
+    if config.json and config.format != "text":
+        return refused(_twice("jaxbp check", config.format))
     return check.run(
         config.targets, "json" if config.json else config.format, config.strict, config.require_rules,
         config.seconds, config.total_seconds,
@@ -55,7 +66,13 @@ def _check(config: Check) -> int:
 def _diagnose(config: Diagnose) -> int:
     if config.explain:
         return diagnose.explain(config.explain)
+    if config.json and config.format != "text":
+        return refused(_twice("jaxbp diagnose", config.format))
     return diagnose.run(config.targets, "json" if config.json else config.format)
+
+
+def _twice(where: str, format: str) -> ValueError:
+    return ValueError(errors.message(where, "--json or --format", f"both, --format {format}"))
 
 
 def commands() -> dict[str, tuple[type, Callable[[Any], int]]]:

@@ -65,7 +65,13 @@ class Batches:
         if _is_numbered(source):
             source = map(source.__getitem__, range(len(source)))
         elif not hasattr(source, "__iter__"):
-            source = source(epoch) if _takes_epoch(source) else source()
+            if not _takes_epoch(source):
+                arguments.function("Batches", "source", source, positional=0)
+            made = source(epoch) if _takes_epoch(source) else source()
+            if not hasattr(made, "__iter__") or hasattr(made, "shape"):
+                expected, got = "a source that returns an iterable of batches", arguments.described(made)
+                raise TypeError(message("Batches", expected, got))
+            source = made
         iterator = iter(source)
         if self.steps_per_epoch is None:
             return iterator

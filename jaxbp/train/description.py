@@ -39,6 +39,7 @@ def describe(plan: Plan, state: State, early_stopping: EarlyStopping | None) -> 
 
         * ``batch_size``, ``examples``, ``key``, ``early_stopping``, ``x64``: as they are; where they
           are used ``shuffle``, ``ema``, ``evaluate_every``, and ``counted`` in iterations.
+        * ``validation``: a digest of the data held out, where there are any; as ``data``.
         * ``data``: a digest of x, y and weights (those of classes among them), in the dtypes that the device
           holds. Of an array larger than 256 MiB its shape, its dtype and 4,096 rows spread evenly over it
           are read; of `Batches` the dtypes and the shapes of an example.
@@ -60,7 +61,7 @@ def describe(plan: Plan, state: State, early_stopping: EarlyStopping | None) -> 
         "key": np.asarray(jax.random.key_data(plan.key)).tolist(),
         "early_stopping": early_stopping and _used(asdict(early_stopping)),
         "x64": bool(jax.config.jax_enable_x64),  # type: ignore[attr-defined]
-        "data": _digest(plan),
+        "data": _digest_of_data(plan),
         "start": _rounded(jax.jit(_size)(params)),
         "network": network,
         "preprocess": preprocessed,
@@ -71,6 +72,7 @@ def describe(plan: Plan, state: State, early_stopping: EarlyStopping | None) -> 
         "ema": plan.optimizer.decay if isinstance(plan.optimizer, Averaging) else None,
         "evaluate_every": plan.evaluate_every,
         "counted": plan.counted is not None,
+        "validation": plan.validation and _digest(plan.validation.arrays).hexdigest(),
     }
     return _used(entries)
 
@@ -83,6 +85,7 @@ _LATER = {
     "ema": None,
     "evaluate_every": 1,
     "counted": False,
+    "validation": None,
 }
 
 
@@ -91,12 +94,21 @@ def _used(entries: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in entries.items() if name not in _LATER or value != _LATER[name]}
 
 
-def _digest(plan: Plan) -> str:
+def _digest_of_data(plan: Plan) -> str:
     """Of the examples of all processes; of `Batches` no more than what an example is like."""
     if plan.batches is not None:
         return "batches: " + ", ".join(f"{v.dtype} {v.shape[1:]}" for v in jax.tree.leaves(plan.train.arrays))
+    digest = _digest(plan.train.arrays)
+    if plan.layout.processes == 1:
+        return digest.hexdigest()
+    mine = np.frombuffer(digest.digest(), np.uint8)
+    return hashlib.blake2b(multihost_utils.process_allgather(mine).tobytes(), digest_size=16).hexdigest()
+
+
+def _digest(arrays: Any) -> Any:
+    """Of examples as the device holds them; a large array is read in parts."""
     digest = hashlib.blake2b(digest_size=16)
-    for array in {id(v): v for v in jax.tree.leaves(plan.train.arrays)}.values():
+    for array in {id(v): v for v in jax.tree.leaves(arrays)}.values():
         held = held_dtype(array.dtype)
         digest.update(f"{held} {array.shape};".encode())
         some = array.nbytes > _WHOLE
@@ -105,10 +117,7 @@ def _digest(plan: Plan) -> str:
         for start in range(0, len(rows), size):
             block = array[rows[start : start + size]] if some else array[start : start + size]
             digest.update(block.astype(held, copy=False).tobytes())
-    if plan.layout.processes == 1:
-        return digest.hexdigest()
-    mine = np.frombuffer(digest.digest(), np.uint8)
-    return hashlib.blake2b(multihost_utils.process_allgather(mine).tobytes(), digest_size=16).hexdigest()
+    return digest
 
 
 def _probed(plan: Plan, arguments: Any) -> tuple[str, float | None, list[float]]:

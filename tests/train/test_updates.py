@@ -54,8 +54,6 @@ def keeps(first, change):
 def test_updates_and_states_that_do_not_fit_are_refused(optimizer, said):
     with pytest.raises(TypeError, match=said):
         jaxbp.fit(GRAD, PARAMS, (X, Y), **RUN | {"optimizer": optimizer})
-    with pytest.raises(TypeError, match="expected an optimizer whose"):
-        jaxbp.fit(GRAD, PARAMS, (X, Y), **RUN | {"optimizer": optimizer, "ema": 0.5})
 
 
 def test_updates_of_other_floats_are_taken():
@@ -140,3 +138,32 @@ def test_a_sweep_resumed_in_another_order_is_refused(tmp_path):
     sweep(checkpoints=jaxbp.Checkpoints(tmp_path), epochs=1)
     with pytest.raises(ValueError, match="order"):
         sweep(checkpoints=jaxbp.Checkpoints(tmp_path), order="own")
+
+
+@pytest.mark.parametrize(
+    ("source", "said"),
+    [
+        (lambda a, b: iter([(X, Y)]), "Batches: expected source"),
+        (lambda: None, "a source that returns an iterable of batches, got None"),
+        (lambda: 3, "a source that returns an iterable of batches, got the int 3"),
+        (lambda: X, "a source that returns an iterable of batches, got float32"),
+    ],
+)
+def test_a_source_of_no_batches_is_refused(source, said):
+    with pytest.raises(TypeError, match=said):
+        jaxbp.fit(GRAD, PARAMS, source, **RUN)
+
+
+def test_a_batch_that_is_none_does_not_end_the_epoch():
+    with pytest.raises(TypeError, match="epoch 1, batch 2"):
+        jaxbp.fit(GRAD, PARAMS, lambda: iter([(X, Y), None, (X, Y)]), **RUN)
+
+
+def test_a_run_resumed_with_other_validation_data_is_refused(tmp_path):
+    given = RUN | {"checkpoints": jaxbp.Checkpoints(tmp_path)}
+    jaxbp.fit(GRAD, PARAMS, (X, Y), validation=(X, Y), **given)
+    with pytest.raises(ValueError, match="validation was"):
+        jaxbp.fit(GRAD, PARAMS, (X, Y), validation=(X + 1, Y), **given | {"epochs": 2})
+    assert (
+        len(jaxbp.fit(GRAD, PARAMS, (X, Y), validation=(X, Y), **given | {"epochs": 2}).history["loss"]) == 2
+    )

@@ -45,7 +45,7 @@ def run(
     try:
         for name, value in (("seconds", seconds), ("total_seconds", total_seconds)):
             if value is not None:
-                arguments.number(WHERE, name, value, low=0.0, open_low=True)
+                arguments.number(WHERE, f"--{name.replace('_', '-')}", value, low=0.0, open_low=True)
     except (TypeError, ValueError) as error:
         return refused(error)
 

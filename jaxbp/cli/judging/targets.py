@@ -40,8 +40,8 @@ def judged(where: str, targets: Sequence[str], format: str, judge: Callable[...,
         try:
             for name, case in _cases(where, target):
                 reports[name] = _judged(where, name, case, judge)
-        except Exception as error:
-            reports[target] = f"{type(error).__name__}: {error}"
+        except (Exception, SystemExit) as error:
+            reports[target] = _said(target, error)
     failed = [r for r in reports.values() if isinstance(r, str)]
     for why in failed:
         print(why, file=sys.stderr)
@@ -89,5 +89,11 @@ def _judged(where: str, target: str, case: Callable[[], Any], judge: Callable[..
             raise TypeError(message(where, expected, repr(made)[:80]))
         f, args, *rest = made
         return judge(target, f, args, dict(rest[0]) if rest else {})
-    except Exception as error:
-        return f"{type(error).__name__}: {error}"
+    except (Exception, SystemExit) as error:
+        return _said(target, error)
+
+
+def _said(target: str, error: BaseException) -> str:
+    """What kept a case from being judged; a sentence of this library names the case itself."""
+    text = f"{type(error).__name__}: {error}"
+    return text if target in text else f"{target}: {text}"

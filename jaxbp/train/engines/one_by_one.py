@@ -83,8 +83,8 @@ class OneByOne:
 
     def _take(self, batches: Iterator[Any], epoch: int, number: int) -> tuple[Any, float] | None:
         """The next batch on the device, and what it counts; None after the last."""
-        given = next(batches, None)
-        if given is None:
+        given = next(batches, batches)  # what a source cannot give: None would be a batch that is none
+        if given is batches:
             return None
         raw = self._plan.preprocess is not None
         batch = batch_like(self._plan.train, given, raw, f"epoch {epoch}, batch {number}")
