@@ -125,9 +125,6 @@ def load(
             message("load", f"one of {known}, or the path of an .npz, .npy or CSV file", f"{name!r}", hint)
         )
     found = kind(path)
-    if found != {".npz": ZIP, ".npy": NPY}.get(path.suffix.lower(), found):
-        hint = "is it cut off, or another file by this name?"
-        raise ValueError(message(where, f"an {path.suffix} file, as its name says", "other bytes", hint))
     if found == ZIP:
         pairs = of_npz(path, max_bytes=max_bytes)
         _assert_has("an .npz file", given, {"task", "scale", "max_bytes", "raw"})

@@ -67,9 +67,9 @@ def _takes_floats(net: Layer, params: Params, shape: tuple[int, ...], given: Giv
 
     f: Any = jax.ShapeDtypeStruct(shape, jnp.result_type(float))  # type: ignore[no-untyped-call]
     try:
-        jax.eval_shape(apply if named else net.apply, params, f)
+        out = jax.eval_shape(apply if named else net.apply, params, f)
     except TypeError:
         return False
     except Exception:  # what else is wrong with them is said where they are used
         return True
-    return True
+    return jnp.issubdtype(out.dtype, jnp.floating)

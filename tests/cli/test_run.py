@@ -197,7 +197,7 @@ def test_an_error_in_the_epochs_says_what_is_kept(tmp_path, capsys, monkeypatch)
     (folder,) = tmp_path.iterdir()
     said = capsys.readouterr().err
     assert f"its epochs so far are kept; to go on: jaxbp train --resume {folder}" in said
-    assert "No space left" in said
+    assert "no space left on device" in said
     monkeypatch.undo()
     assert run("--resume", folder) == 0
 

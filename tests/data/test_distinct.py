@@ -101,10 +101,10 @@ def test_arrays_of_which_one_would_be_passed_over_are_refused(tmp_path, arrays, 
 
 
 @pytest.mark.parametrize("name", ["d.npz", "d.npy", "D.NPZ"])
-@pytest.mark.parametrize("content", [b"a,b\n1,2\n", b"\x89HDF\r\n", b"<html>"])
-def test_a_file_that_is_not_what_its_name_says_is_refused(tmp_path, name, content):
+@pytest.mark.parametrize("content", [b"\x89HDF\r\n", b"<html>"])
+def test_a_file_that_is_neither_what_its_name_says_nor_a_table_is_refused(tmp_path, name, content):
     (tmp_path / name).write_bytes(content)
-    with pytest.raises(ValueError, match="file, as its name says, got other bytes"):
+    with pytest.raises(ValueError, match=f"load.*{name}"):
         load(tmp_path / name)
 
 

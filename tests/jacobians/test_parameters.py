@@ -299,8 +299,8 @@ def test_bad_use(key):
         ValueError, match=r"per_example: expected N examples and N targets, got x of shape \(5, 3\)"
     ):
         per_example(net, jaxbp.softmax_cross_entropy, params, x, jnp.zeros(4, int))
-    with pytest.raises(TypeError, match="parameter_jacobian: layer 1: dense"):
-        parameter_jacobian(net, params, jnp.ones((5, 3), int))
+    with pytest.raises(TypeError, match="parameter_jacobian: expected floating-point x, got uint8"):
+        parameter_jacobian(net, params, jnp.ones((5, 3), jnp.uint8))
     with pytest.raises(TypeError, match=r"floating-point parameters, got \['W'\] int32"):
         parameter_jacobian(lambda p, x: p["W"] @ x, {"W": jnp.ones((2, 3), int)}, x)
     with pytest.raises(
