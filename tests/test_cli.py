@@ -288,7 +288,10 @@ def python(*args, **env):
 
 def test_the_version_is_said(capsys):
     assert cli.main(["--version"]) == 0
-    assert capsys.readouterr().out == f"jaxbp {jaxbp.__version__}, jax {jax.__version__}\n"
+    said = f"jaxbp {jaxbp.__version__}, jax {jax.__version__}\n"
+    assert capsys.readouterr().out == said
+    module = [sys.executable, "-m", "jaxbp", "--version"]
+    assert subprocess.run(module, capture_output=True, text=True, check=True).stdout == said
 
 
 @pytest.mark.parametrize("package", ["tyro", "rich", "sklearn"])

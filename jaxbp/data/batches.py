@@ -65,9 +65,11 @@ class Batches:
         if _is_numbered(source):
             source = map(source.__getitem__, range(len(source)))
         elif not hasattr(source, "__iter__"):
-            if not _takes_epoch(source):
-                arguments.function("Batches", "source", source, positional=0)
-            made = source(epoch) if _takes_epoch(source) else source()
+            epochs, nothing = _takes(source, epoch), _takes(source)
+            if not epochs and not nothing:
+                expected, got = "source to take the epoch, or nothing", arguments.described(source)
+                raise TypeError(message("Batches", expected, got))
+            made = source(epoch) if epochs else source()
             if not hasattr(made, "__iter__") or hasattr(made, "shape"):
                 expected, got = "a source that returns an iterable of batches", arguments.described(made)
                 raise TypeError(message("Batches", expected, got))
@@ -106,9 +108,12 @@ def _is_numbered(source: Any) -> bool:
     return [hasattr(source, name) for name in names] == [True, True, False]
 
 
-def _takes_epoch(source: Callable[..., Any]) -> bool:
+def _takes(source: Callable[..., Any], *args: int) -> bool:
+    """Whether it can be called so; what tells nothing of its arguments can be called with none."""
     try:
-        inspect.signature(source).bind(1)
-    except (TypeError, ValueError):
+        inspect.signature(source).bind(*args)
+    except TypeError:
         return False
+    except ValueError:
+        return not args
     return True

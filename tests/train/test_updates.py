@@ -143,7 +143,7 @@ def test_a_sweep_resumed_in_another_order_is_refused(tmp_path):
 @pytest.mark.parametrize(
     ("source", "said"),
     [
-        (lambda a, b: iter([(X, Y)]), "Batches: expected source"),
+        (lambda a, b: iter([(X, Y)]), "Batches: expected source to take the epoch, or nothing"),
         (lambda: None, "a source that returns an iterable of batches, got None"),
         (lambda: 3, "a source that returns an iterable of batches, got the int 3"),
         (lambda: X, "a source that returns an iterable of batches, got float32"),
