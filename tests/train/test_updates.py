@@ -160,10 +160,12 @@ def test_a_batch_that_is_none_does_not_end_the_epoch():
 
 
 def test_a_run_resumed_with_other_validation_data_is_refused(tmp_path):
+    """That they are there or not changes nothing of what is learned."""
     given = RUN | {"checkpoints": jaxbp.Checkpoints(tmp_path)}
     jaxbp.fit(GRAD, PARAMS, (X, Y), validation=(X, Y), **given)
     with pytest.raises(ValueError, match="validation was"):
         jaxbp.fit(GRAD, PARAMS, (X, Y), validation=(X + 1, Y), **given | {"epochs": 2})
-    assert (
-        len(jaxbp.fit(GRAD, PARAMS, (X, Y), validation=(X, Y), **given | {"epochs": 2}).history["loss"]) == 2
-    )
+    more = jaxbp.fit(GRAD, PARAMS, (X, Y), validation=(X, Y), **given | {"epochs": 2})
+    without = {name: value for name, value in given.items() if name != "evaluate"}
+    alone = jaxbp.fit(GRAD, PARAMS, (X, Y), **without | {"epochs": 3})
+    assert [len(result.history["loss"]) for result in (more, alone)] == [2, 3]

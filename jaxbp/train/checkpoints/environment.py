@@ -65,17 +65,23 @@ def differences(then: Any, now: Any, name: str = "") -> Iterator[str]:
 def by_entry(then: dict[str, Any], now: dict[str, Any]) -> dict[str, str]:
     """The entries of two configs that differ, each with how.
 
+    What a run is looked at with may be added and left out; it may not become another.
+
     Example:
         >>> by_entry({"batch_size": 32, "key": 0}, {"batch_size": 64, "key": 0})
         {'batch_size': 'batch_size was 32, is 64'}
+        >>> by_entry({}, {"validation": "1f"}), by_entry({"validation": "1f"}, {"validation": "2e"})
+        ({}, {'validation': 'validation was "1f", is "2e"'})
     """
+    names = {*then, *now} - (_LOOKS - ({*then} & {*now}))
     said = {
         name: "; ".join(differences(then.get(name, ABSENT), now.get(name, ABSENT), name))
-        for name in sorted({*then, *now})
+        for name in sorted(names)
     }
     return {name: text for name, text in said.items() if text}
 
 
+_LOOKS = frozenset({"validation"})  # entries that leave what is learned as it is
 ABSENT = object()  # the value of a name that is not there
 _SHORT = 80  # characters of a value that is written out
 
