@@ -65,11 +65,17 @@ def _takes_floats(net: Layer, params: Params, shape: tuple[int, ...], given: Giv
     def apply(params: Params, f: Array) -> Array:
         return net.apply(params, f, **named)
 
-    f: Any = jax.ShapeDtypeStruct(shape, jnp.result_type(float))  # type: ignore[no-untyped-call]
-    try:
+    def runs(dtype: Any) -> bool:
+        f: Any = jax.ShapeDtypeStruct(shape, dtype)  # type: ignore[no-untyped-call]
         out = jax.eval_shape(apply if named else net.apply, params, f)
+        return jnp.issubdtype(out.dtype, jnp.floating)
+
+    try:
+        return runs(jnp.result_type(float))
     except TypeError:
         return False
-    except Exception:  # what else is wrong with them is said where they are used
-        return True
-    return jnp.issubdtype(out.dtype, jnp.floating)
+    except Exception:  # a lookup of the user's, or what else is wrong, which is said where x is used
+        try:
+            return not runs(jnp.int32)
+        except Exception:
+            return True

@@ -12,6 +12,8 @@ from jaxbp.layers.layer import Layer, handed, no_params
 from jaxbp.operators import Operator, Product
 from jaxbp.typing import Array, Given, Params, Random, Saved
 
+MOST = 10**6  # blocks; the key of each is drawn at once
+
 
 @recipes.own("repeat")
 def repeat(block: Layer, n: int, *, saves: Literal["saved", "input"] = "saved") -> Layer:
@@ -42,7 +44,7 @@ def repeat(block: Layer, n: int, *, saves: Literal["saved", "input"] = "saved") 
     Source: Chen et al. 2016, arXiv 1604.06174, for ``saves="input"``.
     """
     arguments.instance("repeat", "block", block, Layer, "e.g. jaxbp.residual(...)")
-    n = arguments.whole("repeat", "n", n, low=1)
+    n = arguments.whole("repeat", "n", n, low=1, high=MOST)
     again = arguments.option("repeat", "saves", saves, ("saved", "input")) == "input"
     name = f"repeat({block.name}, {n}{', saves=' + repr(saves) if again else ''})"
     if block.state is not None:
