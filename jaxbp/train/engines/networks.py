@@ -18,6 +18,7 @@ from jaxbp.train.engines.stream import as_here
 from jaxbp.train.plan import EpochsRan, Plan
 from jaxbp.train.program_cache import compile_fast, compiled
 from jaxbp.train.programs.epoch_program import GATHERED, make_epochs, mean_loss
+from jaxbp.train.programs.finite import all_finite, stays_finite
 from jaxbp.train.programs.step import State, make_step
 from jaxbp.train.start import is_key
 from jaxbp.typing import Array, Params, Random
@@ -179,7 +180,8 @@ def _compile(plan: Plan, arguments: Any) -> Any:
         epochs = make_epochs(
             step, plan.batch_size, plan.evaluate, plan.layout.take, gathered, plan.eval_params
         )
-        return epochs(state, orders, *rest)
+        after, *out = epochs(state, orders, *rest)
+        return after, *out, all_finite(out[0][0]) & stays_finite(state, after)
 
     shared = arguments[2].ndim == 2  # (epochs, N), not (nets, epochs, N)
     gathered = GATHERED if shared else GATHERED // len(arguments[2])

@@ -69,7 +69,7 @@ class OneByOne:
             raise ValueError(errors.message("fit", expected, f"the source's end after {len(rows)}"))
         losses, of_step = jax.tree.map(lambda *column: np.stack(column), *jax.device_get(rows))
         due = self._plan.due([epoch])
-        told, metrics, _ = jax.device_get(self._finish(state, watched.state, self._validation, due))
+        told, metrics = jax.device_get(self._finish(watched.state, self._validation, due))
         seconds = time.perf_counter() - started
         if (bad := int(watched.bad)) >= 0:
             at = Bad(losses, bad - int(state.step), np.asarray(watched.broken))
@@ -128,4 +128,4 @@ def _compile_step(plan: Plan, arguments: Any) -> Any:
 
 def _compile_finish(plan: Plan, arguments: Any) -> Any:
     state, validation, due = arguments
-    return compile_fast(jax.jit(make_finish(plan)).lower(state, state, validation, due))
+    return compile_fast(jax.jit(make_finish(plan)).lower(state, validation, due))

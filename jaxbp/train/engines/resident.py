@@ -13,6 +13,7 @@ import numpy as np
 from jaxbp.train.plan import Bad, EpochsRan, Plan
 from jaxbp.train.program_cache import compile_fast, compiled
 from jaxbp.train.programs.epoch_program import make_epochs, make_locate, mean_loss
+from jaxbp.train.programs.finite import make_look
 from jaxbp.train.programs.step import State, make_step
 from jaxbp.train.sharding import once_each, own
 
@@ -44,6 +45,9 @@ def stacked(order: Callable[[int], np.ndarray], epoch: int, count: int, room: in
 
 class Resident:
     """An `Engine` whose training set lies on the device, and the programs that run its epochs.
+
+    Whether all stayed finite is looked at once after those that run together: that costs an iteration
+    nothing, and `make_locate` finds the iteration where it did not.
 
     Args:
         plan: of the run.
@@ -86,11 +90,12 @@ class Resident:
             count -= 1
         orders, due = stacked(self._order, epoch, count, room), self._plan.due(range(epoch, epoch + room))
         spare, self._spare = self._spare, state  # the program takes the buffers of the spare one
-        run, _ = self._programs[examples]
+        run, _, look = self._programs[examples]
         after, *out = run(spare, state, orders, np.int32(count), self._data, self._validation, due)
         for e in range(count, min(count + self._pace.most, most)):
             self._order(epoch + e)  # those of the next run, while the device works
-        rows, told, metrics, finite = jax.device_get(out)
+        rows, told, metrics = jax.device_get(out)
+        finite = np.isfinite(rows[0][:count]).all() and look(state, after)
         seconds = (time.perf_counter() - started) / count
         self._pace.took(seconds)
         ran = self._ran(after, epoch, count, (rows, told, metrics), seconds)
@@ -116,7 +121,7 @@ class Resident:
         Only the epochs before the bad one, so that their end can be kept, or up to the bad iteration of
         the first.
         """
-        _, locate = self._programs[self._plan.examples(epoch)]
+        _, locate, _ = self._programs[self._plan.examples(epoch)]
         for e in range(count):
             before = state
             state, losses, bad, broken = locate(state, self._order(epoch + e), self._data)
@@ -130,8 +135,8 @@ class Resident:
         return self._ran(state, epoch, e, told, seconds)._replace(bad=found)
 
 
-def _compile(plan: Plan, arguments: Any) -> tuple[Any, Any]:
-    """The program of the epochs, and the function that locates a bad iteration."""
+def _compile(plan: Plan, arguments: Any) -> tuple[Any, Any, Any]:
+    """The program of the epochs, the function that locates a bad iteration, and the look for one."""
     layout, optimizer = plan.layout, plan.optimizer
     step = make_step(plan.grad_fn, optimizer, plan.preprocess, plan.restarts)
     epochs = make_epochs(step, plan.batch_size, plan.evaluate, layout.take, eval_params=plan.eval_params)
@@ -141,7 +146,7 @@ def _compile(plan: Plan, arguments: Any) -> tuple[Any, Any]:
         return epochs(*arguments)
 
     run = jax.jit(
-        into, out_shardings=where and (where, *4 * [layout.everywhere]), donate_argnums=0, keep_unused=True
+        into, out_shardings=where and (where, *3 * [layout.everywhere]), donate_argnums=0, keep_unused=True
     )
     locate = jax.jit(make_locate(step, plan.batch_size, layout.take))
-    return compile_fast(run.lower(*arguments)), locate
+    return compile_fast(run.lower(*arguments)), locate, make_look(layout.everywhere)

@@ -15,7 +15,7 @@ from jaxbp.arguments.arrays import held_dtype
 from jaxbp.train.plan import Bad, EpochsRan, Plan
 from jaxbp.train.program_cache import compile_fast, compiled
 from jaxbp.train.programs.epoch_program import cut, make_chunk, mean_loss, where_due
-from jaxbp.train.programs.finite import Watched, all_finite, make_watched, sound
+from jaxbp.train.programs.finite import Watched, make_look, make_watched
 from jaxbp.train.programs.step import Data, State, make_metrics, make_step
 from jaxbp.train.programs.update import told
 from jaxbp.train.sharding import aligned
@@ -80,7 +80,7 @@ class Stream:
         self._validation = plan.held_out()
         started = time.perf_counter()
         arguments = state, shapes, self._validation, plan.due(range(1))
-        self._programs, self._watched, self._finish = compiled(_compile, plan, arguments)
+        self._programs, self._watched, self._finish, self._look = compiled(_compile, plan, arguments)
         self.compile_seconds = time.perf_counter() - started
 
     def run(self, state: State, epoch: int, most: int) -> EpochsRan:
@@ -95,9 +95,10 @@ class Stream:
             waited += seconds
         losses, of_step = jax.tree.map(lambda *columns: np.concatenate(columns), *parts)
         due = self._plan.due([epoch])
-        told, metrics, finite = jax.device_get(self._finish(before, state, self._validation, due))
+        told, metrics = jax.device_get(self._finish(state, self._validation, due))
+        finite = np.isfinite(losses).all() and self._look(before, state)
         seconds = time.perf_counter() - started
-        if not (finite and np.isfinite(losses).all()):
+        if not finite:
             return self._located(before, epoch, seconds)
         sizes = self._sizes(epoch)
         told = {name: mean_loss(v, sizes) for name, v in of_step.items()} | told
@@ -167,22 +168,22 @@ def _part(room: np.ndarray, rows: tuple[int, ...]) -> np.ndarray:
     return room[: math.prod(rows)].reshape(*rows, *room.shape[1:])
 
 
-def make_finish(plan: Plan) -> Callable[[State, State, Data | None, Array | None], Any]:
-    """The end of an epoch: (before, state, validation, due) -> (told, metrics, finite)."""
+def make_finish(plan: Plan) -> Callable[[State, Data | None, Array | None], Any]:
+    """The end of an epoch: (state, validation, due) -> (told, metrics)."""
     metrics_of = plan.evaluate and make_metrics(plan.evaluate)
 
-    def finish(before: State, state: State, validation: Data | None, due: Array | None) -> Any:
+    def finish(state: State, validation: Data | None, due: Array | None) -> Any:
         metrics: dict[str, Array] = {}
         if metrics_of and validation:
             once = None if due is None else due[0]
             metrics = where_due(once, metrics_of, state.seen(plan.eval_params), *validation)
-        return told(state.opt_state), metrics, all_finite(state.params) & sound(before, state)
+        return told(state.opt_state), metrics
 
     return finish
 
 
-def _compile(plan: Plan, arguments: Any) -> tuple[dict[tuple[int, ...], Any], Any, Any]:
-    """Programs: of chunks by the shape of their rows, of a chunk that is watched, and of an epoch's end."""
+def _compile(plan: Plan, arguments: Any) -> tuple[dict[tuple[int, ...], Any], Any, Any, Any]:
+    """The programs of chunks by the shape of their rows, of a watched one and of an epoch's end; the look."""
     state, data, validation, due = arguments
     layout, finish = plan.layout, make_finish(plan)
     step = make_step(plan.grad_fn, plan.optimizer, plan.preprocess, plan.restarts)
@@ -190,8 +191,9 @@ def _compile(plan: Plan, arguments: Any) -> tuple[dict[tuple[int, ...], Any], An
     run = jax.jit(make_chunk(step), out_shardings=where and (where, layout.everywhere))
     by_rows = {jax.tree.leaves(chunk)[0].shape[:2]: chunk for chunk in data}
     programs = {rows: compile_fast(run.lower(state, np.int32(0), *chunk)) for rows, chunk in by_rows.items()}
-    finished = jax.jit(finish, out_shardings=layout.everywhere).lower(state, state, validation, due)
-    return programs, jax.jit(make_chunk(make_watched(step))), compile_fast(finished)
+    finished = jax.jit(finish, out_shardings=layout.everywhere).lower(state, validation, due)
+    watched = jax.jit(make_chunk(make_watched(step)))
+    return programs, watched, compile_fast(finished), make_look(layout.everywhere)
 
 
 def _most(arrays: list[tuple[np.ndarray, np.dtype]], batch_size: int, memory_budget: int) -> int:

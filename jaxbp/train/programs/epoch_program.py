@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxbp.train.programs.finite import Watched, all_finite, make_watched, sound
+from jaxbp.train.programs.finite import Watched, make_watched
 from jaxbp.train.programs.step import Data, EvalParams, Evaluate, Row, State, Step, make_metrics
 from jaxbp.train.programs.update import told
 from jaxbp.typing import Array, Random, Scalar
@@ -93,16 +93,13 @@ def make_epochs(
     take: Take,
     gathered: int = GATHERED,
     eval_params: EvalParams | None = None,
-) -> Callable[..., tuple[State, Any, dict[str, Array], dict[str, Array], Array]]:
-    """Several epochs: (state, orders, count, data, validation, due) -> (state, rows, told, metrics, finite).
+) -> Callable[..., tuple[State, Any, dict[str, Array], dict[str, Array]]]:
+    """Several epochs: (state, orders, count, data, validation, due) -> (state, rows, told, metrics).
 
     Short epochs would wait for the host between them. The first ``count`` of the orders (G, N) are run;
     as it is no part of the shapes, one program serves every count. The rows of the iterations are
     (G, iterations), what the optimizer's state tells and each of the metrics (G,); of them the first
     ``count`` mean something. ``due`` says which epochs are evaluated, (G,), None being all of them.
-    ``finite`` says that these losses and the last parameters are, and that no entry of the optimizer's or the
-    model's state stopped being so: looked at once at the end, it costs an iteration nothing, and `locate`
-    finds the iteration when it is False.
     """
     epoch = make_epoch(step, batch_size, take, gathered)
     metrics_of = evaluate and make_metrics(evaluate)
@@ -124,7 +121,7 @@ def make_epochs(
         data: Data,
         validation: Data | None,
         due: Array | None = None,
-    ) -> tuple[State, Any, dict[str, Array], dict[str, Array], Array]:
+    ) -> tuple[State, Any, dict[str, Array], dict[str, Array]]:
         def one(e: Any, state: State) -> Any:
             return evaluated(state, orders[e], data, validation, None if due is None else due[e])
 
@@ -135,10 +132,8 @@ def make_epochs(
 
         _, *row = jax.eval_shape(one, 0, state)
         columns = jax.tree.map(lambda v: jnp.zeros((len(orders), *v.shape), v.dtype), row)
-        before = state
         state, (rows, tells, metrics) = jax.lax.fori_loop(0, count, body, (state, columns))
-        finite = all_finite((rows[0], state.params)) & sound(before, state)
-        return state, rows, tells, metrics, finite
+        return state, rows, tells, metrics
 
     return epochs
 

@@ -5,7 +5,10 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
+from jax.sharding import NamedSharding
 
+from jaxbp.arguments.search import blocks
 from jaxbp.train.programs.step import Row, State, Step
 from jaxbp.typing import Array
 
@@ -60,6 +63,35 @@ def sound(before: State, after: State) -> Array:
     pairs = zip(watched_leaves(before), watched_leaves(after), strict=True)
     kept = [(jnp.isfinite(new) | ~jnp.isfinite(old)).all() for (_, old), (_, new) in pairs]
     return jnp.stack([jnp.bool_(True), *kept]).all()
+
+
+def stays_finite(before: State, after: State) -> Array:
+    """Whether the parameters are finite, and the rest of the state no less so than before."""
+    return all_finite(after.params) & sound(before, after)
+
+
+def make_look(everywhere: NamedSharding | None) -> Callable[[State, State], bool]:
+    """`stays_finite`, looked at once after many iterations.
+
+    On a CPU NumPy looks where the numbers lie; to compile that for each leaf takes as long as to compile the
+    network. A program looks on other devices, and where something is not finite: it may have been so before.
+
+    Args:
+        everywhere: the sharding of what every device of a mesh has, None without a mesh.
+    """
+    program = jax.jit(stays_finite, out_shardings=everywhere)
+    on_host = everywhere is None and jax.default_backend() == "cpu"
+
+    def look(before: State, after: State) -> bool:
+        leaves = [*jax.tree.leaves(after.params), *(leaf for _, leaf in watched_leaves(after))]
+        return (on_host and all(map(_finite, leaves))) or bool(program(before, after))
+
+    return look
+
+
+def _finite(leaf: Array) -> bool:
+    # A view, and no copy that JAX keeps: the next program may take the buffer.
+    return all(np.isfinite(block).all() for _, block in blocks(np.asarray(leaf).reshape(-1)))
 
 
 class Watched(NamedTuple):

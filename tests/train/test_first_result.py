@@ -1,0 +1,88 @@
+"""What a first run compiles: that is most of the time to its first result."""
+
+import logging
+import re
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+import jaxbp
+from jaxbp.train.programs.epoch_program import make_epochs
+from jaxbp.train.programs.finite import make_look
+from jaxbp.train.programs.step import State, make_step
+from jaxbp.train.sharding import Layout
+
+X = np.random.default_rng(0).normal(size=(26, 7)).astype(np.float32)
+Y = np.arange(26) % 3
+SMALL = {"copy", "broadcast_in_dim", "convert_element_type"}  # an optimizer's first state, buffers of our own
+
+
+def compiled(caplog, fit):
+    """The names of the programs that were compiled, less the small ones."""
+    with caplog.at_level(logging.WARNING), jax.log_compiles():
+        caplog.clear()
+        fit()
+    names = re.findall(r"Compiling jit\((\w+)\)", caplog.text)
+    return [name for name in names if name not in SMALL]
+
+
+@pytest.mark.parametrize(
+    ("how", "programs"),
+    [
+        ({}, ["into"]),
+        ({"memory_budget": 700}, ["chunk", "chunk", "finish"]),  # whole batches, the short one, evaluation
+    ],
+)
+def test_a_first_fit_compiles_no_more_than_its_epochs(caplog, how, programs):
+    net = jaxbp.dense(7, 3)
+    params, grad_fn = net.init(jax.random.key(0)), jaxbp.value_and_grad(net, jaxbp.softmax_cross_entropy)
+    evaluate, optimizer = jaxbp.make_evaluate(net.apply, jaxbp.softmax_cross_entropy), optax.adam(0.1)
+
+    def fit():
+        jaxbp.fit(
+            grad_fn, params, (X, Y), optimizer=optimizer, key=jax.random.key(1), batch_size=8, epochs=2,
+            validation=(X[:9], Y[:9]), evaluate=evaluate, progress_bar=False, **how,
+        )  # fmt: skip
+
+    assert compiled(caplog, fit) == programs
+    assert compiled(caplog, fit) == []
+
+
+def test_the_program_of_the_epochs_leaves_the_look_to_others():
+    net, optimizer = jaxbp.dense(7, 3), optax.adam(0.1)
+    params = net.init(jax.random.key(0))
+    step = make_step(jaxbp.value_and_grad(net, jaxbp.softmax_cross_entropy), optimizer)
+    state = State(params, optimizer.init(params), jax.random.key(1), jnp.int32(0))
+    epochs = jax.jit(make_epochs(step, 8, None, Layout().take))
+    lowered = epochs.lower(state, np.zeros((2, 26), np.int32), np.int32(1), (X, Y), None)
+    assert "is_finite" not in lowered.as_text()
+
+
+@pytest.mark.skipif(jax.default_backend() != "cpu", reason="NumPy looks at what lies on the host")
+@pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16])
+def test_the_look_compiles_nothing_while_all_is_finite_and_leaves_the_buffers_free(caplog, dtype):
+    def state(value):
+        return State({"w": jnp.zeros((300, 3), dtype)}, (jnp.full(5, value, dtype),), jax.random.key(0), 0)
+
+    look, before, after = make_look(None), state(0.0), state(1.0)
+    assert compiled(caplog, lambda: look(before, after)) == []
+    assert look(before, after)
+    pointer = after.params["w"].unsafe_buffer_pointer()
+    taken = jax.jit(lambda w: w + 1, donate_argnums=0)(after.params["w"])
+    assert taken.unsafe_buffer_pointer() == pointer
+
+
+@pytest.mark.parametrize("bad", [jnp.nan, jnp.inf, -jnp.inf])
+def test_the_look_finds_what_broke_and_knows_what_was_so_before(bad):
+    def state(param, moment):
+        params = {"w": jnp.zeros((300, 3)).at[-1, -1].set(param), "v": jnp.zeros(())}
+        return State(params, {"m": jnp.zeros(5).at[2].set(moment), "n": jnp.int32(3)}, jax.random.key(0), 0)
+
+    look = make_look(None)
+    assert not look(state(0, 0), state(bad, 0))
+    assert not look(state(0, 0), state(0, bad))
+    assert look(state(0, bad), state(0, bad))
+    assert not look(state(bad, 0), state(bad, 0))
