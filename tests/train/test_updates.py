@@ -54,6 +54,10 @@ def keeps(first, change):
 def test_updates_and_states_that_do_not_fit_are_refused(optimizer, said):
     with pytest.raises(TypeError, match=said):
         jaxbp.fit(GRAD, PARAMS, (X, Y), **RUN | {"optimizer": optimizer})
+    with pytest.raises(TypeError, match=rf"^fit: expected an optimizer whose {said}"):
+        jaxbp.fit(GRAD, PARAMS, (X, Y), **RUN | {"optimizer": optimizer, "ema": 0.5})
+    with pytest.raises(TypeError, match=rf"^fit: expected an optimizer whose {said}"):
+        sweep(optimizer=lambda learning_rate: optimizer, ema=0.5)
 
 
 def test_updates_of_other_floats_are_taken():

@@ -3,7 +3,6 @@
 import inspect
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import jax
@@ -34,6 +33,10 @@ def updated(
     Raises:
         TypeError: for an optimizer whose update needs more, or returns something else.
     """
+    if isinstance(optimizer, Averaging):
+        given = (value_and_grads, value, grads, opt_state.inner, params)
+        updates, inner = updated(optimizer.optimizer, *given)
+        return updates, Averaged(inner, optimizer.next(opt_state.average, params, updates))
     value_fn = make_value_fn(value_and_grads)
     known = {"value": value, "grad": grads, "value_fn": value_fn}
     by_name = {"obj_fn": value_fn, "grad_fn": lambda params, i: value_and_grads(params)[1]}
@@ -44,6 +47,16 @@ def updated(
         names = ", ".join(known | by_name)
         expected = f"an optimizer whose update takes gradients, state, parameters, perhaps {names}"
         raise TypeError(errors.message("fit", expected, f"{error}", "e.g. optax.adam(1e-3)")) from error
+    _assert_returned(returned, opt_state, params)
+    return returned
+
+
+def _assert_returned(returned: Any, opt_state: Any, params: Params) -> None:
+    """Raises a TypeError unless that is (updates like params, the next state), which an iteration can take.
+
+    An update is a real float of its parameter's shape: another is broadcast or cut without a word. A state of
+    other shapes or dtypes than the one before it makes no loop.
+    """
     expected = "an optimizer whose update returns (updates like params, state)"
     if not isinstance(returned, tuple) or len(returned) != 2:
         raise TypeError(errors.message("fit", expected, described(returned)))
@@ -55,16 +68,7 @@ def updated(
         expected = "an optimizer whose state stays of one structure"
         hint = "optax.snapshot in place of optax.monitor" if "MonitorState" in str(trees[0]) else ""
         raise TypeError(errors.message("fit", expected, f"{trees[0]} after {trees[1]}", hint))
-    _assert_leaves(*returned, opt_state, params)
-    return returned
-
-
-def _assert_leaves(updates: Params, after: Any, before: Any, params: Params) -> None:
-    """Raises a TypeError for updates and a state that the next iteration cannot take.
-
-    An update is a real float of its parameter's shape: another is broadcast or cut without a word. A state of
-    other shapes or dtypes than the one before it makes no loop.
-    """
+    updates, after = returned
     expected = "an optimizer whose updates are floats of the parameters' shapes"
     leaves = jax.tree_util.tree_leaves_with_path(params)
     for (path, leaf), update in zip(leaves, jax.tree.leaves(updates), strict=True):
@@ -73,7 +77,7 @@ def _assert_leaves(updates: Params, after: Any, before: Any, params: Params) -> 
             raise TypeError(errors.message("fit", expected, got))
     expected = "an optimizer whose state stays of one shape and dtype"
     for (path, old), new in zip(
-        jax.tree_util.tree_leaves_with_path(before), jax.tree.leaves(after), strict=True
+        jax.tree_util.tree_leaves_with_path(opt_state), jax.tree.leaves(after), strict=True
     ):
         kinds = [f"{jnp.result_type(leaf)} of shape {jnp.shape(leaf)}" for leaf in (new, old)]
         if kinds[0] != kinds[1] and not getattr(old, "weak_type", True):
@@ -101,7 +105,7 @@ def make_value_fn(value_and_grads: ValueAndGrads) -> Callable[[Params], Scalar]:
 
 
 def _taken(
-    update: Callable[..., Any], known: Mapping[str, Any], by_name: Mapping[str, Any] = MappingProxyType({})
+    update: Callable[..., Any], known: Mapping[str, Any], by_name: Mapping[str, Any]
 ) -> dict[str, Any]:
     """What of these arguments ``update`` takes, those of ``by_name`` only if it names them.
 
@@ -183,24 +187,13 @@ class Averaging:
         """The first state."""
         return Averaged(self.optimizer.init(params), jax.tree.map(_wide, params))
 
-    def update(
-        self,
-        grads: Params,
-        state: Averaged,
-        params: Params,
-        *,
-        obj_fn: Any = None,
-        grad_fn: Any = None,
-        **known: Any,
-    ) -> tuple[Params, Averaged]:
-        """The updates of the optimizer, and the average with the parameters that they lead to."""
-        taken = _taken(self.optimizer.update, known, {"obj_fn": obj_fn, "grad_fn": grad_fn})
-        updates, inner = self.optimizer.update(grads, state.inner, params, **taken)
-        after = optax.apply_updates(params, updates)
-        average = jax.tree.map(
-            lambda old, new: self.decay * old + (1 - self.decay) * new.astype(old.dtype), state.average, after
+    def next(self, average: Params, params: Params, updates: Params) -> Params:
+        """The average with the parameters that these updates lead to."""
+        return jax.tree.map(
+            lambda old, new: self.decay * old + (1 - self.decay) * new.astype(old.dtype),
+            average,
+            optax.apply_updates(params, updates),
         )
-        return updates, Averaged(inner, average)
 
 
 def averaging(make: Callable[..., optax.GradientTransformation], decay: float, **point: Any) -> Averaging:
