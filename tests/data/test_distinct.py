@@ -64,13 +64,36 @@ def test_a_column_of_other_numbers_stays(tmp_path, name, numbers):
         ("a,label,label", "{c}", {}, "one column that is the label, got 'label' twice; label=1 takes"),
         ("a,out,out", "{c}", {"label": "out"}, "one column that is the label, got 'out' twice"),
         ("a,b,label", "name{i}", {}, "classes of more than one example, got 60 distinct texts"),
+        ("a,b,label", "name{n}", {}, "got 45 distinct texts .*; task='classification' takes each"),
+        ("a,b,label", "20{n}-01-31", {}, "classes of more than one example, got 45 distinct texts"),
     ],
 )
 def test_a_label_that_is_none_is_refused(tmp_path, header, last, options, said):
-    rows = (f"{i % 7},{i % 5 / 2},{last.format(i=i, c='xy'[i % 2])}\n" for i in range(60))
+    rows = (f"{i % 7},{i % 5 / 2},{last.format(i=i, n=10 + i % 45, c='xy'[i % 2])}\n" for i in range(60))
     (tmp_path / "t.csv").write_text(f"{header}\n" + "".join(rows))
     with pytest.raises(ValueError, match=said):
         load(tmp_path / "t.csv", **options)
+
+
+def test_few_examples_of_each_class_are_taken_where_asked(tmp_path):
+    rows = (f"{i % 7},name{i % 45}\n" for i in range(60))
+    (tmp_path / "t.csv").write_text("a,label\n" + "".join(rows))
+    assert load(tmp_path / "t.csv", task="classification")[0].num_classes == 45
+
+
+@pytest.mark.parametrize("form", ["file", "frame"])
+@pytest.mark.parametrize("text", ["23.01.2022", "01/23/2022", "soon"])
+def test_a_date_in_another_form_at_prediction_names_the_form(tmp_path, form, text):
+    rows = "".join(f"{i % 7},2022-01-{10 + i % 20},{'xy'[i % 2]}\n" for i in range(60))
+    (tmp_path / "t.csv").write_text(f"a,day,label\n{rows}")
+    schema = load(tmp_path / "t.csv")[0].schema
+    (tmp_path / "new.csv").write_text(f"a,day\n1,{text}\n2,{text}\n")
+    new = tmp_path / "new.csv"
+    if form == "frame":
+        new = pytest.importorskip("pandas").read_csv(new)
+    said = r"expected numbers in 2 columns, dates as 2024-12-31 in column 2 \('day'\), got .*; write dates so"
+    with pytest.raises(ValueError, match=said):
+        schema.inputs(new)
 
 
 @pytest.mark.parametrize("cell", [[1, 2], (1,), {"a": 1}, 1j, np.zeros(2)])

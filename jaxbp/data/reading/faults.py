@@ -1,5 +1,6 @@
 """What is wrong with a table, said once for each column."""
 
+from collections.abc import Container
 from dataclasses import dataclass, field
 from math import isfinite
 from typing import NamedTuple
@@ -34,9 +35,15 @@ class _Column:
 
 
 class Faults:
-    """Collects what is wrong while the lines of a table pass; true where anything is."""
+    """Collects what is wrong while the lines of a table pass; true where anything is.
 
-    def __init__(self, columns: int, names: list[str] | None, trailing: bool):
+    The columns whose numbers are in ``dates`` are of such.
+    """
+
+    def __init__(
+        self, columns: int, names: list[str] | None, trailing: bool, dates: Container[int] = frozenset()
+    ):
+        self.dates = dates
         self.columns, self.names, self.trailing, self.lines = columns, names, trailing, 0
         self._columns: dict[int, _Column] = {}
         self._lengths: list[tuple[int, int]] = []
@@ -82,8 +89,11 @@ class Faults:
         hidden = len(said[_SHOWN:]) + self._bad_lengths - len(self._lengths)
         more = f"; and {hidden} more" if hidden else ""
         lines = f"{self._bad_lines} bad line{'s' * (self._bad_lines > 1)} of {self.lines}"
+        dates = ", ".join(column_name(j, self.names) for j in sorted(self._columns) if j in self.dates)
         return (
-            f"numbers in {self.columns} columns" + " and an empty last one" * self.trailing,
+            f"numbers in {self.columns} columns"
+            + " and an empty last one" * self.trailing
+            + f", dates as 2024-12-31 in {dates}" * bool(dates),
             f"{'; '.join(said[:_SHOWN])}{more} ({lines})",
             self._hint(label),
         )
@@ -118,6 +128,8 @@ class Faults:
             shown = ", ".join(names[:3]) + ", ..." * (len(names) > 3)
             encode = "encode them as 0, 1, 2, ..., as np.unique(names, return_inverse=True) does"
             return f"{shown} are names of classes: {encode}, or give label= if another column is it"
+        if any(j in self.dates for j in self._columns):
+            return "write dates so, for day and month of others may be told wrongly"
         if always := [j for j in self._columns if self._always(j)]:
             columns = [self.names[j] if self.names else j for j in always[:_SHOWN]]
             return f"drop={columns} leaves them out; or encode them as numbers"

@@ -119,9 +119,11 @@ def told_task(values: np.ndarray, task: str | None, where: str, name: str) -> st
         if task == "regression":
             got = f"{str(distinct[0])!r} in {name!r}"
             raise ValueError(message(where, "numbers as targets of a regression", got))
-        if len(distinct) == len(present) >= IDENTIFIER:
+        alone = len(distinct) == len(present)
+        if len(present) >= IDENTIFIER and (alone or (task is None and 2 * len(distinct) > len(present))):
             got = f"{len(distinct)} distinct texts in {len(present)} examples of {name!r}"
             hint = "if another column is the label, give label="
+            hint += "" if alone else "; task='classification' takes each for a class"
             raise ValueError(message(where, "classes of more than one example", got, hint))
         return "classification"
     whole = bool((present == np.rint(present)).all()) and np.abs(present).max(initial=0) < 2.0**53

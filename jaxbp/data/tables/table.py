@@ -143,7 +143,8 @@ def _read(
     """The wanted columns, or one sentence about all cells that they cannot have."""
     numbers = [j for j, kind in wanted.items() if kind == "number"]
     others = {j: _PARSERS[kind] for j, kind in wanted.items() if kind != "number"}
-    values, texts, faults = array("d"), {j: list[Any]() for j in others}, Faults(width, names, False)
+    values, texts = array("d"), {j: list[Any]() for j in others}
+    faults = Faults(width, names, False, _dates(wanted))
     interned: dict[Any, Any] = {}  # one object for equal cells
     for line, row in lines:
         faults.lines += 1
@@ -180,6 +181,10 @@ def _number(cell: str, decimal: str) -> float | None:
 
 def _date(cell: str) -> float | None:
     return np.nan if cells.is_missing(cell) else cells.days(cell)
+
+
+def _dates(wanted: Mapping[int, str]) -> set[int]:
+    return {j for j, kind in wanted.items() if kind == "date"}
 
 
 def _category(cell: str) -> str:
@@ -247,7 +252,8 @@ def _of_columns(
                     seen.cell(j, cell)
 
     def read(wanted: Mapping[int, str]) -> dict[int, np.ndarray]:
-        faults, found = Faults(len(columns), names, False), dict[int, np.ndarray]()
+        faults = Faults(len(columns), names, False, _dates(wanted))
+        found = dict[int, np.ndarray]()
         faults.lines = len(columns[0])
         for j, kind in wanted.items():
             numbers = _as_numbers(columns[j]) if kind == "number" else None
