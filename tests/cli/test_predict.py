@@ -112,6 +112,7 @@ def test_values_are_in_the_units_of_the_table(values, capsys):
     assert "expected a loss on probabilities" in capsys.readouterr().err
 
 
+@pytest.mark.soak
 def test_pixels_are_scaled_as_the_run_remembers(digits, capsys):
     folder, pixels, test = digits
     assert run("predict", folder, pixels) == 0
