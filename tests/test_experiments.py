@@ -53,6 +53,7 @@ def test_the_exercise_prints_what_its_first_lines_promise(experiment):
     assert result["largest_difference"] <= 5.6e-17
 
 
+@pytest.mark.soak
 def test_units(experiment, tmp_path):
     result = experiment("02_units", points=60, epochs=50, mini_batch=10)
     for row in result["perceptron"].values():
@@ -65,6 +66,7 @@ def test_units(experiment, tmp_path):
     assert has_figure(tmp_path)
 
 
+@pytest.mark.soak
 def test_activations(experiment, tmp_path):
     result = experiment("03_activations", points=101)
     assert all(row["difference_to_jax_grad"] < 1e-14 for row in result.values())
@@ -149,6 +151,7 @@ def test_the_recipe_of_mnist_1d_makes_its_published_file():
     assert (x[:4_000] ** 3).sum() == pytest.approx(-10432.009923091371, rel=1e-12)
 
 
+@pytest.mark.soak
 def test_a_layer_read_both_ways_has_the_right_deltas(x64):
     """The layer that the library does not have is verified like those that it has."""
     both_ways = importlib.import_module("experiments.11_mnist_1d").both_ways
@@ -171,6 +174,7 @@ def test_mnist_1d(experiment, tmp_path):
     assert has_figure(tmp_path)
 
 
+@pytest.mark.soak
 def test_the_deltas_of_a_deep_network_are_those_of_autodiff():
     module = importlib.import_module("experiments.12_depth")
     block, loss = module.normed_and_skipped(3), jaxbp.softmax_cross_entropy
@@ -293,6 +297,7 @@ def test_precision(experiment, tmp_path):
     assert has_figure(tmp_path)
 
 
+@pytest.mark.soak
 def test_streaming(experiment):
     result = experiment("93_streaming", only="64-128-10", scale=0.1, epochs=1, pairs=1)
     row = result["64-128-10 / 32"]

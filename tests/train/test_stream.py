@@ -50,6 +50,7 @@ def test_it_is_the_resident_run(batch_size):
     assert "waited" not in resident.history
 
 
+@pytest.mark.soak
 def test_it_is_the_resident_run_in_float64(x64):
     close(*both("float64", 700, batch_size=5), 1e-14)
 
@@ -122,6 +123,7 @@ def test_a_stream_goes_on_from_a_resident_run_and_the_reverse(tmp_path):
         close(result, expected, 1e-6)
 
 
+@pytest.mark.soak
 def test_the_order_and_the_key_of_dropout_are_those_of_the_resident_run():
     net = jaxbp.chain(jaxbp.dense(4, 16), jaxbp.relu, jaxbp.dropout(0.5), jaxbp.dense(16, 3))
     grad_fn = jaxbp.value_and_grad(net, jaxbp.softmax_cross_entropy)
@@ -137,6 +139,7 @@ def test_an_autoencoder_streams_its_x_once():
     close(run(grad_fn, memory_budget=300, **options), run(grad_fn, **options), 1e-6)
 
 
+@pytest.mark.soak
 def test_many_devices_stream_their_parts():
     mesh = jax.make_mesh((jax.device_count(),), ("data",))
     batch_size = 2 * jax.device_count()

@@ -201,6 +201,7 @@ def test_hyperparameters_that_cannot_be(options, says):
         run(**options)
 
 
+@pytest.mark.soak
 def test_ctrl_c_returns_what_was_learned():
     presses = iter([signal.SIGINT])
 
@@ -244,6 +245,7 @@ STOPPING = jaxbp.EarlyStopping(2, "val_loss", min_delta=1e-3, start_from_epoch=2
 FAST = {"learning_rate": [0.05, 0.9], "weight_decay": [0.0]}
 
 
+@pytest.mark.soak
 def test_each_net_stops_early_as_a_single_run_does():
     """Its parameters are those of its best epoch, its history ends in NaN; the sweep ends with the last."""
     result = run(epochs=30, hyperparameters=FAST, early_stopping=STOPPING)
@@ -303,6 +305,7 @@ def scheduled(learning_rate, schedule):
     return optax.sgd(rates[schedule])
 
 
+@pytest.mark.soak
 def test_shapes_batch_sizes_and_schedules_by_name_are_programs_of_their_own(tmp_path):
     """Every net is that of a single run; the points come in the order of the grid."""
 
