@@ -3,6 +3,7 @@
 | row | place | what it holds |
 |---|---|---|
 | 0 | `report` | findings and the report, as text, HTML and plain data |
+| 0 | `tolerances` | every tolerance, each with its reason |
 | 0 | `clock` | how much time a rule and all of them may take |
 | 1 | `maps/` | the two maps that are compared at a rule: its own pullback, autodiff of its primal |
 | 2 | `sites/` | f as a flat function, the inputs that reach each rule, and what tracing hides |

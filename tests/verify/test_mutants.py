@@ -7,8 +7,7 @@ import numpy as np
 import pytest
 
 from jaxbp.jaxprs import loops, walk, widest_dtype
-from jaxbp.verify import check, judge
-from jaxbp.verify.causes import chain_terms as paths
+from jaxbp.verify import check, judge, tolerances
 from jaxbp.verify.causes import evidence, mistakes
 from jaxbp.verify.clauses import contract, table
 from jaxbp.verify.clauses import later as further
@@ -64,7 +63,7 @@ MUTANTS = [
     ("an arbiter that clears everyone", (arbiter, "_decide", always("cleared")), "sigmoid:sign"),
     ("no suspects", (compare, "_suspicious", lambda g, *rest: np.zeros(g.shape, bool)), "one entry of 200"),
     ("tolerance of ten percent", (compare, "relative_tolerance", always(0.1)), "tanh:1 percent"),
-    ("noise from stepping over a kink counts", (compare, "STEPPED_OVER", np.inf), "clip at its bound"),
+    ("noise from stepping over a kink counts", (tolerances, "STEPPED_OVER", np.inf), "clip at its bound"),
     ("kinks not seen", (differences.Slope, "kinked", property(lambda s: np.zeros(s.right.shape, bool))),
      "library relu at 0"),
     ("one-sided slopes not required of a kink", (compare, "joint_kinks", always([])),
@@ -177,7 +176,7 @@ def test_what_cancels_is_held_still(monkeypatch):
     """The term that is left out is then named by its operation."""
     case = "softmax less its maximum, without its mean"
     assert "the term through" in judged(case)[1].wrong[0].sentence
-    monkeypatch.setattr(paths, "IDLE", -1.0)
+    monkeypatch.setattr(tolerances, "NOTHING", -1.0)
     assert "the term through" not in judged(case)[1].wrong[0].sentence
 
 

@@ -7,6 +7,7 @@ from itertools import combinations
 import jax.numpy as jnp
 import numpy as np
 
+from jaxbp.verify import tolerances
 from jaxbp.verify.causes.changed import is_square
 from jaxbp.verify.causes.evidence import Diagnosis, Evidence, largest
 from jaxbp.verify.maps.pullback import wide
@@ -111,7 +112,7 @@ def misplaced(e: Evidence) -> Diagnosis | None:
             if want[there].any() and e.same(got[here], want[there]):
                 words = f"by {abs(shift)} along axis {axis - 1}"
                 return Diagnosis("misplaced", f"the rule's result is that of the reference shifted {words}")
-    least = 1e-9 * largest(want)
+    least = tolerances.NOTHING * largest(want)
     on, wanted = (np.abs(m).max(0) > least for m in (got, want))
     if (on == wanted).all():
         order = _reordered(e)
