@@ -129,6 +129,11 @@ MISTAKES = {
     "conjugated": "square, another convention",
     "swapped": "product:swapped",
     "turned": "matmul, wrong side",
+    "by row": "rows weighed in the rule alone",
+    "partly": "sine, sign wrong far out",
+    "one slice": "bias of a hundred rows, the first alone",
+    "left out": "the frequency taken as 1",
+    "matrix": "low rank update not pulled back",
     "unmasked": "the other triangle",
     "misplaced": "pad, off by one",
     "summed": "cotangents of all examples summed",
@@ -148,8 +153,9 @@ MISTAKES = {
 }
 
 
-def test_every_clause_has_a_case():
+def test_every_clause_and_every_mistake_has_a_case():
     assert CLAUSES.keys() == {c.name for c in table.CLAUSES}
+    assert MISTAKES.keys() == {m.name for m in mistakes.MISTAKES}
 
 
 @pytest.mark.parametrize("name", [pytest.param(n, marks=[pytest.mark.soak] * (k % 3 > 0))

@@ -44,7 +44,7 @@ def matrix(e: Evidence) -> Diagnosis | None:
     scale = np.linalg.norm(want)
     if len(rest) > 2 and scale:
         # An absent term is a residual of lower rank than what it was left out of.
-        ranks = [int(np.linalg.matrix_rank(m, tol=e.tolerance * scale)) for m in (rest, want, got)]
+        ranks = [int(np.linalg.matrix_rank(m, tol=tolerances.REPRODUCED * scale)) for m in (rest, want, got)]
         if tolerances.LOW_RANK * ranks[0] < min(ranks[1:]):
             sentence = f"rule and reference differ by a term of rank {ranks[0]}"
             return Diagnosis("missing_term", sentence, True)
@@ -181,7 +181,7 @@ def what_is_known(e: Evidence) -> Diagnosis:
             parts.append(f"what {len(got) - rows} of {len(got)} outputs contribute is right")
         scale = np.linalg.norm(want)
         if min(want.shape) > 1 and scale:
-            rank = np.linalg.matrix_rank(got - want, tol=e.tolerance * scale)
+            rank = np.linalg.matrix_rank(got - want, tol=tolerances.REPRODUCED * scale)
             parts.append(f"the difference has rank {rank} of {min(want.shape)}")
     if e.reference and e.finite:
         more = []
