@@ -17,13 +17,10 @@
 | 9 | `check` | all of them, for any function |
 | 10 | `plain` | rules that are plain functions |
 | 11 | `pytest_plugin` | the fixture |
-| 10 | `network` | `check_network`, the only file that knows layers |
 """
 
 from jaxbp.verify.check import assert_rules as assert_rules
 from jaxbp.verify.check import check as check
-from jaxbp.verify.network import NetworkReport as NetworkReport
-from jaxbp.verify.network import check_network as check_network
 from jaxbp.verify.plain import check_jvp as check_jvp
 from jaxbp.verify.plain import check_vjp as check_vjp
 from jaxbp.verify.report import Finding as Finding
