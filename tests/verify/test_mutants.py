@@ -147,6 +147,8 @@ MISTAKES = {
     "one of two": "inverse, not symmetrised",
     "convicted": "the smallest output's sign",
     "along": "saturated",
+    "without a step": "scores without their mask",
+    "right total": "pooled maximum, spread like a mean",
     "outside the span": "pseudoinverse without its residual",
     "slope": "atan:no square",
     "approximate": "layer norm, another epsilon",

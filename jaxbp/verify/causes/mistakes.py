@@ -7,7 +7,7 @@ import numpy as np
 
 from jaxbp.jaxprs.exception_origin import raise_own, told
 from jaxbp.verify import tolerances
-from jaxbp.verify.causes import jacobian, multiples, places, points, slopes
+from jaxbp.verify.causes import jacobian, multiples, places, points, slopes, steps
 from jaxbp.verify.causes.chain_terms import odd_terms, place
 from jaxbp.verify.causes.evidence import Diagnosis, Evidence
 from jaxbp.verify.causes.not_finite import origin
@@ -53,6 +53,8 @@ MISTAKES = (
     Mistake("one of two", jacobian.one_of_two, ("missing_term",)),
     Mistake("convicted", multiples.convicted, ("zero", "sign", "factor")),
     Mistake("along", slopes.along, ("missing_term",)),
+    Mistake("without a step", steps.without_a_step, ("missing_term",), "last"),
+    Mistake("right total", places.right_total, ("misplaced",), "last"),
     Mistake("outside the span", jacobian.outside_the_span, ("missing_term",), "last"),
     Mistake("slope", slopes.slope, ("missing_term", "factor", "slope"), "last"),
     Mistake("approximate", slopes.approximate, ("approximate",), "last"),

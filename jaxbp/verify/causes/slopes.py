@@ -110,7 +110,7 @@ def along(e: Evidence) -> Diagnosis | None:
 def slope(e: Evidence) -> Diagnosis | None:
     """Each entry has a factor of its own, whatever the cotangent; what that is, if a value shows it."""
     few_samples = len(e.want) < 3 and is_small(e.at.inputs)
-    if not e.finite or few_samples or np.iscomplexobj(e.want) or np.iscomplexobj(e.got):
+    if not e.finite or few_samples:
         return None
     bad, places = e.differs, np.flatnonzero(e.differs)
     few = few_of(places)
@@ -120,6 +120,7 @@ def slope(e: Evidence) -> Diagnosis | None:
     if k is None:
         return None
     for name, v in _values(e, bad.shape):
+        name, v = (f"|{name}|", np.abs(v)) if np.iscomplexobj(v) else (name, v)
         if few and not _relation(k[few], v.ravel()[places[few]], e.tolerance):
             continue
         found = _relation(k, v.ravel()[places], e.tolerance)
@@ -145,10 +146,10 @@ def slope(e: Evidence) -> Diagnosis | None:
 def _factors(e: Evidence, places: np.ndarray) -> np.ndarray | None:
     """What the reference is to be multiplied by at some entries, whatever the cotangent; None if nothing."""
     got, want = (m.reshape(len(m), -1)[:, places] for m in (e.got, e.want))
-    power = np.sum(want * want, 0)
+    power = np.sum(np.abs(want) ** 2, 0)
     if not power.all():
         return None
-    k = np.asarray(np.sum(got * want, 0) / power)
+    k = np.asarray(np.real(np.sum(got * np.conj(want), 0) / power))
     return k if agrees(got, k * want, tolerances.LOOSER * e.tolerance) else None
 
 
@@ -194,7 +195,7 @@ def _values(e: Evidence, shape: tuple[int, ...]) -> Iterator[tuple[str, np.ndarr
 
 def _relation(k: np.ndarray, v: np.ndarray, tolerance: float) -> tuple[str, str] | None:
     """What the factors are in terms of a value, as a cause and a sentence: a power, a + b v, 1 over that."""
-    if k.size < 3 or not np.isfinite(v).all() or np.iscomplexobj(v):
+    if k.size < 3 or not np.isfinite(v).all():
         return None
     if np.ptp(v) <= tolerance * np.abs(v).max():
         return None
