@@ -100,7 +100,7 @@ def _rearranged(x: jnp.ndarray) -> Iterator[tuple[str, str, jnp.ndarray]]:
 
 
 def right_total(e: Evidence) -> Diagnosis | None:
-    """The right total, given to entries that should get nothing: all for the largest, a mean for a maximum."""
+    """The right total, given to entries that should get nothing: a mean for a maximum."""
     got, want = e.got, e.want
     if not e.finite or want.ndim < 2:
         return None
