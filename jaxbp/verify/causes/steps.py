@@ -65,9 +65,12 @@ def _steps(closed: Any) -> list[tuple[Any, Any]]:
             for distance, w in before.get(v, []):
                 earlier.setdefault(w, distance + 1)
         before[out] = [(n, w) for w, n in earlier.items() if n < IN_A_ROW]
-        like: Any = out.aval
-        found += [(eqn, w) for w in earlier if (w.aval.shape, w.aval.dtype) == (like.shape, like.dtype)]
+        found += [(eqn, w) for w in earlier if _kind(w) == _kind(out)]
     return found
+
+
+def _kind(v: Any) -> tuple[Any, Any]:
+    return v.aval.shape, v.aval.dtype
 
 
 def _left_out(closed: Any, steps: list[tuple[Any, Any]], chosen: Any, inputs: list[Any]) -> list[Any]:
