@@ -63,6 +63,7 @@ from jaxbp.backprop import (
     value_and_grad,
     with_hand_vjp,
 )
+from jaxbp.backprop_check import NetworkReport, check_network
 from jaxbp.data import (
     Batches,
     Dataset,
@@ -193,12 +194,10 @@ from jaxbp.units import (
 )
 from jaxbp.verify import (
     Finding,
-    NetworkReport,
     Report,
     assert_rules,
     check,
     check_jvp,
-    check_network,
     check_vjp,
 )
 

@@ -127,6 +127,12 @@ def test_imports_stand_at_the_top(path):
     assert not [node.module for node in inside if (node.module or "").split(".")[0] == "jaxbp"]
 
 
+def test_the_checker_of_rules_knows_no_networks():
+    """It judges any JAX function; what it imports is below everything that knows layers."""
+    found = set().union(*(imports(path) for path in (PACKAGE / "verify").rglob("*.py")))
+    assert found <= {"verify", "jaxprs", "arguments", "errors"}
+
+
 def test_ci_runs_the_readme_s_test_command():
     readme = (ROOT / "README.md").read_text()
     command = next(line for line in readme.splitlines() if "pytest" in line and "pip install" in line)

@@ -3,6 +3,7 @@
 | row | place | what it holds |
 |---|---|---|
 | 0 | `report` | findings and the report, as text, HTML and plain data |
+| 0 | `tolerances` | every tolerance, each with its reason |
 | 0 | `clock` | how much time a rule and all of them may take |
 | 1 | `maps/` | the two maps that are compared at a rule: its own pullback, autodiff of its primal |
 | 2 | `sites/` | f as a flat function, the inputs that reach each rule, and what tracing hides |
@@ -16,13 +17,10 @@
 | 9 | `check` | all of them, for any function |
 | 10 | `plain` | rules that are plain functions |
 | 11 | `pytest_plugin` | the fixture |
-| 10 | `network` | `check_network`, the only file that knows layers |
 """
 
 from jaxbp.verify.check import assert_rules as assert_rules
 from jaxbp.verify.check import check as check
-from jaxbp.verify.network import NetworkReport as NetworkReport
-from jaxbp.verify.network import check_network as check_network
 from jaxbp.verify.plain import check_jvp as check_jvp
 from jaxbp.verify.plain import check_vjp as check_vjp
 from jaxbp.verify.report import Finding as Finding

@@ -9,6 +9,7 @@ import numpy as np
 from jaxbp.jaxprs.exception_origin import is_own, refusal, told
 from jaxbp.jaxprs.messages import closes_over_tracer, says_container
 from jaxbp.jaxprs.rules import Rule
+from jaxbp.verify import tolerances
 from jaxbp.verify.causes.mistakes import causes
 from jaxbp.verify.clauses import contract
 from jaxbp.verify.clauses.declared import Intent, verify_intent
@@ -18,7 +19,7 @@ from jaxbp.verify.maps.pullback import ClosedOver, Pullback, rule_pullback
 from jaxbp.verify.numbers.arbiter import Entry
 from jaxbp.verify.numbers.compare import DRAWS, Comparison, compare
 from jaxbp.verify.numbers.early_stop import open_by_stopping
-from jaxbp.verify.numbers.tolerance import relative_tolerance
+from jaxbp.verify.numbers.error_bounds import relative_tolerance
 from jaxbp.verify.report import Finding
 from jaxbp.verify.sites.site import Site
 from jaxbp.verify.trial import Trial, begun
@@ -99,7 +100,7 @@ def _compared(trial: Trial) -> Comparison:
 
 def _declared(trial: Trial, intent: Intent, seen: Comparison) -> Finding:
     """The finding on a rule that was declared. That excuses its derivative, and nothing else."""
-    holds, cause, sentence = verify_intent(intent, seen.samples, max(1e-6, seen.rtol))
+    holds, cause, sentence = verify_intent(intent, seen.samples, max(tolerances.REPRODUCED, seen.rtol))
     fault = broken(replace(trial, order=1), "after") if holds else None
     if fault:
         return fault_finding(trial.site, fault, trial.own)

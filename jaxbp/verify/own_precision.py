@@ -11,6 +11,7 @@ from jaxbp.jaxprs.compile_once import is_small
 from jaxbp.jaxprs.exception_origin import told
 from jaxbp.jaxprs.inline import without_rules
 from jaxbp.jaxprs.walk import dtypes_in
+from jaxbp.verify import tolerances
 from jaxbp.verify.causes.not_finite import origin
 from jaxbp.verify.clauses import contract
 from jaxbp.verify.clock import OutOfTime, one_rule
@@ -27,8 +28,8 @@ from jaxbp.verify.maps.pullback import (
 )
 from jaxbp.verify.numbers.arbiter import EXAMINED
 from jaxbp.verify.numbers.compare import DRAWS
-from jaxbp.verify.numbers.differences import COVER, Differences, step_at, unit
-from jaxbp.verify.numbers.tolerance import NOISE_FACTOR, agree, jiggled, reach, relative_tolerance
+from jaxbp.verify.numbers.differences import Differences, step_at, unit
+from jaxbp.verify.numbers.error_bounds import agree, jiggled, reach, relative_tolerance
 from jaxbp.verify.sites.site import Site
 from jaxbp.verify.trial import Trial, started
 
@@ -91,26 +92,26 @@ def _imprecise(site: Site, at: Point, own: Pullback, exact: Trial, ct: list[Any]
         if all(agree(g, t, relative_tolerance(eps)) for g, t in zip(got, truth, strict=True)):
             return None
         near = [wide(g) for g in exact.own.call(jiggled(up, eps, rng), jiggled(c, eps, rng))[1]]
-    limit = largest(at.inputs[0].dtype)
+    limit = tolerances.OVERFLOW * largest(at.inputs[0].dtype)
     suspect = []
     for g, t, n in zip(got, truth, near, strict=True):
         with np.errstate(all="ignore"):
             moved = np.nan_to_num(np.abs(n - t))
-            allowed = relative_tolerance(eps) * np.abs(t) + NOISE_FACTOR * (moved + smallest(dtype))
-            suspect.append(np.isfinite(t) & (np.abs(t) < 0.1 * limit) & ~(np.abs(g - t) <= allowed))
+            allowed = relative_tolerance(eps) * np.abs(t) + tolerances.NOISE * (moved + smallest(dtype))
+            suspect.append(np.isfinite(t) & (np.abs(t) < limit) & ~(np.abs(g - t) <= allowed))
     reference = autodiff(site.plain) if any(s.any() for s in suspect) else None
     if reference is None:
         return None
     plain_out, plain = ([wide(y) for y in part] for part in reference.call(at.inputs, ct))
     if not all(np.isfinite(y).all() for y in plain_out):
         return None
-    lost, floor = reach(reference, at.inputs, ct, plain), NOISE_FACTOR * eps * max(map(_largest, ct))
-    excused = [np.minimum(COVER * r, floor) for r in reach(own, at.inputs, ct, got)]
+    lost, floor = reach(reference, at.inputs, ct, plain), tolerances.NOISE * eps * max(map(_largest, ct))
+    excused = [np.minimum(tolerances.COVER * r, floor) for r in reach(own, at.inputs, ct, got)]
     counted = partial(_counts, Differences(site.plain, eps), ct)
     for a, (s, g, t, p, r, e) in enumerate(zip(suspect, got, truth, plain, lost, excused, strict=True)):
         with np.errstate(all="ignore"):
             gap = np.abs(g - t)
-            s = s & np.isfinite(p) & ~(gap <= COVER * (np.abs(p - t) + r))
+            s = s & np.isfinite(p) & ~(gap <= tolerances.COVER * (np.abs(p - t) + r))
             sure = s & ~(gap <= e)
             open_ = s & ~sure
         places = np.argwhere(sure)[:1].tolist()
@@ -134,7 +135,7 @@ def _counts(arbiter: Differences, ct: list[Any], argument: int, index: tuple[int
     """Whether an error moves the outputs that depend on an entry by more than some of their last digits."""
     at = arbiter.at
     slope = arbiter.along(unit(at, argument, index), step_at(at.inputs[argument], index), [ct])
-    return gap > NOISE_FACTOR * arbiter.eps * float(slope.natural[0])
+    return gap > tolerances.NOISE * arbiter.eps * float(slope.natural[0])
 
 
 def _largest(x: Any) -> float:

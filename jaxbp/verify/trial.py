@@ -40,7 +40,7 @@ class Trial:
     @cached_property
     def native(self) -> Pullback:
         """The rule's pullback with every operation in the dtype that it is written in."""
-        return rule_pullback(self.ruled._replace(wide=False), self.rule.kind)
+        return self.own if self.own.native else rule_pullback(self.ruled._replace(wide=False), self.rule.kind)
 
 
 def begun(site: Site, order: int) -> Trial:

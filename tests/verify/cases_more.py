@@ -11,6 +11,10 @@ from .case import Case, fixed, jvp_rule, normal, positive, rule
 from .cases_arrays import case, complex_args
 from .cases_hard import hilbert, typed
 
+DRAWN = np.random.default_rng(0)
+UPDATE = DRAWN.standard_normal((7, 2)) @ DRAWN.standard_normal((2, 7))
+UPDATED = DRAWN.standard_normal((7, 7)) + 3 * np.eye(7) + UPDATE
+
 
 def with_key(*shapes, legacy=False):
     key = jax.random.PRNGKey(3) if legacy else jax.random.key(3)
@@ -249,6 +253,29 @@ WRONG = [
     case("saturated", "elementwise", jnp.tanh, lambda a, y, c: (c * (1 - y * y) + 1e-3 * c,), normal((9,)),
          "other",
          "missing_term"),
+    case("sine, sign wrong far out", "elementwise", jnp.sin,
+         lambda a, y, c: (c * jnp.cos(a[0]) * jnp.where(abs(a[0]) > 1.5, -1, 1),),
+         fixed([0.3, -1.8, 1.1, 0.7, -1.3, 2.2, 0.1]), "sign"),
+    case("bias of a hundred rows, the first alone", "broadcast", lambda x, b: jnp.sin(x) + b[None],
+         lambda a, y, c: (c * jnp.cos(a[0]), c[0]), normal((100, 50), (50,)), "missing_sum"),
+    case("rows weighed in the rule alone", "elementwise", jnp.sin,
+         lambda a, y, c: (c * jnp.cos(a[0]) * jnp.array([[1.0], [2], [5], [3]]),), normal((4, 5)), "factor"),
+    case("scores without their mask", "masked",
+         lambda x: jax.nn.softmax(0.5 * jnp.where(np.arange(7) < 5, x, -1.0)),
+         lambda a, y, c: jax.vjp(lambda x: jax.nn.softmax(0.5 * x), a[0])[1](c), normal((7,)),
+         "missing_term"),
+    case("pooled maximum, spread like a mean", "selection", lambda x: jnp.max(x.reshape(3, 4), 1),
+         lambda a, y, c: (jnp.repeat(c / 4, 4),), normal((12,)), "misplaced"),
+    case("weights of the step before", "product", lambda x, w: jnp.sin(x) * w,
+         lambda a, y, c: (c * jnp.cos(a[0]) * jnp.roll(a[1], 1), c * jnp.sin(a[0])), normal((6,), (6,)),
+         "misplaced"),
+    case("complex logarithm without the modulus", "complex", jnp.log,
+         lambda a, y, c: (c * jnp.conj(a[0]),), complex_args((5,)), "factor"),
+    case("the frequency taken as 1", "elementwise", lambda x, w: jnp.sin(w * x),
+         lambda a, y, c: (c * jnp.cos(a[0]), c * a[0] * jnp.cos(a[1] * a[0])),
+         positive((6,), (6,)), "missing_term"),
+    case("low rank update not pulled back", "linear algebra", lambda x: UPDATED @ x,
+         lambda a, y, c: ((UPDATED - UPDATE).T @ c,), normal((7,)), "missing_term"),
     Case("tangent squared", "elementwise", jvp_rule(jnp.sin, lambda p, t: jnp.cos(p[0]) * t[0] ** 2),
          normal((4,)), "wrong", ("not_linear",)),
     Case("cotangent stopped", "structure",

@@ -27,7 +27,7 @@ def broken(*args, **kwargs):
 @pytest.mark.parametrize(
     ("place", "name", "value", "frame"),
     [
-        (compare, "NOISE_FACTOR", None, "compare.py"),  # in its own frames, called by nobody else
+        (compare, "DRAWS", None, "compare.py"),  # in its own frames, called by nobody else
         (references, "capped", broken, "pullback.py"),  # in what it calls
         (widest_dtype, "SHORT", None, "widest_dtype.py"),  # while JAX traces for it
     ],

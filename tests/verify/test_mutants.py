@@ -7,8 +7,7 @@ import numpy as np
 import pytest
 
 from jaxbp.jaxprs import loops, walk, widest_dtype
-from jaxbp.verify import check, judge
-from jaxbp.verify.causes import chain_terms as paths
+from jaxbp.verify import check, judge, tolerances
 from jaxbp.verify.causes import evidence, mistakes
 from jaxbp.verify.clauses import contract, table
 from jaxbp.verify.clauses import later as further
@@ -64,7 +63,7 @@ MUTANTS = [
     ("an arbiter that clears everyone", (arbiter, "_decide", always("cleared")), "sigmoid:sign"),
     ("no suspects", (compare, "_suspicious", lambda g, *rest: np.zeros(g.shape, bool)), "one entry of 200"),
     ("tolerance of ten percent", (compare, "relative_tolerance", always(0.1)), "tanh:1 percent"),
-    ("noise from stepping over a kink counts", (compare, "STEPPED_OVER", np.inf), "clip at its bound"),
+    ("noise from stepping over a kink counts", (tolerances, "STEPPED_OVER", np.inf), "clip at its bound"),
     ("kinks not seen", (differences.Slope, "kinked", property(lambda s: np.zeros(s.right.shape, bool))),
      "library relu at 0"),
     ("one-sided slopes not required of a kink", (compare, "joint_kinks", always([])),
@@ -130,6 +129,11 @@ MISTAKES = {
     "conjugated": "square, another convention",
     "swapped": "product:swapped",
     "turned": "matmul, wrong side",
+    "by row": "rows weighed in the rule alone",
+    "partly": "sine, sign wrong far out",
+    "one slice": "bias of a hundred rows, the first alone",
+    "left out": "the frequency taken as 1",
+    "matrix": "low rank update not pulled back",
     "unmasked": "the other triangle",
     "misplaced": "pad, off by one",
     "summed": "cotangents of all examples summed",
@@ -143,14 +147,17 @@ MISTAKES = {
     "one of two": "inverse, not symmetrised",
     "convicted": "the smallest output's sign",
     "along": "saturated",
+    "without a step": "scores without their mask",
+    "right total": "pooled maximum, spread like a mean",
     "outside the span": "pseudoinverse without its residual",
     "slope": "atan:no square",
     "approximate": "layer norm, another epsilon",
 }
 
 
-def test_every_clause_has_a_case():
+def test_every_clause_and_every_mistake_has_a_case():
     assert CLAUSES.keys() == {c.name for c in table.CLAUSES}
+    assert MISTAKES.keys() == {m.name for m in mistakes.MISTAKES}
 
 
 @pytest.mark.parametrize("name", [pytest.param(n, marks=[pytest.mark.soak] * (k % 3 > 0))
@@ -177,7 +184,7 @@ def test_what_cancels_is_held_still(monkeypatch):
     """The term that is left out is then named by its operation."""
     case = "softmax less its maximum, without its mean"
     assert "the term through" in judged(case)[1].wrong[0].sentence
-    monkeypatch.setattr(paths, "IDLE", -1.0)
+    monkeypatch.setattr(tolerances, "NOTHING", -1.0)
     assert "the term through" not in judged(case)[1].wrong[0].sentence
 
 

@@ -12,6 +12,7 @@ from rich.table import Table
 
 import jaxbp
 from jaxbp import errors
+from jaxbp.backprop_check import NetworkReport, check_network
 from jaxbp.cli.settings import (
     Train,
     anywhere,
@@ -32,7 +33,6 @@ from jaxbp.optimizers import OPTIMIZERS, make_optimizer
 from jaxbp.runs.answers import labels_of_schema
 from jaxbp.train import DivergenceError, EarlyStopping
 from jaxbp.typing import Params
-from jaxbp.verify import NetworkReport, check_network
 
 VALIDATION_FRACTION = 0.1
 _FEW = 1000  # iterations

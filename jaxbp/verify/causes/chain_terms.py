@@ -16,6 +16,7 @@ from jaxbp.jaxprs.internals import scan_of, scan_parts
 from jaxbp.jaxprs.loops import unrolled
 from jaxbp.jaxprs.rules import beneath, written_at
 from jaxbp.jaxprs.widest_dtype import raised, widened
+from jaxbp.verify import tolerances
 from jaxbp.verify.causes.changed import changed, is_square
 from jaxbp.verify.maps.pullback import is_float, wide
 
@@ -25,8 +26,6 @@ SIZE_LIMIT = 10_000_000
 SAMPLES = 4
 # Of so many candidates the first that fits is taken: the edges of one path carry the same.
 NEAREST = 8
-# An edge whose loss changes no more of the derivative than this part carries nothing in all.
-IDLE = 1e-9
 # So many times a term is taken in every step of a loop, besides not at all.
 LOOPED = (-1.0, 0.5, 2.0)
 # Operations on single entries (or along one axis) whose derivative is more than a sign.
@@ -136,7 +135,7 @@ def odd_terms(
 
     names = [
         *(Term("transposed", "what flows back {place} is transposed", edges[k].eqn) for k in square),
-        *(Term(*_times(w), edges[k].eqn) for k, w in looped),
+        *(Term(*_times(w, tolerance), edges[k].eqn) for k, w in looped),
         *(Term("missing_term", c.words, c.eqn) for c in choices),
     ]
     loops, found, first = _scans(body), {}, looked(np.zeros(len(edges)))
@@ -145,10 +144,10 @@ def odd_terms(
         term, right = _explain(first[k], gap, edges, names, tolerance), first[k][0]
         # What flows along them cancels (the maximum that a softmax subtracts): people leave it out at once.
         lost = np.linalg.norm(right - first[k][1 : len(edges) + 1], axis=1)
-        idle = lost <= IDLE * np.linalg.norm(right)
+        idle = lost <= tolerances.NOTHING * np.linalg.norm(right)
         if term is None and idle.any():
             again = looked(idle.astype(float))[k]
-            if _near(right, again[0], 1e-6):
+            if _near(right, again[0], tolerances.REPRODUCED):
                 term = _explain(again, gap, edges, names, tolerance)
         for n, loop in enumerate(loops):
             if term is None and _near(gap, steps_turned(n)[k][0] - right, tolerance):
@@ -158,11 +157,11 @@ def odd_terms(
     return found
 
 
-def _times(k: complex) -> tuple[str, str]:
+def _times(k: complex, tolerance: float) -> tuple[str, str]:
     """The cause and the sentence for a term that is taken ``k`` times instead of once."""
-    if abs(k) < 1e-4:
+    if abs(k) < tolerance:
         return "missing_term", "the term {place} is left out"
-    if abs(k + 1) < 1e-4:
+    if abs(k + 1) < tolerance:
         return "sign", "the term {place} has the wrong sign"
     return "factor", f"the term {{place}} is taken {np.real(k):.6g} times"
 
@@ -227,7 +226,7 @@ def _explain(
     one = size + 2 * np.real(along) + own
     two = one[:, None] + one[None] - size + 2 * power
     # Two edges in a row carry the same term: dropping it twice is another mistake.
-    same = np.abs(power) >= (1 - 1e-9) * np.sqrt(np.outer(own, own))
+    same = np.abs(power) >= (1 - tolerances.NOTHING) * np.sqrt(np.outer(own, own))
     two[same] = np.inf
     # Terms left out come first: half of x * x with the other sign looks the same as all of it left out.
     for distances in (one, two):
@@ -235,13 +234,13 @@ def _explain(
         for k in sorted(nearest[np.isfinite(distances.flat[nearest])]):
             chosen = np.unravel_index(k, distances.shape)
             if _near(rest, -parts[list(chosen)].sum(0), tolerance):
-                return Term(*_times(0), edges[min(chosen)].eqn)
+                return Term(*_times(0, tolerance), edges[min(chosen)].eqn)
     with np.errstate(all="ignore"):
         factors = np.where(own > 0, along / own, 0)
         distances = size - np.abs(factors) ** 2 * own
     for k in sorted(np.argsort(distances)[:NEAREST]):
         if _near(rest, factors[k] * parts[k], tolerance):
-            return Term(*_times(1 + factors[k]), edges[k].eqn)
+            return Term(*_times(1 + factors[k], tolerances.LOOSER * tolerance), edges[k].eqn)
     for there, term in zip(values[len(edges) + 1 :], names, strict=True):
         if _near(rest, there - values[0], tolerance):
             return term

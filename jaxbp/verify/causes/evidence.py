@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from jaxbp.jaxprs.compile_once import is_small
+from jaxbp.verify import tolerances
 from jaxbp.verify.maps.pullback import Point, Pullback, basis_row, wide
 from jaxbp.verify.numbers.arbiter import Sample
 from jaxbp.verify.numbers.compare import Comparison, numeric_jacobian
@@ -139,7 +140,7 @@ class Evidence:
             at: Any = (slice(None), *index)
             with np.errstate(all="ignore"):
                 left, gap = np.abs(got[at] - candidate[at]), np.abs(got[at] - want[at])
-            if np.isfinite(gap).all() and np.max(left) > 0.01 * np.max(gap):
+            if np.isfinite(gap).all() and np.max(left) > tolerances.LEFT * np.max(gap):
                 return False
         return True
 
@@ -204,7 +205,7 @@ class Evidence:
 
 def constant(k: complex) -> str:
     """A constant with as many digits as help: ``2``, ``-1``, ``0.0833333``."""
-    return f"{k:.6g}" if abs(np.imag(k)) > 1e-6 * abs(k) else f"{float(np.real(k)):.6g}"
+    return f"{k:.6g}" if abs(np.imag(k)) > tolerances.SAME * abs(k) else f"{float(np.real(k)):.6g}"
 
 
 def reason(k: complex, at: Point) -> str:
@@ -217,7 +218,7 @@ def reason(k: complex, at: Point) -> str:
             sizes[f"the number of entries of {shape}"] = int(np.prod(shape))
         for name, n in sizes.items():
             for value, word in ((1 / n, f"1/{n}, {n} is {name}"), (float(n), f"{n} = {name}")):
-                if abs(real - value) <= 1e-6 * value:
+                if abs(real - value) <= tolerances.SAME * value:
                     return f" ({word})"
     return ""
 
@@ -255,7 +256,7 @@ def largest(b: np.ndarray) -> float:
 
 def _alike(a: np.ndarray, b: np.ndarray, tolerance: float, scale: float) -> np.ndarray:
     with np.errstate(all="ignore"):
-        near = np.abs(a - b) <= tolerance * (np.abs(b) + 1e-3 * scale)
+        near = np.abs(a - b) <= tolerance * (np.abs(b) + tolerances.SMALL_ENTRY * scale)
         return np.asarray(near | (np.isnan(a) & np.isnan(b)))
 
 
@@ -277,18 +278,18 @@ def ratio_on(on: np.ndarray, got: np.ndarray, want: np.ndarray, tolerance: float
     places = np.flatnonzero(on)
     got, want = (m.reshape(-1, on.size) for m in (got, want))
     few = few_of(places)
-    if few and ratio_of(got[:, places[few]], want[:, places[few]], 10 * tolerance) is None:
+    if few and ratio_of(got[:, places[few]], want[:, places[few]], tolerances.LOOSER * tolerance) is None:
         return None
     return ratio_of(got[:, places], want[:, places], tolerance)
 
 
 def named(k: complex, place: str, at: Point) -> Diagnosis:
     """The word for a constant multiple: zero, sign, factor, or no more than lost digits."""
-    if abs(k) < 1e-12:
+    if abs(k) < tolerances.NOTHING:
         return Diagnosis("zero", f"the rule is zero{place}")
-    if abs(k + 1) < 1e-6:
+    if abs(k + 1) < tolerances.SAME:
         return Diagnosis("sign", f"rule = - reference{place}")
-    if abs(k - 1) < 1e-6:
+    if abs(k - 1) < tolerances.SAME:
         sentence = f"right but for its last digits{place}, off by {abs(k - 1):.1e} of the derivative"
         return Diagnosis("lost_digits", f"{sentence}: lost between nearly equal numbers?")
     return Diagnosis("factor", f"rule = {constant(k)} x reference{place}{reason(k, at)}")

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxbp.jaxprs.compile_once import is_small
+from jaxbp.verify import tolerances
 from jaxbp.verify.causes.changed import is_square
 from jaxbp.verify.causes.evidence import Diagnosis, Evidence, constant, ratio_of, reason
 from jaxbp.verify.maps.pullback import wide
@@ -24,7 +25,7 @@ def matrix(e: Evidence) -> Diagnosis | None:
     if got.shape[0] == got.shape[1] and not e.same(want, want.T):
         k = ratio_of(got, want.T, e.tolerance)
         if k is not None:
-            factor = "" if abs(k - 1) < 1e-6 else f"{constant(k)} x "
+            factor = "" if abs(k - 1) < tolerances.SAME else f"{constant(k)} x "
             sentence = f"the rule applies {factor}the transposed operator{reason(k, e.at)}"
             return Diagnosis("transposed", sentence)
         with np.errstate(all="ignore"):
@@ -43,8 +44,8 @@ def matrix(e: Evidence) -> Diagnosis | None:
     scale = np.linalg.norm(want)
     if len(rest) > 2 and scale:
         # An absent term is a residual of lower rank than what it was left out of.
-        ranks = [int(np.linalg.matrix_rank(m, tol=1e-6 * scale)) for m in (rest, want, got)]
-        if 3 * ranks[0] < min(ranks[1:]):
+        ranks = [int(np.linalg.matrix_rank(m, tol=tolerances.REPRODUCED * scale)) for m in (rest, want, got)]
+        if tolerances.LOW_RANK * ranks[0] < min(ranks[1:]):
             sentence = f"rule and reference differ by a term of rank {ranks[0]}"
             return Diagnosis("missing_term", sentence, True)
     return None
@@ -53,7 +54,7 @@ def matrix(e: Evidence) -> Diagnosis | None:
 def _partial(e: Evidence, got: np.ndarray, want: np.ndarray, of: str = "") -> Diagnosis | None:
     """Whether entries of a Jacobian (or of some columns of it) are kept as they are or left out."""
     kept = e.alike(got, want)
-    partial = kept | (np.abs(got) <= 1e-12 * np.max(np.abs(want)))
+    partial = kept | (np.abs(got) <= tolerances.NOTHING * np.max(np.abs(want)))
     if not partial.all():
         return None
     rows = [bool((~kept[j] | (want[j] == 0)).all()) for j in range(len(got)) if not kept[j].all()]
@@ -73,7 +74,7 @@ def overwritten(e: Evidence) -> Diagnosis | None:
                    key=lambda x: -abs(x.rule - x.reference))  # fmt: skip
     for index in list(dict.fromkeys(x.index for x in worst))[:COLUMNS]:
         column = _column(e, index)
-        rows = np.flatnonzero(np.abs(column) > 1e-12 * np.abs(column).max(initial=0.0))
+        rows = np.flatnonzero(np.abs(column) > tolerances.NOTHING * np.abs(column).max(initial=0.0))
         if not 1 < len(rows) <= CONTRIBUTIONS:
             continue
         place = int(np.ravel_multi_index(index, np.shape(e.at.inputs[e.argument]))) if index else 0
@@ -180,14 +181,14 @@ def what_is_known(e: Evidence) -> Diagnosis:
             parts.append(f"what {len(got) - rows} of {len(got)} outputs contribute is right")
         scale = np.linalg.norm(want)
         if min(want.shape) > 1 and scale:
-            rank = np.linalg.matrix_rank(got - want, tol=1e-6 * scale)
+            rank = np.linalg.matrix_rank(got - want, tol=tolerances.REPRODUCED * scale)
             parts.append(f"the difference has rank {rank} of {min(want.shape)}")
     if e.reference and e.finite:
         more = []
         for i, x in enumerate(e.at.inputs):
             inputs = [2 * v if k == i else v for k, v in enumerate(e.at.inputs)]
-            k = ratio_of(e.gap(inputs), e.gap(e.at.inputs), 1e-6) if np.size(x) else None
-            if k is not None and abs(k) > 1e-9 and abs(k - 1) > 1e-6:
+            k = ratio_of(e.gap(inputs), e.gap(e.at.inputs), e.tolerance) if np.size(x) else None
+            if k is not None and abs(k) > tolerances.NOTHING and abs(k - 1) > tolerances.SAME:
                 more.append(f"{constant(k)} times as large for 2 x argument {i}")
         parts += [f"it is {' and '.join(more)}"] if more else []
     return Diagnosis("other", f"no known mistake gives the rule's result: {'; '.join(parts)}", True)

@@ -6,7 +6,8 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 
 from jaxbp.jaxprs.exception_origin import raise_own, told
-from jaxbp.verify.causes import jacobian, multiples, places, points, slopes
+from jaxbp.verify import tolerances
+from jaxbp.verify.causes import jacobian, multiples, places, points, slopes, steps
 from jaxbp.verify.causes.chain_terms import odd_terms, place
 from jaxbp.verify.causes.evidence import Diagnosis, Evidence
 from jaxbp.verify.causes.not_finite import origin
@@ -52,6 +53,8 @@ MISTAKES = (
     Mistake("one of two", jacobian.one_of_two, ("missing_term",)),
     Mistake("convicted", multiples.convicted, ("zero", "sign", "factor")),
     Mistake("along", slopes.along, ("missing_term",)),
+    Mistake("without a step", steps.without_a_step, ("missing_term",), "last"),
+    Mistake("right total", places.right_total, ("misplaced",), "last"),
     Mistake("outside the span", jacobian.outside_the_span, ("missing_term",), "last"),
     Mistake("slope", slopes.slope, ("missing_term", "factor", "slope"), "last"),
     Mistake("approximate", slopes.approximate, ("approximate",), "last"),
@@ -78,7 +81,7 @@ def explained(e: Evidence) -> Diagnosis:
 
 def tolerance_of(seen: Comparison) -> float:
     """What a mistake's result may differ by from the rule's, relative to each entry."""
-    return max(1e-6, 10 * max(seen.rtol, seen.loose))
+    return max(tolerances.REPRODUCED, tolerances.LOOSER * max(seen.rtol, seen.loose))
 
 
 def _first(e: Evidence, when: str) -> Diagnosis | None:
@@ -121,7 +124,7 @@ def _evidence(trial: Trial, seen: Comparison, argument: int) -> Evidence:
 
 def _terms(trial: Trial, arguments: Sequence[int], seen: Comparison) -> dict[int, Diagnosis]:
     """The diagnoses where one term of the chain rule explains the difference."""
-    site, tolerance = trial.site, max(1e-5, 10 * seen.loose)
+    site, tolerance = trial.site, tolerances.LOOSER * max(tolerances.REPRODUCED, seen.loose)
     try:
         terms = odd_terms(site.rule.body, site.inputs, site.moving, arguments, seen.samples, tolerance)
     except Exception as error:

@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from jaxbp.verify import tolerances
 from jaxbp.verify.causes.evidence import Diagnosis, Evidence, constant, named, ratio_of, ratio_on
 from jaxbp.verify.maps.pullback import basis_row, wide
 
@@ -17,7 +18,7 @@ def multiple(e: Evidence) -> Diagnosis | None:
         return Diagnosis("zero", "the rule is zero")
     finite = ... if e.finite else np.isfinite(want) & np.isfinite(got)
     k = ratio_of(got[finite], want[finite], e.tolerance)
-    if k is None or abs(k - 1) < 1e-9:
+    if k is None or abs(k - 1) < tolerances.NOTHING:
         return None  # Right wherever autodiff has a value; the differences convicted the rest.
     # The reference is the cotangent itself: then the multiple is that of the identity.
     declared = {"sign": "'reversal'", "factor": f"('scaled', {constant(k)})"}
@@ -80,15 +81,15 @@ def by_output(e: Evidence) -> Diagnosis | None:
     live = [k for k, part in enumerate(parts) if part.any()]
     flat = np.stack([parts[k].ravel() for k in live], 1)
     factors = np.linalg.lstsq(flat, e.got.ravel(), rcond=None)[0] if live else np.zeros(0)
-    factors = np.where(np.abs(factors) < 1e-9, 0, factors)
+    factors = np.where(np.abs(factors) < tolerances.NOTHING, 0, factors)
     if not live or not e.explained_by((flat @ factors).reshape(e.got.shape)):
         return None
-    odd = {k: f for k, f in zip(live, factors, strict=True) if abs(f - 1) > 1e-6}
+    odd = {k: f for k, f in zip(live, factors, strict=True) if abs(f - 1) > tolerances.SAME}
     ignored = [str(k) for k, f in odd.items() if f == 0]
     if ignored and len(ignored) == len(odd):
         return Diagnosis("missing_term", f"the cotangent of output {' and '.join(ignored)} is ignored")
     words = [f"output {k} {constant(f)} times" for k, f in odd.items()]
-    cause = "sign" if all(abs(f + 1) < 1e-6 for f in odd.values()) else "factor"
+    cause = "sign" if all(abs(f + 1) < tolerances.SAME for f in odd.values()) else "factor"
     return Diagnosis(cause, f"what comes from {', from '.join(words)}") if odd else None
 
 
@@ -120,7 +121,7 @@ def _factors(e: Evidence, numbers: np.ndarray) -> np.ndarray | None:
         together = together or bool(np.count_nonzero(want) > 1)
         if want.any() or got.any():
             k = ratio_of(got, want, e.tolerance)
-            if k is None or abs(k.imag) > 1e-9:
+            if k is None or abs(k.imag) > tolerances.NOTHING:
                 return None
             found[n] = k.real
     # Where an output depends on one entry alone, it is the entry that has the factor.
@@ -132,7 +133,7 @@ def _weighed(e: Evidence, k: np.ndarray, where: str) -> Diagnosis | None:
         return None
     flat = k.ravel()
     shown = ", ".join(f"{x:.4g}" for x in flat[:5]) + (f", ..., {flat[-1]:.4g}" if flat.size > 5 else "")
-    odd = flat[np.abs(flat - 1) > 1e-6]
+    odd = flat[np.abs(flat - 1) > tolerances.SAME]
     words = {"sign": np.abs(odd + 1), "missing_sum": np.abs(odd)}
-    cause = next((word for word, gap in words.items() if (gap < 1e-6).all()), "factor")
+    cause = next((word for word, gap in words.items() if (gap < tolerances.SAME).all()), "factor")
     return Diagnosis(cause, f"rule = k x reference with a k {where}: {shown}")

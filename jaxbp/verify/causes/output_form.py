@@ -6,6 +6,7 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
+from jaxbp.verify import tolerances
 from jaxbp.verify.causes.evidence import Diagnosis, Evidence, few_of
 from jaxbp.verify.maps.pullback import wide
 
@@ -70,7 +71,7 @@ def _preimage(e: Evidence, x: np.ndarray) -> list[Any] | None:
         left.append(float(np.max(np.abs(gap), initial=0.0)))
         if not np.isfinite(left[-1]) or left[-1] > HALVES * min(left[:-HALVING], default=np.inf):
             return None
-        if (np.abs(gap) <= 0.1 * e.tolerance * np.abs(x)).all():
+        if (np.abs(gap) <= e.tolerance * np.abs(x) / tolerances.LOOSER).all():
             return inputs
         inputs[e.argument] = jnp.asarray(here - gap / wide(slopes[e.argument]), inputs[e.argument].dtype)
     return None

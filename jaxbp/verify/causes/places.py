@@ -7,6 +7,7 @@ from itertools import combinations
 import jax.numpy as jnp
 import numpy as np
 
+from jaxbp.verify import tolerances
 from jaxbp.verify.causes.changed import is_square
 from jaxbp.verify.causes.evidence import Diagnosis, Evidence, largest
 from jaxbp.verify.maps.pullback import wide
@@ -61,7 +62,10 @@ def turned(e: Evidence) -> Diagnosis | None:
 
 
 def other_way(e: Evidence) -> Diagnosis | None:
-    """Another argument with an axis run backwards (a kernel that is not flipped) or two axes exchanged."""
+    """Another argument with an axis run backwards, or shifted by one, or with two axes exchanged.
+
+    A kernel that is not flipped, the gate of the wrong step.
+    """
     if e.reference is None:
         return None
     for i, held in enumerate(e.at.inputs):
@@ -82,6 +86,9 @@ def _rearranged(x: jnp.ndarray) -> Iterator[tuple[str, str, jnp.ndarray]]:
         if axes:
             words = f"axis {axes[0]}" if len(axes) == 1 else f"axes {', '.join(map(str, axes))}"
             yield f"{words} the other way round", "misplaced", jnp.flip(x, axes)
+    for k in longer:
+        for by, word in ((1, "earlier"), (-1, "later")) if x.shape[k] > 2 else ():
+            yield f"the entry one {word} along axis {k}", "misplaced", jnp.roll(x, by, k)
     for j, k in combinations(range(x.ndim), 2):
         if x.shape[j] == x.shape[k] > 1:
             swapped = jnp.swapaxes(x, j, k)
@@ -90,6 +97,20 @@ def _rearranged(x: jnp.ndarray) -> Iterator[tuple[str, str, jnp.ndarray]]:
             if rest:
                 words = f"axes {j} and {k} exchanged, axes {', '.join(map(str, rest))} the other way round"
                 yield words, "transposed", jnp.flip(swapped, rest)
+
+
+def right_total(e: Evidence) -> Diagnosis | None:
+    """The right total, given to entries that should get nothing: a mean for a maximum."""
+    got, want = e.got, e.want
+    if not e.finite or want.ndim < 2:
+        return None
+    nothing = (want == 0).all(0)
+    given = nothing & (got != 0).any(0)
+    totals, right = (m.reshape(len(m), -1).sum(1) for m in (got, want))
+    if not given.any() or not e.same(totals, right) or (right == 0).all():
+        return None
+    who = f"{given.sum()} of {given.size} entries get a part of what belongs to others"
+    return Diagnosis("misplaced", f"the total is right, but {who}", True)
 
 
 def misplaced(e: Evidence) -> Diagnosis | None:
@@ -111,7 +132,7 @@ def misplaced(e: Evidence) -> Diagnosis | None:
             if want[there].any() and e.same(got[here], want[there]):
                 words = f"by {abs(shift)} along axis {axis - 1}"
                 return Diagnosis("misplaced", f"the rule's result is that of the reference shifted {words}")
-    least = 1e-9 * largest(want)
+    least = tolerances.NOTHING * largest(want)
     on, wanted = (np.abs(m).max(0) > least for m in (got, want))
     if (on == wanted).all():
         order = _reordered(e)

@@ -7,6 +7,7 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
+from jaxbp.verify import tolerances
 from jaxbp.verify.causes.evidence import Diagnosis, Evidence, constant, ratio_of, reason
 from jaxbp.verify.causes.output_form import output_form
 
@@ -34,8 +35,8 @@ def conjugated(e: Evidence) -> Diagnosis | None:
             inputs = [jnp.conj(x) if i in chosen else x for i, x in enumerate(e.at.inputs)]
             found = e.pulled(inputs, jnp.conj if ct else lambda c: c)
             k = ratio_of(e.got, np.conj(found) if result else found, e.tolerance)
-            if k is not None and abs(k) > 1e-12:
-                times = "" if abs(k - 1) < 1e-6 else f", times {constant(k)}{reason(k, e.at)}"
+            if k is not None and abs(k) > tolerances.NOTHING:
+                times = "" if abs(k - 1) < tolerances.SAME else f", times {constant(k)}{reason(k, e.at)}"
                 sentence = f"with {' and '.join(words)} conjugated it is the rule's result{times}"
                 return Diagnosis("conjugate", sentence)
     return None

@@ -9,12 +9,12 @@ import numpy as np
 from jaxbp.jaxprs.compile_once import is_small
 from jaxbp.jaxprs.inline import flattened
 from jaxbp.jaxprs.walk import evaluate, single
+from jaxbp.verify import tolerances
 from jaxbp.verify.causes.evidence import Diagnosis, Evidence, agrees, constant, few_of, ratio_on
 from jaxbp.verify.maps.pullback import is_float, wide
 
 VALUES_LIMIT = 200
 POWERS = (1, -1, 2, -2, 0.5, -0.5)
-ROUGHLY = 0.03
 
 
 def unchanged(e: Evidence) -> Diagnosis | None:
@@ -25,17 +25,17 @@ def unchanged(e: Evidence) -> Diagnosis | None:
             if not on.any() or not (passed.any(0) & on).any():
                 continue
             times = ratio_on(on, e.got, passed, e.tolerance)
-            if times is None or abs(times) < 1e-12 or abs(times.imag) > 1e-9:
+            if times is None or abs(times) < tolerances.NOTHING or abs(times.imag) > tolerances.NOTHING:
                 continue
             which = "the cotangent" if len(e.cotangents) == 1 else f"the cotangent of output {k}"
-            said = which if abs(times - 1) < 1e-6 else f"{constant(times)} x {which}"
+            said = which if abs(times - 1) < tolerances.SAME else f"{constant(times)} x {which}"
             masked = "" if on.all() else f" (on {int(on.sum())} of {on.size} entries)"
             if not e.want.any():
-                same = abs(times - 1) < 1e-6 and not how
+                same = abs(times - 1) < tolerances.SAME and not how
                 hint = "; if that is on purpose, declare='straight_through'" if same else ""
                 sentence = f"{said} comes back{how}{masked}, though the derivative is zero{hint}"
                 return Diagnosis("straight_through", sentence)
-            if on.all() and abs(times - 1) < 1e-6:
+            if on.all() and abs(times - 1) < tolerances.SAME:
                 hint = "; if that is on purpose, declare='straight_through'" if not how else ""
                 sentence = f"{said} comes back{how or ' unchanged'}: the slope is left out{hint}"
                 return Diagnosis("missing_term", sentence, True)
@@ -82,7 +82,7 @@ def along(e: Evidence) -> Diagnosis | None:
     for c in e.cotangents:
         if c.shape == want.shape and bad.sum() * len(want) > 2:
             k = ratio_on(bad, rest, c, e.tolerance)
-            if k is not None and abs(k) > 1e-12:
+            if k is not None and abs(k) > tolerances.NOTHING:
                 where = "" if bad.all() else f" on the {int(bad.sum())} of {bad.size} entries that differ"
                 more = f"{'+' if k.real > 0 else '-'} {constant(abs(k))} x the cotangent"
                 return Diagnosis("missing_term", f"the rule is the reference {more}{where}", True)
@@ -110,7 +110,7 @@ def along(e: Evidence) -> Diagnosis | None:
 def slope(e: Evidence) -> Diagnosis | None:
     """Each entry has a factor of its own, whatever the cotangent; what that is, if a value shows it."""
     few_samples = len(e.want) < 3 and is_small(e.at.inputs)
-    if not e.finite or few_samples or np.iscomplexobj(e.want) or np.iscomplexobj(e.got):
+    if not e.finite or few_samples:
         return None
     bad, places = e.differs, np.flatnonzero(e.differs)
     few = few_of(places)
@@ -120,6 +120,7 @@ def slope(e: Evidence) -> Diagnosis | None:
     if k is None:
         return None
     for name, v in _values(e, bad.shape):
+        name, v = (f"|{name}|", np.abs(v)) if np.iscomplexobj(v) else (name, v)
         if few and not _relation(k[few], v.ravel()[places[few]], e.tolerance):
             continue
         found = _relation(k, v.ravel()[places], e.tolerance)
@@ -128,9 +129,10 @@ def slope(e: Evidence) -> Diagnosis | None:
     if sum(int(np.prod(s.shape)) for s in e.at.outputs) < 2:
         return None  # With one number as the output, every difference is a factor of each entry.
     where = "" if bad.all() else f", on {int(bad.sum())} of {bad.size} entries"
-    if k.size > 1 and np.ptp(k) <= 2e-3 * np.abs(k).min() and np.abs(k - 1).min() > ROUGHLY:
+    nearly = k.size > 1 and np.ptp(k) <= tolerances.NEARLY_CONSTANT * np.abs(k).min()
+    if nearly and np.abs(k - 1).min() > tolerances.ROUGHLY:
         return Diagnosis("factor", f"rule = about {k.mean():.3g} x reference{where}", True)
-    if (np.abs(k - 1) < ROUGHLY).all():
+    if (np.abs(k - 1) < tolerances.ROUGHLY).all():
         return None
     worst = int(np.argmax(np.abs(e.rest).max(0).ravel()[places]))
     at = [int(i) for i in np.unravel_index(places[worst], bad.shape)]
@@ -144,11 +146,11 @@ def slope(e: Evidence) -> Diagnosis | None:
 def _factors(e: Evidence, places: np.ndarray) -> np.ndarray | None:
     """What the reference is to be multiplied by at some entries, whatever the cotangent; None if nothing."""
     got, want = (m.reshape(len(m), -1)[:, places] for m in (e.got, e.want))
-    power = np.sum(want * want, 0)
+    power = np.sum(np.abs(want) ** 2, 0)
     if not power.all():
         return None
-    k = np.asarray(np.sum(got * want, 0) / power)
-    return k if agrees(got, k * want, 10 * e.tolerance) else None
+    k = np.asarray(np.real(np.sum(got * np.conj(want), 0) / power))
+    return k if agrees(got, k * want, tolerances.LOOSER * e.tolerance) else None
 
 
 def approximate(e: Evidence) -> Diagnosis | None:
@@ -157,7 +159,7 @@ def approximate(e: Evidence) -> Diagnosis | None:
         return None
     size = np.abs(e.want).max(tuple(range(1, e.want.ndim)), keepdims=True)
     off = np.abs(e.rest).max(tuple(range(1, e.want.ndim)), keepdims=True)
-    if not (off <= ROUGHLY * size).all() or not size.any():
+    if not (off <= tolerances.ROUGHLY * size).all() or not size.any():
         return None
     part = float(np.max(off[size > 0] / size[size > 0]))
     sentence = f"right to {part:.1e} of the largest entry, and no nearer"
@@ -193,15 +195,17 @@ def _values(e: Evidence, shape: tuple[int, ...]) -> Iterator[tuple[str, np.ndarr
 
 def _relation(k: np.ndarray, v: np.ndarray, tolerance: float) -> tuple[str, str] | None:
     """What the factors are in terms of a value, as a cause and a sentence: a power, a + b v, 1 over that."""
-    if k.size < 3 or not np.isfinite(v).all() or np.iscomplexobj(v) or np.ptp(v) <= 1e-6 * np.abs(v).max():
+    if k.size < 3 or not np.isfinite(v).all():
         return None
-    near = 10 * tolerance
+    if np.ptp(v) <= tolerance * np.abs(v).max():
+        return None
+    near = tolerances.LOOSER * tolerance
     with np.errstate(all="ignore"):
         for p in POWERS:
             for base, word in ((v, "{}"), (np.abs(v), "|{}|")):
                 c = k / base**p
                 if np.isfinite(c).all() and c[0] and (np.abs(c - c[0]) <= near * np.abs(c[0])).all():
-                    times = "" if abs(c[0] - 1) < 1e-6 else f"{constant(complex(c[0]))} x "
+                    times = "" if abs(c[0] - 1) < tolerances.SAME else f"{constant(complex(c[0]))} x "
                     power = word if abs(p) == 1 else f"{word}^{abs(p):g}"
                     if p > 0:
                         return "factor", f"rule = {times}{power} x reference: that factor is too many"
@@ -209,10 +213,11 @@ def _relation(k: np.ndarray, v: np.ndarray, tolerance: float) -> tuple[str, str]
         if k.size < 4:
             return None
         for target, over in ((1 / k, True), (k, False)):
-            if not np.isfinite(target).all() or np.ptp(target) <= 1e-6 * np.abs(target).max():
+            if not np.isfinite(target).all() or np.ptp(target) <= tolerance * np.abs(target).max():
                 continue
             b, a = np.polyfit(v, target, 1)
-            if (np.abs(a + b * v - target) <= near * np.maximum(np.abs(target), 1e-3)).all():
+            least = tolerances.SMALL_ENTRY * np.abs(target).max()
+            if (np.abs(a + b * v - target) <= near * np.maximum(np.abs(target), least)).all():
                 sum_ = f"({a:.4g} {'+' if b > 0 else '-'} {abs(b):.4g} x {{}})"
                 if over:
                     return "missing_term", f"rule = reference / {sum_}: that factor is left out"

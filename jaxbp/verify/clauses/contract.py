@@ -18,9 +18,10 @@ from jaxbp.jaxprs.messages import (
     says_produced_first,
     typed,
 )
+from jaxbp.verify import tolerances
 from jaxbp.verify.maps.pullback import Point, Pullback, draw, wide
 from jaxbp.verify.numbers.arbiter import Sample
-from jaxbp.verify.numbers.tolerance import agree, jiggled, relative_tolerance, settling
+from jaxbp.verify.numbers.error_bounds import agree, jiggled, relative_tolerance, settling
 
 
 @dataclass(frozen=True)
@@ -72,7 +73,7 @@ def primal_fault(
             scale = np.max(np.where(np.isfinite(w), np.abs(w), 0), initial=0.0)
             allowed = (
                 relative_tolerance(eps) * np.abs(w)
-                + 64 * (np.where(np.isfinite(moved), moved, 0) + eps * scale)
+                + tolerances.NOISE * (np.where(np.isfinite(moved), moved, 0) + eps * scale)
                 + sum(n[k] for n in loose)
             )
             near = np.isfinite(w) & (np.abs(g - w) <= allowed)
@@ -150,7 +151,7 @@ def sum_fault(at: Point, rule: Pullback, tried: Sequence[Sample]) -> Fault | Non
     ):
         parts = [g + h for g, h in zip(got, more, strict=True)]
         left = [settling(rule, at.inputs, c)[1] for c in (one, other, both)]
-        slack = [2 * sum(each) for each in zip(*left, strict=True)]
+        slack = [tolerances.UNSETTLED * sum(each) for each in zip(*left, strict=True)]
         fault = unequal(total, parts, rule.epsilon, slack)
         if fault:
             a, index, got, want = fault
@@ -209,11 +210,9 @@ def unequal(
             gap = np.abs(g - w)
             gap = np.where(np.isfinite(gap), gap, 0)
             scale = np.max(np.where(np.isfinite(w), np.abs(w), 0), initial=0.0)
-            excess = (
-                gap
-                - (relative_tolerance(eps, True) * np.abs(np.where(np.isfinite(w), w, 0)) + 1e3 * eps * scale)
-                - (slack[a] if slack else 0.0)
-            )
+            part = relative_tolerance(eps, True) * np.abs(np.where(np.isfinite(w), w, 0))
+            allowed = part + tolerances.UNEQUAL * eps * scale + (slack[a] if slack else 0.0)
+            excess = gap - allowed
         if excess.size and excess.max() > 0:
             index = tuple(int(i) for i in np.unravel_index(int(np.argmax(excess)), excess.shape))
             return a, index, g[index], w[index]

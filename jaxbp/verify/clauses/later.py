@@ -11,7 +11,7 @@ from jaxbp.jaxprs.exception_origin import raise_own
 from jaxbp.verify.clauses.contract import Fault, raised, unequal
 from jaxbp.verify.maps.pullback import Point, Pullback, draw, reverse, wide
 from jaxbp.verify.numbers.compare import compare
-from jaxbp.verify.numbers.tolerance import jiggled, settling
+from jaxbp.verify.numbers.error_bounds import jiggled, settling
 
 
 def eager_fault(at: Point, rule: Pullback, rng: np.random.Generator) -> Fault | None:

@@ -55,7 +55,8 @@ class Pullback(NamedTuple):
     """A traced VJP: ``call(inputs, cotangents)`` gives the primal outputs and the input cotangents.
 
     ``settle`` is the same with loops that stop by a test run on, None when there are none; ``shake`` takes a
-    seed besides and moves the result of every operation by its last digit; ``traced`` is its jaxpr.
+    seed besides and moves the result of every operation by its last digit; ``traced`` is its jaxpr;
+    ``native`` says that its operations are in the dtypes that they are written in.
     """
 
     call: Call
@@ -67,6 +68,7 @@ class Pullback(NamedTuple):
     outputs: int
     text: str
     traced: Any
+    native: bool
     reverse: bool = False
 
     @property
@@ -235,7 +237,8 @@ def _flat(inputs: Sequence[Any]) -> tuple[Any, Callable[[Any], list[Any]]]:
 
 def _traced(at: Point, both: Callable[..., tuple[list[Any], list[Any]]]) -> Pullback:
     cotangents = [jnp.zeros(s.shape, s.dtype) for s in at.outputs]
-    traced = at.traced(both, list(at.inputs), cotangents)
+    written = jax.make_jaxpr(both)(list(at.inputs), cotangents)
+    traced = widened(written) if at.wide else written
     if any(isinstance(c, jax.core.Tracer) for c in traced.consts):
         raise ClosedOver("a value of an outer trace is used inside")
     bounded = capped(traced)
@@ -258,6 +261,7 @@ def _traced(at: Point, both: Callable[..., tuple[list[Any], list[Any]]]) -> Pull
     return Pullback(
         call, settle, lambda seed, x, c: parted(partial(shaking, seed))(x, c),
         [a.dtype for a in traced.out_avals[count:]], met, names, count, text, bounded,
+        traced is written,
     )  # fmt: skip
 
 

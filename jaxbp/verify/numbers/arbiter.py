@@ -7,8 +7,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from jaxbp.jaxprs.compile_once import is_small
+from jaxbp.verify import tolerances
 from jaxbp.verify.maps.pullback import Point, Pullback, basis_row, wide
-from jaxbp.verify.numbers.differences import COVER, Differences, Slope, step_at, unit
+from jaxbp.verify.numbers.differences import Differences, Slope, step_at, unit
 
 EXAMINED = 8
 ENOUGH = 3
@@ -43,7 +44,7 @@ def arbitrate(
     arbiter: Differences,
     sample: Sample,
     masks: list[np.ndarray],
-    tolerances: list[np.ndarray],
+    allowed: list[np.ndarray],
     slack: list[np.ndarray],
     rtol: float,
 ) -> list[Entry]:
@@ -51,13 +52,13 @@ def arbitrate(
     found: list[Entry] = []
     for a, mask in enumerate(masks):
         enough = np.inf if is_small(at.inputs) else ENOUGH if mask.size < HUGE else 1
-        for index in _selected(sample.rule[a], sample.reference[a], tolerances[a], mask):
+        for index in _selected(sample.rule[a], sample.reference[a], allowed[a], mask):
             got, want = sample.rule[a][index], sample.reference[a][index]
             outcome = "unknown"
             if not np.isfinite(wide(at.inputs[a])[index]):
                 # What is infinite cannot be moved: autodiff alone decides there.
                 outcome = "unknown" if not np.isfinite(want) else "wrong" if np.isfinite(got) else "nan"
-                found.append(Entry(a, index, got, want, float(tolerances[a][index]), outcome))
+                found.append(Entry(a, index, got, want, float(allowed[a][index]), outcome))
                 continue
             for part in (
                 (1.0, 1.0j) if np.iscomplexobj(sample.rule[a]) and np.iscomplexobj(at.inputs[a]) else (1.0,)
@@ -65,7 +66,7 @@ def arbitrate(
                 step = step_at(at.inputs[a], index)
                 slope = arbiter.along(unit(at, a, index, part), step, [sample.cotangent])
                 outcome = _decide(
-                    np.real(got * part), np.real(want * part), slope, float(tolerances[a][index]),
+                    np.real(got * part), np.real(want * part), slope, float(allowed[a][index]),
                     float(slack[a][index]), rtol,
                 )  # fmt: skip
                 blank = outcome == "nan" and np.isnan(got) and np.isnan(want)
@@ -75,7 +76,7 @@ def arbitrate(
                     want = slope.best[0][0]
                 if outcome != "cleared":
                     break
-            found.append(Entry(a, index, got, want, float(tolerances[a][index]), outcome))
+            found.append(Entry(a, index, got, want, float(allowed[a][index]), outcome))
             if sum(e.argument == a and e.outcome in CONVICTS for e in found) >= enough:
                 break
     return found
@@ -87,7 +88,8 @@ def _endless(at: Point, arbiter: Differences, a: int, index: tuple[int, ...], st
         return False
     slope = arbiter.along(unit(at, a, index), step)
     value, error = slope.best
-    return not bool(np.all((error <= 0.1 * np.maximum(np.abs(value), slope.natural)) | slope.kinked))
+    settled = error <= tolerances.SETTLED * np.maximum(np.abs(value), slope.natural)
+    return not bool(np.all(settled | slope.kinked))
 
 
 def _selected(
@@ -123,14 +125,14 @@ def _largest(values: np.ndarray) -> np.ndarray:
 
 def _decide(got: float, want: float, slope: Slope, noise: float, slack: float, rtol: float) -> str:
     """What the differences say of one entry: cleared, kink, bad kink, nan, wrong or unknown."""
-    value, error = float(slope.best[0][0]), COVER * float(slope.best[1][0])
+    value, error = float(slope.best[0][0]), tolerances.COVER * float(slope.best[1][0])
     size = max(abs(value), abs(got) if np.isfinite(got) else 0.0)
     if slope.kinked[0] and np.isfinite(got):
         low, high = sorted((float(slope.left[0]), float(slope.right[0])))
-        slack += COVER * float(slope.left_error[0] + slope.right_error[0]) + 1e-6 * (high - low) + rtol * size
+        slack += tolerances.COVER * float(slope.left_error[0] + slope.right_error[0]) + rtol * size
         return "kink" if low - slack <= got <= high + slack else "bad kink"
-    useful = np.isfinite(error) and error <= 1e-3 * max(size, float(slope.natural[0]))
-    settled = bool(error <= 0.1 * max(size, float(slope.natural[0])))
+    useful = np.isfinite(error) and error <= tolerances.SURE * max(size, float(slope.natural[0]))
+    settled = bool(error <= tolerances.SETTLED * max(size, float(slope.natural[0])))
     if np.isinf(got) and np.isinf(want):
         return "wrong"  # of the other sign
     if not np.isfinite(got):
@@ -163,11 +165,8 @@ def joint_kinks(
         pulled = [wide(g) for g in rule.call(at.inputs, hot)[1]]
         got = float(sum(np.sum(np.real(g * v)) for g, v in zip(pulled, direction, strict=True)))
         low, high = sorted((float(slope.left[j]), float(slope.right[j])))
-        slack = (
-            COVER * float(slope.left_error[j] + slope.right_error[j])
-            + 1e-6 * (high - low)
-            + rtol * max(abs(low), abs(high))
-        )
+        error = float(slope.left_error[j] + slope.right_error[j])
+        slack = tolerances.COVER * error + rtol * max(abs(low), abs(high))
         if not low - slack <= got <= high + slack:
             first = kinks[0]
             found.append(

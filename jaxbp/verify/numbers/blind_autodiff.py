@@ -11,12 +11,11 @@ from jaxbp.jaxprs.compile_once import is_small
 from jaxbp.jaxprs.inline import flattened
 from jaxbp.jaxprs.internals import COMPARISONS
 from jaxbp.jaxprs.walk import primitives_in, subjaxprs
+from jaxbp.verify import tolerances
 from jaxbp.verify.maps.pullback import Point, Pullback, draw, is_float, wide
-from jaxbp.verify.numbers.differences import COVER, Differences
+from jaxbp.verify.numbers.differences import Differences
 
 LOOPS = (primitives.scan_p, primitives.while_p)
-# A slope that autodiff has differs by less: rounding, and what is left of Richardson's error.
-ALIKE = 1e-3
 # What several entries add up to may be near zero by chance.
 DIRECTIONS = 3
 
@@ -51,8 +50,8 @@ def misled(closed: Any, moving: list[int], body: Point, reference: Pullback) -> 
         value, error = slope.best
         along = np.array([np.sum(np.real(pulled[g][a] * direction[a])) for g in rows])
         with np.errstate(all="ignore"):
-            doubt = ALIKE * np.maximum(abs(value), abs(along)) + abs(slope.right - slope.left)
-            if (abs(value - along) > COVER * error + doubt).any():
+            doubt = tolerances.SURE * np.maximum(abs(value), abs(along)) + abs(slope.right - slope.left)
+            if (abs(value - along) > tolerances.COVER * error + doubt).any():
                 return True
     return False
 

@@ -7,6 +7,7 @@ import jax
 import numpy as np
 
 from jaxbp.jaxprs.compile_once import is_small
+from jaxbp.verify import tolerances
 from jaxbp.verify.maps.pullback import (
     Point,
     Pullback,
@@ -15,9 +16,8 @@ from jaxbp.verify.maps.pullback import (
     wide,
 )
 from jaxbp.verify.numbers.arbiter import CONVICTS, Entry, Sample, arbitrate, joint_kinks
-from jaxbp.verify.numbers.differences import COVER, Differences, step_at, unit
-from jaxbp.verify.numbers.tolerance import (
-    NOISE_FACTOR,
+from jaxbp.verify.numbers.differences import Differences, step_at, unit
+from jaxbp.verify.numbers.error_bounds import (
     agree,
     jiggled,
     relative_tolerance,
@@ -29,7 +29,6 @@ DRAWS = 3
 # So many cotangents that give a wrong result are looked into.
 TRIED = 3
 BASIS_LIMIT = 32
-STEPPED_OVER = 0.1
 DENSE_LIMIT = 96
 
 
@@ -95,7 +94,7 @@ def compare(
             open_to = max([open_to, *parts])
         if len(suspects) == tried:
             continue
-        slack = [s + NOISE_FACTOR * max(m.tiny for m in maps) for s in loose]
+        slack = [s + tolerances.NOISE * max(m.tiny for m in maps) for s in loose]
         masks = [_suspicious(*row, rtol, eps) for row in zip(got, want, noise, slack, strict=True)]
         if reference and any(m.any() for m in masks):
             noise = _noise(at, reference, ct, want, eps, rng)
@@ -103,11 +102,11 @@ def compare(
         if any(m.any() for m in masks):
             masks = unexplained(masks, samples[-1], maps, at.inputs)
             if any(m.any() for m in masks):
-                tolerances = [
+                allowed = [
                     rtol * np.abs(np.nan_to_num(w)) + n + s
                     for w, n, s in zip(want, noise, slack, strict=True)
                 ]
-                suspects.append((samples[-1], masks, tolerances, slack))
+                suspects.append((samples[-1], masks, allowed, slack))
     verdicts = [e for suspect in suspects for e in arbitrate(at, arbiter, *suspect, rtol)]
     kinks = [e for e in verdicts if e.outcome == "kink"]
     bad = [e for e in verdicts if e.outcome in CONVICTS]
@@ -134,8 +133,9 @@ def _suspicious(
     with np.errstate(all="ignore"):
         largest = np.max(np.abs(want), initial=0.0, where=np.isfinite(want))
         size = np.where(want == 0, largest, np.abs(want))
-        quiet = np.where(noise <= STEPPED_OVER * size, noise, np.minimum(noise, 64 * eps * largest))
-        quiet = np.where(want == 0, np.maximum(quiet, 4 * eps * largest), quiet)
+        limit = np.minimum(noise, tolerances.NOISE * eps * largest)
+        quiet = np.where(noise <= tolerances.STEPPED_OVER * size, noise, limit)
+        quiet = np.where(want == 0, np.maximum(quiet, tolerances.ROUNDINGS * eps * largest), quiet)
         same = np.abs(got - want) <= rtol * np.abs(want) + quiet + slack
         opposite = np.isinf(got) & np.isinf(want) & (got != want)
     return np.asarray(~(same | (got == want)) | opposite)
@@ -173,7 +173,7 @@ def _noise(
         with np.errstate(all="ignore"):
             moved = [np.abs(wide(t) - w) for t, w in zip(there, want, strict=True)]
         noise = [
-            np.fmax(n, np.where(np.isfinite(m), NOISE_FACTOR * m, 0))
+            np.fmax(n, np.where(np.isfinite(m), tolerances.NOISE * m, 0))
             for n, m in zip(noise, moved, strict=True)
         ]
     return noise
@@ -208,7 +208,7 @@ def _contracted(
     at: Point, numeric: tuple[Any, Any], ct: list[Any]
 ) -> tuple[list[np.ndarray], list[np.ndarray]]:
     c = np.concatenate([np.ravel(wide(x)) for x in ct])
-    value, error = numeric[0] @ c, COVER * numeric[1] @ abs(c)
+    value, error = numeric[0] @ c, tolerances.COVER * numeric[1] @ abs(c)
     cuts = np.cumsum([int(np.size(x)) for x in at.inputs])[:-1]
     shapes = [np.shape(x) for x in at.inputs]
     split = [[p.reshape(s) for p, s in zip(np.split(v, cuts), shapes, strict=True)] for v in (value, error)]

@@ -7,16 +7,14 @@ from typing import Any, NamedTuple
 import jax.numpy as jnp
 import numpy as np
 
+from jaxbp.verify import tolerances
 from jaxbp.verify.clock import tick
 from jaxbp.verify.maps.pullback import Point, wide
 
 # Powers of 4, so that x + h is exact for a step that is a power of two times a power of four.
 LADDER = 2.0 ** -np.arange(3, 28, 2)
-# Ten times the estimated error covered every one of 240 draws on twelve functions.
-COVER = 10.0
 # At the last steps of the ladder a smooth function has nothing but its slope, and some roundings.
 SMALL = 6
-ROUGH = 16
 
 
 class Slope(NamedTuple):
@@ -37,10 +35,7 @@ class Slope(NamedTuple):
     def kinked(self) -> np.ndarray:
         """Where the two one-sided slopes differ by more than their errors."""
         gap = np.abs(self.right - self.left)
-        allowed = COVER * (self.right_error + self.left_error) + 1e-6 * np.maximum(
-            abs(self.right), abs(self.left)
-        )
-        return np.asarray(np.isfinite(gap) & (gap > allowed))
+        return np.asarray(np.isfinite(gap) & (gap > tolerances.COVER * (self.right_error + self.left_error)))
 
     @property
     def best(self) -> tuple[np.ndarray, np.ndarray]:
@@ -101,7 +96,7 @@ class Differences:
         parts = [(places, y.ravel()[places]) for places, y in zip(finite, self.here, strict=True)]
         size = contract(parts, absolute=True)
         h = steps[:, None]
-        rounding = 4 * self.eps * size[None] / h
+        rounding = tolerances.ROUNDINGS * self.eps * size[None] / h
         with np.errstate(all="ignore"):
             central = _plateau((plus - minus) / (2 * h), (16, 256), rounding, h)
             right = _plateau(plus / h, (4, 16), rounding, h)
@@ -171,7 +166,7 @@ def _plateau(
     # The quotients of a slope come nearer as the steps become smaller, those of jumps go away.
     away = np.max(off[SMALL // 2 :], axis=0) > np.max(off[: SMALL // 2], axis=0)
     rough = np.where(away, np.max(off * h[-SMALL:], axis=0), 0)
-    rough = np.where(rough > ROUGH * rounding[0] * h[0], rough, 0)
+    rough = np.where(rough > tolerances.COVER * rounding[0] * h[0], rough, 0)
     return _extrapolated(quotients, orders, rounding + rough / h) if rough.any() else (value, error)
 
 

@@ -8,11 +8,8 @@ import numpy as np
 from jaxbp.jaxprs.compile_once import jitted
 from jaxbp.jaxprs.exception_origin import raise_own
 from jaxbp.jaxprs.loops import longer, repeats
+from jaxbp.verify import tolerances
 from jaxbp.verify.maps.pullback import Point, Pullback, autodiff, wide
-from jaxbp.verify.numbers.tolerance import STRAYED
-
-# What an iteration to a limit still moves, when it makes as many steps again, beside the steps before.
-SHRINKS = 0.5
 
 Open = Callable[[Sequence[Any]], list[float]]
 
@@ -39,8 +36,8 @@ def open_by_stopping(
         parts = [(reference.call(at.inputs, ct)[1], there.call(at.inputs, ct)[1])]
         if beyond:
             parts.append((own.call(at.inputs, ct)[1], beyond(at.inputs, ct)))
-        moved = [[2 * _largest(wide(a) - wide(b)) for a, b in zip(*pair, strict=True)] for pair in parts]
-        return [sum(each) for each in zip(*moved, strict=True)]
+        moved = [[_largest(wide(a) - wide(b)) for a, b in zip(*pair, strict=True)] for pair in parts]
+        return [tolerances.UNSETTLED * sum(each) for each in zip(*moved, strict=True)]
 
     return opened
 
@@ -55,7 +52,8 @@ def arrives(at: Point, further: Point, beyond: Point | None) -> bool:
     moved = 0.0
     for first, second, third in zip(*values, strict=True):
         one, two, size = _largest(second - first), _largest(third - second), _largest(third)
-        if not (np.isfinite(one) and one <= STRAYED * size and two <= SHRINKS * one + 1e-12 * size):
+        still = tolerances.SHRINKS * one + tolerances.NOTHING * size
+        if not (np.isfinite(one) and one <= tolerances.STRAYED * size and two <= still):
             return False
         moved = max(moved, one)
     return moved > 0

@@ -8,16 +8,11 @@ import numpy as np
 
 from jaxbp.jaxprs.compile_once import is_small
 from jaxbp.jaxprs.exception_origin import raise_own
+from jaxbp.verify import tolerances
 from jaxbp.verify.maps.pullback import Pullback, wide
 from jaxbp.verify.numbers.arbiter import Sample
-from jaxbp.verify.numbers.differences import COVER
 
-# Rounding moves an entry by some multiple of what two random changes of the last digit did to it.
-NOISE_FACTOR = 64
 SHAKES = 3
-# The farthest that one change moves any of many entries by, times this: no further change goes there.
-BEYOND = 8.0
-STRAYED = 0.2
 
 
 def relative_tolerance(eps: float, iterative: bool = False) -> float:
@@ -26,7 +21,7 @@ def relative_tolerance(eps: float, iterative: bool = False) -> float:
     A loop that stops by a test has its answer to the tolerance of that test; where that cannot be measured,
     a quarter.
     """
-    return float(eps ** (0.25 if iterative else 0.5))
+    return float(eps ** (tolerances.ITERATED_DIGITS if iterative else tolerances.DIGITS))
 
 
 def agree(a: np.ndarray, b: np.ndarray, rtol: float) -> bool:
@@ -61,12 +56,13 @@ def unexplained(
     for k in range(SHAKES):
         reaches = [reach(m, inputs, sample.cotangent, plain, (k,)) for m, plain in pairs]
         far = [np.fmax.reduce(rs) for rs in zip(*reaches, strict=True)]
-        left = [m & ~(gap <= COVER * r) for m, gap, r in zip(left, gaps, far, strict=True)]
+        left = [m & ~(gap <= tolerances.COVER * r) for m, gap, r in zip(left, gaps, far, strict=True)]
         if not any(m.any() for m in left):
             break
         if not is_small(inputs):
             # What is that far beyond the farthest of many entries no further change brings near.
-            sure = [m & ~(g <= BEYOND * COVER * _top(r)) for m, g, r in zip(left, gaps, far, strict=True)]
+            beyond = tolerances.BEYOND * tolerances.COVER
+            sure = [m & ~(g <= beyond * _top(r)) for m, g, r in zip(left, gaps, far, strict=True)]
             if any(m.any() for m in sure):
                 return sure
     return left
@@ -110,7 +106,7 @@ def unsettled(
     for m in maps:
         values, moved = settling(m, inputs, ct)
         sizes = [float(np.max(np.abs(wide(y)), initial=0.0)) for y in m.call(inputs, ct)[0]]
-        arrived = all(v <= STRAYED * s for v, s in zip(values, sizes, strict=True))
+        arrived = all(v <= tolerances.STRAYED * s for v, s in zip(values, sizes, strict=True))
         if not (arrived and np.isfinite(moved).all()):
             open_ = [
                 np.full(w.shape, relative_tolerance(m.epsilon) * s) for w, s in zip(want, size, strict=True)
@@ -121,14 +117,14 @@ def unsettled(
 
 
 def settling(m: Pullback, inputs: Sequence[Any], ct: Sequence[Any]) -> tuple[list[float], list[float]]:
-    """How much each output and each cotangent still moves when the loops run on, twice the largest change.
+    """How much each output and each cotangent still moves when the loops run on, of the largest entry.
 
-    The largest entry is the measure: a loop's test knows small ones only to its own tolerance.
+    A loop's test knows small ones only to its own tolerance.
     """
     if m.settle is None:
         return [0.0] * m.outputs, [0.0] * len(m.dtypes)
     outs, cts = (
-        [2 * float(np.max(d, initial=0.0)) for d in _apart(a, b)]
+        [tolerances.UNSETTLED * float(np.max(d, initial=0.0)) for d in _apart(a, b)]
         for a, b in zip(m.call(inputs, ct), m.settle(inputs, ct), strict=True)
     )
     return outs, cts

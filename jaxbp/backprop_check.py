@@ -18,8 +18,9 @@ from jaxbp.layers.layer import Layer
 from jaxbp.losses import Loss
 from jaxbp.tables import as_html, as_text
 from jaxbp.typing import Array, Params, Targets
+from jaxbp.verify import tolerances
 from jaxbp.verify.maps.pullback import point
-from jaxbp.verify.numbers.differences import COVER, Differences
+from jaxbp.verify.numbers.differences import Differences
 
 TOLERANCE = 4096 * float(np.finfo(np.float64).eps)
 
@@ -235,7 +236,7 @@ def _by_differences(
         slope = quotient.along(direction, 1.0)
         scale = float(np.linalg.norm(delta) * np.linalg.norm(direction[k])) or 1.0
         gap = abs(slope.central.item() - float((delta * direction[k]).sum()))
-        yield gap / scale, COVER * slope.central_error.item() / scale
+        yield gap / scale, tolerances.COVER * slope.central_error.item() / scale
 
 
 def _difference(found: np.ndarray, wanted: np.ndarray) -> float:

@@ -1,0 +1,88 @@
+"""The derivative of a function that lacks a step of the primal: a mask, a scale, a smoothing."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.extend import core
+
+from jaxbp.jaxprs.compile_once import jitted
+from jaxbp.jaxprs.inline import flattened
+from jaxbp.jaxprs.rules import beneath, written_at
+from jaxbp.jaxprs.walk import evaluate, single
+from jaxbp.verify.causes.evidence import Diagnosis, Evidence
+from jaxbp.verify.maps.pullback import is_float, wide
+
+STEPS_LIMIT = 200
+SIZE_LIMIT = 1_000_000
+# So many operations in a row may be left out.
+IN_A_ROW = 3
+
+
+def without_a_step(e: Evidence) -> Diagnosis | None:
+    """The rule of the primal without some operations in a row, whose values are those of the rule's own."""
+    if e.reference is None or not e.finite:
+        return None
+    closed = flattened(e.at.traced(e.at.fn, *e.at.inputs))
+    steps = _steps(closed)
+    entries = int(np.size(e.at.inputs[e.argument]))
+    if not 0 < len(steps) <= STEPS_LIMIT or len(steps) * entries * len(e.samples) > SIZE_LIMIT:
+        return None
+
+    def pulled(chosen: Any, ct: Any) -> Any:
+        def fn(x: Any) -> list[Any]:
+            inputs = [x if k == e.argument else v for k, v in enumerate(e.at.inputs)]
+            return _left_out(closed, steps, chosen, inputs)
+
+        return jax.vjp(fn, e.at.inputs[e.argument])[1](ct)[0]
+
+    def each(ct: Any) -> list[Any]:
+        return [jax.lax.map(lambda chosen: pulled(chosen, ct), jnp.arange(len(steps)))]
+
+    run = jitted(each, e.at.inputs)
+    found = np.stack([wide(run(s.cotangent)[0]) for s in e.samples], 1)
+    for (eqn, _), candidate in zip(steps, found, strict=True):
+        if np.isfinite(candidate).all() and e.explained_by(candidate):
+            where = written_at(eqn)
+            place = f" at {beneath(where)}" if where else ""
+            sentence = f"the rule is that of the function without its {eqn.primitive.name}{place}"
+            return Diagnosis("missing_term", sentence, True)
+    return None
+
+
+def _steps(closed: Any) -> list[tuple[Any, Any]]:
+    """Operations, each with a value a few operations before it that could take the place of its result."""
+    before: dict[Any, list[tuple[int, Any]]] = {}
+    found = []
+    for eqn in closed.jaxpr.eqns:
+        if len(eqn.outvars) != 1:
+            continue
+        (out,) = eqn.outvars
+        given = [v for v in eqn.invars if isinstance(v, core.Var) and is_float(v.aval)]
+        earlier = dict.fromkeys(given, 1)
+        for v in given:
+            for distance, w in before.get(v, []):
+                earlier.setdefault(w, distance + 1)
+        before[out] = [(n, w) for w, n in earlier.items() if n < IN_A_ROW]
+        found += [(eqn, w) for w in earlier if _kind(w) == _kind(out)]
+    return found
+
+
+def _kind(v: Any) -> tuple[Any, Any]:
+    return v.aval.shape, v.aval.dtype
+
+
+def _left_out(closed: Any, steps: list[tuple[Any, Any]], chosen: Any, inputs: list[Any]) -> list[Any]:
+    """The floating outputs, with the chosen operation's result replaced by the earlier value."""
+    values = dict(zip(closed.jaxpr.invars, inputs, strict=True))
+
+    def each(_: int, eqn: Any, given: list[Any]) -> list[Any]:
+        values.update((v, x) for v, x in zip(eqn.invars, given, strict=True) if isinstance(v, core.Var))
+        outs = list(single(eqn, closed.jaxpr.debug_info)(*given))
+        for number, (step, earlier) in enumerate(steps):
+            if step is eqn:
+                outs = [jnp.where(chosen == number, values[earlier], outs[0])]
+        return outs
+
+    return [y for y in evaluate(closed, inputs, each) if is_float(y)]
