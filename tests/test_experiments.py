@@ -369,6 +369,7 @@ def test_page_opening(experiment, tmp_path):
     assert row["kB"] <= 500
     assert row["seen"]["median"] > 0
     assert row["open"]["median"] > 0
+    assert row["CPU time"]["median"] > 0
     assert row["edit"]["median"] > 0
     assert has_figure(tmp_path)
 

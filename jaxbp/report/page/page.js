@@ -480,9 +480,11 @@ function refresh(announce) {
 
 // What is too wide for the screen scrolls, and is then a stop of the Tab key, with a name.
 function reachable() {
-  for (const box of document.querySelectorAll(".cells")) {
+  // All widths are read before any attribute is written, or the page would be laid out for each box.
+  const boxes = [...document.querySelectorAll("main .cells")].map((box) => [box, box.scrollWidth > box.clientWidth]);
+  for (const [box, wide] of boxes) {
     const named = { tabindex: "0", role: "group", "aria-label": `numbers of ${box.closest("li").querySelector("h3").getAttribute("aria-label")}` };
-    for (const [name, value] of Object.entries(named)) box.scrollWidth > box.clientWidth ? box.setAttribute(name, value) : box.removeAttribute(name);
+    for (const [name, value] of Object.entries(named)) wide ? box.setAttribute(name, value) : box.removeAttribute(name);
   }
 }
 
@@ -626,7 +628,7 @@ function isDiagonal(name) {
   return Boolean(bend) && state.choices[bend.choose] !== "softmax";
 }
 
-// Paper: all steps, with or without answers.
+// Paper: all steps, with or without answers; written when it is wanted, for it is longer than the page.
 function paper() {
   const blank = byId("worksheet").checked;
   const section = (step, without) => {
@@ -696,6 +698,7 @@ byId("reset").addEventListener("click", () => {
 byId("print").addEventListener("click", () => window.print());
 byId("worksheet").addEventListener("change", paper);
 window.addEventListener("beforeprint", paper);
+window.matchMedia("print").addEventListener("change", (event) => event.matches && paper());
 window.addEventListener("resize", reachable);
 for (const name of ["direct", "matrix"]) {
   byId("tab-" + name).addEventListener("click", () => { way = name; show(); });
@@ -719,4 +722,3 @@ document.addEventListener("keydown", (event) => {
 build();
 refresh();
 check();
-paper();
