@@ -85,6 +85,12 @@ def dots(
     if one is not None:
         axes.axvline(one, color="0.4", linestyle="--", linewidth=1)
     axes.set(xlabel=label, title=title, ylim=(y - 0.5, -1), xscale="log" if log else "linear")
+    if log:
+        from matplotlib.ticker import LogLocator, NullFormatter
+
+        axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axes.xaxis.set_major_formatter("{x:g}")
+        axes.xaxis.set_minor_formatter(NullFormatter())
     axes.set_yticks(list(places.values()), list(places))
     handles = [
         axes.plot([], [], markers[i % len(markers)], color=f"C{i}", markeredgecolor="black", label=way)[0]
