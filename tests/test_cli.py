@@ -94,6 +94,7 @@ def test_options_reach_the_network(tmp_path, capsys):
     assert json.loads((folder / "config.json").read_text())["learning_rate"] == 0.05
 
 
+@pytest.mark.soak
 def test_images_are_flattened(tmp_path, capsys):
     rng = np.random.default_rng(0)
     y = np.tile(np.arange(3, dtype=np.int32), 20)
@@ -104,6 +105,7 @@ def test_images_are_flattened(tmp_path, capsys):
     assert "chain(dense(16, 128)" in capsys.readouterr().out
 
 
+@pytest.mark.soak
 def test_a_diverging_run_keeps_what_it_learned(tmp_path, capsys):
     status, folder = run(
         tmp_path, *QUICK, "--optimizer", "sgd", "--learning-rate", "1e30", "--activation", "softplus"
@@ -215,6 +217,7 @@ def test_a_target_far_from_unit_scale_is_learned_in_its_units(tmp_path, capsys):
     assert 100 < summary["test_mae"] < 5e4
 
 
+@pytest.mark.soak
 def test_a_small_table_needs_no_smaller_batch(tmp_path):
     rows = [(i, i % 2) for i in range(12)]
     status, folder = run(tmp_path / "runs", *a_table(tmp_path, rows), "--epochs", "1")
@@ -311,6 +314,7 @@ def test_a_bare_install_says_so_in_one_line():
     assert_worded(said, "pip install 'jaxbp[cli]'")
 
 
+@pytest.mark.soak
 def test_a_console_that_is_not_utf_8_gets_marks_in_ascii(tmp_path):
     """A right rule and a wrong one, whose marks no code page of Windows has."""
     (tmp_path / "cases.py").write_text(CASES)
@@ -357,6 +361,7 @@ def test_check_judges_the_rules_of_a_case(tmp_path, capsys, monkeypatch):
     assert cli.main(["check", "cases_of_mine:absent"]) == 2
 
 
+@pytest.mark.soak
 def test_digits_reach_97_percent(tmp_path):
     """The median over 5 seeds, as the README states."""
     accuracies = []

@@ -55,6 +55,7 @@ def test_the_exercise_prints_what_its_first_lines_promise(experiment):
     assert result["largest_difference"] <= 5.6e-17
 
 
+@pytest.mark.soak
 def test_units(experiment, tmp_path):
     result = experiment("02_units", points=60, epochs=50, mini_batch=10)
     for row in result["perceptron"].values():
@@ -67,6 +68,7 @@ def test_units(experiment, tmp_path):
     assert has_figure(tmp_path)
 
 
+@pytest.mark.soak
 def test_activations(experiment, tmp_path):
     result = experiment("03_activations", points=101)
     assert all(row["difference_to_jax_grad"] < 1e-14 for row in result.values())
@@ -299,6 +301,7 @@ def test_precision(experiment, tmp_path):
     assert has_figure(tmp_path)
 
 
+@pytest.mark.soak
 def test_streaming(experiment, tmp_path):
     result = experiment("93_streaming", only="64-128-10", scale=0.1, epochs=1, pairs=1)
     row = result["64-128-10 / 32"]

@@ -125,6 +125,7 @@ def test_cornell_trace_of_or():
     assert float(found.unit.w_0) == 0.5
 
 
+@pytest.mark.soak
 @settings(max_examples=40, deadline=None, derandomize=True)
 @given(st.integers(0, 2**32 - 1), st.sampled_from([1, 5, 12]), st.booleans(), st.floats(0.01, 10))
 def test_mistakes_stay_within_novikoffs_bound(seed, batch_size, shuffled, eta):

@@ -112,6 +112,7 @@ def test_values_are_in_the_units_of_the_table(values, capsys):
     assert "expected a loss on probabilities" in capsys.readouterr().err
 
 
+@pytest.mark.soak
 def test_pixels_are_scaled_as_the_run_remembers(digits, capsys):
     folder, pixels, test = digits
     assert run("predict", folder, pixels) == 0
@@ -126,6 +127,7 @@ def test_pixels_are_scaled_as_the_run_remembers(digits, capsys):
 def test_an_evaluation_has_a_table_json_and_a_picture(which, request, capsys, tmp_path):
     folder = request.getfixturevalue(which)[0]
     test_accuracy = json.loads((folder / "summary.json").read_text())["test_accuracy"]
+    capsys.readouterr()  # what the training printed
     assert run("evaluate", folder) == 0  # on its own test data
     said = capsys.readouterr().out
     assert re.search(r"^\d+ examples: accuracy ", said)

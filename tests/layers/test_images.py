@@ -168,6 +168,7 @@ def small():
     )
 
 
+@pytest.mark.soak
 def test_check_network_on_images():
     state = {2: {"branch": {2: {"mean": ONES(4) / 3, "var": ONES(4) / 2, "weight": ONES(())}}}}
     net = jaxbp.fixed(small(), {"state": state})
@@ -177,6 +178,7 @@ def test_check_network_on_images():
     assert report.rows[-1].delta == "delta_x"
 
 
+@pytest.mark.soak
 def test_check_network_on_ids_and_rows_of_positions():
     """Integers stay integers, and only the first axis counts examples."""
     table = jaxbp.Layer(

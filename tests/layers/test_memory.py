@@ -45,6 +45,7 @@ def test_hand_vjp_in_regions(case, x64):
     assert_close(grad(jaxbp.with_hand_vjp(net)), grad(net.apply), "float64")
 
 
+@pytest.mark.soak
 @pytest.mark.usefixtures("everything_is_large")
 def test_second_derivatives_in_regions(x64):
     net, x, y = jaxbp.mlp([3, 4, 2], jaxbp.silu), jnp.arange(6.0).reshape(2, 3), jnp.array([0, 1])

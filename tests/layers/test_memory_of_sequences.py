@@ -35,6 +35,7 @@ def share(net, x, *, hand=None):
     return temporary(by_hand, params, x) / temporary(by_jax, params, x)
 
 
+@pytest.mark.soak
 def test_attention_over_many_places():
     net = jaxbp.attend(4, causal=True)
     assert share(net, jax.ShapeDtypeStruct((2, 1024, 3 * 128), "float32")) <= 0.1

@@ -14,6 +14,7 @@ from tests.oracles import assert_close, worst
 EXACT = 1e-12
 
 
+@pytest.mark.soak
 def test_attention_is_flax_s(x64):
     d, heads, T = 8, 2, 5
     module = nn.MultiHeadDotProductAttention(heads, qkv_features=d, param_dtype="float64")
@@ -336,6 +337,7 @@ def test_bad_use_has_a_sentence(case):
     assert words in text, text
 
 
+@pytest.mark.soak
 def test_a_sequence_of_no_places():
     """Nothing comes in and nothing goes out, and what is carried stays what it was."""
     for name in ("elman", "gru", "lstm"):

@@ -191,6 +191,7 @@ LARGE = (transformer, cnn)
 @pytest.mark.parametrize(
     "case", [pytest.param(case, marks=[pytest.mark.soak] * (case in LARGE)) for case in CASES]
 )
+@pytest.mark.soak
 def test_labels_and_gradients(case, x64):
     f, params, *batch = case()
     seen = jaxbp.cotangents(f)(params, *batch)
@@ -361,6 +362,7 @@ def test_name_names_and_does_nothing_else():
         jaxbp.name(value, 3)
 
 
+@pytest.mark.soak
 def test_labels_are_those_of_the_last_run():
     f, params, *batch = transformer(2)
     first, second = (jaxbp.cotangents(f, "*", reduce="norm")(params, *batch) for _ in range(2))

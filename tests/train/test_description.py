@@ -140,6 +140,7 @@ def test_of_large_data_rows_are_read(monkeypatch):
     assert changed(**with_row(13)) == set()
 
 
+@pytest.mark.soak
 def test_another_process_describes_the_run_alike():
     code = """
 import json, jax

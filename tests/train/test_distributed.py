@@ -133,6 +133,7 @@ def test_a_taken_port(together):
     assert "Address already in use" in text
 
 
+@pytest.mark.soak
 def test_all_stop_after_the_same_epoch_where_one_is_asked_to(together, tmp_path):
     members = [{"connect": c, "what": "signal SIGTERM", "out": str(tmp_path)} for c in meeting(2)]
     for code, text in together(*members):

@@ -181,6 +181,7 @@ def test_a_full_disk_leaves_the_last_good_epoch_and_the_result(tmp_path, monkeyp
     jax.tree.map(np.testing.assert_array_equal, resumed.params, run(epochs=9).params)
 
 
+@pytest.mark.soak
 def test_a_diverged_run_keeps_its_last_epoch(tmp_path):
     """The error has the state before the bad iteration, the folder that of the last whole epoch."""
     checkpoints = jaxbp.Checkpoints(tmp_path, every=50)

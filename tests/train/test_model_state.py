@@ -233,6 +233,7 @@ def test_flax_batch_statistics_are_those_of_its_own_loop():
     jax.tree.map(lambda u, v: np.testing.assert_allclose(u, v, **close), result.model_state, stats)
 
 
+@pytest.mark.soak
 def test_nnx_with_batch_norm_and_dropout(tmp_path):
     """What is no parameter, keys and counts of the random streams among it, is the state."""
     nnx = pytest.importorskip("flax.nnx")

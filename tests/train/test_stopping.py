@@ -158,6 +158,7 @@ def test_a_terminal_shows_a_bar(capsys, monkeypatch):
     assert not err
 
 
+@pytest.mark.soak
 def test_a_log_has_a_line_for_each_epoch_while_the_run_goes_on(tmp_path):
     """The process is gone after epoch 3: nothing is flushed at its end."""
     code = (

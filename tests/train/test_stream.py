@@ -50,6 +50,7 @@ def test_it_is_the_resident_run(batch_size):
     assert "waited" not in resident.history
 
 
+@pytest.mark.soak
 def test_it_is_the_resident_run_in_float64(x64):
     close(*both("float64", 700, batch_size=5), 1e-14)
 
@@ -137,6 +138,7 @@ def test_an_autoencoder_streams_its_x_once():
     close(run(grad_fn, memory_budget=300, **options), run(grad_fn, **options), 1e-6)
 
 
+@pytest.mark.soak
 def test_many_devices_stream_their_parts():
     mesh = jax.make_mesh((jax.device_count(),), ("data",))
     batch_size = 2 * jax.device_count()

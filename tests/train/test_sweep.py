@@ -201,6 +201,7 @@ def test_hyperparameters_that_cannot_be(options, says):
         run(**options)
 
 
+@pytest.mark.soak
 def test_ctrl_c_returns_what_was_learned():
     presses = iter([signal.SIGINT])
 
@@ -303,6 +304,7 @@ def scheduled(learning_rate, schedule):
     return optax.sgd(rates[schedule])
 
 
+@pytest.mark.soak
 def test_shapes_batch_sizes_and_schedules_by_name_are_programs_of_their_own(tmp_path):
     """Every net is that of a single run; the points come in the order of the grid."""
 

@@ -95,6 +95,7 @@ def test_data_above_the_budget_are_never_whole_on_the_device(whole, tmp_path):
     assert len(waited) == 3
 
 
+@pytest.mark.soak
 def test_every_second_epoch_and_iterations_and_what_is_evaluated():
     """Preprocessed pixels, the average of the parameters, a sparse matrix."""
     sparse = pytest.importorskip("scipy.sparse")

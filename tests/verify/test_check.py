@@ -21,6 +21,7 @@ def activation(slope):
     return rule(jnp.tanh, lambda a, y, c: (c * slope(y),))
 
 
+@pytest.mark.soak
 def test_one_percent_in_one_of_a_dozen_activations():
     right = activation(lambda y: 1 - y * y)
     wrong = activation(lambda y: 1.01 * (1 - y * y))
@@ -97,6 +98,7 @@ def test_a_fault_between_the_captured_steps_shows_in_the_whole():
     assert [(f.kind, f.verdict) for f in report.findings] == [("custom_vjp", "right"), ("function", "wrong")]
 
 
+@pytest.mark.soak
 def test_flax_transformer_of_six_blocks_gives_no_alarm():
     nn = pytest.importorskip("flax.linen")
 

@@ -250,6 +250,7 @@ except FileExistsError as error:
 """
 
 
+@pytest.mark.soak
 def test_of_two_runs_in_one_folder_one_is_refused_and_no_file_is_damaged(tmp_path):
     Checkpoints(tmp_path, keep=200).save(1, tree(1))  # the two shall not differ in who began
     command = [sys.executable, "-c", WRITER, tmp_path]
@@ -286,6 +287,7 @@ while True:
 """
 
 
+@pytest.mark.soak
 def test_killed_runs_leave_a_whole_checkpoint_and_go_on(tmp_path):
     rng, checkpoints, last = np.random.default_rng(2), Checkpoints(tmp_path, keep=2), 0
     for _ in range(3):
