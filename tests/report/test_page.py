@@ -380,6 +380,9 @@ def test_small_screens(opened, scheme):
 
 def test_print_with_and_without_answers(opened):
     page = opened(exercise())
+    assert page.locator("#paper").text_content() == ""  # it is written when it is wanted
+    assert page.pdf()[:4] == b"%PDF"
+    assert "0.546607" in page.locator("#paper").text_content()
     page.emulate_media(media="print")
     assert "0.546607" in page.locator("#paper").inner_text()
     page.evaluate("document.getElementById('worksheet').click()")
@@ -387,7 +390,12 @@ def test_print_with_and_without_answers(opened):
     assert "0.546607" not in sheet
     assert "0.546607" in answers
     assert page.locator("#paper .dots").count() > 30
-    assert page.pdf()[:4] == b"%PDF"
+
+
+def test_a_screen_that_shows_what_is_printed_has_the_paper(opened):
+    page = opened(exercise())
+    page.emulate_media(media="print")
+    page.wait_for_function("document.getElementById('paper').textContent.includes('0.546607')")
 
 
 def test_everything_is_reached_by_keyboard_and_has_a_name(opened):
