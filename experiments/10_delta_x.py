@@ -14,7 +14,8 @@ The picture has a row of images for each; in the last rows the digits 0 to 9 as 
     python -m experiments.10_delta_x --data-dir FOLDER --epochs 20 --hidden 800 --seeds 1
 
 The first is on scikit-learn's digits, minutes; the second on MNIST in FOLDER, tens of minutes: both are
-estimates, and each seed prints what it took. Expected, the error in per cent of the test set and the confidence of the wrong answers:
+estimates, and each seed prints what it took. Expected, the error in per cent of the test set and the
+confidence of the wrong answers:
 
                                      digits, medians of 3 seeds       MNIST, one seed
                                      clean   FGSM       10 steps      clean   FGSM        10 steps
