@@ -154,6 +154,7 @@ def test_the_recipe_of_mnist_1d_makes_its_published_file():
     assert (x[:4_000] ** 3).sum() == pytest.approx(-10432.009923091371, rel=1e-12)
 
 
+@pytest.mark.soak
 def test_a_layer_read_both_ways_has_the_right_deltas(x64):
     """The layer that the library does not have is verified like those that it has."""
     both_ways = importlib.import_module("experiments.11_mnist_1d").both_ways
@@ -176,6 +177,7 @@ def test_mnist_1d(experiment, tmp_path):
     assert has_figure(tmp_path)
 
 
+@pytest.mark.soak
 def test_the_deltas_of_a_deep_network_are_those_of_autodiff():
     module = importlib.import_module("experiments.12_depth")
     block, loss = module.normed_and_skipped(3), jaxbp.softmax_cross_entropy

@@ -119,8 +119,15 @@ class ValueAndGrad:
 
         Args:
             params: of net.
-            x: the shape and dtype of a batch.
+            x: a batch, or its shape and dtype.
+
+        Raises:
+            ValueError: for an x without an axis of rows.
         """
+        if not isinstance(x, jax.ShapeDtypeStruct):
+            x = inputs_of("carries_rows", self.net, params, x)
+        if not x.shape:
+            raise ValueError(errors.message("carries_rows", "x of a batch, (N, ...)", "one number"))
         longer: Any = jax.ShapeDtypeStruct((x.shape[0] + 1, *x.shape[1:]), x.dtype)  # type: ignore[no-untyped-call]
         states = [jax.tree.map(jnp.shape, self.carrying(params, batch)[1]) for batch in (x, longer)]
         return bool(states[0] != states[1])

@@ -61,6 +61,7 @@ def test_the_jacobian_and_its_contractions(parts):
     assert_close(J.ntk(other), jnp.einsum("ncp,mkp->ncmk", dense, other.matrix()), "float64")
 
 
+@pytest.mark.soak
 def test_per_example_gradients_of_a_table(parts):
     params, _, dense = parts
     y = draw((3, 2), "float64", seed=5)

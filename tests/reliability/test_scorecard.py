@@ -40,6 +40,7 @@ def test_readers_refuse_what_a_strict_parser_refuses(form):
     assert fuzz.chunk(form, 0, 400)["faults"] == []
 
 
+@pytest.mark.soak
 def test_readers_are_bounded():
     assert fuzz.bombs() == []
 
@@ -71,6 +72,7 @@ def test_crafted_and_foreign_checkpoints():
     assert damage.all_crafted(0, 4)["faults"] == []
 
 
+@pytest.mark.soak
 def test_resumed_with_something_else():
     assert damage.resumed()["faults"] == []
 
@@ -98,6 +100,7 @@ def test_a_run_that_is_not_watched_goes_on():
         assert np.isnan(fit().history["loss"]).any()
 
 
+@pytest.mark.soak
 def test_runs_and_calls_do_not_grow():
     long, again, short = soak.long_run(4), soak.long_run(4), soak.many_calls(12)
     assert long["digest"] == again["digest"]

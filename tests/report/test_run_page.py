@@ -45,6 +45,7 @@ def whole():
     return page_of_images(history=HISTORY, watched=WATCHED, title=EVIL)
 
 
+@pytest.mark.soak
 def test_the_page_says_what_the_run_did(whole):
     page, evaluation = whole
     wrong = int((evaluation.truth != evaluation.predicted).sum())

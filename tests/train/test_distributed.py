@@ -142,6 +142,7 @@ def test_all_stop_after_the_same_epoch_where_one_is_asked_to(together, tmp_path)
     assert (tmp_path / "epoch_000003.npz").is_file()
 
 
+@pytest.mark.soak
 def test_fit_says_that_a_peer_was_killed(together, tmp_path):
     members = [{"connect": c, "what": "signal SIGKILL", "out": str(tmp_path)} for c in meeting(2)]
     (code, text), (killed, _) = together(*members)

@@ -326,6 +326,7 @@ def test_progress_is_seen_before_the_first_epoch(capsys):
     assert [line.split(" ")[0] for line in lines] == ["compiling", "compiled", "epoch", "epoch"]
 
 
+@pytest.mark.soak
 def test_a_resumed_run_is_the_run_that_was_not_interrupted(tmp_path):
     """The interrupted run is given again as it was; parameters, state and history are the same bits."""
     options = {

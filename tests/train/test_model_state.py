@@ -192,6 +192,7 @@ def test_states_that_cannot_be(options, says):
         run(**options)
 
 
+@pytest.mark.soak
 def test_flax_batch_statistics_are_those_of_its_own_loop():
     nn = pytest.importorskip("flax.linen")
 
@@ -270,6 +271,7 @@ def test_nnx_with_batch_norm_and_dropout(tmp_path):
     jax.tree.map(np.testing.assert_array_equal, again.params, whole.params)
 
 
+@pytest.mark.soak
 def test_equinox_with_state():
     eqx = pytest.importorskip("equinox")
 

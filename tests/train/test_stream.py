@@ -123,6 +123,7 @@ def test_a_stream_goes_on_from_a_resident_run_and_the_reverse(tmp_path):
         close(result, expected, 1e-6)
 
 
+@pytest.mark.soak
 def test_the_order_and_the_key_of_dropout_are_those_of_the_resident_run():
     net = jaxbp.chain(jaxbp.dense(4, 16), jaxbp.relu, jaxbp.dropout(0.5), jaxbp.dense(16, 3))
     grad_fn = jaxbp.value_and_grad(net, jaxbp.softmax_cross_entropy)

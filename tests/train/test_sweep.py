@@ -245,6 +245,7 @@ STOPPING = jaxbp.EarlyStopping(2, "val_loss", min_delta=1e-3, start_from_epoch=2
 FAST = {"learning_rate": [0.05, 0.9], "weight_decay": [0.0]}
 
 
+@pytest.mark.soak
 def test_each_net_stops_early_as_a_single_run_does():
     """Its parameters are those of its best epoch, its history ends in NaN; the sweep ends with the last."""
     result = run(epochs=30, hyperparameters=FAST, early_stopping=STOPPING)

@@ -11,9 +11,7 @@ from jaxbp.jaxprs.internals import KINDS, is_differentiated, path_of
 from jaxbp.jaxprs.rules import beneath
 from jaxbp.jaxprs.values.labels import Survey
 from jaxbp.jaxprs.values.places import IN, OUT, STEP, Key, Place, Run, places_in, run
-from jaxbp.jaxprs.values.traps import BACKWARD, FORWARD, NO_NUMBER, OVERFLOW, RULE, Trap, trap_of
-
-INSIDE_OF_RULE = "inside of it"
+from jaxbp.jaxprs.values.traps import BACKWARD, FORWARD, NO_NUMBER, OVERFLOW, RULE, Sort, Trap, trap_of
 
 
 class Operand(NamedTuple):
@@ -41,6 +39,8 @@ class Nonfinite(NamedTuple):
         direction: "forward", or "backward" where its pullback makes it.
         kind: "nan" or "inf".
         trap: the way in which it does, in words; "given" where it came with an argument.
+        sort: of trap, the word by which programs tell them apart: "number" (an operation that has none
+            there), "infinite", "overflow", "index", "rule" or "given".
         operation: the library function or the primitive; the argument's name where it was given.
         label: what `jaxbp.cotangents` calls its result.
         where: file:line of the user's, empty where JAX kept none.
@@ -57,6 +57,7 @@ class Nonfinite(NamedTuple):
     direction: str
     kind: str
     trap: str
+    sort: Sort
     operation: str
     label: str
     where: str
@@ -81,7 +82,7 @@ class Nonfinite(NamedTuple):
         place = ", ".join(x for x in (self.label, beneath(self.where)) if x)
         at = f" ({place})" if place else ""
         step = f" at step {', '.join(map(str, self.step))}" if self.step else ""
-        if self.trap == "given":
+        if self.sort == "given":
             text = f"{self.operation} holds {self.entries} entries of {self.size} that are not finite"
         elif self.direction == "forward":
             text = (
@@ -159,6 +160,7 @@ def given(traced: Traced, reaches: Sequence[str]) -> Nonfinite | None:
                 "forward",
                 "nan",
                 "given",
+                "given",
                 name,
                 "",
                 "",
@@ -206,6 +208,7 @@ def described(
         "backward" if backwards else "forward",
         kind,
         trap.name.format(dtype),
+        trap.sort,
         operation,
         label.text if label else "",
         label.where if label else "",
@@ -247,9 +250,9 @@ def _trap(
     found = trap_of(table, place.eqn.primitive.name, where) or trap_of(table, operation, where)
     if deltas is None:
         lost = not np.isnan(broken).any()
-        if found is None or (lost and found.name in ("0 * inf", "inf - inf")):
+        if found is None or (lost and found.sort == "infinite"):
             rule = place.eqn.primitive in KINDS and not is_differentiated(place.eqn)
-            return RULE._replace(name=INSIDE_OF_RULE) if rule else OVERFLOW
+            return RULE._replace(name="inside of it") if rule else OVERFLOW
         return found
     outside = [deltas[key] for key in at if key.side == OUT]
     same = outside and outside[0].shape == broken.shape
@@ -257,7 +260,7 @@ def _trap(
         slope = found.name if found else "an infinite slope"
         name = f"{slope}: 0 * inf" + (", a where guards the value and not the slope" if guarded else "")
         hint = found.hint if found else "put a where inside as well" if guarded else "keep the slope finite"
-        return Trap(name, frozenset(), lambda x: True, hint)
+        return Trap(name, frozenset(), lambda x: True, hint, found.sort if found else "number")
     if found is None:
         unknown = OVERFLOW if np.isinf(broken).any() else NO_NUMBER
         return RULE._replace(name="its rule") if place.eqn.primitive in KINDS else unknown

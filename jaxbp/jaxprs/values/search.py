@@ -15,7 +15,6 @@ from jaxbp.jaxprs.internals import SHARD_MAP, body, scan_of
 from jaxbp.jaxprs.rules import beneath
 from jaxbp.jaxprs.values.labels import Survey, survey
 from jaxbp.jaxprs.values.nonfinite import (
-    INSIDE_OF_RULE,
     Found,
     Nonfinite,
     Traced,
@@ -48,7 +47,7 @@ def first_forward(traced: Traced, reaches: Sequence[str] = ()) -> Nonfinite | No
     named = survey(traced.closed, places, traced.parts)
     origin = _came_from(first, flags, named, {p.path: p for p in places})
     found = described(traced, origin or first, named, reaches, first if origin else None)
-    return _entered(traced, origin or first, found) if found.trap == INSIDE_OF_RULE else found
+    return _entered(traced, origin or first, found) if found.sort == "rule" else found
 
 
 def _entered(traced: Traced, at: Found, found: Nonfinite) -> Nonfinite:
@@ -64,7 +63,8 @@ def _entered(traced: Traced, at: Found, found: Nonfinite) -> Nonfinite:
     if inner is None:
         return found
     place = f" ({beneath(inner.where)})" if inner.where else ""
-    return found._replace(trap=f"{INSIDE_OF_RULE}, {inner.operation}{place}: {inner.trap}", hint=inner.hint)
+    trap = f"{found.trap}, {inner.operation}{place}: {inner.trap}"
+    return found._replace(trap=trap, sort=inner.sort, hint=inner.hint)
 
 
 def first_backward(traced: Traced, differentiated: Sequence[int]) -> Nonfinite | None:

@@ -4,11 +4,16 @@ A trap is one entry of a table: the operations that it happens to, when, its nam
 """
 
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 
 Arrays = Sequence[np.ndarray]
+
+
+# By what programs tell traps apart: an operation that has no number there, an infinity that was there before,
+# more than the dtype holds, an index outside of its array, a rule of one's own, what came with an argument.
+Sort = Literal["number", "infinite", "overflow", "index", "rule", "given"]
 
 
 class Trap(NamedTuple):
@@ -19,12 +24,14 @@ class Trap(NamedTuple):
         operations: the primitives, or functions of a library, that it happens to; empty for any.
         there: whether the operands are so.
         hint: what to try.
+        sort: by what programs tell it from others.
     """
 
     name: str
     operations: frozenset[str]
     there: Callable[[Arrays], bool]
     hint: str
+    sort: Sort = "number"
 
 
 def _of(*names: str) -> frozenset[str]:
@@ -64,14 +71,15 @@ FORWARD = (
          "add a small multiple of the identity"),
     Trap("a singular matrix", SINGULAR, lambda x: True, "add a small multiple of the identity"),
     Trap("inf - inf", _of("sub", "add", "add_any", "reduce_sum", "cumsum"), lambda x: any(map(_infinite, x)),
-         "is a row of the mask empty? Use a large finite number in place of inf"),
+         "is a row of the mask empty? Use a large finite number in place of inf", "infinite"),
     Trap("0 * inf", _of("mul", "dot_general", "conv_general_dilated"), lambda x: any(map(_infinite, x)),
-         "keep the infinite operand finite"),
-    Trap("an index outside of the array", GATHER, lambda x: True, "labels count from 0 to size - 1"),
+         "keep the infinite operand finite", "infinite"),
+    Trap("an index outside of the array", GATHER, lambda x: True, "labels count from 0 to size - 1", "index"),
 )  # fmt: skip
 NO_NUMBER = Trap("a slope that is no number", frozenset(), lambda x: True, "look at its slope there")
-OVERFLOW = Trap("overflow of {}", frozenset(), lambda x: True, "scale the inputs, or compute in logarithms")
-RULE = Trap("{}", frozenset(), lambda x: True, "jaxbp.check judges its rule")
+OVERFLOW = Trap("overflow of {}", frozenset(), lambda x: True, "scale the inputs, or compute in logarithms",
+                "overflow")  # fmt: skip
+RULE = Trap("{}", frozenset(), lambda x: True, "jaxbp.check judges its rule", "rule")
 
 BACKWARD = (
     Trap("slope of log at 0", LOGS, lambda x: _zero(x[0]), INSIDE),
@@ -89,7 +97,8 @@ BACKWARD = (
          "use what does not depend on the choice of vectors, or break the tie"),
     Trap("slope of a singular matrix", SINGULAR | {"cholesky"}, lambda x: True,
          "add a small multiple of the identity"),
-    Trap("0 * inf", frozenset(), lambda x: any(map(_infinite, x)), "keep the infinite operand finite"),
+    Trap("0 * inf", frozenset(), lambda x: any(map(_infinite, x)), "keep the infinite operand finite",
+         "infinite"),
 )  # fmt: skip
 
 

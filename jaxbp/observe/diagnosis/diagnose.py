@@ -87,11 +87,7 @@ def _nonfinite(m: Measured) -> Iterator[Finding]:
 
 
 def _word(found: Nonfinite) -> str:
-    if found.trap.rpartition(": ")[2].startswith("overflow"):
-        return "overflow"
-    if found.trap.startswith("an index outside"):
-        return "label_range"
-    return f"nan_{found.direction}"
+    return {"overflow": "overflow", "index": "label_range"}.get(found.sort, f"nan_{found.direction}")
 
 
 def _ordered(findings: list[Finding]) -> tuple[Finding, ...]:

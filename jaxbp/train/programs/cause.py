@@ -31,7 +31,7 @@ def cause(
         return LOWER
     if found is None:
         return LOWER
-    return f"{found.said}; " + (LOWER if found.trap.startswith("overflow") else f"try: {found.hint}")
+    return f"{found.said}; " + (LOWER if found.sort == "overflow" else f"try: {found.hint}")
 
 
 def _traced(grad_fn: GradFn, preprocess: Preprocess | None, state: State, batch: tuple[Any, ...]) -> Traced:
