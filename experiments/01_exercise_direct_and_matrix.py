@@ -20,7 +20,7 @@ import jax.numpy as jnp
 import numpy as np
 
 import jaxbp
-from experiments.record import run, save
+from experiments.record import pictured, run, save
 
 
 @dataclass(frozen=True)
@@ -56,6 +56,7 @@ def main(config: Config = Config()) -> dict:
     with jax.enable_x64(True):
         arrays = {l: {leaf: jnp.array(value) for leaf, value in p.items()} for l, p in params.items()}
         grads = by_autodiff(arrays, jnp.array(config.x), jnp.array([config.y]))
+        bp = jaxbp.backprop(NET, LOSS, arrays, jnp.array(config.x), jnp.array([config.y]))
     from_autodiff = max(
         float(abs(np.asarray(grads[l][leaf]) - numbers["deltas"][leaf][l - 1]).max())
         for l in (1, 2)
@@ -64,7 +65,7 @@ def main(config: Config = Config()) -> dict:
     largest = max(numbers["differences"].values())
     print(f"largest difference of the two ways {largest:.1e}; to jax.grad {from_autodiff:.1e}")
     result = numbers | {"largest_difference": largest, "difference_to_jax_grad": from_autodiff}
-    return save(config, result)
+    return save(config, result, pictured(jaxbp.plots.plot_network, bp, arrays))
 
 
 if __name__ == "__main__":

@@ -20,7 +20,7 @@ import numpy as np
 import optax
 
 import jaxbp
-from experiments.record import run, save, table
+from experiments.record import pictured, run, save, table
 
 
 @dataclass(frozen=True)
@@ -111,7 +111,7 @@ def main(config: Config = Config()) -> dict:
         "largest_difference_of_errors": max(row[2] for row in rows),
         "largest_difference_of_updates": max(row[3] for row in rows),
     }
-    return save(config, result)
+    return save(config, result, pictured(jaxbp.plots.plot_network, bp, params))
 
 
 if __name__ == "__main__":

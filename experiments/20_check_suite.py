@@ -30,6 +30,7 @@ from jax.test_util import check_grads
 
 sys.path.insert(0, str(Path(__file__).parents[1]))  # the suite lives among the tests
 
+from experiments.record import dots
 from jaxbp.verify import check
 from tests.verify.blind.table import CASES as BLIND
 from tests.verify.blind.table import answered
@@ -172,6 +173,16 @@ def main():
             print(f"{name:12} {dtype.__name__:8}{row}", flush=True)
     RESULTS.parent.mkdir(parents=True, exist_ok=True)
     RESULTS.write_text(json.dumps(result, indent=1))
+    shares = {
+        tool: {
+            "wrong rules caught": [100 * row["caught"] / row["wrong"]] * 3,
+            "right rules alarmed about": [100 * row["alarms"] / row["right"]] * 3,
+        }
+        for tool, row in result.items()
+    }
+    drawn = dots(shares, "per cent of the rules", "Three derivative checkers on the same rules")
+    if drawn:
+        drawn[0].savefig(RESULTS.with_name("figure.png"), dpi=120)
     return result
 
 

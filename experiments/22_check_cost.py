@@ -20,7 +20,7 @@ import jax.numpy as jnp
 import numpy as np
 
 import jaxbp
-from experiments.record import run, save, table
+from experiments.record import dots, run, save, table
 
 
 @dataclass(frozen=True)
@@ -128,7 +128,19 @@ def main(config: Config) -> dict:
         rows.append((name, r["first"], statistics.median(r["further"]), f"{low:.2f} to {high:.2f}", times))
     columns = ("", "first call", "further calls", "range", "times a right one")
     table("jaxbp.check, CPU seconds", columns, rows)
-    return save(config, result)
+    drawn = dots(
+        {
+            name: {
+                "first call, which compiles": [r["first"]] * 3,
+                "further calls": (min(r["further"]), statistics.median(r["further"]), max(r["further"])),
+            }
+            for name, r in result.items()
+        },
+        "CPU seconds of a call, and their range",
+        "What jaxbp.check costs",
+        log=True,
+    )
+    return save(config, result, drawn)
 
 
 if __name__ == "__main__":

@@ -46,7 +46,7 @@ import jax
 import jax.numpy as jnp
 
 import jaxbp
-from experiments.record import run, save
+from experiments.record import dots, run, save
 from jaxbp.jacobians import jacobian_chain, parameter_jacobian, per_example
 
 
@@ -432,7 +432,17 @@ def main(config: Config = Config()) -> dict[str, Any]:
         for name, ms in result["torch_ms"].items():
             ours = result["cases"].get("second moment" if "moment" in name else "squared norms")
             print(f"{name:<58}{ms:>10.2f}" + (f"{ms / ours['ours']['least_ms']:>8.2f}" if ours else ""))
-    return save(config, result)
+    drawn = dots(
+        {
+            name: {way: [row["ratio"]] * 3 for way, row in measured.items() if way != "ours"}
+            for name, measured in result["cases"].items()
+        },
+        "times as long as by structure, median of paired runs",
+        "What the structure of a Jacobian saves",
+        one=1,
+        log=True,
+    )
+    return save(config, result, drawn)
 
 
 if __name__ == "__main__":

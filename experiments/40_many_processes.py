@@ -18,7 +18,7 @@ import numpy as np
 import optax
 
 import jaxbp
-from experiments.record import run, save
+from experiments.record import pictured, run, save
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,7 @@ def main(config: Config = Config()) -> dict:
     if first > 0:
         return found  # files and words come from process 0
     print(found)
-    return save(config, found)
+    return save(config, found, pictured(jaxbp.plots.plot_history, result.history))
 
 
 if __name__ == "__main__":

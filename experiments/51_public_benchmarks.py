@@ -21,7 +21,7 @@ import jax.numpy as jnp
 import numpy as np
 
 import jaxbp
-from experiments.record import run, save, table
+from experiments.record import dots, run, save, table
 
 N, IMAGES = 64, 24
 
@@ -355,7 +355,14 @@ def main(config: Config = Config()) -> dict:
         ))  # fmt: skip
     columns = ("", "faulty", "detected", "shown by one batch", "named", "false alarms", "published")
     table("jaxbp.diagnose on published benchmarks", columns, summary)
-    return save(config, result)
+    shares = {
+        f"{name} ({count})": {"found at all, of all faulty": [100 * found / count] * 3}
+        | ({"named, of those that one batch shows": [100 * named / shown] * 3} if shown else {})
+        for name, count, found, shown, named, *_ in summary
+        if count
+    }
+    drawn = dots(shares, "per cent of the programs", "jaxbp.diagnose on published benchmarks")
+    return save(config, result, drawn)
 
 
 if __name__ == "__main__":

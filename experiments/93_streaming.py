@@ -27,7 +27,7 @@ import optax
 import jaxbp
 from experiments.peers.job import Job
 from experiments.peers.turns import summary, text
-from experiments.record import run, save, table
+from experiments.record import dots, run, save, table
 from jaxbp.data import open_idx
 
 JOBS = {  # by their widths and the batch
@@ -160,7 +160,19 @@ def main(config: Config = Config()) -> dict[str, Any]:
             for name, row in result.items()
         ],
     )
-    return save(config, result)
+    drawn = dots(
+        {
+            name: {
+                way: [row[way][k] / 1000 for k in ("least", "median", "most")]
+                for way in ("streamed", "resident")
+            }
+            for name, row in result.items()
+        },
+        "1000 samples/s: median and range",
+        f"Training on data {config.times} times larger than the memory_budget",
+        log=True,
+    )
+    return save(config, result, drawn)
 
 
 if __name__ == "__main__":

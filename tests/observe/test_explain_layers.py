@@ -1,5 +1,7 @@
 """`explain` of the library's other layers: by their numbers and Jacobians, and a sentence that says so."""
 
+import json
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -7,6 +9,7 @@ import pytest
 
 import jaxbp
 from jaxbp import chain, dense
+from jaxbp.observe.explanation.json_reading import from_dict
 
 RNG = np.random.default_rng(0)
 IMAGE, ROWS, PAIR = (RNG.normal(size=shape).round(2) for shape in ((3, 3, 1), (2, 2), 2))
@@ -33,11 +36,6 @@ NETS = {
         PAIR,
         ("repeat(chain(dense(2, 2), tanh), 2)", "W_1.1 = ", "delta_W_1.1 = "),
     ),
-    "tied": (
-        jaxbp.tied(chain(dense(2, 2), jaxbp.tanh, dense(2, 2), dense(2, 1)), (2, "W"), (1, "W")),
-        PAIR,
-        ("tied(chain(dense(2, 2), tanh, dense(2, 2), dense(2, 1)), (2, 'W'), (1, 'W'))", "W_1.1 = "),
-    ),
 }
 
 
@@ -60,6 +58,110 @@ def test_numbers_are_right_and_what_is_left_out_is_said(name):
     deltas = [explanation.values[("$", f"delta_{name}")] for name in [*explanation.parameters(), "x"]]
     for found, wanted in zip(deltas, jax.tree.leaves(by_grad), strict=True):
         np.testing.assert_allclose(np.ravel(found), np.ravel(wanted), atol=1e-12)
+
+
+BLOCK = chain(dense(2, 2), jaxbp.tanh)
+TIED = {
+    "two uses": (jaxbp.tied(chain(*BLOCK.parts, dense(2, 2), dense(2, 1)), (2, "W"), (1, "W")), "W_2 = W_1"),
+    "the later has the array": (
+        jaxbp.tied(chain(*BLOCK.parts, dense(2, 2), dense(2, 1)), (1, "b"), (2, "b")),
+        "b_1 = b_2",
+    ),
+    "three uses": (
+        jaxbp.tied(jaxbp.tied(jaxbp.mlp([2, 2, 2, 2]), (3, "W"), (2, "W")), (2, "W"), (1, "W")),
+        "W_2 = W_1, W_3 = W_1",
+    ),
+    "from a block into its layer": (
+        jaxbp.tied(chain(dense(2, 2), jaxbp.residual(BLOCK)), (2, "branch", 1, "W"), (1, "W")),
+        "W_2.1 = W_1",
+    ),
+    "within a block": (
+        chain(jaxbp.residual(jaxbp.tied(jaxbp.mlp([2, 2, 2]), (2, "W"), (1, "W"))), dense(2, 1)),
+        "W_1.2 = W_1.1",
+    ),
+    "a layer that is no chain": (
+        jaxbp.tied(jaxbp.residual(jaxbp.mlp([2, 2, 2])), ("branch", 2, "b"), ("branch", 1, "b")),
+        "b_1.2 = b_1.1",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", TIED)
+def test_each_use_of_a_shared_array_is_seen_and_their_deltas_are_added(name):
+    net, ties = TIED[name]
+    params = jax.tree.map(lambda p: np.round(np.asarray(p, float), 2), net.init(jax.random.key(0)))
+    y = [1.0] * net.apply(params, PAIR).size
+    explanation = jaxbp.explain(net, jaxbp.squared_error, params, PAIR, y)
+    assert BY_NUMBERS not in str(explanation)
+    assert f"one array in several places, a prime for each use: {ties}" in str(explanation)
+    assert explanation.largest_difference <= 4
+    with jax.enable_x64(True):
+        by_grad = jax.grad(lambda p: jaxbp.squared_error(net.apply(p, jnp.asarray(PAIR)), jnp.asarray(y)))(
+            params
+        )
+    found = explanation.values
+    for parameter, wanted in zip(
+        explanation.parameters(), sorted_leaves(by_grad, explanation), strict=True
+    ):
+        np.testing.assert_allclose(np.ravel(found["$", f"delta_{parameter}"]), np.ravel(wanted), atol=1e-12)
+    array = ties.rpartition(" = ")[2]
+    uses = [array, *(tie.partition(" = ")[0] for tie in ties.split(", "))]
+    each = [np.array(found["$", f"delta_{use}'"]) for use in uses]
+    np.testing.assert_allclose(found["$", f"delta_{array}"], sum(each), atol=1e-15)
+    assert all(abs(one - found["$", f"delta_{array}"]).max() > 1e-3 for one in each)
+    read = from_dict(json.loads(json.dumps(explanation.to_dict())))
+    again = jaxbp.explain(read.net, read.loss, read.params, read.x, read.y)
+    assert again.to_dict() == explanation.to_dict()
+
+
+def sorted_leaves(tree, explanation):
+    """The arrays of a tree in the order of the explanation's names: those of a block before what follows."""
+    leaves = {}
+    for path, leaf in jax.tree_util.tree_leaves_with_path(tree):
+        words = [str(key.key) for key in path if str(key.key) != "branch"]
+        numbers = ([] if isinstance(path[0].key, int) else ["1"]) + words[:-1]
+        leaves[f"{words[-1]}_{'.'.join(numbers)}"] = leaf
+    return [leaves[name] for name in explanation.parameters()]
+
+
+@pytest.mark.parametrize(
+    ("tied", "said"),
+    [
+        ("W_2", "tied: expected a list, got "),
+        ([["W_2"]], r"tied\[1\]: expected two names of arrays"),
+        ([["W_2", "W_9"]], r"tied\[1\]\[2\]: expected the name of an array, such as W_2, got \"W_9\""),
+        ([["W_2", "W_2"]], r"tied\[1\]: tied: expected two different arrays"),
+        ([["W_3", "W_1"]], r"tied\[1\]: tied: expected two arrays of one shape"),
+        ([["W_2", "W_1"]], r"tied\[1\]: expected the numbers of W_1 in W_2, got others; write the same"),
+        ([["W_2", "b"]], r"tied\[1\]\[2\]: expected the name of an array"),
+    ],
+)
+def test_what_is_wrong_with_ties_in_a_file_is_said(tied, said):
+    layers = [{"W": [[1, 2], [3, 4]]}, {"W": [[1, 2], [3, 5]]}, {"W": [[1, 1]]}]
+    given = {"layers": layers, "loss": "squared_error", "x": [1, 0], "y": [1], "tied": tied}
+    with pytest.raises(ValueError, match=said):
+        from_dict(given)
+
+
+def test_a_block_that_follows_weights_is_explained_where_it_stands():
+    """What goes into it is computed before its branch, and comes back after it."""
+    net = chain(dense(2, 2), jaxbp.residual(jaxbp.sigmoid), jaxbp.residual(BLOCK), dense(2, 1))
+    explanation = jaxbp.explain(net, jaxbp.squared_error, net.init(jax.random.key(0)), PAIR, 1)
+    made = {"x", "y", "eta", "f", *explanation.parameters()}
+    for step in explanation.steps[:-1]:
+        for line in (*step.matrix, *step.direct):
+            assert names_in(line.computed) <= made | {line.target[1]}, (step.title, line)
+            made.add(line.target[1])
+    assert len({step.title for step in explanation.steps}) == len(explanation.steps)
+
+
+def names_in(tree):
+    """The quantities that a formula takes."""
+    if not isinstance(tree, tuple):
+        return set()
+    if tree[0] == "each":
+        return names_in(tree[2])  # of a formula in a, for each entry
+    return {tree[1]} if tree[0] == "$" else set().union(*map(names_in, tree[1:]))
 
 
 def test_what_changes_nothing_is_named():

@@ -62,45 +62,64 @@ def opened(browser, tmp_path):
 
 
 def numbers(tree):
-    """Every number of a tree by its path."""
+    """Every number of a tree by its path; those that JSON has no number for are words in it."""
     if isinstance(tree, dict):
         return {f"{k}.{path}": v for k in tree for path, v in numbers(tree[k]).items()}
     if isinstance(tree, list):
         return {f"{i}.{path}": v for i, one in enumerate(tree) for path, v in numbers(one).items()}
+    if tree in ("inf", "-inf", "nan"):
+        return {"": float(tree)}
     return {"": tree} if isinstance(tree, int | float) and not isinstance(tree, bool) else {}
 
 
-PARTS = ("layers", "trace", "mu", "loss_value", "deltas", "after")
+PARTS = ("trace", "mu", "loss_value", "deltas")
+
+
+def read(shown, layers):
+    """The network that the page shows, with these layers."""
+    given = {key: shown[key] for key in ("loss", "x", "y", "eta", "tied") if key in shown}
+    return from_dict(given | {"layers": layers})
 
 
 def from_jax(shown):
-    """The same numbers by backprop, from the page's own inputs; without explain."""
-    read = from_dict({key: shown[key] for key in ("layers", "loss", "x", "y", "eta")})
+    """The same numbers by backprop, from the page's own inputs, without explain; and the new parameters."""
+    net, loss, params, x, y, eta = read(shown, shown["layers"])
     with jax.enable_x64(True):
-        params = {l: {leaf: jnp.asarray(v) for leaf, v in p.items()} for l, p in read.params.items()}
-        x, y = jnp.asarray(read.x), jnp.asarray(read.y)
-        bp = jaxbp.backprop(read.net, read.loss, params, x, y)
-        new = jax.tree.map(lambda p, delta: p - read.eta * delta, params, bp.deltas.params)
-        f = read.net.apply(new, x)
-        after = {"mu": read.loss.mu(f), "loss_value": read.loss(f, y)}
-    L = len(params)
+        params = jax.tree.map(jnp.asarray, params, is_leaf=lambda v: isinstance(v, list))
+        x, y = jnp.asarray(x), jnp.asarray(y)
+        bp = jaxbp.backprop(net, loss, params, x, y)
+        new = jax.tree.map(lambda p, delta: p - eta * delta, params, bp.deltas.params)
+        f = net.apply(new, x)
+        after = {"mu": loss.mu(f), "loss_value": loss(f, y)}
+    # The first places of the page's lists are of layer 1; a_l and f_l of what comes before it have none.
+    layers = range(1, len(shown["trace"]["a"]) + 1)
     found = {
-        "trace": {letter: [getattr(bp.trace, letter)[l] for l in range(1, L + 1)] for letter in "af"},
+        "trace": {letter: [getattr(bp.trace, letter)[l] for l in layers] for letter in "af"},
         "mu": bp.mu,
         "loss_value": bp.loss,
-        "deltas": {letter: [getattr(bp.deltas, letter)[l] for l in range(1, L + 1)] for letter in "af"}
-        | {leaf: [bp.deltas.params[l][leaf] for l in range(1, L + 1)] for leaf in "Wb"}
+        "deltas": {letter: [getattr(bp.deltas, letter)[l] for l in layers] for letter in "af"}
+        | {leaf: [bp.deltas.params.get(l, {}).get(leaf) for l in layers] for leaf in "Wb"}
         | {"x": bp.deltas.x},
-        "after": after | {"layers": [{leaf: new[l][leaf] for leaf in "Wb"} for l in range(1, L + 1)]},
+        "after": after,
     }
-    return jax.tree.map(lambda v: np.asarray(v).tolist(), found)
+    return jax.tree.map(lambda v: np.asarray(v).tolist(), found), jax.tree.map(np.asarray, new)
 
 
 def compare(shown):
-    expected, got = numbers(from_jax(shown)), numbers({part: shown[part] for part in PARTS})
-    scale = max(abs(v) for v in expected.values())
-    for path, value in expected.items():
-        assert got[path] == pytest.approx(value, abs=1e-6 * scale), path
+    expected, new = from_jax(shown)
+    got = numbers({part: shown[part] for part in PARTS} | {"after": shown["after"]})
+    moved = jax.tree.map(
+        np.asarray, read(shown, shown["after"]["layers"]).params, is_leaf=lambda v: isinstance(v, list)
+    )
+    pairs = {path: (got.get(path), value) for path, value in numbers(expected).items()}
+    pairs |= {str(path): (a, b) for (path, a), b in zip(
+        jax.tree_util.tree_leaves_with_path(moved), jax.tree.leaves(new), strict=True)}  # fmt: skip
+    scale = max(np.abs(b)[np.isfinite(b)].max(initial=0) for _, b in pairs.values())
+    (product,) = shown["factors"][-1]["product"]
+    pairs |= {"product": (np.array(product, float), np.array(expected["deltas"]["x"]))}
+    for path, (a, b) in pairs.items():
+        assert a is not None, path
+        np.testing.assert_allclose(a, b, rtol=0, atol=1e-6 * scale, err_msg=path)
 
 
 def test_the_page_opens_checked_against_jax(opened):
@@ -116,48 +135,109 @@ def test_the_page_opens_checked_against_jax(opened):
     assert len(write_page(exercise()).encode()) < LIMIT == 500_000
 
 
-def random_net(rng, sizes):
-    net = jaxbp.mlp(sizes)
+def explained(rng, net, d, C):
+    """An explanation of the network at random parameters of three digits."""
     shapes = jax.eval_shape(net.init, jax.random.key(0))
     params = jax.tree.map(lambda p: rng.uniform(-2, 2, p.shape).round(3), shapes)
-    x, y = rng.uniform(-2, 2, sizes[0]).round(3), np.eye(sizes[-1])[rng.integers(sizes[-1])]
+    x, y = rng.uniform(-2, 2, d).round(3), np.eye(C)[rng.integers(C)]
     return jaxbp.explain(net, jaxbp.squared_error, params, x, y)
 
 
+SIZES = ([2, 3, 2], [3, 2], [2, 3, 3, 2], [1, 2], [2, 3, 2])
+BRANCH = jaxbp.chain(jaxbp.dense(3, 2), jaxbp.relu, jaxbp.dense(2, 3))
+KINDS = {
+    "a block": (jaxbp.chain(jaxbp.dense(2, 3), jaxbp.residual(BRANCH), jaxbp.dense(3, 2)), 2, 2),
+    "a skip with weights": (
+        jaxbp.chain(jaxbp.tanh, jaxbp.residual(jaxbp.dense(3, 2), jaxbp.dense(3, 2, bias=False))), 3, 2,
+    ),
+    "a block in a block": (
+        jaxbp.chain(jaxbp.residual(jaxbp.chain(jaxbp.dense(2, 2), jaxbp.residual(jaxbp.dense(2, 2)))),
+                    jaxbp.silu, jaxbp.dense(2, 2)), 2, 2,
+    ),
+    "two activations": (
+        jaxbp.chain(jaxbp.dense(2, 3), jaxbp.tanh, jaxbp.softplus, jaxbp.dense(3, 2, bias=False)), 2, 2,
+    ),
+    "a block without weights": (
+        jaxbp.chain(jaxbp.dense(2, 3), jaxbp.residual(jaxbp.sigmoid), jaxbp.dense(3, 2)), 2, 2,
+    ),
+    "softmax and a slope of one's own": (
+        jaxbp.chain(jaxbp.dense(2, 3), jaxbp.softmax, jaxbp.dense(3, 2), jaxbp.make_leaky_relu(0.2),
+                    jaxbp.dense(2, 2)), 2, 2,
+    ),
+    "tied": (
+        jaxbp.tied(jaxbp.chain(jaxbp.dense(2, 2), jaxbp.tanh, jaxbp.dense(2, 2)), (2, "W"), (1, "W")), 2, 2,
+    ),
+    "three times one W": (
+        jaxbp.tied(
+            jaxbp.tied(jaxbp.mlp([2, 2, 2, 2], jaxbp.sigmoid), (1, "W"), (2, "W")), (2, "W"), (3, "W")
+        ), 2, 2,
+    ),
+    "tied into a block": (
+        jaxbp.tied(
+            jaxbp.chain(jaxbp.dense(2, 2), jaxbp.residual(jaxbp.chain(jaxbp.dense(2, 2), jaxbp.tanh))),
+            (2, "branch", 1, "W"), (1, "W"),
+        ), 2, 2,
+    ),
+}  # fmt: skip
 TWICE = {("binary_cross_entropy", "sigmoid"), ("softmax_cross_entropy", "softmax")}  # backprop refuses them
+
+
+def edited(page, rng, first, edits, round_):
+    """So many edits as a person makes them, the loss and every activation chosen anew; yields the numbers."""
+    losses = list(LOSSES)
+    fields = page.locator("input[type=number]").evaluate_all("all => all.map(e => e.id)")
+    menus = page.locator("select[id^=phi]").evaluate_all("all => all.map(e => e.id)")
+    phis = page.locator("select[id^=phi] >> nth=0").evaluate("e => [...e.options].map(o => o.value)")
+    selected = {}
+    for i in range(first, first + edits):
+        loss = losses[(i + round_) % len(losses)]
+        chosen = [phis[(3 * (i + l) + round_) % len(phis)] for l in range(len(menus))]
+        if loss.endswith("probabilities"):
+            chosen[-1] = "sigmoid"  # its mu must lie between 0 and 1
+        elif i % 2 or (loss, chosen[-1]) in TWICE:
+            chosen[-1] = "identity"
+        wanted = dict(zip(menus, chosen, strict=True)) | {"loss": loss}
+        for name in wanted:
+            if selected.get(name) != wanted[name]:
+                page.select_option(f'[id="{name}"]', wanted[name])
+        selected = wanted
+        field = fields[rng.integers(len(fields))]
+        low, high = (0, 1) if field.startswith("y") else (-2, 2)
+        page.fill(f'[id="{field}"]', str(round(float(rng.uniform(low, high)), 3)))
+        yield page.evaluate("result"), {loss, *chosen}
 
 
 @pytest.mark.parametrize("each", [5, pytest.param(40, marks=pytest.mark.soak)])
 def test_random_edits_of_five_networks_agree_with_jax(opened, each):
     """Every activation and every loss, chosen and typed as a person does."""
     rng = np.random.default_rng(0)
-    phis, losses = list(ACTIVATIONS), list(LOSSES)
     met, edits = set(), 0
-    for round_, sizes in enumerate(([2, 3, 2], [3, 2], [2, 3, 3, 2], [1, 2], [2, 3, 2])):
-        page = opened(random_net(rng, sizes))
-        selected = {}
-        fields = page.locator("input[type=number]").evaluate_all("all => all.map(e => e.id)")
-        for i in range(each):
-            loss = losses[(edits + round_) % len(losses)]
-            chosen = [phis[(3 * (edits + l) + round_) % len(phis)] for l in range(len(sizes) - 1)]
-            if loss.endswith("probabilities"):
-                chosen[-1] = "sigmoid"  # its mu must lie between 0 and 1
-            elif i % 2 or (loss, chosen[-1]) in TWICE:
-                chosen[-1] = "identity"
-            wanted = {f"phi_{l}": phi for l, phi in enumerate(chosen, 1)} | {"loss": loss}
-            for name in wanted:
-                if selected.get(name) != wanted[name]:
-                    page.select_option(f"#{name}", wanted[name])
-            selected = wanted
-            field = fields[rng.integers(len(fields))]
-            low, high = (0, 1) if field.startswith("y") else (-2, 2)
-            page.fill(f'[id="{field}"]', str(round(float(rng.uniform(low, high)), 3)))
-            shown = page.evaluate("result")
-            edits += 1
+    for round_, sizes in enumerate(SIZES):
+        page = opened(explained(rng, jaxbp.mlp(sizes), sizes[0], sizes[-1]))
+        for shown, chosen in edited(page, rng, edits, each, round_):
             compare(shown)
-            met |= {loss, *chosen}
-    assert met == {*phis, *losses}
+            met |= chosen
+            edits += 1
+    assert met == {*ACTIVATIONS, *LOSSES}
     assert edits == 5 * each
+
+
+FAST = "three times one W"
+
+
+@pytest.mark.parametrize(
+    "kind", [name if name == FAST else pytest.param(name, marks=pytest.mark.soak) for name in KINDS]
+)
+def test_random_edits_of_other_networks_agree_with_jax(opened, kind):
+    """Blocks, shared weights, and activations where no layer of an mlp has one."""
+    rng, many = np.random.default_rng(1), 3 if kind == FAST else 25
+    page = opened(explained(rng, *KINDS[kind]))
+    compare(page.evaluate("result"))
+    edits = 0
+    for shown, _ in edited(page, rng, 0, many, len(kind)):
+        compare(shown)
+        edits += 1
+    assert edits == many
 
 
 def test_steps_by_key_and_button(opened):
@@ -300,6 +380,9 @@ def test_small_screens(opened, scheme):
 
 def test_print_with_and_without_answers(opened):
     page = opened(exercise())
+    assert page.locator("#paper").text_content() == ""  # it is written when it is wanted
+    assert page.pdf()[:4] == b"%PDF"
+    assert "0.546607" in page.locator("#paper").text_content()
     page.emulate_media(media="print")
     assert "0.546607" in page.locator("#paper").inner_text()
     page.evaluate("document.getElementById('worksheet').click()")
@@ -307,7 +390,12 @@ def test_print_with_and_without_answers(opened):
     assert "0.546607" not in sheet
     assert "0.546607" in answers
     assert page.locator("#paper .dots").count() > 30
-    assert page.pdf()[:4] == b"%PDF"
+
+
+def test_a_screen_that_shows_what_is_printed_has_the_paper(opened):
+    page = opened(exercise())
+    page.emulate_media(media="print")
+    page.wait_for_function("document.getElementById('paper').textContent.includes('0.546607')")
 
 
 def test_everything_is_reached_by_keyboard_and_has_a_name(opened):

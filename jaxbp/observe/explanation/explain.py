@@ -1,7 +1,7 @@
 """`explain`: the lecture's steps for one example, every formula with its numbers put in."""
 
 from collections.abc import Sequence
-from functools import partial
+from functools import partial, reduce
 from typing import Any
 
 import jax
@@ -19,13 +19,14 @@ from jaxbp.observe.explanation.inputs import (
     one_example,
 )
 from jaxbp.observe.explanation.json_reading import LOSSES
-from jaxbp.observe.explanation.network import place, plain, walk
-from jaxbp.observe.explanation.places import Place, all_places, is_identity, maps
+from jaxbp.observe.explanation.network import place
+from jaxbp.observe.explanation.places import Place, all_places, arrays, is_identity, maps, shared
 from jaxbp.observe.explanation.record import DIGITS, Explanation
 from jaxbp.observe.explanation.steps.lecture import steps
 from jaxbp.observe.explanation.steps.lines import Choices
 from jaxbp.observe.explanation.steps.outputs import Output, output_steps
 from jaxbp.observe.explanation.two_ways import compared
+from jaxbp.observe.explanation.walk import plain, walk
 from jaxbp.typing import Array, Params
 
 NAMES = {loss.values: name for name, loss in LOSSES.items()}
@@ -113,17 +114,15 @@ def explain(
         output = _output(places, loss, jax.eval_shape(net.apply, params, x).size)
         y = as_target(loss, y, output.C)
         made = all_places(places)
-        frozen = as_frozen(frozen, sorted({path[-1] for each in made for path, _ in each.parameters}))
+        own = arrays(places)
+        frozen = as_frozen(frozen, sorted({first.path[-1] for first, *_ in own.values()}))
         if units is not None:
             units = as_units(units, [each.d_out for each in made])
         step = as_numbers("eta", eta)
         found = _numbers(net, loss, params, x, (y, step), places, output, frozen)
     choices = Choices(units=units)
     updated = tuple(
-        (name, found[name].ndim < 2)
-        for each in made
-        for path, name in each.parameters
-        if path[-1] not in frozen
+        (name, found[name].ndim < 2) for name, (first, *_) in own.items() if first.path[-1] not in frozen
     )
     values = plain(found)
     done = steps(places, output_steps(output, choices), updated, choices)
@@ -174,8 +173,9 @@ def _numbers(
     new = jax.tree_util.tree_map_with_path(updated, params, delta_params)
     f = net.apply(new, x)
     values |= {"mu:new": loss.mu(f), "loss:new": loss(f, y)}
-    for made in all_places(places):
-        for path, parameter in made.parameters:
-            step = 0.0 if path[-1] in frozen else eta
-            values[f"{parameter}:new"] = values[parameter] - step * values[f"delta_{parameter}"]
+    for name, uses in shared(places).items():
+        values[f"delta_{name}"] = reduce(jax.numpy.add, [values[f"delta_{use.name}"] for use in uses])
+    for name, (first, *_) in arrays(places).items():
+        step = 0.0 if first.path[-1] in frozen else eta
+        values[f"{name}:new"] = values[name] - step * values[f"delta_{name}"]
     return values

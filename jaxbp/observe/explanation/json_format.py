@@ -6,6 +6,7 @@
 The rest is written by `explain` and never read: "trace", "mu", "loss_value", "deltas", "factors", "after" and
 "differences". A layer without "phi" has none, one without "b" no bias; "phi" may be a list. A residual
 block is ``{"branch": [layers], "skip": [layers], "phi": ...}``; its skip is the identity if left out.
+``"tied": [["W_2", "W_1"]]`` says that W_2 is the array W_1: both have its numbers, and learn as one.
 """
 
 import math
@@ -13,7 +14,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 from jaxbp.observe.explanation.formulas.trees import Tree, Value, rows_of, symbol
-from jaxbp.observe.explanation.places import Place, by_layer, maps
+from jaxbp.observe.explanation.places import Place, by_layer, in_turn, maps, ties
 
 WRITTEN = (
     "version",
@@ -74,6 +75,8 @@ def filled(
     names = {"a": [group[0].out for group in groups], "f": [group[-1].out for group in groups]}
     names |= {letter: [f"{letter}_{group[0].tag}" for group in groups] for letter in ("W", "b")}
 
+    tied = [list(pair) for pair in ties(places)]
+
     def each(get: Callable[[str], Any], kind: str, prefix: str = "") -> list[Any]:
         return [get(prefix + name) for name in names[kind]]
 
@@ -85,6 +88,7 @@ def filled(
         "x": entries("x"),
         "y": entries("y"),
         "eta": number("eta"),
+        **({"tied": tied} if tied else {}),
         "frozen": list(frozen),
         "trace": {"a": each(entries, "a"), "f": each(entries, "f")},
         "mu": entries("mu"),
@@ -106,20 +110,22 @@ def filled(
 
 def _layers(places: tuple[Place, ...], content: Content, new: str = "") -> list[dict[str, Any]]:
     """The layers; ``new`` is what the names of the updated parameters end in."""
-    return [_layer(group, content, new) for _, group in by_layer(places)]
+    layers = by_layer(places)
+    return [_layer(turn, content, new) for tag, group in layers for _, turn in in_turn(tag, group)]
 
 
 def _layer(group: list[Place], content: Content, new: str) -> dict[str, Any]:
     first, bends = group[0], group
     made: dict[str, Any] = {}
-    if first.out.startswith("a_"):
+    if first.out.startswith("a_") or first.kind == "residual":
         bends = group[1:]
         if first.kind == "dense":
-            made = {"W": content.rows(first.weights + new)}
-            made |= {"b": content.entries(first.bias + new)} if first.bias else {}
+            get = {"W": content.rows, "b": content.entries}
+            made = {own.path[0]: get[own.path[0]](own.array + new) for own in first.parameters}
         elif first.kind == "residual":
             made = {role: _layers(getattr(first, role), content, new) for role in ("branch", "skip")}
         else:
-            made = {"own": first.name} | {name: content.rows(name + new) for _, name in first.parameters}
+            own = {parameter.array for parameter in first.parameters}
+            made = {"own": first.name} | {name: content.rows(name + new) for name in sorted(own)}
     names = [content.phi(place) for place in bends]
     return made | {"phi": names[0] if len(names) == 1 else names}

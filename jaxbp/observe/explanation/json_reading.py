@@ -2,12 +2,14 @@
 
 import json
 import sys
+from functools import reduce
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from jaxbp import arguments, errors, layers, losses
 from jaxbp.arguments.texts import lines_of
 from jaxbp.layers import Layer, chain, dense, make_leaky_relu, residual
+from jaxbp.layers.composition.tied import without
 from jaxbp.losses import Loss
 from jaxbp.observe.explanation.json_format import WRITTEN
 from jaxbp.observe.explanation.steps.outputs import OUTPUTS
@@ -67,10 +69,12 @@ def from_dict(data: Any) -> Network:
     Raises:
         ValueError: it names the key, ``layers[1].W``, counted from 1.
     """
-    given = _object("the file", data, {"layers", "loss", "x", "y"}, {"eta", *WRITTEN})
+    given = _object("the file", data, {"layers", "loss", "x", "y"}, {"eta", "tied", *WRITTEN})
     if given.get("version", 1) != 1:
         raise ValueError(errors.message("version", "1", repr(given["version"])))
     net, params = _network("layers", given["layers"])
+    for i, pair in enumerate(_list("tied", given.get("tied", [])), 1):
+        net, params = _tied(f"tied[{i}]", pair, net, params)
     return Network(
         net,
         _named("loss", given["loss"], LOSSES),
@@ -112,6 +116,48 @@ def _network(where: str, given: Any, depth: int = 0) -> tuple[Layer, Params]:
         phis = keys.get("phi", "identity")
         parts += [_activation(f"{key}.phi", phi) for phi in (phis if isinstance(phis, list) else [phis])]
     return chain(*(part for part in parts if part is not layers.identity)), params
+
+
+def _tied(where: str, pair: Any, net: Layer, params: Params) -> tuple[Layer, Params]:
+    """The network in which the first array of the pair is the second, and has no numbers of its own."""
+    names = [name for name in _list(where, pair) if isinstance(name, str)]
+    if len(names) != 2 or len(pair) != 2:
+        raise ValueError(errors.message(where, 'two names of arrays, ["W_2", "W_1"]', _short(pair)))
+    leaf, to = (_way(f"{where}[{i}]", name, params) for i, name in enumerate(names, 1))
+    try:
+        made = layers.tied(net, leaf, to)
+    except ValueError as error:
+        raise ValueError(f"{where}: {error}") from None
+    if _at(params, leaf) != _at(params, to):
+        hint = f"write the same in both places, or leave {_short(pair)} out"
+        raise ValueError(errors.message(where, f"the numbers of {names[1]} in {names[0]}", "others", hint))
+    return made, without(params, leaf)
+
+
+def _way(where: str, name: str, params: Params) -> tuple[Any, ...]:
+    """The way to an array in a network's parameters by its name: W_2.s1 is params[2]["skip"][1]["W"]."""
+    leaf, _, tag = name.partition("_")
+    first, *rest = tag.split(".")
+    way: list[Any] = [first]
+    for number in rest:
+        way += ["skip" if number.startswith("s") else "branch", number.removeprefix("s")]
+    way = [int(word) if word.isdecimal() else word for word in way]
+    at = params
+    for word in (*way, leaf):
+        if not isinstance(at, dict) or word not in at:
+            raise ValueError(errors.message(where, "the name of an array, such as W_2", _short(name)))
+        at = at[word]
+    return (*way, leaf)
+
+
+def _at(params: Params, way: tuple[Any, ...]) -> Any:
+    return reduce(lambda tree, word: tree[word], way, params)
+
+
+def _list(where: str, given: Any) -> list[Any]:
+    if not isinstance(given, list):
+        raise ValueError(errors.message(where, "a list", _short(given)))
+    return given
 
 
 def _activation(where: str, name: Any) -> Layer:

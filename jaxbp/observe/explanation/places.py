@@ -4,13 +4,40 @@ A place names its quantities as the lecture does: layer l makes a_l from f_{l-1}
 The layers of a residual block's branch are l.1, l.2, ..., those of its skip l.s1, l.s2, .... Plain data.
 """
 
-from itertools import groupby
+from collections.abc import Iterator
+from itertools import groupby, pairwise
 from typing import Literal, NamedTuple
 
 IDENTITY = "f = a; slope = 1"
 """The formula of no activation."""
 
 Kind = Literal["dense", "phi", "softmax", "same", "residual", "own"]
+
+
+class Parameter(NamedTuple):
+    """An array that a place has, or one use of an array that stands in several places.
+
+    Args:
+        path: the way to it within the parameters of the place's layer.
+        name: ``"W_1"``; of one use of several, ``"W_1'"``.
+        array: the array's name: that of its first place, by which the network's parameters have it.
+        shape: of the array.
+    """
+
+    path: tuple[str, ...]
+    name: str
+    array: str
+    shape: tuple[int, ...] = ()
+
+    @property
+    def is_use(self) -> bool:
+        """Whether it is one use of several."""
+        return self.name != self.array
+
+    @property
+    def place(self) -> str:
+        """The name that the array would have if it were used here alone."""
+        return self.name.removesuffix("'")
 
 
 class Place(NamedTuple):
@@ -27,7 +54,7 @@ class Place(NamedTuple):
         d_out: the entries of ``out``.
         name: of an activation or a layer of the user's own.
         formula: as the layer gives it.
-        parameters: the names of its parameters, ``("W_1", "b_1")``, by their paths within the layer's.
+        parameters: of its layer.
         diagonal: whether the Jacobian is known to be diagonal.
         branch: of a residual block.
         skip: of a residual block; without places it is the identity.
@@ -42,7 +69,7 @@ class Place(NamedTuple):
     d_out: int
     name: str = ""
     formula: str = ""
-    parameters: tuple[tuple[tuple[str, ...], str], ...] = ()
+    parameters: tuple[Parameter, ...] = ()
     diagonal: bool = False
     branch: tuple["Place", ...] = ()
     skip: tuple["Place", ...] = ()
@@ -59,14 +86,16 @@ class Place(NamedTuple):
 
     @property
     def weights(self) -> str:
-        """W_l."""
-        return f"W_{self.tag}"
+        """W_l of a dense layer; W_l', where W_l has other uses."""
+        return self._called("W") or f"W_{self.tag}"
 
     @property
     def bias(self) -> str | None:
         """b_l, if there is one."""
-        name = f"b_{self.tag}"
-        return name if any(name == other for _, other in self.parameters) else None
+        return self._called("b")
+
+    def _called(self, leaf: str) -> str | None:
+        return next((own.name for own in self.parameters if own.path == (leaf,)), None)
 
     @property
     def chooses(self) -> str:
@@ -77,6 +106,23 @@ class Place(NamedTuple):
 def by_layer(places: tuple[Place, ...]) -> list[tuple[str, list[Place]]]:
     """The places of each layer: its weights, then its activations; those that change nothing are left out."""
     return [(tag, list(group)) for tag, group in groupby(maps(places), lambda place: place.tag)]
+
+
+def in_turn(tag: str, group: list[Place]) -> list[tuple[str, list[Place]]]:
+    """A layer's places, cut before each block, for what goes into a block is there before its branch; named.
+
+    Example:
+        >>> dense = Place("dense", "1", "x", "a_1", "delta_x", 2, 2)
+        >>> block = Place("residual", "1", "a_1", "f_1", "delta_a_1", 2, 2)
+        >>> [(where, len(places)) for where, places in in_turn("1", [dense, block])]
+        [('layer 1', 1), ('layer 1, block f_1', 1)]
+    """
+    where = f"layer {tag}" if tag != "0" else "before layer 1"
+    cuts = [i for i, place in enumerate(group) if i and place.kind == "residual"]
+    return [
+        (f"{where}, block {group[i].out}" if i else where, group[i:j])
+        for i, j in pairwise((0, *cuts, len(group)))
+    ]
 
 
 def maps(places: tuple[Place, ...]) -> tuple[Place, ...]:
@@ -101,6 +147,30 @@ def all_places(places: tuple[Place, ...]) -> list[Place]:
         for place in maps(places)
         for inner in (*all_places(place.branch), *all_places(place.skip), place)
     ]
+
+
+def arrays(places: tuple[Place, ...]) -> dict[str, list[Parameter]]:
+    """Every array of the parameters by its name, with its uses: one, or several where arrays are tied.
+
+    Of several the first is that in its own place, by which the network's parameters have it.
+    """
+    uses = [own for place in all_places(places) for own in place.parameters]
+    return {
+        first.array: [first, *(own for own in uses if own.array == first.array and own is not first)]
+        for first in uses
+        if first.place == first.array
+    }
+
+
+def shared(places: tuple[Place, ...]) -> dict[str, list[Parameter]]:
+    """The arrays that are used in several places."""
+    return {name: uses for name, uses in arrays(places).items() if len(uses) > 1}
+
+
+def ties(places: tuple[Place, ...]) -> Iterator[tuple[str, str]]:
+    """The name that the array of another place takes, and the name of that array: ("W_2", "W_1")."""
+    for name, uses in shared(places).items():
+        yield from ((use.place, name) for use in uses[1:])
 
 
 def as_they_are(places: tuple[Place, ...]) -> dict[str, list[str]]:
@@ -128,6 +198,11 @@ def in_words(places: tuple[Place, ...]) -> str:
         >>> in_words((dense, Place("phi", "1", "a_1", "f_1", "delta_a_1", 1, 1, "sigmoid")))
         'mlp([2, 1], output=sigmoid)'
     """
+    same = ", ".join(f"{name} = {array}" for name, array in ties(places))
+    return f"{_untied(places)}{f', {same}' if same else ''}"
+
+
+def _untied(places: tuple[Place, ...]) -> str:
     layers = by_layer(places)
     phis = [group[1].name for _, group in layers if len(group) == 2]
     plain = all(group[0].kind == "dense" and len(group) == 2 for _, group in layers)

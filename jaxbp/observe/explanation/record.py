@@ -11,7 +11,16 @@ from jaxbp.observe.explanation import json_format, picture
 from jaxbp.observe.explanation.formulas.notations import LATEX, MATHML, ROWS, TEXT, Notation, beside
 from jaxbp.observe.explanation.formulas.trees import Tree, Value, matmul, number_if_single, rows_of, symbol
 from jaxbp.observe.explanation.formulas.writer import Writer, different
-from jaxbp.observe.explanation.places import Place, all_places, as_they_are, factors, in_words, maps
+from jaxbp.observe.explanation.places import (
+    Place,
+    all_places,
+    arrays,
+    as_they_are,
+    factors,
+    in_words,
+    maps,
+    ties,
+)
 from jaxbp.observe.explanation.steps.lines import FIRST, Choices, Line, Step
 from jaxbp.observe.explanation.steps.outputs import Output
 from jaxbp.observe.explanation.two_ways import made_within
@@ -136,7 +145,7 @@ class Explanation:
 
     def parameters(self) -> list[str]:
         """The names of the parameters, in order."""
-        return [name for place in all_places(self.places) for _, name in place.parameters]
+        return list(arrays(self.places))
 
     def title(self) -> str:
         """The network and its loss in words."""
@@ -149,6 +158,8 @@ class Explanation:
         layers = as_they_are(self.places)
         if layers["same"]:
             yield f"changes no number here: {', '.join(layers['same'])}"
+        if same := [f"{name} = {array}" for name, array in ties(self.places)]:
+            yield f"one array in several places, a prime for each use: {', '.join(same)}"
         if layers["own"]:
             yield f"by its numbers and its Jacobian, not component by component: {', '.join(layers['own'])}"
         sizes = [size for place in all_places(self.places) for size in (place.d_in, place.d_out)]
@@ -216,7 +227,10 @@ class Explanation:
         yield f"explain: {self.title()}; {', '.join(given)}"
         line = "  ".join(parameters)
         if len(line) > width:
-            layers = [[name for _, name in place.parameters] for place in all_places(self.places)]
+            layers = [
+                [own.array for own in place.parameters if own.place == own.array]
+                for place in all_places(self.places)
+            ]
             tall = iter(self._given(ROWS)[1])
             line = "\n".join(beside(*(f"{next(tall)}  " for _ in names)) for names in layers if names)
         yield from (" " * 9 + row for row in line.splitlines())

@@ -105,8 +105,11 @@ def _boxes(places: tuple[Place, ...]) -> Any:
         if place.kind == "residual":
             yield from _boxes(maps(place.branch))
             yield from _boxes(maps(place.skip))
-        for _, name in place.parameters:
-            yield {"name": name, "kind": "parameter"}
+        for own in place.parameters:
+            if own.place == own.array:
+                yield {"name": own.array, "kind": "parameter"}
+            if own.is_use:
+                yield {"name": own.name, "kind": "value", "choose": None}
         bend = place.kind in ("phi", "softmax")
         yield {"name": place.out, "kind": "value", "choose": place.chooses if bend else None}
 

@@ -59,6 +59,7 @@ const operators = {
   "^": (a, n) => a ** n,
   exp: Math.exp,
   ln: (a) => (a > 0 ? Math.log(a) : -Infinity),
+  yln: (y, p) => (y === 0 ? 0 : y * (p > 0 ? Math.log(p) : -Infinity)), // y ln p, and 0 where y is 0, as above
   ln1p: Math.log1p,
   tanh: Math.tanh,
   abs: Math.abs,
@@ -225,7 +226,7 @@ function nameOf(name, index = []) {
   const [delta, letter, sub, primes] = anatomy(name);
   let out = math("mi", GREEK[letter] ?? letter);
   if (sub) out = math("msub", out, math("mn", sub));
-  if (primes) out = math("msup", out, mo("′".repeat(primes.length)));
+  if (primes) out = math("mrow", out, mo("′".repeat(primes.length), { lspace: "0", rspace: "0", stretchy: "false" }));
   if (delta) out = math("msub", math("mi", "δ"), out);
   return index.length ? math("mrow", out, paren("["), math("mn", index.join(",")), paren("]")) : out;
 }
@@ -479,9 +480,11 @@ function refresh(announce) {
 
 // What is too wide for the screen scrolls, and is then a stop of the Tab key, with a name.
 function reachable() {
-  for (const box of document.querySelectorAll(".cells")) {
+  // All widths are read before any attribute is written, or the page would be laid out for each box.
+  const boxes = [...document.querySelectorAll("main .cells")].map((box) => [box, box.scrollWidth > box.clientWidth]);
+  for (const [box, wide] of boxes) {
     const named = { tabindex: "0", role: "group", "aria-label": `numbers of ${box.closest("li").querySelector("h3").getAttribute("aria-label")}` };
-    for (const [name, value] of Object.entries(named)) box.scrollWidth > box.clientWidth ? box.setAttribute(name, value) : box.removeAttribute(name);
+    for (const [name, value] of Object.entries(named)) wide ? box.setAttribute(name, value) : box.removeAttribute(name);
   }
 }
 
@@ -506,7 +509,7 @@ function show() {
   byId("why").textContent = step.why;
   byId("heading").replaceChildren(...headingOf(step));
   byId("shapes").textContent = step.shapes.join(", ");
-  byId("ways").hidden = !step.both;
+  byId("ways").hidden = !step.both || !direct.length || !matrix.length;
   byId("direct").replaceChildren(...direct);
   byId("matrix").replaceChildren(...matrix);
   const only = direct.length && matrix.length ? way : direct.length ? "direct" : "matrix";
@@ -540,9 +543,9 @@ function go(to) {
 
 // The picture: a column for x, for each layer, and the loss.
 function draw() {
-  const dense = program.boxes.filter((b) => b.kind === "parameter" && b.name.startsWith("W_") && b.name.split(".").length === 1);
+  const weights = (tag) => [`W_${tag}'`, "W_" + tag].find((name) => program.boxes.some((b) => b.name === name)); // W': one use of several
   const columns = [{ name: "x" }];
-  for (const b of program.boxes.filter((b) => b.kind === "value" && b.name.startsWith("f_") && !/[.']/.test(b.name))) columns.push({ name: b.name, W: "W_" + b.name.slice(2) });
+  for (const b of program.boxes.filter((b) => b.kind === "value" && b.name.startsWith("f_") && !/[.']/.test(b.name))) columns.push({ name: b.name, W: weights(b.name.slice(2)) });
   columns.push({ name: "mu" }, { name: "loss" });
   const across = 170, down = 98, r = 25, most = Math.max(...columns.map((c) => Math.min(9, flat(values[key(c.name)]).length)));
   const width = across * columns.length, height = down * most + 34;
@@ -551,7 +554,7 @@ function draw() {
   const svg = make(SVG, "svg", { viewBox: `0 0 ${width} ${height}`, role: "img", width, style: `min-width: ${Math.round(width * 0.6)}px`, "aria-label": columns.map((c) => `${c.name} = ${textValue(values[key(c.name)])}`).join(", ") });
   const labels = [];
   columns.slice(1).forEach((to, c) => {
-    const W = to.W && dense.some((b) => b.name === to.W) ? rowsOf(values[key(to.W)]) : null;
+    const W = to.W ? rowsOf(values[key(to.W)]) : null;
     const left = drawn(columns[c]), right = drawn(to), largest = W ? Math.max(...W.flat().map(Math.abs), 1e-300) : 1;
     left.forEach((unit, j) => right.forEach((other, i) => {
       if (!W && left.length === right.length && i !== j) return;
@@ -625,7 +628,7 @@ function isDiagonal(name) {
   return Boolean(bend) && state.choices[bend.choose] !== "softmax";
 }
 
-// Paper: all steps, with or without answers.
+// Paper: all steps, with or without answers; written when it is wanted, for it is longer than the page.
 function paper() {
   const blank = byId("worksheet").checked;
   const section = (step, without) => {
@@ -695,6 +698,7 @@ byId("reset").addEventListener("click", () => {
 byId("print").addEventListener("click", () => window.print());
 byId("worksheet").addEventListener("change", paper);
 window.addEventListener("beforeprint", paper);
+window.matchMedia("print").addEventListener("change", (event) => event.matches && paper());
 window.addEventListener("resize", reachable);
 for (const name of ["direct", "matrix"]) {
   byId("tab-" + name).addEventListener("click", () => { way = name; show(); });
@@ -718,4 +722,3 @@ document.addEventListener("keydown", (event) => {
 build();
 refresh();
 check();
-paper();

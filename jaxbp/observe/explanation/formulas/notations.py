@@ -152,7 +152,7 @@ def _mathml_name(name: str, index: Sequence[int] = ()) -> str:
     letter = {"mu": "μ", "eta": "η", "delta": "δ"}.get(letter, html.escape(letter))
     out = f"<mi>{letter}</mi>" + (f"<mn>{sub}</mn>" if sub else "")
     out = f"<msub>{out}</msub>" if sub else out
-    out = f"<msup>{out}<mo>{'′' * len(primes)}</mo></msup>" if primes else out
+    out = f'<mrow>{out}<mo lspace="0" rspace="0">{"′" * len(primes)}</mo></mrow>' if primes else out
     out = f"<msub><mi>δ</mi>{out}</msub>" if delta else out
     if not index:
         return out

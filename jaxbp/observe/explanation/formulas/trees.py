@@ -116,6 +116,7 @@ OPERATORS: dict[str, Callable[..., Value]] = {
     "^": lambda a, n: a**n,
     "exp": _exponential,
     "ln": lambda a: math.log(a) if a > 0 else -math.inf,
+    "yln": lambda y, p: y * math.log(p) if y and p > 0 else -math.inf * y if y else 0.0,
     "ln1p": math.log1p,
     "tanh": math.tanh,
     "abs": abs,

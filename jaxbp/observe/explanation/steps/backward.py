@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from itertools import chain
 
 from jaxbp.observe.explanation.formulas.trees import Tree, parse, plus, replaced, symbol, times
-from jaxbp.observe.explanation.places import Place, by_layer, factors, is_identity, maps
+from jaxbp.observe.explanation.places import Place, by_layer, factors, in_turn, is_identity, maps
 from jaxbp.observe.explanation.steps.lines import (
     Choices,
     Equation,
@@ -22,17 +22,21 @@ from jaxbp.observe.explanation.steps.lines import (
 
 def backward(tag: str, group: list[Place], choices: Choices) -> list[Step]:
     """The steps of one layer, from its output back; those of a block's branch and skip come between."""
+    turns = reversed(in_turn(tag, group))
+    return [step for where, places in turns for step in _backward(where, places, choices)]
+
+
+def _backward(where: str, group: list[Place], choices: Choices) -> list[Step]:
     made: list[Made] = []
     after: list[Step] = []
     block = next((place for place in group if place.kind == "residual"), None)
     for place in reversed(group):
         made += [BACKWARD[p.kind](p, choices, when) for p, when in choices.alternatives(place)]
-    where = f"layer {tag}" if tag != "0" else "before layer 1"
     if block:
         for places in (block.branch, block.skip):
             for inner_tag, inner_group in reversed(by_layer(places)):
                 after += backward(inner_tag, inner_group, choices)
-        after.append(_joined(block, choices))
+        after.append(_joined(where, block, choices))
     step = Step(
         title=f"4. backward, {where}",
         heading=tuple(chain.from_iterable(heading for heading, _, _ in made)),
@@ -113,7 +117,8 @@ def _phi_backward(place: Place, choices: Choices, when: When) -> Made:
     d, units = place.d_out, choices.chosen(place.d_out)
     if place.name == "identity":
         heading = [Equation(symbol(place.delta_into), symbol(place.delta_out), "; ", when)]
-        return heading, [], [Line(symbol(place.delta_into), symbol(place.delta_out), "quiet", when=when)]
+        passed = Line(symbol(place.delta_into), symbol(place.delta_out), "quiet", when=when)
+        return heading, [], [Line(symbol(place.jacobian), ("eye", d), "quiet", when=when), passed]
     direct = []
     trees = parse(place.formula)
     for i in units:
@@ -169,9 +174,9 @@ def _own_backward(place: Place, choices: Choices, when: When) -> Made:
         for j in choices.chosen(n)
     ]
     heading, matrix = _through_jacobian(place, None, symbol(place.jacobian), when)
-    for _, name in place.parameters:
-        delta = symbol(f"delta_{name}")
-        by = symbol(f"J_{{{place.out}}}({name})")
+    for own in place.parameters:
+        delta = symbol(f"delta_{own.name}")
+        by = symbol(f"J_{{{place.out}}}({own.name})")
         heading.append(Equation(delta, ("@", symbol(place.delta_out), by), "; "))
         matrix.append(Line(delta, delta, "result"))
     return heading, direct, matrix
@@ -185,7 +190,7 @@ def _residual_backward(place: Place, choices: Choices, when: When) -> Made:
     return heading, [], [Line(end, delta, "symbols") for end in passed]
 
 
-def _joined(place: Place, choices: Choices) -> Step:
+def _joined(where: str, place: Place, choices: Choices) -> Step:
     """delta_into of a block: what comes back through the skip and through the branch, added."""
     inner = [maps(places) for places in (place.skip, place.branch)]
     names = [places[0].delta_into if places else place.delta_out for places in inner]
@@ -194,9 +199,9 @@ def _joined(place: Place, choices: Choices) -> Step:
         for j in choices.chosen(place.d_in)
     ]
     both = ("+", *(symbol(name) for name in names))
-    J = ("+", *(_product_of(places, place.d_in) for places in (place.skip, place.branch)))
+    J = ("+", *(_product_of(places, place.d_in, choices) for places in (place.skip, place.branch)))
     return Step(
-        title=f"4. backward, into the block of layer {place.tag}",
+        title=f"4. backward, into the block of {where}",
         heading=(
             Equation(symbol(place.delta_into), both),
             Equation(symbol(place.delta_into), ("@", symbol(place.delta_out), symbol(place.jacobian))),
@@ -213,9 +218,10 @@ def _joined(place: Place, choices: Choices) -> Step:
     )
 
 
-def _product_of(places: tuple[Place, ...], d: int) -> Tree:
-    """The Jacobian of a branch: the product of its factors, or I."""
-    made = [symbol(place.jacobian) for place in factors(places)]
+def _product_of(places: tuple[Place, ...], d: int, choices: Choices) -> Tree:
+    """The Jacobian of a branch: the product of its factors, and of what a choice may make one; or I."""
+    found = factors(places) if not choices.phis else reversed(maps(places))
+    made = [symbol(place.jacobian) for place in found]
     return ("eye", d) if not made else made[0] if len(made) == 1 else ("@", *made)
 
 

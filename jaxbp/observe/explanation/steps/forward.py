@@ -4,7 +4,7 @@ from collections.abc import Callable
 from itertools import chain
 
 from jaxbp.observe.explanation.formulas.trees import Tree, plus, symbol, times
-from jaxbp.observe.explanation.places import Place, by_layer, is_identity
+from jaxbp.observe.explanation.places import Place, by_layer, in_turn, is_identity
 from jaxbp.observe.explanation.steps.lines import (
     Choices,
     Equation,
@@ -26,6 +26,15 @@ def forward(tag: str, group: list[Place], choices: Choices, *, is_last: bool = F
 
     That f_L is a_L, of a last layer without an activation, is said with the output.
     """
+    turns = in_turn(tag, group)
+    return [
+        step
+        for i, (where, places) in enumerate(turns, 1)
+        for step in _forward(where, places, choices, is_last=is_last and i == len(turns))
+    ]
+
+
+def _forward(where: str, group: list[Place], choices: Choices, *, is_last: bool) -> list[Step]:
     inner = [
         step
         for place in group
@@ -39,11 +48,11 @@ def forward(tag: str, group: list[Place], choices: Choices, *, is_last: bool = F
     headings = [heading for (heading, _, _), here in zip(made, said, strict=True) if here]
     first, last = group[0], group[-1]
     of = [shape(first.weights, first.d_out, first.d_in)] if first.kind == "dense" else []
-    alias = " = x" if first.into == "x" and tag == "1" else ""
+    alias = " = x" if first.into == "x" and where == "layer 1" else ""
     into = f"{'f_0' if alias else first.into}{alias} ({first.d_in},)"
     outs = list(dict.fromkeys([shape(place.out, place.d_out) for place in group if not is_identity(place)]))
     step = Step(
-        title=f"1. forward, layer {tag}" if tag != "0" else "1. forward, before layer 1",
+        title=f"1. forward, {where}",
         heading=tuple(chain.from_iterable(headings)),
         shapes=(*of, into, *outs),
         direct=tuple(chain.from_iterable(direct for _, direct, _ in made)),

@@ -4,10 +4,11 @@ A step holds lines, each a target and its formula: what is printed is what is co
 places of a network and the steps of its loss, no number.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import product
 
-from jaxbp.observe.explanation.formulas.trees import symbol
-from jaxbp.observe.explanation.places import Place, by_layer
+from jaxbp.observe.explanation.formulas.trees import plus, symbol
+from jaxbp.observe.explanation.places import Parameter, Place, by_layer, shared
 from jaxbp.observe.explanation.steps.backward import backward
 from jaxbp.observe.explanation.steps.forward import forward
 from jaxbp.observe.explanation.steps.lines import Choices, Equation, Line, Step
@@ -31,7 +32,44 @@ def steps(
     there = [step for tag, group in layers[:-1] for step in forward(tag, group, choices)]
     there += [step for tag, group in layers[-1:] for step in forward(tag, group, choices, is_last=True)]
     back = [step for tag, group in reversed(layers) for step in backward(tag, group, choices)]
-    return (*there, *loss, *back, _update(parameters))
+    copied = [_copied(name, uses) for name, uses in shared(places).items()]
+    added = [_added(name, uses, choices) for name, uses in shared(places).items()]
+    return (*copied, *there, *loss, *back, *added, _update(parameters))
+
+
+def _copied(name: str, uses: Sequence[Parameter]) -> Step:
+    """An array in several places, going forward: each use has a copy."""
+    return Step(
+        title=f"1. forward, {name} in {len(uses)} places",
+        heading=tuple(Equation(symbol(use.name), symbol(name)) for use in uses),
+        matrix=tuple(Line(symbol(use.name), symbol(name), "symbols") for use in uses),
+        why=f"One array is used {len(uses)} times. Each use has a name, so that each can have its delta.",
+    )
+
+
+def _added(name: str, uses: Sequence[Parameter], choices: Choices) -> Step:
+    """The same going backward: the deltas of the uses are added."""
+    total = plus([symbol(f"delta_{use.name}") for use in uses])
+    direct = [
+        Line(
+            symbol(f"delta_{name}", *index), plus([symbol(f"delta_{use.name}", *index) for use in uses])
+        )
+        for index in _indices(uses[0].shape, choices)
+    ]
+    return Step(
+        title=f"4. backward, the uses of {name}",
+        heading=(Equation(symbol(f"delta_{name}"), total),),
+        direct=tuple(direct),
+        matrix=(Line(symbol(f"delta_{name}"), total, "numbers"),),
+        why="Where a value is used twice, the deltas of both uses are added.",
+    )
+
+
+def _indices(shape: Sequence[int], choices: Choices) -> Iterator[tuple[int, ...]]:
+    """Of the entries that are written out; an array with one entry needs none."""
+    if max(shape, default=1) == 1:
+        return iter([()])
+    return product(*(choices.chosen(d) for d in shape)) if len(shape) <= 2 else iter(())
 
 
 def _update(parameters: Iterable[tuple[str, bool]]) -> Step:

@@ -73,7 +73,7 @@ class Step(NamedTuple):
     @property
     def both_ways(self) -> bool:
         """Whether the step is done in two ways that are compared."""
-        return bool(self.delta) or self.title.startswith("1.")
+        return bool(self.delta) or self.title.startswith(("1.", "4."))
 
 
 class Choices(NamedTuple):

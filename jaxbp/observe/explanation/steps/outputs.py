@@ -1,6 +1,6 @@
 """Steps 2 and 3 for each loss: mu, the loss and delta_f, directly and with matrices. Plain data."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 from jaxbp.observe.explanation.formulas.trees import Tree, plus, symbol, times
@@ -126,12 +126,7 @@ def _binary_cross_entropy(out: Output, choices: Choices) -> Parts:
     sigmoid = [("/", 1, ("+", 1, ("exp", ("neg", entry("f", i, C))))) for i in range(1, C + 1)]
     mus = [Line(entry("mu", i, C), sigmoid[i - 1]) for i in choices.chosen(C)]
     terms = [("neg", _log_likelihood(entry("mu", i, C), entry("y", i, C))) for i in range(1, C + 1)]
-    losses = [
-        line._replace(compute=stable(line.target[2] if len(line.target) > 2 else 1))
-        if line.show == "numbers"
-        else line
-        for line in _total(terms, C, choices)
-    ]
+    losses = _computed(_total(terms, C, choices), stable)
     direct = []
     for i in choices.chosen(C):
         y, p = entry("y", i, C), entry("mu", i, C)
@@ -158,6 +153,16 @@ def _binary_cross_entropy(out: Output, choices: Choices) -> Parts:
     )
 
 
+def _computed(lines: Iterable[Line], term: Callable[[int], Tree]) -> list[Line]:
+    """The lines of the loss, each computed by its term."""
+    return [
+        line._replace(compute=term(line.target[2] if len(line.target) > 2 else 1))
+        if line.show == "numbers"
+        else line
+        for line in lines
+    ]
+
+
 def _product(out: Output) -> Equation:
     return Equation(symbol(out.delta), ("@", symbol("delta_mu"), symbol("J_mu(f)")))
 
@@ -171,15 +176,21 @@ def _on_probabilities(out: Output, choices: Choices) -> Parts:
     def term(p: Tree, y: Tree) -> Tree:
         return ("neg", _log_likelihood(p, y))
 
+    def switched(i: int) -> Tree:
+        """The term in which what y switches off is 0."""
+        p, y = entry("f", i, C), entry("y", i, C)
+        return ("neg", ("+", ("yln", y, p), ("yln", ("-", 1, y), ("-", 1, p))))
+
     terms = [term(entry("f", i, C), entry("y", i, C)) for i in range(1, C + 1)]
     deltas = [delta(entry("f", i, C), entry("y", i, C)) for i in range(1, C + 1)]
-    whole = [Line(symbol("mu"), f, "quiet"), Line(symbol("loss"), symbol("loss"), "quiet", plus(terms))]
+    total = plus([switched(i) for i in range(1, C + 1)])
+    whole = [Line(symbol("mu"), f, "quiet"), Line(symbol("loss"), symbol("loss"), "quiet", total)]
     return Parts(
         heading=(
             Equation(symbol("mu"), f),
             Equation(symbol("loss"), ("neg", _over_outputs(_log_likelihood, "f", C))),
         ),
-        output=(*_total(terms, C, choices), *whole),
+        output=(*_computed(_total(terms, C, choices), switched), *whole),
         delta_heading=Equation(
             symbol(f"{out.delta}"),
             delta(symbol("f", *(("i",) if C > 1 else ())), symbol("y", *(("i",) if C > 1 else ()))),
