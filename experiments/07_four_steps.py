@@ -62,7 +62,7 @@ def main(config: Config = Config()) -> dict:
         params, x = net.init(jax.random.key(config.seed)), jnp.array(config.x)
         bp = jaxbp.backprop(net, jaxbp.softmax_cross_entropy, params, x, jnp.array(config.y))
         chain = factors(net, params, x)
-        explicit = jaxbp.jacobian_chain(net, params, x)
+        drawn = pictured(jaxbp.plots.plot_jacobians, jaxbp.jacobian_chain(net, params, x))
         J_mu = np.asarray(jaxbp.softmax.jacobian({}, bp.trace.out).matrix())
         J_branch = np.asarray(branch.jacobian(params[2]["branch"], bp.trace.f[1]).matrix())
         J = np.asarray(jax.jacrev(lambda x: net.apply(params, x))(x))
@@ -113,7 +113,7 @@ def main(config: Config = Config()) -> dict:
         "differences": dict(rows),
         "largest_difference": max(difference for _, difference in rows),
     }
-    return save(config, result, pictured(jaxbp.plots.plot_jacobians, explicit))
+    return save(config, result, drawn)
 
 
 if __name__ == "__main__":
