@@ -27,6 +27,7 @@ LEFT_OUT = {
 RESULTS = {
     "Added", "Stacked",
     "Backprop", "Deltas", "Trace", "Result", "Sweep", "DivergenceError", "Report", "Finding", "NetworkReport",
+    "Row",
     "Factor", "JacobianChain", "ParameterJacobian", "PerExample", "Plan", "LinearUnitFit", "PerceptronFit",
     "ValueAndGrad", "Cotangents", "Diagnosis", "Nonfinite", "Scaling", "Explanation", "Evaluation", "Schema",
     "Flow", "Statistics", "Update", "Watch", "Printed", "Evaluator",

@@ -193,7 +193,7 @@ def test_total_variation_counts_neighbors():
 
 
 def test_smooth_images_vary_less():
-    start = jnp.asarray(RNG.uniform(size=(1, 4)), jnp.float32)
+    start = jnp.asarray(np.random.default_rng(0).uniform(size=(1, 4)), jnp.float32)
     plain_, smoothed = (
         generate(LINEAR, CE, PARAMS, start, Y[:1], steps=60, box=(0, 1), smooth=s, image=(2, 2))
         for s in (0, 1.0)

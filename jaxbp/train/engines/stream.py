@@ -96,7 +96,7 @@ class Stream:
         losses, of_step = jax.tree.map(lambda *columns: np.concatenate(columns), *parts)
         due = self._plan.due([epoch])
         told, metrics = jax.device_get(self._finish(state, self._validation, due))
-        finite = np.isfinite(losses).all() and self._look(before, state)
+        finite = self._look(losses, before, state)
         seconds = time.perf_counter() - started
         if not finite:
             return self._located(before, epoch, seconds)

@@ -70,8 +70,8 @@ def stays_finite(before: State, after: State) -> Array:
     return all_finite(after.params) & sound(before, after)
 
 
-def make_look(everywhere: NamedSharding | None) -> Callable[[State, State], bool]:
-    """`stays_finite`, looked at once after many iterations.
+def make_look(everywhere: NamedSharding | None) -> Callable[[np.ndarray, State, State], bool]:
+    """Whether losses are finite and the state `stays_finite`, looked at once after many iterations.
 
     On a CPU NumPy looks where the numbers lie; to compile that for each leaf takes as long as to compile the
     network. A program looks on other devices, and where something is not finite: it may have been so before.
@@ -82,7 +82,9 @@ def make_look(everywhere: NamedSharding | None) -> Callable[[State, State], bool
     program = jax.jit(stays_finite, out_shardings=everywhere)
     on_host = everywhere is None and jax.default_backend() == "cpu"
 
-    def look(before: State, after: State) -> bool:
+    def look(losses: np.ndarray, before: State, after: State) -> bool:
+        if not np.isfinite(losses).all():
+            return False
         leaves = [*jax.tree.leaves(after.params), *(leaf for _, leaf in watched_leaves(after))]
         return (on_host and all(map(_finite, leaves))) or bool(program(before, after))
 
