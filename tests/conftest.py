@@ -15,6 +15,7 @@ jax.config.update("jax_numpy_rank_promotion", "raise")
 # Of each parametrized test of these files one case in so many runs by default, the others are soak. The
 # numbers are prime, so that dtypes and shapes, which alternate, all come up.
 SHARES = {
+    "test_backprop_check.py": 7,
     "test_backprop.py": 13,
     "test_blind.py": 3,
     "test_calls.py": 5,
@@ -45,7 +46,6 @@ SHARES = {
     "test_mutants.py": 5,
     "test_mutants_of_cases.py": 7,
     "test_mutants_of_sequences.py": 5,
-    "test_network.py": 7,
     "test_networks_of_sequences.py": 5,
     "test_nonfinite.py": 5,
     "test_operators.py": 7,
