@@ -29,7 +29,7 @@ def loss_and_gradient(
     Args:
         net: a `chain`, `tied` or not, see `parted`.
         loss: of its outputs.
-        chunks: how many.
+        chunks: how many; at most one for each row.
         params: of the network.
         x: examples.
         y: targets.
@@ -76,7 +76,7 @@ def head_and_loss(
     Args:
         head: a layer that takes each row by itself, such as `dense`.
         loss: of the head's outputs.
-        chunks: how many.
+        chunks: how many; at most one for each row.
         params: of the head.
         f: (*n, d).
         y: targets, (*n,) or (*n, C).
@@ -103,6 +103,7 @@ def head_and_loss(
     total = weight.sum() if loss.reduction == "mean" else 1
     share, summed = weight / jnp.where(total == 0, 1, total), loss.sum
     many = math.prod(n)
+    chunks = min(chunks, max(many, 1))  # an empty one is none
     size = -(-many // chunks)
 
     def cut(rows: Array, inner: tuple[int, ...]) -> Array:

@@ -166,7 +166,7 @@ def sweep(
         params = [assert_params("sweep", first_init(k)) for k in keys]
         makes = makes_state and given(makes_state, fixed)
         states = [assert_model_state("sweep", makes(k) if makes else model_state) for k in keys]
-        asked = evaluate and given(evaluate, fixed)
+        asked = None if evaluate is None else given(evaluate, fixed)
         of_part = measured("sweep", given(grad_fn, fixed), metrics, asked, validation is not None)
         carries = getattr(of_part[0], "carries", False)
         train, held_out, size, most, *_ = assert_inputs(

@@ -160,7 +160,7 @@ def assert_alone(where: str, others: Mapping[str, Any]) -> None:
 
 def assert_grad_fn(where: str, grad_fn: Any, positional: int) -> None:
     """Raises a TypeError unless it takes (params, x, y), perhaps the model_state, ``key`` and ``weight``."""
-    if grad_fn in (jax.value_and_grad, jax.grad):
+    if any(grad_fn is itself for itself in (jax.value_and_grad, jax.grad)):
         expected, hint = "grad_fn of (params, x, y)", "call it: jax.value_and_grad(loss_fn)"
         raise TypeError(errors.message(where, expected, f"jax.{grad_fn.__name__} itself", hint))
     keys = [name for name in ("key", "weight") if callable(grad_fn) and takes(grad_fn, name)]

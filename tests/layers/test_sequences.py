@@ -370,3 +370,9 @@ def test_ids_of_any_whole_dtype(dtype):
     assert (layer.apply(params, ids) == params["E"][jnp.array([0, 100])]).all()
     _, saved = layer.forward(params, ids)
     assert layer.backward(params, saved, jnp.ones((2, 2)))[0]["E"].sum() == 4
+
+
+def test_an_initializer_may_draw_lists():
+    drawn = jaxbp.gru(2, 3, init=lambda key, shape: jnp.ones(shape).tolist()).init(jax.random.key(0))
+    assert (drawn["W"] == 1).all()
+    assert drawn["W"].shape == (9, 2)

@@ -79,18 +79,21 @@ def recurrence(
 
     def initialize(key: Random) -> Params:
         of_W, of_R = jax.random.split(arguments.key(f"{name}.init", key))
-        W = [init(k, (h, d_in)) for k in jax.random.split(of_W, cell.gates)]
-        R = [recurrent_init(k, (h, h)) for k in jax.random.split(of_R, cell.gates)]
+
+        def drawn(symbol: str, init: Initializer, key: Random, shape: tuple[int, int]) -> Array:
+            gates = [
+                arguments.array(name, symbol, init(k, shape), floats=True)
+                for k in jax.random.split(key, cell.gates)
+            ]
+            if any(gate.shape != shape for gate in gates):
+                expected = f"an initializer to draw {symbol} of a gate, {shape}"
+                raise ValueError(errors.message(name, expected, f"{gates[0].shape}"))
+            return jnp.concatenate(gates)
+
         b = jnp.repeat(jnp.array(cell.biases or (0.0,) * cell.gates), h)
         inner = {"c": jnp.zeros(h)} if cell.inner_bias else {}
-        for symbol, drawn, shape in (("W", W, (h, d_in)), ("R", R, (h, h))):
-            if any(jnp.shape(gate) != shape for gate in drawn):
-                expected, got = (
-                    f"an initializer to draw {symbol} of a gate, {shape}",
-                    f"{jnp.shape(drawn[0])}",
-                )
-                raise ValueError(errors.message(name, expected, got))
-        return {"W": jnp.concatenate(W), "R": jnp.concatenate(R), "b": b} | inner
+        W, R = drawn("W", init, of_W, (h, d_in)), drawn("R", recurrent_init, of_R, (h, h))
+        return {"W": W, "R": R, "b": b} | inner
 
     def taken(params: Params) -> dict[str, Array]:
         return arrays_of(name, params, shapes)
