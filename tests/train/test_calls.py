@@ -233,6 +233,10 @@ BAD = {
         "an argument for a random key must be called key",
     ),
     "grad_fn of two": ({"grad_fn": lambda params, x: None}, "grad_fn to take 3 arguments"),
+    "an array for grad_fn": (
+        {"grad_fn": np.ones(3)},
+        "grad_fn to be a function, got float64 of shape (3,); e.g. jaxbp.value_and_grad",
+    ),
     "no grad_fn": ({"grad_fn": None}, "grad_fn to be a function, got None; e.g. jaxbp.value_and_grad"),
     "integers": (
         {"params": jax.tree.map(lambda p: p.astype(int), draw_params(NET, "float32"))},
