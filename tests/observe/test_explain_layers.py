@@ -83,6 +83,14 @@ TIED = {
         jaxbp.tied(jaxbp.residual(jaxbp.mlp([2, 2, 2])), ("branch", 2, "b"), ("branch", 1, "b")),
         "b_1.2 = b_1.1",
     ),
+    "three uses in one block": (
+        jaxbp.tied(
+            jaxbp.tied(jaxbp.residual(jaxbp.mlp([2, 2, 2, 2])), ("branch", 2, "W"), ("branch", 1, "W")),
+            ("branch", 3, "W"),
+            ("branch", 1, "W"),
+        ),
+        "W_1.2 = W_1.1, W_1.3 = W_1.1",
+    ),
 }
 
 

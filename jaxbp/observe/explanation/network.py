@@ -28,12 +28,14 @@ class Parts(NamedTuple):
     Args:
         parts: its parts.
         params: their parameters by l, an array that is tied in all its places.
+        is_chain: whether the network's own parameters are by l, too.
         ties: of each array that is left out of the network's own parameters, and of that in its place, the
             ways.
     """
 
     parts: tuple[Layer, ...]
     params: Params
+    is_chain: bool
     ties: tuple[tuple[Way, Way], ...] = ()
 
 
@@ -41,9 +43,10 @@ def parts_of(net: Layer, params: Params) -> Parts:
     """The parts of a network and their parameters."""
     if net.tie:
         inner = parts_of(net.parts[0], opened(params, net.tie))
-        leaf, to = net.tie if net.parts[0].form == "product" or net.parts[0].tie else _in_layer_1(net.tie)
+        leaf, to = net.tie if inner.is_chain else ((1, *way) for way in net.tie)
         return inner._replace(ties=(*inner.ties, (leaf, to)))
-    return Parts(net.parts, params) if net.form == "product" else Parts((net,), {1: params})
+    is_chain = net.form == "product"
+    return Parts(net.parts, params, True) if is_chain else Parts((net,), {1: params}, False)
 
 
 def place(net: Layer, params: Params, x: Array) -> tuple[Place, ...]:
@@ -101,7 +104,7 @@ def _placed(
 ) -> tuple[Place, ...]:
     """The places; ``names`` is filled with the name of each array by its way, ``tied`` with the ties."""
     tag, into, way = around
-    parts, params, own_ties = parts_of(net, params)
+    parts, params, _, own_ties = parts_of(net, params)
     tied |= {(*way, *leaf): (*way, *to) for leaf, to in own_ties}
     groups = _measured(parts, params, x)
     placed: list[Place] = []
@@ -121,11 +124,11 @@ def _placed(
                 branch, skip = part.parts
                 roles = {"branch": {}, "skip": {}} | p
                 inner = f"{own}." if part.has_params else f"{own}f{bent}."
-                ends = (
+                in_branch, in_skip = (
                     _placed(layer, roles[role], f, Around(inner + s, into, (*way, number, role)), names, tied)
                     for layer, role, s in ((branch, "branch", ""), (skip, "skip", "s"))
                 )
-                made = made._replace(branch=next(ends), skip=next(ends))
+                made = made._replace(branch=in_branch, skip=in_skip)
             else:
                 made = made._replace(parameters=tuple(_parameters(p, own)))
                 names |= {
@@ -179,11 +182,6 @@ def _kind(part: Layer, params: Params, f: Any) -> Kind:
     if part.apply is softmax.apply:
         return "softmax"
     return "phi" if parse(part.formula) else "own"
-
-
-def _in_layer_1(tie: tuple[Way, Way]) -> tuple[Way, Way]:
-    """The ways of a tie in a layer that is a chain of one."""
-    return (1, *tie[0]), (1, *tie[1])
 
 
 def _parameters(params: Params, tag: str) -> Iterator[Parameter]:

@@ -15,7 +15,6 @@ from jaxbp.observe.explanation.places import Parameter, Place
 from jaxbp.typing import Array, Params
 
 Values = dict[str, Array]
-Back = Callable[[Array], Array]
 
 
 def walk(
@@ -33,7 +32,7 @@ def walk(
     Returns:
         (f_L, back), where ``back(delta_f)`` is (delta_params, delta_x).
     """
-    parts, params, ties = parts_of(net, params)
+    parts, params, is_chain, ties = parts_of(net, params)
     left, f = iter(places), x
     backs: list[tuple[int | None, Callable[[Array], tuple[Params, Array]]]] = []
     for number, part in numbered(parts):
@@ -56,13 +55,9 @@ def walk(
                 deltas[number] = delta_p
         for tie in ties:
             deltas = added(deltas, tie)
-        return (deltas if _is_chain(net) else deltas.get(1, {})), delta
+        return (deltas if is_chain else deltas.get(1, {})), delta
 
     return f, all_back
-
-
-def _is_chain(net: Layer) -> bool:
-    return _is_chain(net.parts[0]) if net.tie else net.form == "product"
 
 
 def _renamed(here: Place, f: Array, values: Values) -> Callable[[Array], tuple[Params, Array]]:
