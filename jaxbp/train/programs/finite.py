@@ -85,8 +85,11 @@ def make_look(everywhere: NamedSharding | None) -> Callable[[np.ndarray, State, 
     def look(losses: np.ndarray, before: State, after: State) -> bool:
         if not np.isfinite(losses).all():
             return False
-        leaves = [*jax.tree.leaves(after.params), *(leaf for _, leaf in watched_leaves(after))]
-        return (on_host and all(map(_finite, leaves))) or bool(program(before, after))
+        if on_host:
+            leaves = [*jax.tree.leaves(after.params), *(leaf for _, leaf in watched_leaves(after))]
+            if all(map(_finite, leaves)):
+                return True
+        return bool(program(before, after))
 
     return look
 
