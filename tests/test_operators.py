@@ -167,7 +167,17 @@ chains = st.tuples(
 @settings(max_examples=150, deadline=None, derandomize=True)
 @given(chains)
 def test_random_compositions(drawn):
-    kinds, sizes, order, seed = drawn
+    assert_composition(*drawn)
+
+
+@pytest.mark.soak
+@settings(max_examples=500, deadline=None, derandomize=True)
+@given(chains)
+def test_500_random_compositions(drawn):
+    assert_composition(*drawn)
+
+
+def assert_composition(kinds, sizes, order, seed):
     with jax.enable_x64(True):
         rng = np.random.default_rng(seed)
         factors = tuple(make(kind, m, n, rng) for kind, m, n in zip(kinds, sizes, sizes[1:], strict=False))
