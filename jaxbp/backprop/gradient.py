@@ -41,7 +41,8 @@ class ValueAndGrad:
         if arguments.flag("value_and_grad", "has_state", self.has_state) and self.net.state is None:
             expected = "a network with state, such as one with batch_norm"
             raise ValueError(errors.message("value_and_grad", expected, self.net.name, "has_state=False"))
-        if arguments.whole("value_and_grad", "chunks", self.chunks, low=1) > 1:
+        object.__setattr__(self, "chunks", arguments.whole("value_and_grad", "chunks", self.chunks, low=1))
+        if self.chunks > 1:
             parted(self.net)
             if self.measures:
                 expected = "chunks=1 where metrics of the training batches are asked for"
@@ -163,7 +164,7 @@ def value_and_grad(net: Layer, loss: Loss, *, has_state: bool = False, chunks: i
             `fit` does this by itself.
         chunks: in how many parts the last layer of a `chain` and the loss take the rows. With more than one
             the outputs are never whole, which of a text model with many ids are most of the memory. The
-            last layer takes each row by itself, as `dense` does.
+            last layer takes each row by itself, as `dense` does. More parts than rows are one for each row.
 
     Returns:
         ``grad_fn(params, x, y, *, key=None, weight=None, given=None)``; a key turns dropout on, the loss is

@@ -103,7 +103,7 @@ def head_and_loss(
     total = weight.sum() if loss.reduction == "mean" else 1
     share, summed = weight / jnp.where(total == 0, 1, total), loss.sum
     many = math.prod(n)
-    chunks = min(int(chunks), max(many, 1))  # an empty one is none
+    chunks = min(chunks, max(many, 1))  # an empty one is none
     size = -(-many // chunks)
 
     def cut(rows: Array, inner: tuple[int, ...]) -> Array:
