@@ -37,7 +37,11 @@ class _Column:
 class Faults:
     """Collects what is wrong while the lines of a table pass; true where anything is.
 
-    The columns whose numbers are in ``dates`` are of such.
+    Args:
+        columns: how many.
+        names: of the columns, None where the table has none.
+        trailing: whether each line ends in a separator.
+        dates: the numbers of the columns that hold dates.
     """
 
     def __init__(
@@ -129,7 +133,7 @@ class Faults:
             encode = "encode them as 0, 1, 2, ..., as np.unique(names, return_inverse=True) does"
             return f"{shown} are names of classes: {encode}, or give label= if another column is it"
         if any(j in self.dates for j in self._columns):
-            return "write dates so, for day and month of others may be told wrongly"
+            return "write dates so, for other forms may mix up day and month"
         if always := [j for j in self._columns if self._always(j)]:
             columns = [self.names[j] if self.names else j for j in always[:_SHOWN]]
             return f"drop={columns} leaves them out; or encode them as numbers"

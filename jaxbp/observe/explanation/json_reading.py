@@ -73,7 +73,7 @@ def from_dict(data: Any) -> Network:
     if given.get("version", 1) != 1:
         raise ValueError(errors.message("version", "1", repr(given["version"])))
     net, params = _network("layers", given["layers"])
-    for i, pair in enumerate(_list("tied", given.get("tied", [])), 1):
+    for i, pair in enumerate(_list("tied", given.get("tied", []), "a list"), 1):
         net, params = _tied(f"tied[{i}]", pair, net, params)
     return Network(
         net,
@@ -88,11 +88,9 @@ def from_dict(data: Any) -> Network:
 def _network(where: str, given: Any, depth: int = 0) -> tuple[Layer, Params]:
     if depth > _DEEPEST:
         raise ValueError(errors.message(where, f"blocks at most {_DEEPEST} deep", "one more"))
-    if not isinstance(given, list):
-        raise ValueError(errors.message(where, "a list of layers", _short(given)))
     parts: list[Layer] = []
     params: dict[int, Params] = {}
-    for l, layer in enumerate(given, 1):
+    for l, layer in enumerate(_list(where, given, "a list of layers"), 1):
         key = f"{where}[{l}]"
         keys = _object(key, layer, set(), {"W", "b", "phi", "branch", "skip"})
         if "W" in keys:
@@ -120,9 +118,10 @@ def _network(where: str, given: Any, depth: int = 0) -> tuple[Layer, Params]:
 
 def _tied(where: str, pair: Any, net: Layer, params: Params) -> tuple[Layer, Params]:
     """The network in which the first array of the pair is the second, and has no numbers of its own."""
-    names = [name for name in _list(where, pair) if isinstance(name, str)]
+    expected = 'two names of arrays, ["W_2", "W_1"]'
+    names = [name for name in _list(where, pair, expected) if isinstance(name, str)]
     if len(names) != 2 or len(pair) != 2:
-        raise ValueError(errors.message(where, 'two names of arrays, ["W_2", "W_1"]', _short(pair)))
+        raise ValueError(errors.message(where, expected, _short(pair)))
     leaf, to = (_way(f"{where}[{i}]", name, params) for i, name in enumerate(names, 1))
     try:
         made = layers.tied(net, leaf, to)
@@ -154,9 +153,9 @@ def _at(params: Params, way: tuple[Any, ...]) -> Any:
     return reduce(lambda tree, word: tree[word], way, params)
 
 
-def _list(where: str, given: Any) -> list[Any]:
+def _list(where: str, given: Any, expected: str) -> list[Any]:
     if not isinstance(given, list):
-        raise ValueError(errors.message(where, "a list", _short(given)))
+        raise ValueError(errors.message(where, expected, _short(given)))
     return given
 
 

@@ -59,7 +59,7 @@ const operators = {
   "^": (a, n) => a ** n,
   exp: Math.exp,
   ln: (a) => (a > 0 ? Math.log(a) : -Infinity),
-  yln: (y, p) => (y === 0 ? 0 : y * (p > 0 ? Math.log(p) : -Infinity)), // y ln p, and 0 where y is 0, as above
+  yln: (y, p) => (y === 0 ? 0 : y * operators.ln(p)), // y ln p, and 0 where y is 0, as above
   ln1p: Math.log1p,
   tanh: Math.tanh,
   abs: Math.abs,

@@ -99,6 +99,10 @@ def _softmax(value: Value) -> Value:
     return number_if_single([[power / sum(powers)] for power in powers])
 
 
+def _logarithm(a: float) -> float:
+    return math.log(a) if a > 0 else -math.inf
+
+
 def _difference(a: Value, *others: Value) -> Value:
     return _sum(a, *(_scaled(-1.0, other) for other in others))
 
@@ -115,8 +119,8 @@ OPERATORS: dict[str, Callable[..., Value]] = {
     "/": _quotient,
     "^": lambda a, n: a**n,
     "exp": _exponential,
-    "ln": lambda a: math.log(a) if a > 0 else -math.inf,
-    "yln": lambda y, p: y * math.log(p) if y and p > 0 else -math.inf * y if y else 0.0,
+    "ln": _logarithm,
+    "yln": lambda y, p: y * _logarithm(p) if y else 0.0,
     "ln1p": math.log1p,
     "tanh": math.tanh,
     "abs": abs,

@@ -48,7 +48,7 @@ def _forward(where: str, group: list[Place], choices: Choices, *, is_last: bool)
     headings = [heading for (heading, _, _), here in zip(made, said, strict=True) if here]
     first, last = group[0], group[-1]
     of = [shape(first.weights, first.d_out, first.d_in)] if first.kind == "dense" else []
-    alias = " = x" if first.into == "x" and where == "layer 1" else ""
+    alias = " = x" if first.into == "x" and first.tag == "1" else ""
     into = f"{'f_0' if alias else first.into}{alias} ({first.d_in},)"
     outs = list(dict.fromkeys([shape(place.out, place.d_out) for place in group if not is_identity(place)]))
     step = Step(

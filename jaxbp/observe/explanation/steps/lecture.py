@@ -84,4 +84,5 @@ def _update(parameters: Iterable[tuple[str, bool]]) -> Step:
         matrix=tuple(lines),
         why="The loss falls fastest against its gradient; eta says how far the step goes.",
         changes=("mu", "loss"),
+        both_ways=False,
     )

@@ -58,6 +58,7 @@ class Step(NamedTuple):
         factors: of a backward step, the names of the Jacobians that it puts at the right of the product.
         delta: of a backward step, the name of the product of all so far, from the loss to here.
         changes: quantities whose value before and after stands at the end of the step.
+        both_ways: whether it is done in two ways that are compared.
     """
 
     title: str
@@ -69,11 +70,7 @@ class Step(NamedTuple):
     factors: tuple[tuple[str, When], ...] = ()
     delta: str = ""
     changes: tuple[str, ...] = ()
-
-    @property
-    def both_ways(self) -> bool:
-        """Whether the step is done in two ways that are compared."""
-        return bool(self.delta) or self.title.startswith(("1.", "4."))
+    both_ways: bool = True
 
 
 class Choices(NamedTuple):

@@ -70,6 +70,7 @@ def output_steps(out: Output, choices: Choices) -> tuple[Step, Step]:
                 ),
             ),
             why="The loss says in one number how far the prediction mu is from the target y.",
+            both_ways=False,
         ),
         Step(
             "3. delta of the output",
