@@ -132,7 +132,7 @@ def _alive(where: str, name: str, value: jax.Array) -> None:
 
 def _widened(value: Any) -> Any:
     """Floats of few bits in 32: JAX does not promote them, and to round each result to them is not meant."""
-    short = jnp.issubdtype(value.dtype, jnp.floating) and jnp.finfo(value.dtype).bits <= 8
+    short = jnp.issubdtype(value.dtype, jnp.floating) and value.dtype.itemsize == 1
     return value.astype(np.float32) if short else value
 
 
