@@ -40,7 +40,7 @@ def start(
             "early_stopping": jaxbp.EarlyStopping(EPOCHS),
         }
     if kind == "stream":
-        options = {"memory_budget": 800}
+        options = {"memory_budget": 900}
     if kind == "mesh4":
         options = {"mesh": jax.make_mesh((4,), ("data",))}
     if kind == "mesh2x2":
