@@ -148,16 +148,15 @@ def as_target(loss: Loss, y: Any, size: int) -> Array:
     return target
 
 
-def as_units(units: Sequence[int], sizes: Sequence[int]) -> tuple[int, ...]:
-    """The units to write out, counted from 1.
+def as_counted(name: str, numbers: Sequence[int], most: int) -> tuple[int, ...]:
+    """The units or the layers to write out, counted from 1.
 
     Raises:
         TypeError: for what is no list of whole numbers.
-        ValueError: for a unit that no layer has.
+        ValueError: for a unit that no layer has, or a layer that the network does not have.
     """
-    found = listed("units", units, "[1, 2]")
-    most = max(sizes, default=1)
-    whole = (arguments.whole("explain", "each of units", unit, low=1, high=most) for unit in found)
+    found = listed(name, numbers, "[1, 2]")
+    whole = (arguments.whole("explain", f"each of {name}", number, low=1, high=most) for number in found)
     return tuple(sorted(set(whole)))
 
 
