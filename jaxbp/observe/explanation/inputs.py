@@ -9,7 +9,7 @@ import numpy as np
 
 from jaxbp import arguments, errors
 from jaxbp.layers import Layer
-from jaxbp.layers.entrance import inputs_of
+from jaxbp.layers.entrance import inputs_of, takes
 from jaxbp.losses import Loss
 from jaxbp.typing import Array, Params
 
@@ -94,7 +94,7 @@ def one_example(
     if x.size == 0:
         raise ValueError(errors.message("explain", "an x with numbers", f"shape {x.shape}"))
     y = arguments.array("explain", "y", y, host=True)
-    if x.ndim < 2 or not _takes(net, params, x[0]):
+    if x.ndim < 2 or not takes(net, params, x[0]):  # no network that takes x[0] also takes x, unless a batch
         arguments.whole("explain", "example", example, low=1, high=1)
         return x, y, ""
     example = arguments.whole("explain", "example", example, low=1, high=len(x))  # as on the board
@@ -105,15 +105,6 @@ def one_example(
         _assert_classes(loss, y, jax.eval_shape(net.apply, params, x[0]).size)
     note = f"example {example} of {len(x)}; example= chooses another" if len(x) > 1 else ""
     return x[example - 1], y[example - 1], note
-
-
-def _takes(net: Layer, params: Params, x: Array) -> bool:
-    """Whether x is one example: no network that takes x also takes x[0], unless x is a batch."""
-    try:
-        jax.eval_shape(net.apply, params, x)
-    except (ValueError, TypeError):
-        return False
-    return True
 
 
 def _assert_classes(loss: Loss, labels: np.ndarray, size: int) -> None:
