@@ -17,6 +17,7 @@ from jaxbp.observe.explanation.inputs import (
     as_params,
     as_target,
     one_example,
+    one_row,
 )
 from jaxbp.observe.explanation.json_reading import LOSSES
 from jaxbp.observe.explanation.network import counted_on, place
@@ -75,8 +76,8 @@ def explain(
     Raises:
         TypeError: for a net or a loss of another kind, or what is no numbers.
         ValueError: for parameters of another network (transposed, counted from 0), numbers that are not
-            finite, layers or units that do not exist, layers of more than 1024 entries, or a loss on logits
-            after a softmax.
+            finite, layers or units that do not exist, layers of more than 1024 entries, an output of several
+            rows, or a loss on logits after a softmax.
 
     Example: one sigmoid unit.
         >>> import jaxbp
@@ -113,7 +114,7 @@ def explain(
         params = as_params(net, params)
         x, y, note = one_example(net, loss, params, x, y, example)
         places = place(net, params, x)
-        output = _output(places, loss, jax.eval_shape(net.apply, params, x).size)
+        output = _output(places, loss, one_row(net, params, x))
         y = as_target(loss, y, output.C)
         made = all_places(places)
         own = arrays(places)

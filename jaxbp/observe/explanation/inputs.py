@@ -107,6 +107,19 @@ def one_example(
     return x[example - 1], y[example - 1], note
 
 
+def one_row(net: Layer, params: Params, x: Array) -> int:
+    """How many outputs the network has for the example.
+
+    Raises:
+        ValueError: for a row of outputs at each of several places.
+    """
+    out = jax.eval_shape(net.apply, params, x)
+    if out.ndim != 1:
+        hint = f"end it in jaxbp.flatten{out.shape}, which makes one row of them"
+        raise ValueError(errors.message("explain", "a network with one row of outputs", f"{out.shape}", hint))
+    return out.size
+
+
 def _assert_classes(loss: Loss, labels: np.ndarray, size: int) -> None:
     """Raises a ValueError for a label that is none of so many classes."""
     if loss.targets == "classes" and np.issubdtype(labels.dtype, np.integer):
