@@ -77,7 +77,7 @@ def dots(
     if drawn is None or not rows:
         return None
     axes, names = drawn[1], list(dict.fromkeys(way for ways in rows.values() for way in ways))
-    markers, y, places = "osD^vPX*<>", 0, {}
+    markers, y, places = "osD^vPX*<>phd8", 0, {}
     for row, ways in rows.items():
         places[row] = y + (len(ways) - 1) / 2
         for way, (least, middle, most) in ways.items():
