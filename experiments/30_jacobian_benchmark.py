@@ -301,7 +301,7 @@ def shared_case(T: int, d_in: int, d_out: int, batch: int) -> Case:
 def cases(config: Config) -> dict[str, Callable[[], Case]]:
     s, B = config.scale, config.small_batch
     w = 256 // s
-    a, b, c = [[size // s for size in sizes] for sizes in BOTTLENECKS]
+    a, b, c = [[max(1, size // s) for size in sizes] for sizes in BOTTLENECKS]
     return {
         "jacobian 784-256^3-10": lambda: input_jacobian([784 // s, w, w, w, 10], config.batch),
         "softmax 64-64-64-1000": lambda: input_jacobian(

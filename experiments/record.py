@@ -28,10 +28,11 @@ def run(main: Callable[[Any], dict], config: type) -> None:
 
 
 def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
-    """A table on the terminal; tab-separated lines where rich is not installed."""
+    """A table on the terminal, or as wide as it is in a file; lines with tabs where rich is not installed."""
     cells = [[f"{v:.4g}" if isinstance(v, float) else str(v) for v in row] for row in rows]
     try:
         from rich.console import Console
+        from rich.measure import Measurement
         from rich.table import Table
     except ImportError:
         print(title, "\t".join(columns), *("\t".join(row) for row in cells), sep="\n")
@@ -39,7 +40,11 @@ def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> 
     drawn = Table(*columns, title=title)
     for row in cells:
         drawn.add_row(*row)
-    Console().print(drawn)
+    console = Console()
+    if not console.is_terminal:
+        endless = console.options.update(width=10_000)
+        console.width = max(console.width, Measurement.get(console, endless, drawn).maximum)
+    console.print(drawn)
 
 
 def figure(*args: Any, **kwargs: Any) -> tuple[Any, Any] | None:
@@ -72,7 +77,7 @@ def dots(
     if drawn is None or not rows:
         return None
     axes, names = drawn[1], list(dict.fromkeys(way for ways in rows.values() for way in ways))
-    markers, y, places = "osD^vPX*<>", 0, {}
+    markers, y, places = "osD^vPX*<>phd8", 0, {}
     for row, ways in rows.items():
         places[row] = y + (len(ways) - 1) / 2
         for way, (least, middle, most) in ways.items():

@@ -22,7 +22,7 @@ def message(where: str, expected: str, got: str, hint: str = "") -> str:
 
 @contextmanager
 def within(where: str) -> Iterator[None]:
-    """Put ``where`` before the message of any ValueError or TypeError that passes through.
+    """Put ``where`` before the message of any error that passes through, be it of a layer of the user's.
 
     The exception keeps its type and its traceback; composite layers use this so that an error
     deep inside a network names the whole way to it.
@@ -36,7 +36,7 @@ def within(where: str) -> Iterator[None]:
     """
     try:
         yield
-    except (ValueError, TypeError) as error:
+    except Exception as error:
         if error.args and isinstance(error.args[0], str):
             error.args = (f"{where}: {error.args[0]}", *error.args[1:])
         raise

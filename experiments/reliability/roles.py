@@ -369,7 +369,7 @@ OWN: dict[str, Role] = {
     "save.meta": Role([k._replace(any=k.any or k.name in ("a word", "a number", "a list")) for k in places.TREE_META], lambda: {"eta": 0.1}),
     **_FIELD, **_SWEEP, **_ONE_ROW,
     "explain.eta": Role(numbers.number(), _value(0.5)), "explain.example": Role(numbers.whole(1, 6), _value(2)),
-    "explain.units": Role(_UNITS, lambda: [1, 2]), "explain.frozen": Role(_FROZEN, lambda: ("b",)),
+    "explain.units": Role(_UNITS, lambda: [1, 2]), "explain.layers": Role(_UNITS, lambda: [1, 2]), "explain.frozen": Role(_FROZEN, lambda: ("b",)),
     "explain.digits": Role(numbers.whole(1, 17), _value(4)), "Explanation.with_digits.digits": Role(numbers.whole(1, 17), _value(4)),
     "Explanation.text.width": Role(_or_endless(numbers.whole(1)), _value(80)), "Explanation.worksheet.width": Role(_or_endless(numbers.whole(1)), _value(80)),
     "Explanation.difference.step": _STEPS,

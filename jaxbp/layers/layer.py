@@ -10,6 +10,7 @@ import jax
 from jax.tree_util import Partial
 
 from jaxbp import arguments, errors, recipes
+from jaxbp.layers.promises import kept
 from jaxbp.operators import Linear, Operator
 from jaxbp.typing import Array, Given, Params, Random, Saved
 
@@ -79,7 +80,8 @@ class Layer:
     with other functions (`dataclasses.replace`) was not made by that call, and has none.
 
     Raises:
-        TypeError: for fields of another type, and functions without the keyword ``given`` of a layer that
+        TypeError: for fields of another type, functions that take other arguments or lack the keyword
+            ``key``, and functions without the keyword ``given`` of a layer that
             names something.
         ValueError: for another word as ``form``, and ``state`` without ``"state"`` in ``given``, or
             without ``init``.
@@ -123,8 +125,12 @@ class Layer:
 
     def __post_init__(self) -> None:
         where = f"Layer {arguments.instance('Layer', 'name', self.name, str)}"
-        for name in ("apply", "forward", "backward", "init", "jacobian"):
-            arguments.function(where, name, getattr(self, name))
+        own_jacobian = self.jacobian is not _matrix_free
+        if not own_jacobian:
+            object.__setattr__(self, "jacobian", partial(_matrix_free, apply=self.apply))
+        for name, takes in (("apply", 2), ("forward", 2), ("backward", 3), ("init", 1), ("jacobian", 2)):
+            keywords = ("key",) if name in ("apply", "forward") else ()
+            arguments.function(where, name, getattr(self, name), positional=takes, keywords=keywords)
         for name in ("function", "state", "factors"):
             if getattr(self, name) is not None:
                 arguments.function(where, name, getattr(self, name))
@@ -134,7 +140,7 @@ class Layer:
             arguments.instance(where, f"part {i}", part, Layer)
         arguments.instance(where, "given", self.given, tuple)
         for name in ("apply", "forward", "jacobian") if self.given else ():
-            if self.jacobian is not _matrix_free or name != "jacobian":
+            if own_jacobian or name != "jacobian":
                 arguments.function(where, name, getattr(self, name), keywords=("given",))
         if (self.state is None) == ("state" in self.given):
             expected = 'the field state and "state" in given together'
@@ -145,8 +151,10 @@ class Layer:
             raise ValueError(errors.message(where, "init beside state", "none", hint))
         if arguments.instance(where, "doc", self.doc, str):
             object.__setattr__(self, "__doc__", self.doc)
-        if self.jacobian is _matrix_free:
-            object.__setattr__(self, "jacobian", partial(_matrix_free, apply=self.apply))
+        if self.form == "atom":  # what composes calls rules that are looked at
+            for name in ("forward", "backward"):
+                rule = kept(f"{self.name}: {name}", getattr(self, name), of_params=name == "backward")
+                object.__setattr__(self, name, rule)
 
     @property
     def has_params(self) -> bool:

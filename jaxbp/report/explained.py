@@ -55,6 +55,9 @@ class Explain:
     eta: float | None = None
     """How far the step of gradient descent goes."""
 
+    layers: tuple[int, ...] = ()
+    """The layers whose steps to write out, counted from 1; by default all."""
+
     units: tuple[int, ...] = ()
     """The units of each layer to write out, counted from 1; by default the first 8."""
 
@@ -156,6 +159,7 @@ def _explained(config: Explain) -> Explanation:
         config.x or network.x,
         config.y or network.y,
         eta=network.eta if config.eta is None else config.eta,
+        layers=config.layers or None,
         units=config.units or None,
         frozen=example.frozen,
         digits=example.digits if config.digits is None else config.digits,

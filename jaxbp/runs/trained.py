@@ -111,7 +111,7 @@ class Trained:
                 raise ValueError(message(where, "classes or a schema, which has them", "both"))
             object.__setattr__(self, "classes", labels_of(self.classes))
         if self.preprocess is None or isinstance(self.preprocess, Pixels | Scaling):  # these keep the shape
-            self._kind(jax.eval_shape(self.network.apply, self.params, self._example()))
+            self._kind(self._out_shape())
 
     def predict(self, x: Any) -> np.ndarray:
         """What the network says of each example: its class by its label, or its values.
@@ -252,6 +252,16 @@ class Trained:
 
     def _example(self) -> jax.ShapeDtypeStruct:
         return jax.ShapeDtypeStruct(self._shape, dtype_of(self.params))  # type: ignore[no-untyped-call]
+
+    def _out_shape(self) -> jax.ShapeDtypeStruct:
+        """The network's output for an example; a layer of the user's may fail in any way at a wrong shape."""
+        try:
+            return jax.eval_shape(self.network.apply, self.params, self._example())
+        except (TypeError, ValueError):
+            raise
+        except Exception as error:
+            got, hint = f"{error} at {self._shape}", "shape= is that of one example, e.g. x.shape[1:]"
+            raise ValueError(message("Trained", "a shape that the network takes", got, hint)) from error
 
     def _outputs(self, x: Any, where: str) -> np.ndarray:
         return self._outputs_of(inputs(x, self.schema, self._shape, where), where)

@@ -15,6 +15,8 @@ from hypothesis import strategies as st
 
 import jaxbp
 import jaxbp.observe
+from jaxbp.observe.explanation.formulas.notations import LATEX, MATHML, TEXT
+from jaxbp.observe.explanation.formulas.writer import Writer
 from jaxbp.observe.explanation.json_reading import LOSSES, from_dict
 from tests.cases import NETS, draw_inputs, draw_params
 
@@ -253,7 +255,7 @@ def test_larger_nets_are_written_in_part_and_say_how_to_choose():
     net = jaxbp.mlp([12, 20, 3], jaxbp.relu)
     params, x = draw_params(net, np.float32), np.arange(12)
     text = str(jaxbp.explain(net, jaxbp.softmax_cross_entropy, params, x, 1))
-    assert "written out: units 1 to 8 of each layer; units=[3, 7] chooses others" in text
+    assert "written out: units 1 to 8 of each layer; units=[3, 7], layers=[1] choose others" in text
     assert "f_1[8] = " in text
     assert "f_1[9] = " not in text
     chosen = str(jaxbp.explain(net, jaxbp.softmax_cross_entropy, params, x, 1, units=[19, 2]))
@@ -261,6 +263,31 @@ def test_larger_nets_are_written_in_part_and_say_how_to_choose():
     batch = jaxbp.explain(net, jaxbp.softmax_cross_entropy, params, [x, -x], [1, 2], example=2)
     assert "example 2 of 2; example= chooses another" in str(batch)
     assert batch.to_dict()["y"] == [0, 0, 1]
+    second = jaxbp.explain(net, jaxbp.softmax_cross_entropy, params, x, 1, layers=[2])
+    whole = jaxbp.explain(net, jaxbp.softmax_cross_entropy, params, x, 1)
+    assert "written out: layers 2" in str(second)
+    titles = [step.title for step in whole.steps]
+    assert [step.title for step in second.steps] == [title for title in titles if "layer 1" not in title]
+    assert [str(line.target) for line in second.steps[-1].matrix] == [
+        str(line.target) for line in whole.steps[-1].matrix if "_2:" in line.target[1]
+    ]
+    assert (second.to_dict()["deltas"], second.svg()) == (whole.to_dict()["deltas"], whole.svg())
+
+
+@pytest.mark.parametrize("d", [1, 7, 8, 9, 10, 30])
+@pytest.mark.parametrize("notation", [TEXT, LATEX, MATHML])
+def test_dots_stand_where_numbers_are_left_out(d, notation):
+    """And nowhere else: before the last number, which is written."""
+    dots = r"\\cdots" if notation is LATEX else r"\.\.\."
+    numbers = [float(i) for i in range(101, 101 + d)]
+    for value in ([numbers], [[number] for number in numbers]):
+        shown = re.findall(rf"\b1\d\d\b|{dots}", Writer(notation).value(value))
+        left_out = [word for word in shown if not word.isdigit()]
+        assert len(left_out) == (d > 9)
+        assert [int(word) for word in shown if word.isdigit()] == (
+            numbers if d <= 9 else [*numbers[:7], numbers[-1]]
+        )
+        assert not left_out or shown.index(left_out[0]) == 7
 
 
 def test_numbers_as_typed_on_the_board():

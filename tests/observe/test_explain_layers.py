@@ -122,6 +122,61 @@ def test_each_use_of_a_shared_array_is_seen_and_their_deltas_are_added(name):
     assert again.to_dict() == explanation.to_dict()
 
 
+def tied_all(net, *ties):
+    for leaf, to, name in ties:
+        net = jaxbp.tied(net, (leaf, name), (to, name))
+    return net
+
+
+SHARED = jaxbp.tied(jaxbp.mlp([2, 2, 2], jaxbp.identity), (2, "W"), (1, "W"))
+PARTS = {
+    "one part of a chain": (
+        chain(dense(2, 2), SHARED, jaxbp.tanh, dense(2, 1)),
+        jaxbp.tied(jaxbp.mlp([2, 2, 2, 2, 1], jaxbp.identity), (3, "W"), (2, "W")),
+        (3, jaxbp.tanh),
+        "layers 2, 3 are those within layer 2 of the network",
+    ),
+    "two parts, one within the other": (
+        chain(SHARED, jaxbp.tied(chain(dense(2, 2), SHARED), (2, 1, "b"), (1, "b")), dense(2, 1)),
+        tied_all(jaxbp.mlp([2] * 6 + [1], jaxbp.identity), (2, 1, "W"), (5, 4, "W"), (4, 3, "b")),
+        (),
+        "layers 1, 2 are those within layer 1 of the network; layers 3, 4, 5 are those within layer 2",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", PARTS)
+def test_a_tied_network_that_is_a_part_is_explained_use_by_use(name):
+    """As the chain in which its layers stand side by side, counted on."""
+    net, flat, bend, said = PARTS[name]
+    params = net.init(jax.random.key(0))
+    arrays = [(path, leaf.round(2)) for path, leaf in jax.tree_util.tree_leaves_with_path(params)]
+    places = [path for path, _ in jax.tree_util.tree_leaves_with_path(flat.init(jax.random.key(0)))]
+    assert len(arrays) == len(places)
+    side_by_side = {}
+    for path, (_, leaf) in zip(places, arrays, strict=True):
+        side_by_side.setdefault(path[0].key, {})[path[1].key] = leaf
+    if bend:  # the activation after the part stands where the flat network has none
+        inner, tie = flat.parts[0], flat.tie
+        parts = [*(p for p in inner.parts if p.has_params)]
+        flat = jaxbp.tied(chain(*parts[: bend[0]], bend[1], *parts[bend[0] :]), *tie)
+    params = jax.tree.map(lambda p: p.round(2), params)
+    explanation = jaxbp.explain(net, jaxbp.squared_error, params, PAIR, 1)
+    assert BY_NUMBERS not in str(explanation)
+    assert said in str(explanation)
+    wanted = jaxbp.explain(flat, jaxbp.squared_error, side_by_side, PAIR, 1)
+    assert explanation.to_dict() == wanted.to_dict()
+    assert explanation.largest_difference <= 4
+    with jax.enable_x64(True):
+        params = jax.tree.map(lambda p: jnp.asarray(p, float), params)
+        loss = lambda p: jaxbp.squared_error(net.apply(p, jnp.asarray(PAIR)), jnp.ones(1))  # noqa: E731
+        by_grad = jax.grad(loss)(params)
+    for name, leaf in zip(explanation.parameters(), jax.tree.leaves(by_grad), strict=True):
+        np.testing.assert_allclose(
+            np.ravel(explanation.values["$", f"delta_{name}"]), np.ravel(leaf), atol=1e-12
+        )
+
+
 def sorted_leaves(tree, explanation):
     """The arrays of a tree in the order of the explanation's names: those of a block before what follows."""
     leaves = {}
@@ -179,6 +234,17 @@ def test_what_changes_nothing_is_named():
     assert BY_NUMBERS not in text
     assert "a_1 = W_1 f_0 + b_1, f_1 = a_1" in text  # and of the last layer it is said with the output
     assert "a_2 = W_2 f_1 + b_2  " in text
+
+
+@pytest.mark.parametrize("y", [[1.0] * 4, np.ones((2, 2)), [0, 1]])
+@pytest.mark.parametrize("loss", [jaxbp.squared_error, jaxbp.softmax_cross_entropy])
+def test_an_output_at_each_place_is_refused_whatever_the_target(loss, y):
+    net = chain(jaxbp.elman(2, 2), dense(2, 2))
+    params = net.init(jax.random.key(0))
+    with pytest.raises(ValueError, match=r"one row of outputs, got \(2, 2\); end it in .*flatten\(2, 2\)"):
+        jaxbp.explain(net, loss, params, ROWS, y)
+    flat = chain(*net.parts, jaxbp.flatten(2, 2))
+    assert jaxbp.explain(flat, jaxbp.squared_error, params, ROWS, [1.0] * 4).largest_difference <= 4
 
 
 def test_what_has_no_derivative_or_no_single_example_is_refused():

@@ -392,6 +392,55 @@ def test_print_with_and_without_answers(opened):
     assert page.locator("#paper .dots").count() > 30
 
 
+def test_the_printed_picture_looks_like_that_on_the_screen(opened):
+    """But for the mark at the step that is shown."""
+    page = opened(exercise())
+    looks = """where => [...document.querySelectorAll(where + " svg *")].map(e => {
+        const s = getComputedStyle(e);
+        return [s.fill, s.fontSize, s.textAnchor, s.strokeDasharray, s.stroke === "none"].join(" ");
+    })"""
+    page.emulate_media(media="print")
+    page.wait_for_function("document.querySelector('#paper svg')")
+    shown, printed = page.evaluate(looks, "#picture"), page.evaluate(looks, "#paper")
+    assert printed == shown
+    assert len(set(printed)) > 6
+    look = "e => [getComputedStyle(e).fill, getComputedStyle(e).stroke]"
+    fill, _ = page.locator("#paper circle").first.evaluate(look)
+    _, stroke = page.locator("#paper line").first.evaluate(look)
+    assert (fill, stroke) == ("rgb(255, 255, 255)", "rgb(68, 68, 68)")
+
+
+@pytest.mark.parametrize("width", [1400, 700, 400])
+def test_no_formula_goes_beyond_its_panel(opened, width):
+    """A line that is too long goes on below, before a sign."""
+    net = jaxbp.mlp([3, 5, 5, 4], jaxbp.tanh)
+    params = jax.tree.map(lambda p: np.asarray(p).round(2), net.init(jax.random.key(0)))
+    page = opened(
+        jaxbp.explain(net, jaxbp.squared_error, params, [0.1, -0.1, 0.6], [1, 0, 0, 0]),
+        viewport={"width": width, "height": 900},
+    )
+    titles, beyond = [], "(e => e.scrollWidth - e.clientWidth)(document.getElementById('direct'))"
+    while page.locator("#next").is_enabled():
+        titles.append(page.locator("#step-title").inner_text())
+        assert page.evaluate(beyond) <= 0, titles[-1]
+        page.keyboard.press("ArrowRight")
+    assert len(titles) == 8
+
+
+def test_a_field_shows_a_number_of_float32_by_its_fewest_digits(opened):
+    """And computes with the number itself."""
+    W = np.array([[0.1, -0.48, 1 / 3, 2.0, 1e-8, 0.0]], np.float32)
+    net = jaxbp.mlp([6, 1])
+    explanation = jaxbp.explain(
+        net, jaxbp.squared_error, {1: {"W": W, "b": [0.1]}}, [1.0] * 6, 1, eta=0.3
+    )
+    page = opened(explanation)
+    fields = [page.input_value(f'[id="W_1[1,{j}]"]') for j in range(1, 7)]
+    assert fields == ["0.1", "-0.48", "0.33333334", "2", "1e-8", "0"]
+    assert (page.input_value("#b_1"), page.input_value("#eta")) == ("0.1", "0.3")
+    assert page.evaluate("result.layers[0].W") == W.astype(float).tolist()
+
+
 def test_a_screen_that_shows_what_is_printed_has_the_paper(opened):
     page = opened(exercise())
     page.emulate_media(media="print")

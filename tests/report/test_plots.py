@@ -208,3 +208,15 @@ def test_a_picture_is_written_where_it_is_said(tmp_path):
     figure = plots.plot_spectra(chain(), tmp_path / "a.svg")
     assert (tmp_path / "a.svg").read_text().startswith("<?xml")
     assert figure.axes
+
+
+@pytest.mark.parametrize("ways", [2, 10, 12, 14])
+def test_each_way_of_an_experiment_has_a_marker_of_its_own(ways):
+    """For colors come again, and are none on a grey print."""
+    from experiments.record import dots
+
+    drawn, axes = dots({"a row": {f"way {i}": (1, 2, 3) for i in range(ways)}}, "seconds", "Several ways")
+    shown = [line.get_marker() for line in axes.lines if len(line.get_xdata()) == 1]
+    assert len(shown) == len(set(shown)) == ways
+    handles = drawn.legends[0].legend_handles
+    assert [handle.get_marker() for handle in handles] == shown

@@ -139,6 +139,19 @@ def test_in_a_browser(whole, browser, tmp_path, width, scheme):
     page.close()
 
 
+def test_what_is_on_the_screen_is_printed(whole, browser, tmp_path):
+    path = tmp_path / "run.html"
+    path.write_text(whole[0], encoding="utf-8")
+    page = browser.new_page(viewport={"width": 1100, "height": 740})
+    page.goto(path.as_uri())
+    on_screen = page.locator("main section").all_inner_texts()
+    page.emulate_media(media="print")
+    assert page.locator("main section").all_inner_texts() == on_screen
+    assert len(on_screen) > 4
+    assert all(shown.is_visible() for shown in page.locator("main img, main section, h1").all())
+    page.close()
+
+
 @pytest.mark.parametrize(("width", "scheme"), SCREENS)
 def test_axe_finds_nothing(whole, browser, tmp_path, width, scheme):
     path = tmp_path / "run.html"

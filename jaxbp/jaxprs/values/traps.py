@@ -74,7 +74,8 @@ FORWARD = (
          "is a row of the mask empty? Use a large finite number in place of inf", "infinite"),
     Trap("0 * inf", _of("mul", "dot_general", "conv_general_dilated"), lambda x: any(map(_infinite, x)),
          "keep the infinite operand finite", "infinite"),
-    Trap("an index outside of the array", GATHER, lambda x: True, "labels count from 0 to size - 1", "index"),
+    Trap("an index outside of the array", GATHER, lambda x: True,
+         "labels and ids count from 0 to size - 1", "index"),
 )  # fmt: skip
 NO_NUMBER = Trap("a slope that is no number", frozenset(), lambda x: True, "look at its slope there")
 OVERFLOW = Trap("overflow of {}", frozenset(), lambda x: True, "scale the inputs, or compute in logarithms",

@@ -75,7 +75,7 @@ def tied(net: Layer, leaf: Sequence[Any], to: Sequence[Any]) -> Layer:
         blocks, delta_f = net.factors(opened(params, tie), saved, delta_out)
         where, at = tie
         both = together(_at(blocks, at, "to"), _at(blocks, where, "leaf"))
-        return without(_with(blocks, at, both), where), delta_f
+        return without(put(blocks, at, both), where), delta_f
 
     def jacobian(params: Params, f: Array, *, given: Given | None = None) -> Operator:
         return net.jacobian(opened(params, tie), f, **handed(net, given))
@@ -108,14 +108,14 @@ def opened(params: Params, tie: tuple[Path, Path]) -> Params:
             hint = "were they made by another network's init?"
             raise ValueError(errors.message("tied", f"parameters with {at}", f"{got} before {step!r}", hint))
         shared = shared[step]
-    return _with(params, where, shared)
+    return put(params, where, shared)
 
 
 def added(delta_params: Params, tie: tuple[Path, Path]) -> Params:
     """Delta A: the delta of the one place added to the other's."""
     where, at = tie
     to, leaf = _at(delta_params, at, "to"), _at(delta_params, where, "leaf")
-    return without(_with(delta_params, at, to + leaf.astype(to.dtype)), where)
+    return without(put(delta_params, at, to + leaf.astype(to.dtype)), where)
 
 
 def without(params: Params, way: Path) -> Params:
@@ -126,11 +126,13 @@ def without(params: Params, way: Path) -> Params:
     return {key: below if key == step else params[key] for key in params} if below else others
 
 
-def _with(params: Params, way: Path, value: Any) -> Params:
+def put(params: Params, way: Path, value: Any) -> Any:
     """The tree with a value at the end of the way."""
+    if not way:
+        return value
     step, *rest = way
     params = params if isinstance(params, dict) else {}
-    return params | {step: _with(params.get(step, {}), tuple(rest), value) if rest else value}
+    return params | {step: put(params.get(step, {}), tuple(rest), value)}
 
 
 def _way(role: str, way: Any) -> Path:

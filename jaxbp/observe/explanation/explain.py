@@ -11,15 +11,16 @@ from jaxbp.backprop import value_and_grad
 from jaxbp.layers import Layer
 from jaxbp.losses import Loss
 from jaxbp.observe.explanation.inputs import (
+    as_counted,
     as_frozen,
     as_numbers,
     as_params,
     as_target,
-    as_units,
     one_example,
+    one_row,
 )
 from jaxbp.observe.explanation.json_reading import LOSSES
-from jaxbp.observe.explanation.network import place
+from jaxbp.observe.explanation.network import counted_on, place
 from jaxbp.observe.explanation.places import Place, all_places, arrays, is_identity, maps, shared
 from jaxbp.observe.explanation.record import DIGITS, Explanation
 from jaxbp.observe.explanation.steps.lecture import steps
@@ -42,6 +43,7 @@ def explain(
     *,
     eta: float = 0.1,
     example: int = 1,
+    layers: Sequence[int] | None = None,
     units: Sequence[int] | None = None,
     frozen: Sequence[str] = (),
     digits: int = 6,
@@ -61,6 +63,7 @@ def explain(
         y: the target, as the loss takes it.
         eta: how far the step of gradient descent goes.
         example: which row of x, counted from 1.
+        layers: the layers whose steps are written out, counted from 1; by default all.
         units: which units of each layer are written out component by component, counted from 1; by
             default the first 8.
         frozen: parameters that the gradient step leaves as they are, ``("b",)``.
@@ -73,8 +76,8 @@ def explain(
     Raises:
         TypeError: for a net or a loss of another kind, or what is no numbers.
         ValueError: for parameters of another network (transposed, counted from 0), numbers that are not
-            finite, units that do not exist, layers of more than 1024 entries, or a loss on logits after a
-            softmax.
+            finite, layers or units that do not exist, layers of more than 1024 entries, an output of several
+            rows, or a loss on logits after a softmax.
 
     Example: one sigmoid unit.
         >>> import jaxbp
@@ -111,16 +114,18 @@ def explain(
         params = as_params(net, params)
         x, y, note = one_example(net, loss, params, x, y, example)
         places = place(net, params, x)
-        output = _output(places, loss, jax.eval_shape(net.apply, params, x).size)
+        output = _output(places, loss, one_row(net, params, x))
         y = as_target(loss, y, output.C)
         made = all_places(places)
         own = arrays(places)
         frozen = as_frozen(frozen, sorted({first.path[-1] for first, *_ in own.values()}))
         if units is not None:
-            units = as_units(units, [each.d_out for each in made])
+            units = as_counted("units", units, max((each.d_out for each in made), default=1))
+        if layers is not None:
+            layers = as_counted("layers", layers, max(int(each.tag) for each in places))
         step = as_numbers("eta", eta)
         found = _numbers(net, loss, params, x, (y, step), places, output, frozen)
-    choices = Choices(units=units)
+    choices = Choices(units=units, layers=layers)
     updated = tuple(
         (name, found[name].ndim < 2) for name, (first, *_) in own.items() if first.path[-1] not in frozen
     )
@@ -136,7 +141,7 @@ def explain(
         frozen=frozen,
         choices=choices,
         digits=digits,
-        note=note,
+        note="; ".join(filter(None, (note, counted_on(net, params)))),
     )
 
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from jaxbp import arguments, errors
 from jaxbp.layers import Layer
-from jaxbp.layers.entrance import inputs_of
+from jaxbp.layers.entrance import inputs_of, takes
 from jaxbp.losses import Loss
 from jaxbp.typing import Array, Params
 
@@ -94,7 +94,7 @@ def one_example(
     if x.size == 0:
         raise ValueError(errors.message("explain", "an x with numbers", f"shape {x.shape}"))
     y = arguments.array("explain", "y", y, host=True)
-    if x.ndim < 2 or not _takes(net, params, x[0]):
+    if x.ndim < 2 or not takes(net, params, x[0]):  # no network that takes x[0] also takes x, unless a batch
         arguments.whole("explain", "example", example, low=1, high=1)
         return x, y, ""
     example = arguments.whole("explain", "example", example, low=1, high=len(x))  # as on the board
@@ -107,13 +107,17 @@ def one_example(
     return x[example - 1], y[example - 1], note
 
 
-def _takes(net: Layer, params: Params, x: Array) -> bool:
-    """Whether x is one example: no network that takes x also takes x[0], unless x is a batch."""
-    try:
-        jax.eval_shape(net.apply, params, x)
-    except (ValueError, TypeError):
-        return False
-    return True
+def one_row(net: Layer, params: Params, x: Array) -> int:
+    """How many outputs the network has for the example.
+
+    Raises:
+        ValueError: for a row of outputs at each of several places.
+    """
+    out = jax.eval_shape(net.apply, params, x)
+    if out.ndim != 1:
+        hint = f"end it in jaxbp.flatten{out.shape}, which makes one row of them"
+        raise ValueError(errors.message("explain", "a network with one row of outputs", f"{out.shape}", hint))
+    return out.size
 
 
 def _assert_classes(loss: Loss, labels: np.ndarray, size: int) -> None:
@@ -148,16 +152,15 @@ def as_target(loss: Loss, y: Any, size: int) -> Array:
     return target
 
 
-def as_units(units: Sequence[int], sizes: Sequence[int]) -> tuple[int, ...]:
-    """The units to write out, counted from 1.
+def as_counted(name: str, numbers: Sequence[int], most: int) -> tuple[int, ...]:
+    """The units or the layers to write out, counted from 1.
 
     Raises:
         TypeError: for what is no list of whole numbers.
-        ValueError: for a unit that no layer has.
+        ValueError: for a unit that no layer has, or a layer that the network does not have.
     """
-    found = listed("units", units, "[1, 2]")
-    most = max(sizes, default=1)
-    whole = (arguments.whole("explain", "each of units", unit, low=1, high=most) for unit in found)
+    found = listed(name, numbers, "[1, 2]")
+    whole = (arguments.whole("explain", f"each of {name}", number, low=1, high=most) for number in found)
     return tuple(sorted(set(whole)))
 
 

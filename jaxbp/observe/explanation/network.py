@@ -22,31 +22,64 @@ LARGEST = 1024
 Way = tuple[Hashable, ...]  # to an array in the parameters of a network that has each array in all its places
 
 
-class Parts(NamedTuple):
-    """A chain taken apart; any other layer is a chain of one.
+class Part(NamedTuple):
+    """One layer of a network.
 
     Args:
-        parts: its parts.
-        params: their parameters by l, an array that is tied in all its places.
-        is_chain: whether the network's own parameters are by l, too.
+        l: its number.
+        way: to its parameters within the network's.
+        layer: the layer.
+        params: its parameters, an array that is tied in all its places.
+    """
+
+    l: int
+    way: Way
+    layer: Layer
+    params: Params
+
+
+class Parts(NamedTuple):
+    """A network taken apart; any other layer than a chain is a chain of one.
+
+    Args:
+        parts: its parts. Those of a tied network that is one part of a chain are counted on, as if they stood
+            in the chain.
         ties: of each array that is left out of the network's own parameters, and of that in its place, the
             ways.
     """
 
-    parts: tuple[Layer, ...]
-    params: Params
-    is_chain: bool
+    parts: tuple[Part, ...]
     ties: tuple[tuple[Way, Way], ...] = ()
 
 
 def parts_of(net: Layer, params: Params) -> Parts:
-    """The parts of a network and their parameters."""
+    """The parts of a network with their parameters."""
     if net.tie:
         inner = parts_of(net.parts[0], opened(params, net.tie))
-        leaf, to = net.tie if inner.is_chain else ((1, *way) for way in net.tie)
-        return inner._replace(ties=(*inner.ties, (leaf, to)))
-    is_chain = net.form == "product"
-    return Parts(net.parts, params, True) if is_chain else Parts((net,), {1: params}, False)
+        return inner._replace(ties=(*inner.ties, net.tie))
+    if net.form != "product":
+        return Parts((Part(int(net.has_params), (), net, params),))
+    parts: list[Part] = []
+    ties: list[tuple[Way, Way]] = []
+    last = 0
+    for number, part in numbered(net.parts):
+        inner = parts_of(part, params[number] if part.has_params else {})
+        parts += [each._replace(l=last + each.l, way=(number, *each.way)) for each in inner.parts]
+        ties += [((number, *leaf), (number, *to)) for leaf, to in inner.ties]
+        last = parts[-1].l
+    return Parts(tuple(parts), tuple(ties))
+
+
+def counted_on(net: Layer, params: Params) -> str:
+    """A sentence for each part of a chain whose own layers are counted as the chain's; else nothing."""
+    inner: dict[Hashable, list[str]] = {}
+    for part in parts_of(net, params).parts:
+        if len(part.way) > 1 and part.layer.has_params:
+            inner.setdefault(part.way[0], []).append(str(part.l))
+    return "; ".join(
+        f"layers {', '.join(layers)} are those within layer {number} of the network"
+        for number, layers in inner.items()
+    )
 
 
 def place(net: Layer, params: Params, x: Array) -> tuple[Place, ...]:
@@ -104,17 +137,17 @@ def _placed(
 ) -> tuple[Place, ...]:
     """The places; ``names`` is filled with the name of each array by its way, ``tied`` with the ties."""
     tag, into, way = around
-    parts, params, _, own_ties = parts_of(net, params)
+    parts, own_ties = parts_of(net, params)
     tied |= {(*way, *leaf): (*way, *to) for leaf, to in own_ties}
-    groups = _measured(parts, params, x)
+    groups = _measured(parts, x)
     placed: list[Place] = []
     # Inside a block the delta of what comes in has a name of its own: the block adds it to the skip's.
     delta = f"delta_x_{tag.rstrip('.')}" if tag else f"delta_{into}"
     for number, group in groups.items():
         own = f"{tag}{number}"
-        bends = sum(kind != "same" and not part.has_params for part, _, _, _, kind in group)
+        bends = sum(kind != "same" and not each.layer.has_params for each, _, _, kind in group)
         bent = 0
-        for part, p, f, out, kind in group:
+        for (_, within, part, p), f, out, kind in group:
             bent += kind != "same" and not part.has_params
             primes = "'" * (bent % bends) if bends else ""
             name = into if kind == "same" else f"a_{own}" if part.has_params else f"f_{own}{primes}"
@@ -124,43 +157,44 @@ def _placed(
                 branch, skip = part.parts
                 roles = {"branch": {}, "skip": {}} | p
                 inner = f"{own}." if part.has_params else f"{own}f{bent}."
+                at = (*way, *within)
                 in_branch, in_skip = (
-                    _placed(layer, roles[role], f, Around(inner + s, into, (*way, number, role)), names, tied)
+                    _placed(layer, roles[role], f, Around(inner + s, into, (*at, role)), names, tied)
                     for layer, role, s in ((branch, "branch", ""), (skip, "skip", "s"))
                 )
                 made = made._replace(branch=in_branch, skip=in_skip)
             else:
                 made = made._replace(parameters=tuple(_parameters(p, own)))
                 names |= {
-                    (*way, number, *keys): each.name
+                    (*way, *within, *keys): each.name
                     for (keys, _), each in zip(leaves(p), made.parameters, strict=True)
                 }
             placed.append(made)
             if kind != "same":
                 into, delta = name, f"delta_{name}"
-        if not bends and group[0][0].has_params:
-            size = group[-1][3].size
+        if not bends and group[0][0].layer.has_params:
+            size = group[-1][2].size
             placed.append(Place("phi", own, into, f"f_{own}", delta, size, size, "identity", IDENTITY))
             into, delta = f"f_{own}", f"delta_f_{own}"
     return tuple(placed)
 
 
-Measured = tuple[Layer, Params, Any, Any, Kind]  # a part, its parameters, the shapes of f and out, its kind
+Measured = tuple[Part, Any, Any, Kind]  # a part, the shapes of f and out, its kind
 
 
-def _measured(parts: tuple[Layer, ...], params: Params, x: Any) -> dict[int, list[Measured]]:
+def _measured(parts: tuple[Part, ...], x: Any) -> dict[int, list[Measured]]:
     """The parts of each layer, its weights and then its activations, with the shapes that they meet."""
     groups: dict[int, list[Measured]] = {}
     f = jax.eval_shape(jnp.asarray, x)
-    for l, part in numbered(parts):
-        p = params[l] if part.has_params else {}
+    for part in parts:
+        l, _, layer, p = part
         with errors.within(f"explain: layer {l}"):
-            out = jax.eval_shape(part.apply, p, f)
+            out = jax.eval_shape(layer.apply, p, f)
         if max(f.size, out.size) > LARGEST:
             hint = "explain a smaller network, or look at every quantity with jaxbp.backprop"
             got = f"{max(f.size, out.size)} in layer {l}"
             raise ValueError(errors.message("explain", f"at most {LARGEST} entries in a layer", got, hint))
-        groups.setdefault(l, []).append((part, p, f, out, _kind(part, p, f)))
+        groups.setdefault(l, []).append((part, f, out, _kind(layer, p, f)))
         f = out
     return groups
 

@@ -104,7 +104,8 @@ def _edges(values: Mapping[Tree, Value], columns: list[Column], height: int) -> 
                     f'y2="{y2:.0f}" stroke-width="{thick:.2f}"{dash}/>'
                 )
                 if labels:
-                    part = 0.3 + 0.14 * (i % 2) if len(right) > 1 else 0.4
+                    # at a place of its own for each unit that it leads to
+                    part = 0.3 + 0.4 * i / (len(right) - 1) if len(right) > 1 else 0.4
                     x, y = x1 + part * (x2 - x1), y1 + part * (y2 - y1)
                     yield f'<text class="weight" x="{x:.0f}" y="{y - 4:.0f}">{number(w, 4)}</text>'
 

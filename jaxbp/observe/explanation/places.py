@@ -167,6 +167,11 @@ def shared(places: tuple[Place, ...]) -> dict[str, list[Parameter]]:
     return {name: uses for name, uses in arrays(places).items() if len(uses) > 1}
 
 
+def ties_in_words(places: tuple[Place, ...]) -> str:
+    """W_2 = W_1, W_3 = W_1; nothing where no array is shared."""
+    return ", ".join(f"{name} = {array}" for name, array in ties(places))
+
+
 def ties(places: tuple[Place, ...]) -> Iterator[tuple[str, str]]:
     """The name that the array of another place takes, and the name of that array: ("W_2", "W_1")."""
     for name, uses in shared(places).items():
@@ -198,8 +203,7 @@ def in_words(places: tuple[Place, ...]) -> str:
         >>> in_words((dense, Place("phi", "1", "a_1", "f_1", "delta_a_1", 1, 1, "sigmoid")))
         'mlp([2, 1], output=sigmoid)'
     """
-    same = ", ".join(f"{name} = {array}" for name, array in ties(places))
-    return f"{_untied(places)}{f', {same}' if same else ''}"
+    return ", ".join(filter(None, (_untied(places), ties_in_words(places))))
 
 
 def _untied(places: tuple[Place, ...]) -> str:

@@ -19,7 +19,7 @@ from jaxbp.observe.explanation.places import (
     factors,
     in_words,
     maps,
-    ties,
+    ties_in_words,
 )
 from jaxbp.observe.explanation.steps.lines import FIRST, Choices, Line, Step
 from jaxbp.observe.explanation.steps.outputs import Output
@@ -158,15 +158,17 @@ class Explanation:
         layers = as_they_are(self.places)
         if layers["same"]:
             yield f"changes no number here: {', '.join(layers['same'])}"
-        if same := [f"{name} = {array}" for name, array in ties(self.places)]:
-            yield f"one array in several places, a prime for each use: {', '.join(same)}"
+        if same := ties_in_words(self.places):
+            yield f"one array in several places, a prime for each use: {same}"
         if layers["own"]:
             yield f"by its numbers and its Jacobian, not component by component: {', '.join(layers['own'])}"
         sizes = [size for place in all_places(self.places) for size in (place.d_in, place.d_out)]
+        if self.choices.layers is not None:
+            yield f"written out: layers {', '.join(map(str, self.choices.layers))}"
         if self.choices.units is not None:
             yield f"written out: units {', '.join(map(str, self.choices.units))}"
         elif max(sizes, default=1) > FIRST:
-            yield f"written out: units 1 to {FIRST} of each layer; units=[3, 7] chooses others"
+            yield f"written out: units 1 to {FIRST} of each layer; units=[3, 7], layers=[1] choose others"
 
     def _heading(self, step: Step, notation: Notation) -> list[str]:
         """The formulas of a step, each with what separates it from the next."""
@@ -284,7 +286,7 @@ class Explanation:
 
     def _html(self) -> Iterator[str]:
         def math_of(formula: str) -> str:
-            return f"<div><math>{formula}</math></div>"
+            return f'<div style="margin: .4em 0"><math>{formula}</math></div>'
 
         given, parameters = self._given(MATHML)
         yield f"<h3>{html.escape(self.title())}</h3>"

@@ -7,10 +7,9 @@ import jax
 import numpy as np
 
 from jaxbp.layers import Layer
-from jaxbp.layers.composition.chain import numbered
-from jaxbp.layers.composition.tied import added
+from jaxbp.layers.composition.tied import added, put
 from jaxbp.observe.explanation.formulas.trees import Value, symbol
-from jaxbp.observe.explanation.network import leaves, parts_of
+from jaxbp.observe.explanation.network import Way, leaves, parts_of
 from jaxbp.observe.explanation.places import Parameter, Place
 from jaxbp.typing import Array, Params
 
@@ -32,30 +31,28 @@ def walk(
     Returns:
         (f_L, back), where ``back(delta_f)`` is (delta_params, delta_x).
     """
-    parts, params, is_chain, ties = parts_of(net, params)
+    parts, ties = parts_of(net, params)
     left, f = iter(places), x
-    backs: list[tuple[int | None, Callable[[Array], tuple[Params, Array]]]] = []
-    for number, part in numbered(parts):
+    backs: list[tuple[Way | None, Callable[[Array], tuple[Params, Array]]]] = []
+    for _, way, part, p in parts:
         here = next(left)
         if here.name == "identity" and here.kind == "phi":  # of a layer that has no activation
             backs.append((None, _renamed(here, f, values)))
             here = next(left)
-        p = params[number] if part.has_params else {}
-        out, back = _through(here, part, p, f, values)
-        backs.append((number if part.has_params else None, back))
-        f = out
+        f, back = _through(here, part, p, f, values)
+        backs.append((way if part.has_params else None, back))
     for here in left:
         backs.append((None, _renamed(here, f, values)))
 
     def all_back(delta: Array) -> tuple[Params, Array]:
-        deltas = {}
-        for number, back in reversed(backs):
+        deltas: Params = {}
+        for way, back in reversed(backs):
             delta_p, delta = back(delta)
-            if number is not None:
-                deltas[number] = delta_p
+            if way is not None:
+                deltas = put(deltas, way, delta_p)
         for tie in ties:
             deltas = added(deltas, tie)
-        return (deltas if is_chain else deltas.get(1, {})), delta
+        return deltas, delta
 
     return f, all_back
 

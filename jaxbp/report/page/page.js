@@ -296,9 +296,33 @@ function writer(numbers) {
   return { write };
 }
 
-function equation(sides) {
-  const different = sides.filter((side, i) => i === 0 || side.textContent !== sides[i - 1].textContent || side.localName === "mtext");
-  return formula(different.flatMap((side, i) => (i ? [mo("="), side] : [side])));
+const different = (sides) => sides.filter((side, i) => i === 0 || side.textContent !== sides[i - 1].textContent || side.localName === "mtext");
+
+function equation(all) {
+  const sides = different(all);
+  return formula(sides.flatMap((side, i) => (i ? [mo("="), side] : [side])));
+}
+
+// The same in pieces, each side and each term of a sum: where the screen or the paper is too narrow, a piece goes below.
+function wrapping(all) {
+  const [left, ...others] = different(all);
+  const pieces = others.flatMap((side) => {
+    const [first, ...terms] = termsOf(side);
+    return [[mo("="), ...first], ...terms];
+  });
+  return [formula(left), ...pieces.flatMap((piece) => [html("wbr"), formula(...piece)])];
+}
+
+function termsOf(side) {
+  const terms = [[]];
+  for (const piece of side.localName === "mrow" ? [...side.childNodes] : [side]) {
+    if (piece.localName === "mo" && piece.textContent === "+") {
+      piece.setAttribute("form", "infix"); // though it begins a formula
+      terms.push([]);
+    }
+    terms.at(-1).push(piece);
+  }
+  return terms;
 }
 
 function formula(...pieces) {
@@ -307,16 +331,16 @@ function formula(...pieces) {
 
 const dots = () => html("span", { class: "dots" });
 function lineOf([target, tree, show], own, blank) {
-  const symbols = [writer(null).write(target)[0]];
+  const symbols = [writer(null).write(target)[0]], line = html("div", {});
   if (show === "both" || show === "symbols" || (blank && show === "numbers")) symbols.push(writer(null).write(tree)[0]);
   if (blank) {
-    const formula = equation(symbols);
-    formula.firstChild.append(mo("="));
-    return html("div", {}, formula, dots());
+    line.append(...wrapping(symbols), html("span", { class: "piece" }, formula(mo("=")), dots()));
+    return line;
   }
   if (show === "both" || show === "numbers") symbols.push(writer(own).write(tree)[0]);
   symbols.push(written(evaluate(target, own), { class: "result" }));
-  return html("div", {}, equation(symbols));
+  line.append(...wrapping(symbols));
+  return line;
 }
 
 function headingOf(step) {
@@ -356,13 +380,21 @@ function fieldId(name, i, j, rows, columns) {
   return name.startsWith("W") ? `${name}[${i + 1},${j + 1}]` : `${name}[${i + 1}]`;
 }
 
+// What a field shows: a number of float32, such as a network's that was trained, by the fewest digits that name it there.
+function typed(x) {
+  if (!Number.isFinite(x) || Math.fround(x) !== x) return String(x);
+  let digits = 1;
+  while (Math.fround(Number(x.toPrecision(digits))) !== x) digits++;
+  return String(Number(x.toPrecision(digits)));
+}
+
 function inputs(name) {
   const rows = rowsOf(state.given[key(name)]);
   const box = html("div", { class: "inputs", style: `grid-template-columns: repeat(${rows[0].length}, max-content)` });
   rows.forEach((row, i) =>
     row.forEach((x, j) => {
       const id = fieldId(name, i, j, rows.length, row.length);
-      const field = html("input", { type: "number", step: "any", id, value: String(x), required: "" });
+      const field = html("input", { type: "number", step: "any", id, value: typed(x), required: "" });
       field.addEventListener("input", () => edited(field, name, i, j));
       box.append(html("label", { for: id }, html("span", {}, id), field));
     })
@@ -399,7 +431,7 @@ function build() {
     chain.append(kind === "parameter" ? box(name, [inputs(name), value("delta_" + name)]) : box(name, [value(name), value("delta_" + name)], extra));
   }
   chain.append(box("mu", value("mu")), box("y", inputs("y")), box("loss", value("loss"), menu("loss", program.options.loss)));
-  byId("eta").value = String(state.given[key("eta")]);
+  byId("eta").value = typed(state.given[key("eta")]);
   byId("eta").addEventListener("input", () => edited(byId("eta"), "eta", 0, 0));
 }
 
@@ -429,7 +461,7 @@ function fields() {
     rows.forEach((row, i) =>
       row.forEach((x, j) => {
         const field = byId(fieldId(name, i, j, rows.length, row.length));
-        field.value = String(x);
+        field.value = typed(x);
         field.setAttribute("aria-invalid", "false");
       })
     );
@@ -551,7 +583,7 @@ function draw() {
   const width = across * columns.length, height = down * most + 34;
   const drawn = (c) => { const n = flat(values[key(c.name)]).length; return n <= 9 ? [...Array(n).keys()] : [...Array(8).keys(), n - 1]; };
   const place = (c, row, n) => [across * (c + 0.5), 14 + (height - 20) / 2 + down * (row - (n - 1) / 2)];
-  const svg = make(SVG, "svg", { viewBox: `0 0 ${width} ${height}`, role: "img", width, style: `min-width: ${Math.round(width * 0.6)}px`, "aria-label": columns.map((c) => `${c.name} = ${textValue(values[key(c.name)])}`).join(", ") });
+  const svg = make(SVG, "svg", { viewBox: `0 0 ${width} ${height}`, role: "img", width, class: "drawing", style: `min-width: ${Math.round(width * 0.6)}px`, "aria-label": columns.map((c) => `${c.name} = ${textValue(values[key(c.name)])}`).join(", ") });
   const labels = [];
   columns.slice(1).forEach((to, c) => {
     const W = to.W ? rowsOf(values[key(to.W)]) : null;
@@ -562,7 +594,7 @@ function draw() {
       const w = W ? W[other][unit] : largest / 2;
       svg.append(make(SVG, "line", { x1: x1 + r, y1, x2: x2 - r, y2, "stroke-width": 0.6 + 2.6 * Math.abs(w) / largest, "stroke-dasharray": w < 0 ? "5 3" : null, "data-names": W ? `${to.W} delta_${to.W}` : `${to.name}` }));
       if (W && left.length * right.length <= 9) {
-        const part = right.length > 1 ? 0.3 + 0.16 * (i % 2) : 0.4;
+        const part = right.length > 1 ? 0.3 + (0.4 * i) / (right.length - 1) : 0.4; // each at a place of its own
         labels.push(make(SVG, "text", { class: "weight", x: x1 + part * (x2 - x1), y: y1 + part * (y2 - y1) - 3 }, String(Number(w.toPrecision(4)))));
       }
     }));

@@ -35,13 +35,11 @@ class Writer(NamedTuple):
         """A number, or a matrix by its rows: [0.5 -0.4; 0.3 0.8]."""
         if isinstance(value, float | int):
             return self.notation.number(number(value, self.digits))
+        left_out = [None] * len(value[0])
         rows = [
             [self.notation.number(number(v, self.digits)) if v is not None else "..." for v in _cut(row)]
-            for row in _cut(value)
-            if row is not None
+            for row in (left_out if row is None else row for row in _cut(value))
         ]
-        if len(value) > SHOWN:
-            rows.append(["..."] * len(rows[0]))
         return self.notation.matrix(rows)
 
     def equation(self, *sides: str) -> str:

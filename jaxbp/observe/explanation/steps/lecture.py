@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import product
 
 from jaxbp.observe.explanation.formulas.trees import plus, symbol
-from jaxbp.observe.explanation.places import Parameter, Place, by_layer, shared
+from jaxbp.observe.explanation.places import Parameter, Place, arrays, by_layer, shared
 from jaxbp.observe.explanation.steps.backward import backward
 from jaxbp.observe.explanation.steps.forward import forward
 from jaxbp.observe.explanation.steps.lines import Choices, Equation, Line, Step
@@ -28,13 +28,17 @@ def steps(
         parameters: the names of those that the gradient step changes, and whether each is a vector.
         choices: what is written out.
     """
-    layers = by_layer(places)
-    there = [step for tag, group in layers[:-1] for step in forward(tag, group, choices)]
-    there += [step for tag, group in layers[-1:] for step in forward(tag, group, choices, is_last=True)]
+    last = [tag for tag, _ in by_layer(places)][-1:]
+    layers = by_layer(choices.places(places))
+    there = [
+        step for tag, group in layers for step in forward(tag, group, choices, is_last=[tag] == last)
+    ]
     back = [step for tag, group in reversed(layers) for step in backward(tag, group, choices)]
     copied = [_copied(name, uses) for name, uses in shared(places).items()]
     added = [_added(name, uses, choices) for name, uses in shared(places).items()]
-    return (*copied, *there, *loss, *back, *added, _update(parameters))
+    own = arrays(choices.places(places))
+    changed = [(name, is_vector) for name, is_vector in parameters if name in own]
+    return (*copied, *there, *loss, *back, *added, _update(changed))
 
 
 def _copied(name: str, uses: Sequence[Parameter]) -> Step:

@@ -80,11 +80,18 @@ class Choices(NamedTuple):
         phis: formulas by the activation's name; softmax has "".
         losses: names of losses.
         units: the units of each layer that are written out; None for the first `FIRST`.
+        layers: the layers whose steps are written out; None for all.
     """
 
     phis: dict[str, str] = {}  # noqa: RUF012  a default that nobody changes
     losses: tuple[str, ...] = ()
     units: tuple[int, ...] | None = None
+    layers: tuple[int, ...] | None = None
+
+    def places(self, places: tuple[Place, ...]) -> tuple[Place, ...]:
+        """Those whose steps are written out."""
+        tags = None if self.layers is None else set(map(str, self.layers))
+        return tuple(place for place in places if tags is None or place.tag in tags)
 
     def chosen(self, d: int) -> list[int]:
         """The entries of a quantity of d entries that are written out."""
