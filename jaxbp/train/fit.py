@@ -27,11 +27,10 @@ from jaxbp.train.progress import Record, progress
 from jaxbp.train.result import EarlyStopping, Result
 from jaxbp.train.run import Run, keep, warn_never_finite
 from jaxbp.train.sharding import Layout
-from jaxbp.train.start import assert_optimizer, assert_start, carrying
+from jaxbp.train.start import assert_averages, assert_optimizer, assert_start, carrying
 from jaxbp.train.validate import (
     EPOCHS,
     assert_alone,
-    assert_averages,
     assert_callbacks,
     assert_counts,
     assert_inputs,
@@ -202,7 +201,7 @@ def fit(
     """
     memory_budget, progress_bar = assert_options(early_stopping, checkpoints, memory_budget, progress_bar)
     callbacks, optimizer = assert_callbacks(callbacks), assert_optimizer("fit", optimizer)
-    assert_counts(evaluate_every, iterations, epochs)
+    assert_counts(evaluate_every, iterations, epochs, validation is not None)
     if (ema := assert_averages("fit", ema, eval_params)) is not None:
         optimizer, eval_params = Averaging(optimizer, ema), average_of
     key, in_iterations = arguments.key("fit", key), iterations is not None

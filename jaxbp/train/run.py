@@ -271,7 +271,7 @@ def _divergence(bad: Bad, run: Run, plan: Plan) -> DivergenceError:
         if leaf < of_optimizer:
             hint += ", or clip the gradient, e.g. optax.chain(optax.clip_by_global_norm(1.0), ...)"
     else:
-        expected, got = "a finite gradient", "one with NaN or infinity"
+        expected, got = "a finite gradient and update", "NaN or infinity in one of them"
     return DivergenceError(errors.message(where, expected, got, hint), run.result())
 
 

@@ -50,7 +50,8 @@ class Reading(NamedTuple):
         if self.decimal is not None:
             arguments.option(where, "decimal", self.decimal, (".", ","))
         if self.delimiter is not None and (len(self.delimiter) != 1 or self.delimiter in '"\r\n'):
-            raise ValueError(message(where, "one character as delimiter", repr(self.delimiter)))
+            hint = "e.g. delimiter=';'"
+            raise ValueError(message(where, "one character as delimiter", repr(self.delimiter), hint))
         if self.decimal == self.delimiter == ",":
             raise ValueError(message(where, "a delimiter that is not the decimal mark", "a comma as both"))
         texts = [str(v) if isinstance(v, str) else v for v in (self.delimiter, self.decimal, self.encoding)]
