@@ -301,10 +301,8 @@ def _num_classes(
     if not hasattr(grad_fn, "num_classes"):
         return None
     if is_tree(held):
-        joined = "np.concatenate(list(x.values()), axis=1)"
+        joined = f"np.concatenate({'list(x.values())' if isinstance(held, dict) else 'x'}, axis=1)"
         hint = f"join its arrays, {joined}, or give a grad_fn of your own, jax.value_and_grad(loss_fn)"
-        if isinstance(held, tuple | list):
-            hint = "a list of batches is jaxbp.Batches(batches); several inputs need a grad_fn of your own"
         raise TypeError(errors.message(where, "x as one array", described(held), hint))
     try:
         return grad_fn.num_classes(params, held)

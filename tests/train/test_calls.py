@@ -130,7 +130,14 @@ BAD = {
         "got class_w",
     ),
     "x by name": ({"data": ({"a": x[:, :2], "b": x[:, 2:]}, y)}, "x as one array, got a dict of 2; join"),
-    "two batches": ({"data": [(x[:8], y[:8]), (x[8:], y[8:])]}, "is jaxbp.Batches(batches)"),
+    **{
+        f"a list of {n} batches": (
+            {"data": [(x[:8], y[:8])] * n},
+            f"data (x, y) or a Dataset, got a list of {n} tuples; batches are jaxbp.Batches(data)",
+        )
+        for n in (1, 2, 3, 4)
+    },
+    "a pair of inputs": ({"data": ((x, x), y)}, "join its arrays, np.concatenate(x, axis=1), or give a grad"),
     "evaluated never": ({"evaluate_every": 2}, "evaluate_every beside validation, or beside iterations"),
     "labels in a column": (
         {"data": (x, y[:, None])},
