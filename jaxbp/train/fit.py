@@ -161,8 +161,8 @@ def fit(
         preprocess: makes of x, as data and validation hold it, the x that grad_fn and evaluate take. With
             ``lambda x: x / 255`` uint8 pixels lie on host and device as they are, in a quarter of the bytes;
             it is applied to each mini-batch inside the compiled epoch.
-        class_weight: what the examples of each class count, ``{label: weight}``, a number for each class or
-            ``"balanced"``, times weights of their own. Validation data have only their own.
+        class_weight: what each example of a class counts, ``{label: weight}``, 1 for the others, or a number
+            for each class, or ``"balanced"``; times weights of their own. Validation data have only those.
         shuffle: False takes the examples in the given order in every epoch, as `elman`'s ``carries`` needs.
         progress_bar: show the epochs as they pass.
 

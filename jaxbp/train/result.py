@@ -4,12 +4,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 
 from jaxbp import arguments
 from jaxbp.tables import as_html
+from jaxbp.train.programs.copies import copied
 from jaxbp.train.programs.metrics import Mode, mode_of
 from jaxbp.train.progress import Record, describe
 from jaxbp.typing import Params
@@ -168,7 +167,7 @@ class Best(NamedTuple):
             return self
         value = row[self.stopping.monitor] * (1 if self.stopping.mode == "min" else -1)
         if value < self.value - self.stopping.min_delta or (self.seen is None and not np.isnan(value)):
-            return self._replace(value=value, epoch=row["epoch"], seen=jax.tree.map(jnp.copy, seen))
+            return self._replace(value=value, epoch=row["epoch"], seen=copied(seen))
         return self
 
     def gave_up(self, rows: Sequence[Record]) -> bool:
