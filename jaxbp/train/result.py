@@ -116,12 +116,16 @@ class Result:
         return tuple(dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True))
 
     def to_dict(self) -> dict[str, Any]:
-        """The history and the outcome as plain Python numbers, for JSON; the parameters stay out."""
+        """The history and the outcome as strict JSON has them, None for NaN; the parameters stay out."""
+        columns = {name: column.tolist() for name, column in self.history.items()}
         return {
             "stopped": self.stopped,
             "best_epoch": self.best_epoch,
             "compile_seconds": self.compile_seconds,
-            "history": {name: column.tolist() for name, column in self.history.items()},
+            "history": {
+                name: [value if np.isfinite(value) else None for value in column]
+                for name, column in columns.items()
+            },
         }
 
     def __repr__(self) -> str:

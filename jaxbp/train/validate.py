@@ -222,12 +222,12 @@ def assert_counts(evaluate_every: Any, iterations: Any, epochs: Any, evaluates: 
             arguments.whole("fit", name, value, low=1)
     if iterations is not None or evaluate_every is None:
         return
-    if not evaluates:
-        expected = "evaluate_every beside validation, or beside iterations, whose rows it counts"
-        raise ValueError(errors.message("fit", expected, f"{evaluate_every} alone"))
     if evaluate_every > (most := epochs or EPOCHS):
         got, hint = f"{evaluate_every}, which none of them is", "nothing would be evaluated"
         raise ValueError(errors.message("fit", f"evaluate_every at most the {most} epochs", got, hint))
+    if not evaluates:
+        expected = "evaluate_every beside validation, or beside iterations, whose rows it counts"
+        raise ValueError(errors.message("fit", expected, f"{evaluate_every} alone"))
 
 
 def assert_outcome(

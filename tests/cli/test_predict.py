@@ -200,6 +200,18 @@ def test_what_cannot_be_predicted_says_why_in_one_line(classes, values, capsys, 
     assert classes[1].read_text() == before
 
 
+def test_letters_that_paths_cannot_have_are_said(classes, capsys, monkeypatch):
+    """Where a system's encoding is ASCII Python refuses such a path, of a run that was made elsewhere."""
+
+    def lacking(folder):
+        "täble.csv".encode("ascii")
+
+    monkeypatch.setattr(jaxbp, "load_run", lacking)
+    assert run("evaluate", classes[0]) == 1
+    said = "a system whose paths may have every letter, got its encoding ascii; PYTHONUTF8=1 sets another"
+    assert said in capsys.readouterr().err
+
+
 def test_help_names_what_each_is(capsys):
     for command, words in (("predict", "without the label's column"), ("evaluate", "confusion matrix")):
         with pytest.raises(SystemExit):

@@ -307,6 +307,11 @@ def test_a_state_in_another_byte_order_goes_on_as_its_own():
     jax.tree.map(np.testing.assert_array_equal, *ends)
 
 
+def test_without_jit_there_are_no_epochs():
+    with jax.disable_jit():
+        assert "expected jit, for epochs are compiled programs, got jax_disable_jit" in refusal(fit)
+
+
 @pytest.mark.parametrize("of", ["multi_transform", "masked", "init by name"])
 def test_optimizers_of_parts_of_the_parameters_train_over_a_mesh(of):
     def is_w(params):

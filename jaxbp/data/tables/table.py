@@ -153,7 +153,7 @@ def _read(
             faults.other_number(line, len(row))
             continue
         found = finite([row[j] for j in numbers]) if decimal == "." else None
-        if found is not None:
+        if found is not None and max(map(abs, found), default=0.0) < 2.0**53:  # whole numbers are exact
             values.extend(found)
         else:
             for j in numbers:
