@@ -131,6 +131,7 @@ CE, BCE = jaxbp.softmax_cross_entropy, jaxbp.binary_cross_entropy
         (jaxbp.squared_error, (3, 1), jnp.zeros(3), ValueError, r"\(3, 1\), got shape \(3,\); add the axis"),
         (BCE, (3, 2), jnp.zeros((3, 1)), ValueError, r"\(3, 2\), got shape \(3, 1\)"),
         (CE, (3, 2), jnp.zeros(3), TypeError, "integer class labels, got .* float32"),
+        (CE, (3, 2), jnp.zeros((3, 1), int), ValueError, r"got shape \(3, 1\); drop the axis, y\[..., 0\]"),
         (CE, (3, 2), jnp.zeros(2, int), ValueError, r"labels of shape \(3,\) or rows"),
     ],
 )

@@ -9,6 +9,8 @@ _NAMES = [field.name for field in fields(Train)]
 _BOOLS = [field.name for field in fields(Train) if field.type is bool]
 _GIVEN = re.compile(rf"\b({'|'.join(_NAMES)})=(\[[^\]]*\]|'[^']*'|[^\s,;)]*)")
 _NAMED = re.compile(rf"(?<![-\w])({'|'.join(name for name in _NAMES if '_' in name)})\b")
+# Arguments whose names are words of every sentence, where one of them is asked for.
+_ASKED = re.compile(rf"(?<=: expected )({'|'.join(_NAMES)})(?= (?:a|an|to be|True|one of) | ')")
 # What only Python can do, by what gives it away in a hint, and what a user of the command can do.
 _REMEDIES = (
     ("num_classes", "number the classes 0, 1, 2, ... in the file"),
@@ -30,6 +32,8 @@ def as_flags(text: str) -> str:
         'mnist: expected files, got neither; give --data-dir, or --download'
         >>> as_flags("fit: expected a batch_size in 1..9, got 10; drop=['id', 'city'], header=False")
         'fit: expected a --batch-size in 1..9, got 10; --drop id city, --header False'
+        >>> as_flags("load(t.csv): expected label a whole number in [-4, 3], got 99")
+        'load(t.csv): expected --label a whole number in [-4, 3], got 99'
     """
     sentence, *hints = text.split("; ")
     said: list[str] = [sentence]
@@ -37,7 +41,10 @@ def as_flags(text: str) -> str:
         words = next((words for telltale, words in _REMEDIES if telltale in hint), hint)
         if words and words not in said:
             said.append(words)
-    return _NAMED.sub(lambda found: flag(found[1]), _GIVEN.sub(_given, "; ".join(said)))
+    text = _GIVEN.sub(_given, "; ".join(said))
+    for names in (_NAMED, _ASKED):
+        text = names.sub(lambda found: flag(found[1]), text)
+    return text
 
 
 def _given(found: re.Match[str]) -> str:

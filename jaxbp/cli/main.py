@@ -42,6 +42,9 @@ def _sentence(error: Exception) -> str:
     if isinstance(error, OSError) and error.strerror and error.filename is not None:
         expected = f"a path that can be used so, {error.filename}"
         return errors.message("jaxbp", expected, error.strerror.lower())
+    if isinstance(error, UnicodeEncodeError):
+        expected, got = "a system whose paths may have every letter", f"its encoding {error.encoding}"
+        return errors.message("jaxbp", expected, got, "PYTHONUTF8=1 sets another")
     return str(error)
 
 

@@ -8,7 +8,7 @@ import jax
 from jaxbp import arguments, errors
 from jaxbp.arguments import described
 from jaxbp.arguments.sparse import SparseRows, is_sparse, sparse_rows
-from jaxbp.arguments.trees import each, host_arrays
+from jaxbp.arguments.trees import each, host_arrays, is_tree
 from jaxbp.data.dataset import Dataset
 
 SPARSE = 2**26  # bytes: a sparse x that would take more streams, also where no budget is given
@@ -22,6 +22,10 @@ def examples(where: str, name: str, data: Any) -> tuple[Any, Any, Any]:
     """
     if isinstance(data, Dataset):
         return data.x, data.y, data.weight
+    if isinstance(data, list) and data and all(type(part) is tuple and is_tree(part) for part in data):
+        expected, got = f"{name} (x, y) or a Dataset", f"a list of {len(data)} tuples"
+        hint = "batches are jaxbp.Batches(data); data of several arrays are a tuple, ((a, b), y)"
+        raise TypeError(errors.message(where, expected, got, hint))
     if isinstance(data, tuple | list) and len(data) in (2, 3):
         x, y, weight = (*data, None)[:3]
         if weight is not None and (weight is x or weight is y):

@@ -114,7 +114,7 @@ def load(
     path = arguments.path("load", "name_or_path", name_or_path)
     name, where = str(path), f"load({path.name})"
     if name in SOURCES:
-        _assert_has(name, given, {"scale", "data_dir", "download"})
+        _assert_has(name, given, {"scale", "download", *["data_dir"] * SOURCES[name].files})
         options = {"data_dir": data_dir, "download": download, "test_fraction": test_fraction, "seed": seed}
         train, test = SOURCES[name].read(**options)
         return of_arrays(*train, test, name, choice, cut, classes=SOURCES[name].classes)

@@ -234,16 +234,18 @@ class Source(NamedTuple):
         classes: the names of its classes, one character each.
         read: gives the arrays of its training and of its test part.
         pixels: the most that a raw pixel is, by which it was divided.
+        files: whether it is read from files in a folder.
     """
 
     classes: str
     read: Callable[..., list[Arrays]]
     pixels: int = 255
+    files: bool = True
 
 
 # Each set by its name.
 SOURCES = {
-    "digits": Source(string.digits, _of_digits, 16),
+    "digits": Source(string.digits, _of_digits, 16, files=False),
     "mnist": Source(string.digits, partial(_of_images, mnist)),
     "fashion_mnist": Source(string.digits, partial(_of_images, fashion_mnist)),
     **{f"emnist_{name}": Source(split.classes, partial(_of_emnist, name)) for name, split in SPLITS.items()},

@@ -55,7 +55,8 @@ def make_softmax_cross_entropy(label_smoothing: float = 0.0) -> Loss:
             y = jnp.where(known[..., None], jax.nn.one_hot(y, C, dtype=f.dtype), jnp.nan)
         elif y.shape != f.shape:
             expected = f"labels of shape {f.shape[:-1]} or rows of shape {f.shape}"
-            raise ValueError(errors.message(name, expected, f"shape {y.shape}"))
+            hint = "drop the axis, y[..., 0]" if y.shape == (*f.shape[:-1], 1) else ""
+            raise ValueError(errors.message(name, expected, f"shape {y.shape}", hint))
         elif jnp.issubdtype(y.dtype, jnp.complexfloating):
             raise TypeError(errors.message(name, "rows of probabilities", arguments.described(y)))
         y = y.astype(f.dtype)

@@ -27,11 +27,10 @@ from jaxbp.train.progress import Record, progress
 from jaxbp.train.result import EarlyStopping, Result
 from jaxbp.train.run import Run, keep, warn_never_finite
 from jaxbp.train.sharding import Layout
-from jaxbp.train.start import assert_optimizer, assert_start, carrying
+from jaxbp.train.start import assert_averages, assert_optimizer, assert_start, carrying
 from jaxbp.train.validate import (
     EPOCHS,
     assert_alone,
-    assert_averages,
     assert_callbacks,
     assert_counts,
     assert_inputs,
@@ -162,8 +161,8 @@ def fit(
         preprocess: makes of x, as data and validation hold it, the x that grad_fn and evaluate take. With
             ``lambda x: x / 255`` uint8 pixels lie on host and device as they are, in a quarter of the bytes;
             it is applied to each mini-batch inside the compiled epoch.
-        class_weight: what the examples of each class count, ``{label: weight}``, a number for each class or
-            ``"balanced"``, times weights of their own. Validation data have only their own.
+        class_weight: what each example of a class counts, ``{label: weight}``, 1 for the others, or a number
+            for each class, or ``"balanced"``; times weights of their own. Validation data have only those.
         shuffle: False takes the examples in the given order in every epoch, as `elman`'s ``carries`` needs.
         progress_bar: show the epochs as they pass.
 
@@ -202,7 +201,7 @@ def fit(
     """
     memory_budget, progress_bar = assert_options(early_stopping, checkpoints, memory_budget, progress_bar)
     callbacks, optimizer = assert_callbacks(callbacks), assert_optimizer("fit", optimizer)
-    assert_counts(evaluate_every, iterations, epochs)
+    assert_counts(evaluate_every, iterations, epochs, validation is not None)
     if (ema := assert_averages("fit", ema, eval_params)) is not None:
         optimizer, eval_params = Averaging(optimizer, ema), average_of
     key, in_iterations = arguments.key("fit", key), iterations is not None

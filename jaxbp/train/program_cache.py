@@ -6,6 +6,7 @@ from typing import Any, TypeVar
 
 import jax
 
+from jaxbp.errors import message
 from jaxbp.train.plan import Plan
 from jaxbp.train.sharding import place_of
 
@@ -42,6 +43,9 @@ def compiled(make: Callable[[Plan, Any], Programs], plan: Plan, arguments: Any) 
 
 def compile_fast(lowered: jax.stages.Lowered) -> jax.stages.Compiled:
     """Compile with the options that make these programs faster, for them alone."""
+    if jax.config.jax_disable_jit:  # type: ignore[attr-defined]
+        expected, hint = "jit, for epochs are compiled programs", "without it call grad_fn by hand"
+        raise ValueError(message("fit", expected, "jax_disable_jit", hint))
     if jax.default_backend() != "cpu":
         return lowered.compile()
     try:

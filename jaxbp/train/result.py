@@ -4,12 +4,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 
 from jaxbp import arguments
 from jaxbp.tables import as_html
+from jaxbp.train.programs.copies import copied
 from jaxbp.train.programs.metrics import Mode, mode_of
 from jaxbp.train.progress import Record, describe
 from jaxbp.typing import Params
@@ -117,12 +116,16 @@ class Result:
         return tuple(dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True))
 
     def to_dict(self) -> dict[str, Any]:
-        """The history and the outcome as plain Python numbers, for JSON; the parameters stay out."""
+        """The history and the outcome as strict JSON has them, None for NaN; the parameters stay out."""
+        columns = {name: column.tolist() for name, column in self.history.items()}
         return {
             "stopped": self.stopped,
             "best_epoch": self.best_epoch,
             "compile_seconds": self.compile_seconds,
-            "history": {name: column.tolist() for name, column in self.history.items()},
+            "history": {
+                name: [value if np.isfinite(value) else None for value in column]
+                for name, column in columns.items()
+            },
         }
 
     def __repr__(self) -> str:
@@ -168,7 +171,7 @@ class Best(NamedTuple):
             return self
         value = row[self.stopping.monitor] * (1 if self.stopping.mode == "min" else -1)
         if value < self.value - self.stopping.min_delta or (self.seen is None and not np.isnan(value)):
-            return self._replace(value=value, epoch=row["epoch"], seen=jax.tree.map(jnp.copy, seen))
+            return self._replace(value=value, epoch=row["epoch"], seen=copied(seen))
         return self
 
     def gave_up(self, rows: Sequence[Record]) -> bool:

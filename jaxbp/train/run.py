@@ -5,14 +5,13 @@ import warnings
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 
 from jaxbp import errors
 from jaxbp.train.checkpoints import Checkpoints
 from jaxbp.train.plan import Bad, EpochsRan, Plan
 from jaxbp.train.programs.cause import LOWER, cause
+from jaxbp.train.programs.copies import copied
 from jaxbp.train.programs.finite import watched_leaves
 from jaxbp.train.programs.step import EvalParams, State
 from jaxbp.train.progress import Record
@@ -56,7 +55,7 @@ class Run(NamedTuple):
         if learned and rows:
             of_model = (learned.model_state,) if start.model_state else ()
             best = best.after(rows[learned.best_epoch - 1], (learned.params, *of_model))
-        state = _own(start.state(plan.optimizer, plan.key))
+        state = copied(start.state(plan.optimizer, plan.key))
         losses = () if learned is None or learned.losses is None else (learned.losses,)
         return cls(
             plan.layout.state(state),
@@ -125,7 +124,7 @@ class Run(NamedTuple):
         """What a callback gets before the first epoch of this run: a copy, as in `record`."""
         given = {"params": self.seen[0], "opt_state": self.state.opt_state}
         given |= dict(zip(("model_state",), self.state.model_state, strict=False))
-        return {"epoch": self.epoch} | _own(given)
+        return {"epoch": self.epoch} | copied(given)
 
     def record(self) -> Record:
         """What a callback gets: a copy, for the next epochs donate the buffers of the state."""
@@ -249,10 +248,6 @@ def _kinds(column: np.ndarray) -> str:
     return " or ".join(name for name, found in kinds.items() if found.any())
 
 
-def _own(tree: Any) -> Any:
-    return jax.tree.map(lambda leaf: jnp.array(leaf, copy=True), tree)
-
-
 def _divergence(bad: Bad, run: Run, plan: Plan) -> DivergenceError:
     """The error that names where the next epoch stopped being finite, and what."""
     losses, iteration, broken = bad
@@ -271,7 +266,7 @@ def _divergence(bad: Bad, run: Run, plan: Plan) -> DivergenceError:
         if leaf < of_optimizer:
             hint += ", or clip the gradient, e.g. optax.chain(optax.clip_by_global_norm(1.0), ...)"
     else:
-        expected, got = "a finite gradient", "one with NaN or infinity"
+        expected, got = "a finite gradient and update", "NaN or infinity in one of them"
     return DivergenceError(errors.message(where, expected, got, hint), run.result())
 
 

@@ -14,7 +14,7 @@ from jaxbp.arguments import described
 from jaxbp.arguments.arrays import held_dtype
 from jaxbp.train.plan import Plan
 from jaxbp.train.programs.evaluate import Evaluator
-from jaxbp.train.programs.step import State
+from jaxbp.train.programs.step import EvalParams, State
 from jaxbp.train.result import Result
 from jaxbp.typing import Params, Random
 
@@ -63,6 +63,29 @@ def assert_optimizer(where: str, optimizer: Any) -> optax.GradientTransformation
     elif isinstance(optimizer, int | float) and not isinstance(optimizer, bool):
         hint = f"e.g. optax.sgd({optimizer})"
     raise TypeError(errors.message(where, "an optax optimizer", described(optimizer), hint))
+
+
+def assert_averages(where: str, ema: Any, eval_params: Any) -> float | None:
+    """The ema; both are as `fit` says."""
+    if eval_params is not None:
+        arguments.function(where, "eval_params", eval_params, positional=2)
+        if ema is not None:
+            raise ValueError(errors.message(where, "ema or eval_params", "both", "leave one out"))
+    return None if ema is None else arguments.number(where, "ema", ema, low=0, high=1, open_high=True)
+
+
+def assert_eval_params(where: str, eval_params: EvalParams, state: State) -> None:
+    """Raises a TypeError unless it gives a tree like the parameters of the state."""
+    expected = "eval_params(opt_state, params) to return a tree like params"
+    try:
+        params = jax.eval_shape(eval_params, state.opt_state, state.params)
+    except (TypeError, ValueError, AttributeError, KeyError, IndexError) as error:
+        got = f"{type(error).__name__}: {error}"
+        hint = "e.g. optax.contrib.schedule_free_eval_params, of the state that schedule_free makes"
+        raise TypeError(errors.message(where, expected, got, hint)) from error
+    shapes = [jax.tree.map(lambda leaf: jnp.shape(leaf), tree) for tree in (params, state.params)]
+    if shapes[0] != shapes[1]:
+        raise TypeError(errors.message(where, expected, f"{shapes[0]} for {shapes[1]}"))
 
 
 def assert_params(where: str, params: Params) -> Params:

@@ -25,12 +25,18 @@ from jaxbp.train.programs.step import Data, EvalParams, Evaluate, GradFn, Prepro
 from jaxbp.train.programs.update import average_of, averaging, updated
 from jaxbp.train.result import EarlyStopping
 from jaxbp.train.sharding import Layout
-from jaxbp.train.start import Start, assert_model_state, assert_optimizer, assert_params, carrying
+from jaxbp.train.start import (
+    Start,
+    assert_averages,
+    assert_model_state,
+    assert_optimizer,
+    assert_params,
+    carrying,
+)
 from jaxbp.train.sweeps.job import Job
 from jaxbp.train.sweeps.points import BATCH_SIZE, Part, for_optimizer, given, is_list, parts_of, points_of
 from jaxbp.train.sweeps.result import Sweep, joined
 from jaxbp.train.validate import (
-    assert_averages,
     assert_callbacks,
     assert_inputs,
     assert_options,

@@ -20,18 +20,19 @@ from jaxbp.train.checkpoints import Checkpoints
 from jaxbp.train.plan import Plan
 from jaxbp.train.programs.evaluate import Evaluator
 from jaxbp.train.programs.step import (
-    EvalParams,
     Evaluate,
     GradFn,
     Preprocess,
     State,
     make_metrics,
     make_step,
+    needs,
     takes,
     traced,
 )
 from jaxbp.train.programs.update import told
 from jaxbp.train.result import EarlyStopping
+from jaxbp.train.start import assert_eval_params
 from jaxbp.typing import Params
 
 EPOCHS = 10  # where nobody says how many, nor how many iterations
@@ -85,7 +86,8 @@ def assert_inputs(
     if preprocess is not None:
         arguments.function(where, "preprocess", preprocess, positional=1)
     if evaluate is not None:
-        arguments.function(where, "evaluate", evaluate, positional=3 + len(model_state))
+        weight = ["weight"] * (callable(evaluate) and takes(evaluate, "weight"))
+        arguments.function(where, "evaluate", evaluate, positional=3 + len(model_state), keywords=weight)
         if isinstance(evaluate, type):
             hint = "give a function of (params, x, y), e.g. jaxbp.make_evaluate(net.apply, loss)"
             raise TypeError(errors.message(where, "evaluate to be a function", described(evaluate), hint))
@@ -137,11 +139,8 @@ def assert_inputs(
     if held_out is not None and held_budget is None:
         held_out = replace(held_out, x=jax.tree.map(dense, held_out.x))
     for name, function, of in (("data", grad_fn, train), ("validation", evaluate, held_out)):
-        if function and of and of.weight is not None and not takes(function, "weight"):
-            what = "a grad_fn" if name == "data" else "an evaluate"
-            expected = f"{what} that takes weights, for {name} has them"
-            hint = "give it an argument weight: (params, x, y, weight), and the weighted mean of the losses"
-            raise TypeError(errors.message(where, expected, described(function), hint))
+        if function and of:
+            _assert_weighted(where, name, function, of.weight is not None)
     if hasattr(grad_fn, "assert_targets"):
         for name, of in (("data", train), ("validation", held_out)):
             if of is not None:
@@ -149,6 +148,18 @@ def assert_inputs(
     batch_size = arguments.whole(where, "batch_size", batch_size)
     assert_batch_size(batch_size, len(train) * processes, where=where)
     return Inputs(train, held_out, batch_size, epochs, budget, held_budget)
+
+
+def _assert_weighted(where: str, name: str, function: Callable[..., Any], weighted: bool) -> None:
+    """Raises a TypeError unless what sees these data has an argument ``weight`` for theirs, if they have."""
+    what, got = "a grad_fn" if name == "data" else "an evaluate", described(function)
+    if weighted and not takes(function, "weight"):
+        expected = f"{what} that takes weights, for {name} has them"
+        hint = "give it an argument weight: (params, x, y, weight), and the weighted mean of the losses"
+        raise TypeError(errors.message(where, expected, got, hint))
+    if not weighted and needs(function, "weight"):
+        expected = f"{name} (x, y, weight), for {what} asks for weights"
+        raise TypeError(errors.message(where, expected, f"(x, y) and {got}", "or write weight=None in it"))
 
 
 def assert_alone(where: str, others: Mapping[str, Any]) -> None:
@@ -204,23 +215,19 @@ def assert_options(
     return memory_budget, arguments.flag(where, "progress_bar", progress_bar)
 
 
-def assert_counts(evaluate_every: Any, iterations: Any, epochs: Any) -> None:
-    """Raises a TypeError or ValueError unless these are as `fit` says."""
+def assert_counts(evaluate_every: Any, iterations: Any, epochs: Any, evaluates: bool) -> None:
+    """Raises a TypeError or ValueError unless these are as `fit` says, which ``evaluates`` something."""
     for name, value in (("evaluate_every", evaluate_every), ("iterations", iterations)):
         if value is not None:
             arguments.whole("fit", name, value, low=1)
-    if iterations is None and evaluate_every is not None and evaluate_every > (most := epochs or EPOCHS):
+    if iterations is not None or evaluate_every is None:
+        return
+    if evaluate_every > (most := epochs or EPOCHS):
         got, hint = f"{evaluate_every}, which none of them is", "nothing would be evaluated"
         raise ValueError(errors.message("fit", f"evaluate_every at most the {most} epochs", got, hint))
-
-
-def assert_averages(where: str, ema: Any, eval_params: Any) -> float | None:
-    """The ema; both are as `fit` says."""
-    if eval_params is not None:
-        arguments.function(where, "eval_params", eval_params, positional=2)
-        if ema is not None:
-            raise ValueError(errors.message(where, "ema or eval_params", "both", "leave one out"))
-    return None if ema is None else arguments.number(where, "ema", ema, low=0, high=1, open_high=True)
+    if not evaluates:
+        expected = "evaluate_every beside validation, or beside iterations, whose rows it counts"
+        raise ValueError(errors.message("fit", expected, f"{evaluate_every} alone"))
 
 
 def assert_outcome(
@@ -240,25 +247,12 @@ def assert_outcome(
         return
     state = jax.eval_shape(first)
     if plan.eval_params is not None:
-        _assert_eval_params(where, plan.eval_params, state)
+        assert_eval_params(where, plan.eval_params, state)
     columns = _columns(plan, state, streams) if monitors else []
     for name, monitor in monitors.items():
         if monitor not in columns:
             expected = f"monitor to be one of {', '.join(columns)}"
             raise ValueError(errors.message(name, expected, repr(monitor)))
-
-
-def _assert_eval_params(where: str, eval_params: EvalParams, state: State) -> None:
-    expected = "eval_params(opt_state, params) to return a tree like params"
-    try:
-        params = jax.eval_shape(eval_params, state.opt_state, state.params)
-    except (TypeError, ValueError, AttributeError, KeyError, IndexError) as error:
-        got = f"{type(error).__name__}: {error}"
-        hint = "e.g. optax.contrib.schedule_free_eval_params, of the state that schedule_free makes"
-        raise TypeError(errors.message(where, expected, got, hint)) from error
-    shapes = [jax.tree.map(lambda leaf: jnp.shape(leaf), tree) for tree in (params, state.params)]
-    if shapes[0] != shapes[1]:
-        raise TypeError(errors.message(where, expected, f"{shapes[0]} for {shapes[1]}"))
 
 
 def _columns(plan: Plan, state: State, streams: bool) -> list[str]:
@@ -307,7 +301,7 @@ def _num_classes(
     if not hasattr(grad_fn, "num_classes"):
         return None
     if is_tree(held):
-        joined = "np.concatenate(list(x.values()), axis=1)"
+        joined = f"np.concatenate({'list(x.values())' if isinstance(held, dict) else 'x'}, axis=1)"
         hint = f"join its arrays, {joined}, or give a grad_fn of your own, jax.value_and_grad(loss_fn)"
         raise TypeError(errors.message(where, "x as one array", described(held), hint))
     try:

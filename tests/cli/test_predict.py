@@ -186,10 +186,11 @@ def test_a_run_that_went_on_is_used_like_any_other(classes, capsys):
         (["evaluate", "RUN", "nowhere.csv"], "nowhere.csv"),
         (["predict", "RUN", "TABLE", "--out", "TABLE"], "--out another file"),
         (["predict", "RUN", "TABLE", "--out", "nowhere/there.csv"], "nowhere"),
+        (["predict", "VALUES", "nowhere.csv", "--proba"], "--proba for a run that tells classes, got one by"),
     ],
 )
-def test_what_cannot_be_predicted_says_why_in_one_line(classes, capsys, args, says):
-    named = {"RUN": str(classes[0]), "TABLE": str(classes[1])}
+def test_what_cannot_be_predicted_says_why_in_one_line(classes, values, capsys, args, says):
+    named = {"RUN": str(classes[0]), "TABLE": str(classes[1]), "VALUES": str(values[0])}
     before = classes[1].read_text()
     assert run(*(named.get(arg, arg) for arg in args)) == 1
     said = capsys.readouterr().err
@@ -197,6 +198,18 @@ def test_what_cannot_be_predicted_says_why_in_one_line(classes, capsys, args, sa
     assert said.count("\n") == 1
     assert says in said
     assert classes[1].read_text() == before
+
+
+def test_letters_that_paths_cannot_have_are_said(classes, capsys, monkeypatch):
+    """Where a system's encoding is ASCII Python refuses such a path, of a run that was made elsewhere."""
+
+    def lacking(folder):
+        "täble.csv".encode("ascii")
+
+    monkeypatch.setattr(jaxbp, "load_run", lacking)
+    assert run("evaluate", classes[0]) == 1
+    said = "a system whose paths may have every letter, got its encoding ascii; PYTHONUTF8=1 sets another"
+    assert said in capsys.readouterr().err
 
 
 def test_help_names_what_each_is(capsys):

@@ -3,6 +3,7 @@
 import gzip
 import hashlib
 import os
+import pickle
 import shutil
 import subprocess
 import sys
@@ -213,6 +214,14 @@ def test_what_a_file_is_its_first_bytes_say(tmp_path):
     (tmp_path / "images").write_bytes(bytes([0, 0, 8, 1, 0, 0, 0, 1, 5]))
     with pytest.raises(ValueError, match="a table of numbers as text, got an IDX file; read_idx"):
         load(tmp_path / "images")
+    (tmp_path / "frame.csv").write_bytes(pickle.dumps({"a": [1, 2]}))
+    with pytest.raises(ValueError, match="a table of numbers as text, got a pickle"):
+        load(tmp_path / "frame.csv")
+
+
+def test_a_folder_of_files_is_refused_where_nothing_would_look_there(tmp_path):
+    with pytest.raises(TypeError, match=r"for digits no arguments of other data than .*, got data_dir="):
+        load("digits", data_dir=tmp_path)
 
 
 def test_pixels_of_bytes_are_loaded_for_preprocess(tmp_path):

@@ -247,6 +247,11 @@ def test_forms_of_tables(tmp_path, form):
         ("y\nu\nv\n", {}, "a column to learn from beside the label"),
         ("a,y\n1e200,u\n2,v\n", {}, r"numbers up to 1e\+150, got 1e\+200 in 'a'"),
         ("0,1\n1,0\n2,1\n", {}, "header=True if these are names"),
+        (
+            "id,b,y\n12345678901234567891,1,u\n12345678901234567892,2,v\n",
+            {},
+            r"text in every line of column 1 \('id'\), such as '12345678901234567891'.*drop=\['id'\] leaves",
+        ),
         ("a,y\n1,0.5\n2,1.5\n", {"task": "classes"}, "task 'classification' or 'regression', got 'classes'"),
         ("größe,y\n1,u\n2,v\n", {"encoding": "latin-1", "header": "yes"}, "header True or False"),
     ],
@@ -256,6 +261,13 @@ def test_what_cannot_be_told_is_one_sentence(table, text, options, said):
         table(text, **options)
     assert "\n" not in str(caught.value)
     assert len(str(caught.value)) < 400
+
+
+def test_a_number_of_its_own_for_each_example_is_no_class(tmp_path):
+    file = tmp_path / "prices.csv"
+    file.write_text("a,price\n" + "".join(f"{i},{i * 1.37:.2f}\n" for i in range(60)))
+    with pytest.raises(ValueError, match="classes, got 60 distinct numbers in 'price'"):
+        load(file, task="classification")
 
 
 def test_a_windows_code_page_is_named_and_read(tmp_path):

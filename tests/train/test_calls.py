@@ -97,6 +97,14 @@ BAD = {
         {"validation": (x, y, np.ones(26)), "evaluate": lambda p, x, y: {}},
         "an evaluate that takes weights",
     ),
+    "weights that grad_fn needs": (
+        {"grad_fn": lambda p, x, y, weight: None},
+        "expected data (x, y, weight), for a grad_fn asks for weights, got (x, y) and a lambda",
+    ),
+    "weights that evaluate needs": (
+        {"validation": (x, y), "evaluate": lambda p, x, y, *, weight: {}},
+        "expected validation (x, y, weight), for an evaluate asks for weights",
+    ),
     "a class too many": ({"class_weight": {3: 1.0}}, "expected a label in class_weight"),
     "a class too few": ({"class_weight": [1.0, 2.0]}, "a class_weight for each of 3 classes, got (2,)"),
     "a class by word": ({"class_weight": "balance"}, "did you mean 'balanced'?"),
@@ -122,6 +130,19 @@ BAD = {
         "got class_w",
     ),
     "x by name": ({"data": ({"a": x[:, :2], "b": x[:, 2:]}, y)}, "x as one array, got a dict of 2; join"),
+    **{
+        f"a list of {n} batches": (
+            {"data": [(x[:8], y[:8])] * n},
+            f"data (x, y) or a Dataset, got a list of {n} tuples; batches are jaxbp.Batches(data)",
+        )
+        for n in (1, 2, 3, 4)
+    },
+    "a pair of inputs": ({"data": ((x, x), y)}, "join its arrays, np.concatenate(x, axis=1), or give a grad"),
+    "evaluated never": ({"evaluate_every": 2}, "evaluate_every beside validation, or beside iterations"),
+    "labels in a column": (
+        {"data": (x, y[:, None])},
+        "labels of shape (8,) or rows of shape (8, 3), got shape (8, 1); drop the axis, y[..., 0]",
+    ),
     "images": ({"data": (x.reshape(-1, 2, 2), y)}, "reshape"),
     "a part above 1": ({"validation": 1.2, "evaluate": EVALUATE}, "validation in (0, 1), got 1.2"),
     "a number held out": (
@@ -153,6 +174,14 @@ BAD = {
         "callback 0 to take 1 argument, got a lambda ()",
     ),
     "a coroutine for a callback": ({"callbacks": [later]}, "a plain function, got the coroutine function"),
+    "an optimizer of parameters of its own": (
+        {"optimizer": optax.lookahead(optax.sgd(0.1), 5, 0.5)},
+        "an optimizer whose update takes gradients, state, parameters, perhaps",
+    ),
+    "an optimizer that looks up what is not there": (
+        {"optimizer": updating(lambda g, s: (g["W"], s))},
+        "an optimizer whose update takes gradients, state, parameters, perhaps",
+    ),
     "an optimizer that returns nothing": (
         {"optimizer": updating(lambda g, s: None)},
         "(updates like params, state), got",
@@ -276,6 +305,11 @@ def test_a_state_in_another_byte_order_goes_on_as_its_own():
         for given in (state, other)
     ]  # fmt: skip
     jax.tree.map(np.testing.assert_array_equal, *ends)
+
+
+def test_without_jit_there_are_no_epochs():
+    with jax.disable_jit():
+        assert "expected jit, for epochs are compiled programs, got jax_disable_jit" in refusal(fit)
 
 
 @pytest.mark.parametrize("of", ["multi_transform", "masked", "init by name"])
@@ -433,6 +467,10 @@ SWEPT = {
     "a list": ({"hyperparameters": [0.1]}, "hyperparameters, a dict of lists of values, got a list of 1"),
     "NaN": ({"hyperparameters": {"learning_rate": [0.1, float("nan")]}}, "learning_rate, value 1"),
     "a word": ({"hyperparameters": {"learning_rate": "0.1"}}, "numbers for learning_rate"),
+    "a rate of True": (
+        {"hyperparameters": {"learning_rate": [True]}},
+        "numbers or schedules for learning_rate, got True",
+    ),
     "no rate": ({"hyperparameters": {"learning_rate": [0.1, None]}}, "numbers or schedules for learning"),
     "init": ({"init": draw_params(NET, "float32")}, "init to be a function, got a dict of 2"),
     "init of nothing": ({"init": lambda: None}, "init to take 1 argument"),

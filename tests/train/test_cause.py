@@ -38,3 +38,16 @@ def test_a_lower_learning_rate_where_numbers_grow():
     with pytest.raises(jaxbp.DivergenceError, match=r"overflow of float32; .*try a lower learning rate"):
         run(lambda p, x, y: jnp.mean((p["w"] * x) ** 4), {"w": jnp.ones(())}, np.ones(16, np.float32),
             optimizer=optax.sgd(1e6), epochs=9)  # fmt: skip
+
+
+@pytest.mark.parametrize("breaks", ["gradient", "update"])
+def test_what_the_optimizer_breaks_is_not_laid_upon_the_gradient_alone(breaks):
+    broken = optax.stateless(lambda updates, params: jax.tree.map(lambda u: u * jnp.nan, updates))
+    factor = jnp.inf if breaks == "gradient" else 1.0
+    grad_fn = lambda p, x, y: (p["w"].sum(), {"w": factor * p["w"]})  # noqa: E731
+    optimizer = broken if breaks == "update" else optax.sgd(0.1)
+    with pytest.raises(jaxbp.DivergenceError, match="expected a finite gradient and update, got NaN or inf"):
+        jaxbp.fit(
+            grad_fn, {"w": jnp.ones(2)}, (np.ones((4, 1), np.float32), np.ones((4, 1), np.float32)),
+            optimizer=optimizer, key=jax.random.key(0), batch_size=4, epochs=1, progress_bar=False,
+        )  # fmt: skip

@@ -1,5 +1,7 @@
 """Evaluation every n epochs, runs counted in iterations, and what stays as it was without either."""
 
+import json
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -24,6 +26,8 @@ BOTH = ["resident", pytest.param("stream", marks=pytest.mark.soak)]
 def test_every_second_epoch_is_evaluated(way, tmp_path):
     options = HELD | WAYS[way]
     every, all_of_them = run(epochs=5, evaluate_every=2, **options), run(epochs=5, **options)
+    strict = json.loads(json.dumps(every.to_dict(), allow_nan=False))
+    assert strict["history"]["val_loss"][::2] == [None] * 3
     for name, column in all_of_them.history.items():
         if name.startswith("val_"):
             assert np.isnan(every.history[name][[0, 2, 4]]).all()

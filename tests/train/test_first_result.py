@@ -2,6 +2,8 @@
 
 import logging
 import re
+import subprocess
+import sys
 
 import jax
 import jax.numpy as jnp
@@ -14,6 +16,7 @@ from jaxbp.train.programs.epoch_program import make_epochs
 from jaxbp.train.programs.finite import make_look
 from jaxbp.train.programs.step import State, make_step
 from jaxbp.train.sharding import Layout
+from tests.train.processes import ROOT
 
 X = np.random.default_rng(0).normal(size=(26, 7)).astype(np.float32)
 Y = np.arange(26) % 3
@@ -87,3 +90,25 @@ def test_the_look_finds_what_broke_and_knows_what_was_so_before(bad):
     assert look(np.zeros(3), state(0, bad), state(0, bad))
     assert not look(np.zeros(3), state(bad, 0), state(bad, 0))
     assert not look(np.array([0, bad]), state(0, 0), state(0, 0))
+
+
+CACHED = """
+import sys, jax
+jax.config.update("jax_compilation_cache_dir", sys.argv[1])
+jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+from tests.train.test_first_result import X, Y
+import jaxbp, optax
+net = jaxbp.dense(7, 3)
+jaxbp.fit(jaxbp.value_and_grad(net, jaxbp.softmax_cross_entropy), net.init(jax.random.key(0)), (X, Y),
+          optimizer=optax.adam(0.1), key=jax.random.key(1), batch_size=8, epochs=2, progress_bar=False)
+"""
+
+
+@pytest.mark.soak
+def test_the_next_process_finds_the_epochs_in_jax_s_cache(tmp_path):
+    kept = []
+    for _ in range(2):
+        subprocess.run([sys.executable, "-c", CACHED, tmp_path], cwd=ROOT, check=True)
+        kept.append({file.name for file in tmp_path.iterdir() if file.name.endswith("-cache")})
+    assert any(name.startswith("jit_into") for name in kept[0])
+    assert kept[0] == kept[1]

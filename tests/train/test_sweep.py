@@ -31,12 +31,12 @@ def run(grad_fn=GRAD, init=NET.init, **options):
     return jaxbp.sweep(grad_fn, init, data(), **held | options)
 
 
-def single(seed, point, key, grad_fn=GRAD, init=NET.init, epochs=2):
+def single(seed, point, key, grad_fn=GRAD, init=NET.init, epochs=2, optimizer=adamw):
     return jaxbp.fit(
         grad_fn,
         init(jax.random.fold_in(KEY, seed)),
         data(),
-        optimizer=adamw(**point),
+        optimizer=optimizer(**point),
         key=key,
         batch_size=8,
         epochs=epochs,
@@ -335,6 +335,14 @@ def test_shapes_batch_sizes_and_schedules_by_name_are_programs_of_their_own(tmp_
         assert_same(result, i, alone)
     assert "cosine" in repr(result)
     assert len(json.loads(json.dumps(result.to_dict()))["points"]) == 4
+
+
+def test_yes_and_no_are_programs_of_their_own():
+    values = {"learning_rate": [0.1], "momentum": [0.9], "nesterov": [False, np.True_]}
+    result = run(hyperparameters=values, optimizer=optax.sgd, seeds=1, epochs=1)
+    assert [point["nesterov"] for point in result.points] == [False, True]
+    for i, point in enumerate(result.points):
+        assert_same(result, i, single(0, point, KEY, epochs=1, optimizer=optax.sgd))
 
 
 def test_a_frame_has_a_row_for_each_net(monkeypatch):

@@ -128,6 +128,24 @@ def test_every_engine_and_a_gradient_function_of_one_s_own_weigh_alike(way):
 
 
 @pytest.mark.soak
+def test_what_is_held_out_keeps_its_weights_for_an_evaluate_that_needs_them():
+    def mean(params, x, y, weight):
+        return {"mean": weight.mean()}
+
+    def counted(params, x, y, state, *, weight):
+        return {"mean": weight.mean()}
+
+    def stateful(params, x, y, state, weight):
+        loss, grads = jax.value_and_grad(own_loss)(params, x, y, weight)
+        return (loss, state), grads
+
+    last = run(epochs=1, train=(x, y, WEIGHTS), validation=0.25, evaluate=mean, shuffle=False)
+    assert last.history["val_mean"] == pytest.approx(WEIGHTS[-6:].mean())
+    given = {"validation": (x, y, WEIGHTS), "model_state": jnp.zeros(2), "evaluate": counted}
+    both = run(stateful, epochs=1, train=(x, y, WEIGHTS), **given)
+    assert both.history["val_mean"] == pytest.approx(WEIGHTS.mean())
+
+
 def test_a_sweep_weighs_as_fit():
     nets = jaxbp.sweep(
         GRAD,

@@ -49,6 +49,9 @@ def predict(config: Predict) -> int:
     if out is not None and out.exists() and Path(config.data).exists() and out.samefile(config.data):
         raise ValueError(message("jaxbp predict", "--out another file than the data", f"{out}"))
     trained = jaxbp.load_run(config.run)
+    if config.proba and trained.loss.targets == "any":
+        got, hint = f"one by {trained.loss}", "leave it out: the predictions are values"
+        raise ValueError(message("jaxbp predict", "--proba for a run that tells classes", got, hint))
     columns = _columns(trained, examples(config.data, trained), config.proba)
     text = _as_json(columns) if config.json else _as_csv(columns)
     if out is None:

@@ -85,7 +85,7 @@ def read_csv(
         if text is not None:
             arguments.instance(where, name, text, str)
     if delimiter is not None and (len(delimiter) != 1 or delimiter in '"\r\n'):
-        raise ValueError(message(where, "one character as delimiter", repr(delimiter)))
+        raise ValueError(message(where, "one character as delimiter", repr(delimiter), "e.g. delimiter=';'"))
     lines = rows(path, where, delimiter=delimiter, encoding=encoding, max_bytes=max_bytes)
     dropped = list(drop) if isinstance(drop, Sequence) and not isinstance(drop, str) else [drop]
     table = _layout(lines, where, label, header, dropped)

@@ -27,6 +27,7 @@ _FIRST_BYTES = {
     b"ARROW1": "an Arrow file",
     b"\x89HDF": "an HDF5 file",
     b"\xd0\xcf\x11\xe0": "an Excel file",
+    **{bytes([0x80, version]): "a pickle" for version in (2, 3, 4, 5)},
     b"SQLite format 3\0": "an SQLite file",
     b"%PDF": "a PDF file",
     b"BZh": "a bzip2 file",

@@ -13,6 +13,8 @@ _OTHER_DATE = re.compile(r"\d{1,4}([./-])\d{1,2}\1\d{1,4}(?: \d\d?:\d\d.*)?", re
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _SPACES = " '’\u00a0\u202f"  # what may stand between thousands beside the other decimal mark
 
+_EXACT = 15  # digits of whole numbers, all of which floats of 64 bits can be
+
 
 def _number(decimal: str, thousands: str) -> re.Pattern[str]:
     """Numbers with this decimal mark; thousands, where they are parted, are so throughout."""
@@ -45,15 +47,23 @@ def is_unlabeled(cell: str) -> bool:
 def number(cell: str, decimal: str) -> float | None:
     """The finite number in a cell by its decimal mark, "." or ","; None where there is none.
 
+    A long number of an account would be another one as a float, and is none.
+
     Example:
         >>> number(" 1,234.5", "."), number("1.234,5", ","), number("1 234", "."), number("1,5", ".")
         (1234.5, 1234.5, 1234.0, None)
+        >>> number("9007199254740992", "."), number("9007199254740993", ".")
+        (9007199254740992.0, None)
     """
     cell = cell.strip()
     if not _NUMBERS[decimal].fullmatch(cell):
         return None
-    value = float(cell.translate(_THOUSANDS[decimal]))
-    return value if isfinite(value) else None
+    text = cell.translate(_THOUSANDS[decimal])
+    value = float(text)
+    if not isfinite(value):
+        return None
+    long = len(text) > _EXACT and text.lstrip("+-").isdigit()
+    return None if long and int(value) != int(text) else value
 
 
 def is_number(cell: str, decimal: str) -> bool:

@@ -128,7 +128,8 @@ def told_task(values: np.ndarray, task: str | None, where: str, name: str) -> st
         return "classification"
     whole = bool((present == np.rint(present)).all()) and np.abs(present).max(initial=0) < 2.0**53
     if task is not None:
-        if task == "classification" and not whole and len(distinct) > _CLASSES:
+        alone = len(present) >= IDENTIFIER and len(distinct) == len(present)
+        if task == "classification" and not whole and (alone or len(distinct) > _CLASSES):
             got = f"{len(distinct)} distinct numbers in {name!r}, such as {present[0]:g}"
             raise ValueError(message(where, "classes", got, "task='regression' learns numbers"))
         return task

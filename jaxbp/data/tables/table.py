@@ -50,7 +50,8 @@ class Reading(NamedTuple):
         if self.decimal is not None:
             arguments.option(where, "decimal", self.decimal, (".", ","))
         if self.delimiter is not None and (len(self.delimiter) != 1 or self.delimiter in '"\r\n'):
-            raise ValueError(message(where, "one character as delimiter", repr(self.delimiter)))
+            hint = "e.g. delimiter=';'"
+            raise ValueError(message(where, "one character as delimiter", repr(self.delimiter), hint))
         if self.decimal == self.delimiter == ",":
             raise ValueError(message(where, "a delimiter that is not the decimal mark", "a comma as both"))
         texts = [str(v) if isinstance(v, str) else v for v in (self.delimiter, self.decimal, self.encoding)]
@@ -152,7 +153,7 @@ def _read(
             faults.other_number(line, len(row))
             continue
         found = finite([row[j] for j in numbers]) if decimal == "." else None
-        if found is not None:
+        if found is not None and max(map(abs, found), default=0.0) < 2.0**53:  # whole numbers are exact
             values.extend(found)
         else:
             for j in numbers:

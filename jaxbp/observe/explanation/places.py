@@ -35,7 +35,7 @@ class Parameter(NamedTuple):
         return self.name != self.array
 
     @property
-    def place(self) -> str:
+    def own_name(self) -> str:
         """The name that the array would have if it were used here alone."""
         return self.name.removesuffix("'")
 
@@ -158,7 +158,7 @@ def arrays(places: tuple[Place, ...]) -> dict[str, list[Parameter]]:
     return {
         first.array: [first, *(own for own in uses if own.array == first.array and own is not first)]
         for first in uses
-        if first.place == first.array
+        if first.own_name == first.array
     }
 
 
@@ -175,7 +175,7 @@ def ties_in_words(places: tuple[Place, ...]) -> str:
 def ties(places: tuple[Place, ...]) -> Iterator[tuple[str, str]]:
     """The name that the array of another place takes, and the name of that array: ("W_2", "W_1")."""
     for name, uses in shared(places).items():
-        yield from ((use.place, name) for use in uses[1:])
+        yield from ((use.own_name, name) for use in uses[1:])
 
 
 def as_they_are(places: tuple[Place, ...]) -> dict[str, list[str]]:

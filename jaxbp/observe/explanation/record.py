@@ -230,7 +230,7 @@ class Explanation:
         line = "  ".join(parameters)
         if len(line) > width:
             layers = [
-                [own.array for own in place.parameters if own.place == own.array]
+                [own.array for own in place.parameters if own.own_name == own.array]
                 for place in all_places(self.places)
             ]
             tall = iter(self._given(ROWS)[1])

@@ -106,7 +106,7 @@ def _boxes(places: tuple[Place, ...]) -> Any:
             yield from _boxes(maps(place.branch))
             yield from _boxes(maps(place.skip))
         for own in place.parameters:
-            if own.place == own.array:
+            if own.own_name == own.array:
                 yield {"name": own.array, "kind": "parameter"}
             if own.is_use:
                 yield {"name": own.name, "kind": "value", "choose": None}

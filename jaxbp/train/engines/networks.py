@@ -17,6 +17,7 @@ from jaxbp.train.engines.resident import Pace, stacked
 from jaxbp.train.engines.stream import as_here
 from jaxbp.train.plan import EpochsRan, Plan
 from jaxbp.train.program_cache import compile_fast, compiled
+from jaxbp.train.programs.copies import copied
 from jaxbp.train.programs.epoch_program import GATHERED, make_epochs, mean_loss
 from jaxbp.train.programs.finite import all_finite, stays_finite
 from jaxbp.train.programs.step import State, make_step
@@ -138,7 +139,7 @@ class Groups:
 
     def copies(self, state: tuple[Group, ...]) -> tuple[Seen, ...]:
         """What is evaluated, by group: the next epochs take the buffers of the state."""
-        return tuple(self._away(jax.tree.map(jnp.copy, self._seen(states))) for states, _ in state)
+        return tuple(self._away(copied(self._seen(states))) for states, _ in state)
 
     def chosen(
         self, which: np.ndarray, state: tuple[Group, ...], others: tuple[Seen, ...]
@@ -208,7 +209,7 @@ def _start(nets: Sequence[Net], make: Make) -> tuple[State, dict[str, Array]]:
     model_state = jax.tree.map(lambda *leaves: jnp.stack(leaves), *(net.model_state for net in nets))
     state = State(params, opt_state, keys, jnp.zeros(len(nets), jnp.int32), model_state)
     # An optimizer may begin with the parameters themselves, and the program takes each buffer once.
-    return jax.tree.map(lambda leaf: jnp.array(leaf, copy=True), state), points
+    return copied(state), points
 
 
 def _shares(

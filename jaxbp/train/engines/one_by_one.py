@@ -6,7 +6,6 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from jaxbp import errors
@@ -15,6 +14,7 @@ from jaxbp.data.given import examples
 from jaxbp.train.engines.stream import as_here, make_finish
 from jaxbp.train.plan import Bad, EpochsRan, Plan
 from jaxbp.train.program_cache import compile_fast, compiled
+from jaxbp.train.programs.copies import copied
 from jaxbp.train.programs.epoch_program import mean_loss
 from jaxbp.train.programs.finite import Watched, make_watched
 from jaxbp.train.programs.step import State, make_step
@@ -49,7 +49,7 @@ class OneByOne:
         assert self._plan.batches
         started, waited = time.perf_counter(), 0.0
         batches = self._begun.pop(epoch, None) or self._plan.batches.of(epoch)
-        watched, rows = Watched.begun(jax.tree.map(jnp.copy, state)), list[Any]()
+        watched, rows = Watched.begun(copied(state)), list[Any]()
         sizes: list[float] = []
         ahead = self._pool.submit(self._taken, batches, epoch, 1)
         while True:

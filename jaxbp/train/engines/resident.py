@@ -7,11 +7,11 @@ from functools import lru_cache
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from jaxbp.train.plan import Bad, EpochsRan, Plan
 from jaxbp.train.program_cache import compile_fast, compiled
+from jaxbp.train.programs.copies import copied
 from jaxbp.train.programs.epoch_program import make_epochs, make_locate, mean_loss
 from jaxbp.train.programs.finite import make_look
 from jaxbp.train.programs.step import State, make_step
@@ -65,7 +65,7 @@ class Resident:
         self._order = lru_cache(2 * self._pace.most)(plan.order)
         self._sizes = plan.sizes(self._order)
         self._validation = plan.held_out()
-        self._spare = jax.tree.map(jnp.copy, state)
+        self._spare = copied(state)
         data = plan.train.arrays
         shapes = jax.tree.map(plan.layout.like, data)
         self._programs = {}

@@ -112,6 +112,14 @@ def takes(function: Callable[..., Any], name: str) -> bool:
         return False
 
 
+def needs(function: Callable[..., Any], name: str) -> bool:
+    """Whether a function cannot be called without an argument of this name."""
+    if not takes(function, name):
+        return False
+    default = inspect.signature(function).parameters[name].default
+    return default is inspect.Parameter.empty
+
+
 def by_name(*weight: Array) -> dict[str, Array]:
     """The weights, if there are any, as what a function is called with."""
     return dict(zip(("weight",), weight, strict=False))

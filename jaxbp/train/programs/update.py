@@ -43,7 +43,7 @@ def updated(
     taken = _taken(optimizer.update, known, by_name)
     try:
         returned = optimizer.update(grads, opt_state, params, **taken)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, AttributeError, LookupError) as error:
         names = ", ".join(known | by_name)
         expected = f"an optimizer whose update takes gradients, state, parameters, perhaps {names}"
         raise TypeError(errors.message("fit", expected, f"{error}", "e.g. optax.adam(1e-3)")) from error

@@ -51,9 +51,11 @@ def points_of(hyperparameters: Any) -> list[Point]:
         if again := [value for i, value in enumerate(values[name]) if value in values[name][:i]]:
             got = f"{described(again[0])} twice"
             raise ValueError(errors.message("sweep", f"values of {name} that differ", got))
-        if name == LEARNING_RATE and None in values[name]:
-            hint = "without a rate optax scales nothing, and the steps go uphill"
-            raise TypeError(errors.message("sweep", f"numbers or schedules for {name}", "None", hint))
+        no_rates = [value for value in values[name] if value is None or isinstance(value, bool)]
+        if name == LEARNING_RATE and no_rates:
+            hint = "without a rate optax scales nothing, and the steps go uphill" * (no_rates[0] is None)
+            got = described(no_rates[0])
+            raise TypeError(errors.message("sweep", f"numbers or schedules for {name}", got, hint))
     points = [dict(zip(values, p, strict=True)) for p in product(*values.values())]
     if not points:
         raise ValueError(errors.message("sweep", "at least one seed and one point", "no point"))
@@ -68,7 +70,7 @@ def parts_of(points: list[Point], shaping: Iterable[Callable[..., Any] | None]) 
         for name in points[0]
         if name == BATCH_SIZE
         or any(takes(function, name) for function in functions)
-        or not all(isinstance(point[name], int | float) for point in points)
+        or any(type(point[name]) not in (int, float) for point in points)
     ]
     parts: dict[str, Part] = {}
     for place, point in enumerate(points):
@@ -106,10 +108,10 @@ def is_list(value: Any) -> bool:
 
 
 def _value(name: str, value: Any) -> Any:
-    """A hyperparameter's value: a number, as a bool is here, text, a function, a tuple of them."""
-    if isinstance(value, bool | np.bool_):
+    """A hyperparameter's value: a number, a bool, text, a function, a tuple of them."""
+    if isinstance(value, np.bool_):
         return bool(value)
-    if value is None or isinstance(value, str) or callable(value):
+    if value is None or isinstance(value, bool | str) or callable(value):
         return value
     if isinstance(value, tuple | list):
         return tuple(_value(name, part) for part in value)

@@ -1,0 +1,22 @@
+"""Copies of arrays, for programs that take the buffers of what they are given."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+
+def copied(tree: Any) -> Any:
+    """The arrays of a tree in buffers of their own.
+
+    The runtime copies them: a program that copies would be compiled for each shape, which takes longer in a
+    short run than the copies of all epochs. Keys and what other processes have a part of need one.
+    """
+
+    def own(leaf: Any) -> Any:
+        here = isinstance(leaf, jax.Array) and leaf.is_fully_addressable
+        if not here or jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
+            return jnp.array(leaf, copy=True)
+        return jax.device_put(leaf, may_alias=False)
+
+    return jax.tree.map(own, tree)
