@@ -49,3 +49,84 @@ def test_a_sum_of_all_entries_given_to_each_is_an_extra_sum():
     f = rule(lambda x: x * weights(x), lambda a, y, c: (jnp.full_like(a[0], jnp.sum(c * weights(c))),))
     (found,) = check(f, *normal((3,))(np.float32)).wrong
     assert (found.cause, "every entry" in found.sentence) == ("extra_sum", True), found
+
+
+def test_an_output_sent_back_the_way_of_another_is_swapped():
+    """A sum and its tanh: both cotangents are added before the slope."""
+
+    def both(x, y):
+        return x + y, jnp.tanh(x + y)
+
+    def back(a, y, c):
+        slope = (c[0] + c[1]) * (1 - y[1] ** 2)
+        return slope, slope
+
+    for found in check(rule(both, back), *normal((3, 4), (3, 4))(np.float32)).wrong:
+        assert (found.cause, "output 0 goes back as one of output 1" in found.sentence) == ("swapped", True)
+
+
+def test_two_means_over_the_wrong_number_of_entries():
+    """A group norm that divides both means, backwards, by the number of channels."""
+
+    def norm(x):
+        return (x - x.mean((1, 2), keepdims=True)) * jax.lax.rsqrt(x.var((1, 2), keepdims=True) + 1e-5)
+
+    def back(count):
+        def bwd(a, y, c):
+            s = jax.lax.rsqrt(a[0].var((1, 2), keepdims=True) + 1e-5)
+            means = (jnp.sum(m, (1, 2), keepdims=True) / count for m in (c, c * y))
+            return (s * (c - next(means) - y * next(means)),)
+
+        return bwd
+
+    args = normal((2, 3, 5))(np.float32)
+    assert check(rule(norm, back(15)), *args).ok
+    (found,) = check(rule(norm, back(3)), *args).wrong
+    assert (found.cause, "taken 5 times, and so is another" in found.sentence) == ("factor", True), found
+
+
+def test_one_term_taken_for_all_is_a_missing_term():
+    """The derivative of a power of a matrix as if matrices commuted."""
+    f = rule(lambda a: a @ a @ a, lambda a, y, c: (3 * c @ (a[0] @ a[0]).T,))
+    (found,) = check(f, *normal((3, 3))(np.float32)).wrong
+    assert (found.cause, "3 times, for all the others" in found.sentence) == ("missing_term", True), found
+
+
+def test_a_tile_that_is_not_reached_is_a_missing_sum():
+    def scaled(x, gain):
+        return jnp.sum(jnp.tanh(x * gain) ** 2)
+
+    def back(a, y, c):
+        t = jnp.tanh(a[0] * a[1])
+        slope = c * 2 * t * (1 - t**2)
+        return slope * a[1], jnp.sum((slope * a[0])[:-2], 0)
+
+    (found,) = check(rule(scaled, back), *normal((8, 3), (3,))(np.float32)).wrong
+    assert (found.cause, "slices 6, 7 of 8 along axis 0" in found.sentence) == ("missing_sum", True), found
+
+
+def test_rows_that_are_equal_are_in_another_order():
+    """An output that is read twice gives two rows the same; the rule gives them to the wrong ones."""
+    ids = jnp.array([0, 2, 1, 0, 1])
+    f = rule(
+        lambda x: jax.ops.segment_sum(x, ids, 3, indices_are_sorted=False),
+        lambda a, y, c: (c[jnp.sort(ids)],),
+    )
+    (found,) = check(f, *normal((5, 2))(np.float32)).wrong
+    assert (found.cause, "another order" in found.sentence) == ("misplaced", True), found
+
+
+def test_a_product_with_a_wrong_cotangent_has_its_mistake():
+    """A recurrence by the decay of the wrong step: its cotangent is times that of the inputs."""
+
+    def run(a, x):
+        return jax.lax.scan(lambda h, ax: (ax[0] * h + ax[1],) * 2, 0 * x[0], (a, x))[1]
+
+    def back(saved, h, c):
+        before = jnp.concatenate([0 * h[:1], h[:-1]])
+        d = jax.lax.scan(lambda d, ac: (ac[0] * d + ac[1],) * 2, 0 * c[0], (saved[0], c), reverse=True)[1]
+        return d * before, d
+
+    found = check(rule(run, back), *normal((6, 3), (6, 3), scale=0.5)(np.float32)).wrong
+    assert [f.cause for f in found] == ["misplaced", "misplaced"], found
+    assert any("a product with the cotangent" in f.sentence for f in found)

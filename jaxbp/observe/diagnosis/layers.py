@@ -88,13 +88,27 @@ def exploding(m: Measured) -> Iterator[Finding]:
             yield Finding("exploding", node.label.text, node.label.where, evidence)
             return
     # At a last layer that is sure for it, and wrong, deltas can be 0: what grows is seen on the way there.
-    products = [n for n in m.nodes if n.label.kind == A and n.learned and not n.stepped and n.out in m.deltas]
+    products = _chain(m)
     sizes = [float(np.sqrt(np.mean(m.value(n) ** 2))) if m.value(n).size else 0.0 for n in products[:-1]]
     doubles = all(b > 2 * a for a, b in pairwise(sizes))
     if len(sizes) >= DEEP and doubles and sizes[-1] > RATIO * sizes[0] > 0:
         label, grown = products[-2].label, sizes[-1] / sizes[0]
         evidence = f"the values of {len(sizes)} layers grow to {grown:.2g} times those of the first"
         yield Finding("exploding", label.text, label.where, evidence)
+
+
+def _chain(m: Measured) -> list[Node]:
+    """The longest row of products, each of which feeds the next: no heads side by side."""
+    longest: list[Node] = []
+    ending: dict[Path, list[Node]] = {}
+    for node in m.nodes:
+        if node.label.kind != A or not node.learned or node.stepped or node.out not in m.deltas:
+            continue
+        before = [ending[b.place.path] for b in m.before(node.out) if b.place.path in ending]
+        row = [*max(before, key=len, default=[]), node]
+        ending[node.place.path] = row
+        longest = max(longest, row, key=len)
+    return longest
 
 
 def clipped(m: Measured) -> Iterator[Finding]:
@@ -151,6 +165,8 @@ def underflow(m: Measured) -> Iterator[Finding]:
             lost = float(((value == 0) & (operands[0] > -1e8)).mean())
         elif node.name == "reduce_prod":
             lost = float((value == 0).mean()) * bool((operands[0] != 0).all())
+        elif node.name == "convert_element_type":
+            lost = float(((value == 0) & (operands[0] != 0)).mean()) if value.size else 0.0
         elif node.name in ("mul", "div", "integer_pow", "square", "pow") and value.shape:
             whole = [
                 np.broadcast_to(x, value.shape) != 0 for x in operands if np.issubdtype(x.dtype, np.floating)

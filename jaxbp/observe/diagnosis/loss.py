@@ -26,6 +26,7 @@ RANGES = {
 FROM_ZERO = {"max": "relu", "logaddexp": "softplus"}  # of a value and 0
 TOP = 0.9
 LARGE = 10.0
+FAR = 2.0  # times as far from the middle as any other example
 THROUGH = {*LAYOUT, "neg", "slice", "gather"}
 CHOOSING = {"mul", "select_n", "slice", "split", "gather", "dynamic_slice", "dot_general", "squeeze"}
 JOINT = {"cholesky", "triangular_solve", "lu", "eigh"}  # of all examples together: no sum of their losses
@@ -148,12 +149,30 @@ def padding(m: Measured) -> np.ndarray:
 
 
 def _reaches_no_layer(m: Measured, node: Node, lost: np.ndarray) -> bool:
-    """Whether these examples have no delta in the last layer either, by another way."""
+    """Whether these examples have no delta in the last layer either, by another way.
+
+    Nor in an earlier one where examples meet, as the nodes of a graph, whose labels are known of some only.
+    """
     for before in m.before(node.out):
         axes = m.batch_axes(before.out) if before.label.kind == A and before.out in m.deltas else []
         if len(axes) == 1 and not before.stepped:
-            return bool((rows_along(m.deltas[before.out], axes[0])[lost] == 0).all())
+            if (rows_along(m.deltas[before.out], axes[0])[lost] != 0).any():
+                return False
+            if not _meet(m):
+                return True
     return True
+
+
+def _meet(m: Measured) -> bool:
+    """Whether examples are added up into others: by a matrix over pairs of them, or by their numbers."""
+    for node in m.nodes:
+        if node.name == "dot_general":
+            pairs = [m.batch[k] for o in node.origins if (k := m.is_input(o)) is not None]
+            if any(x.shape[-2:] == (m.size, m.size) for x in pairs):
+                return True
+        if node.name == "scatter-add" and node.origins[2].learned and m.sources(node.origins[1]):
+            return True
+    return False
 
 
 def dominated(m: Measured) -> Iterator[Finding]:
@@ -183,9 +202,30 @@ def dominated(m: Measured) -> Iterator[Finding]:
         and norms.sum() > 0
         and norms.max() > TOP * norms.sum()
         and top > LARGE
+        and (_is_outlier(m, int(norms.argmax())) or not _has_own_scale(m, last))
     ):
         evidence = f"example {norms.argmax()} has {norms.max() / norms.sum():.1%} of the gradients' norms"
         yield Finding("dominated", last.label.text, last.label.where, evidence)
+
+
+def _is_outlier(m: Measured, example: int) -> bool:
+    """Whether something that is given of an example is far from that of all others, or of its logarithm."""
+    for x in m.batch.values():
+        if len(x) != m.size or not np.issubdtype(x.dtype, np.number):
+            continue
+        rows = x.reshape(m.size, -1).astype(float)
+        for scale in (rows, np.log(np.abs(rows))) if (rows != 0).all() else (rows,):
+            others = np.delete(scale, example, 0)
+            middle = np.median(others, 0)
+            if (np.abs(scale[example] - middle) > FAR * np.abs(others - middle).max(0)).any():
+                return True
+    return False
+
+
+def _has_own_scale(m: Measured, last: Node) -> bool:
+    """Whether errors are divided by a scale that the net gives: one that it is sure of weighs by design."""
+    after = list(m.after(last.out))
+    return any(n.name == "exp" or (n.name == "div" and n.origins[1].learned) for n in after)
 
 
 def output_range(m: Measured) -> Iterator[Finding]:
