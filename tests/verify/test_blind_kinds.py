@@ -3,6 +3,7 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 from jaxbp.verify import check
 
@@ -71,35 +72,23 @@ def test_two_means_over_the_wrong_number_of_entries():
     def norm(x):
         return (x - x.mean((1, 2), keepdims=True)) * jax.lax.rsqrt(x.var((1, 2), keepdims=True) + 1e-5)
 
-    def back(count):
-        def bwd(a, y, c):
-            s = jax.lax.rsqrt(a[0].var((1, 2), keepdims=True) + 1e-5)
-            means = (jnp.sum(m, (1, 2), keepdims=True) / count for m in (c, c * y))
-            return (s * (c - next(means) - y * next(means)),)
+    def back(a, y, c):
+        s = jax.lax.rsqrt(a[0].var((1, 2), keepdims=True) + 1e-5)
+        of_c, of_cy = (jnp.sum(m, (1, 2), keepdims=True) / 3 for m in (c, c * y))
+        return (s * (c - of_c - y * of_cy),)
 
-        return bwd
-
-    args = normal((2, 3, 5))(np.float32)
-    assert check(rule(norm, back(15)), *args).ok
-    (found,) = check(rule(norm, back(3)), *args).wrong
+    (found,) = check(rule(norm, back), *normal((2, 3, 5))(np.float32)).wrong
     assert (found.cause, "taken 5 times, and so is another" in found.sentence) == ("factor", True), found
-
-
-def test_one_term_taken_for_all_is_a_missing_term():
-    """The derivative of a power of a matrix as if matrices commuted."""
-    f = rule(lambda a: a @ a @ a, lambda a, y, c: (3 * c @ (a[0] @ a[0]).T,))
-    (found,) = check(f, *normal((3, 3))(np.float32)).wrong
-    assert (found.cause, "3 times, for all the others" in found.sentence) == ("missing_term", True), found
 
 
 def test_a_tile_that_is_not_reached_is_a_missing_sum():
     def scaled(x, gain):
-        return jnp.sum(jnp.tanh(x * gain) ** 2)
+        return jnp.sum(jnp.tanh(x * gain[None]) ** 2)
 
     def back(a, y, c):
-        t = jnp.tanh(a[0] * a[1])
+        t = jnp.tanh(a[0] * a[1][None])
         slope = c * 2 * t * (1 - t**2)
-        return slope * a[1], jnp.sum((slope * a[0])[:-2], 0)
+        return slope * a[1][None], jnp.sum((slope * a[0])[:-2], 0)
 
     (found,) = check(rule(scaled, back), *normal((8, 3), (3,))(np.float32)).wrong
     assert (found.cause, "slices 6, 7 of 8 along axis 0" in found.sentence) == ("missing_sum", True), found
@@ -116,6 +105,7 @@ def test_rows_that_are_equal_are_in_another_order():
     assert (found.cause, "another order" in found.sentence) == ("misplaced", True), found
 
 
+@pytest.mark.soak
 def test_a_product_with_a_wrong_cotangent_has_its_mistake():
     """A recurrence by the decay of the wrong step: its cotangent is times that of the inputs."""
 
@@ -130,3 +120,9 @@ def test_a_product_with_a_wrong_cotangent_has_its_mistake():
     found = check(rule(run, back), *normal((6, 3), (6, 3), scale=0.5)(np.float32)).wrong
     assert [f.cause for f in found] == ["misplaced", "misplaced"], found
     assert any("a product with the cotangent" in f.sentence for f in found)
+
+
+def test_a_derivative_at_minus_the_argument_is_at_the_wrong_point():
+    f = rule(lambda x: jax.nn.softplus(x), lambda a, y, c: (c * jax.nn.sigmoid(-a[0]),))
+    (found,) = check(f, *normal((5,))(np.float32)).wrong
+    assert (found.cause, "minus argument 0" in found.sentence) == ("wrong_point", True), found

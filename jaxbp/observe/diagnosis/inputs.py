@@ -79,7 +79,7 @@ def _is_framed(zeros: np.ndarray, constant: np.ndarray) -> bool:
     side = math.isqrt(zeros.size)
     if side * side != zeros.size or (zeros != constant).any():
         return False
-    inside = ~zeros.reshape(side, side)
+    inside = np.logical_not(zeros).reshape(side, side)
     rows, columns = inside.any(1), inside.any(0)
     touches = rows[0] or rows[-1] or columns[0] or columns[-1]
     return not touches and bool((inside == np.outer(rows, columns)).all())

@@ -244,22 +244,17 @@ def _explain(
     for there, term in zip(values[len(edges) + 1 :], names, strict=True):
         if _near(rest, there - values[0], tolerance):
             return term
-    # One number divides two means, or one of several terms is taken for all of them.
+    # One wrong number divides two means.
     with np.errstate(all="ignore"):
         both = own[:, None] + own[None] + 2 * power
         share = np.where(both > 0, (along[:, None] + along[None]) / both, 0)
         apart = size - np.abs(share) ** 2 * both
-        part = np.where(own > 0, parts.conj() @ (values[0] + rest) / own, 0)
     apart[same] = np.inf
     for k in np.argsort(apart, axis=None)[:NEAREST]:
         chosen = np.unravel_index(k, apart.shape)
         if np.isfinite(apart.flat[k]) and _near(rest, share.flat[k] * parts[list(chosen)].sum(0), tolerance):
             cause, sentence = _times(1 + share.flat[k], tolerances.LOOSER * tolerance)
             return Term(cause, f"{sentence}, and so is another", edges[min(chosen)].eqn)
-    for k in range(len(parts)):
-        if abs(part[k]) > 1 and _near(values[0] + rest, part[k] * parts[k], tolerance):
-            sentence = f"the term {{place}} is taken {np.real(part[k]):.6g} times, for all the others"
-            return Term("missing_term", sentence, edges[k].eqn)
     minus = np.real(along)
     twice = size + own[:, None] + own[None] - 2 * minus[:, None] + 2 * minus[None] - 2 * power
     twice[same] = np.inf

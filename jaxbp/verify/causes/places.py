@@ -28,14 +28,15 @@ def swapped(e: Evidence) -> Diagnosis | None:
         return None
     for j, k in combinations(range(len(e.at.outputs)), 2):
         if e.at.outputs[j].shape == e.at.outputs[k].shape and e.at.outputs[j].dtype == e.at.outputs[k].dtype:
-            for change, words in (
-                (lambda a, b: (b, a), f"the cotangents of outputs {j} and {k} are exchanged"),
-                (lambda a, b: (0 * a, a + b), f"the cotangent of output {j} goes back as one of output {k}"),
-                (lambda a, b: (a + b, 0 * b), f"the cotangent of output {k} goes back as one of output {j}"),
-            ):
+            ways: tuple[tuple[list[int], list[int], str], ...] = (
+                ([k], [j], f"the cotangents of outputs {j} and {k} are exchanged"),
+                ([], [j, k], f"the cotangent of output {j} goes back as one of output {k}"),
+                ([j, k], [], f"the cotangent of output {k} goes back as one of output {j}"),
+            )
+            for first, second, words in ways:
                 cts = [list(s.cotangent) for s in e.samples]
                 for c in cts:
-                    c[j], c[k] = change(c[j], c[k])
+                    c[j], c[k] = (sum((c[i] for i in given), 0 * c[j]) for given in (first, second))
                 rows = [wide(e.reference.call(e.at.inputs, c)[1][e.argument]) for c in cts]
                 if e.explained_by(np.stack(rows)):
                     return Diagnosis("swapped", words)

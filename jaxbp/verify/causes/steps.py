@@ -18,6 +18,7 @@ STEPS_LIMIT = 200
 SIZE_LIMIT = 1_000_000
 # So many operations in a row may be left out.
 IN_A_ROW = 3
+Site = tuple[str, int, int]  # an operation, an axis of its result, and how long that is: all such at once
 # What makes values of which a backward pass sums slices: tiles of a kernel, chunks, the rows of a batch.
 SUMMED_BACK = ("dot_general", "conv_general_dilated", "broadcast_in_dim")
 
@@ -95,18 +96,20 @@ def without_slices(e: Evidence) -> Diagnosis | None:
     if e.reference is None or not e.finite:
         return None
     closed = flattened(e.at.traced(e.at.fn, *e.at.inputs))
-    values = [eqn for eqn in closed.jaxpr.eqns if eqn.primitive.name in SUMMED_BACK]
-    values = [eqn for eqn in values if is_float(eqn.outvars[0].aval)]
-    axes = [(eqn, axis, n) for eqn in values for axis, n in enumerate(eqn.outvars[0].aval.shape) if n > 2]
-    slices = [(number, k) for number, (_, _, n) in enumerate(axes) for k in range(n)]
+    sites: dict[Site, Any] = {}
+    for eqn in closed.jaxpr.eqns:
+        if eqn.primitive.name in SUMMED_BACK and is_float(eqn.outvars[0].aval):
+            for axis, n in enumerate(eqn.outvars[0].aval.shape):
+                sites.setdefault((eqn.primitive.name, axis, n), eqn)
+    slices = [(number, k) for number, (_, _, n) in enumerate(sites) if n > 2 for k in range(n)]
     entries = int(np.size(e.at.inputs[e.argument]))
-    if not slices or len(values) > STEPS_LIMIT or len(slices) * entries * len(e.samples) > SIZE_LIMIT:
+    if not slices or len(sites) > STEPS_LIMIT or len(slices) * entries * len(e.samples) > SIZE_LIMIT:
         return None
 
     def pulled(chosen: Any, ct: Any) -> Any:
         def fn(x: Any) -> list[Any]:
             inputs = [x if k == e.argument else v for k, v in enumerate(e.at.inputs)]
-            return _still(closed, axes, chosen, inputs)
+            return _still(closed, list(sites), chosen, inputs)
 
         return jax.vjp(fn, e.at.inputs[e.argument])[1](ct)[0]
 
@@ -116,33 +119,32 @@ def without_slices(e: Evidence) -> Diagnosis | None:
     run = jitted(each, e.at.inputs)
     without = np.stack([wide(run(s.cotangent)[0]) for s in e.samples], 1)
     parts = (e.want[None] - without).reshape(len(slices), -1)
-    for number, (eqn, axis, n) in enumerate(axes):
+    for number, ((name, axis, n), eqn) in enumerate(sites.items()):
         own = parts[[k for k, (owner, _) in enumerate(slices) if owner == number]]
-        if not np.isfinite(own).all():
+        if not own.any() or not np.isfinite(own).all():
             continue
-        found = np.linalg.lstsq(own.T, e.rest.ravel(), rcond=None)[0]
-        weights = np.round(np.real(found))
+        weights = np.round(np.real(np.linalg.lstsq(own.T, e.rest.ravel(), rcond=None)[0]))
         lost = np.flatnonzero(weights == -1)
-        # A value is held for a slice when most others are taken as they are.
+        # It is slices that are left out where most others are taken as they are.
         if not 0 < len(lost) <= n / 2 or (np.abs(weights + 0.5) > 0.5).any():
             continue
         if e.explained_by(e.want - own[lost].sum(0).reshape(e.want.shape)):
             where = written_at(eqn)
             place = f" at {beneath(where)}" if where else ""
             which = f"slice {lost[0]}" if len(lost) == 1 else f"slices {', '.join(map(str, lost[:8]))}"
-            whose = f"along axis {axis} of {eqn.primitive.name}{place}"
+            whose = f"along axis {axis} of {name}{place}"
             return Diagnosis("missing_sum", f"what {which} of {n} {whose} contributes is left out")
     return None
 
 
-def _still(closed: Any, axes: list[tuple[Any, int, int]], chosen: Any, inputs: list[Any]) -> list[Any]:
-    """The floating outputs, with no derivative through the chosen slice of the chosen value."""
+def _still(closed: Any, sites: list[Site], chosen: Any, inputs: list[Any]) -> list[Any]:
+    """The floating outputs, with no derivative through the chosen slice of the chosen values."""
 
     def each(_: int, eqn: Any, given: list[Any]) -> list[Any]:
         outs = list(single(eqn, closed.jaxpr.debug_info)(*given))
-        for number, (step, axis, n) in enumerate(axes):
-            if step is eqn:
-                here = (chosen[0] == number) & (jnp.arange(n) == chosen[1])
+        for axis, n in enumerate(eqn.outvars[0].aval.shape if len(outs) == 1 else ()):
+            if (site := (eqn.primitive.name, axis, n)) in sites:
+                here = (chosen[0] == sites.index(site)) & (jnp.arange(n) == chosen[1])
                 here = jnp.expand_dims(here, [k for k in range(outs[0].ndim) if k != axis])
                 outs = [jnp.where(here, jax.lax.stop_gradient(outs[0]), outs[0])]
         return outs
