@@ -91,7 +91,7 @@ def test_a_tile_that_is_not_reached_is_a_missing_sum():
         return slope * a[1][None], jnp.sum((slope * a[0])[:-2], 0)
 
     (found,) = check(rule(scaled, back), *normal((8, 3), (3,))(np.float32)).wrong
-    assert (found.cause, "slices 6, 7 of 8 along axis 0" in found.sentence) == ("missing_sum", True), found
+    assert (found.cause, "slices 6 to 7 of 8 along axis 0" in found.sentence) == ("missing_sum", True), found
 
 
 def test_rows_that_are_equal_are_in_another_order():
