@@ -13,6 +13,8 @@ from jaxbp import units
 
 NET = jaxbp.mlp([2, 3], jaxbp.tanh)
 PARAMS = NET.init(jax.random.key(0))
+TO_TWO = jaxbp.mlp([2, 2], jaxbp.tanh)
+TO_TWO_PARAMS = TO_TWO.init(jax.random.key(0))
 X, Y = np.array([[1.5, 2.0], [3.0, 4.25], [5.0, 6.0]], np.float32), np.array([0, 2, 1])
 CE = jaxbp.softmax_cross_entropy
 
@@ -135,13 +137,26 @@ def test_units_take_floats_of_few_bits(fit, dtype):
     assert np.allclose(np.asarray(few.unit.w, np.float32), plain.unit.w, rtol=0.05, atol=0.05)
 
 
-@pytest.mark.parametrize("dtype", ["float8_e4m3fn", "float8_e5m2"])
-def test_floats_of_8_bits_are_mixed_with_no_others(dtype):
-    f, y = jnp.ones((2, 3), dtype), np.ones((2, 3), np.float32)
-    bce, on_probabilities = jaxbp.binary_cross_entropy, jaxbp.binary_cross_entropy_on_probabilities
-    for loss in (jaxbp.squared_error, bce, on_probabilities):
-        for call in (loss, loss.delta):
-            refused(lambda call=call: call(f, y), "f and y of one dtype", "f.astype(float)")
+@pytest.mark.parametrize("dtype", ["float8_e4m3fn", "float8_e5m2", "float4_e2m1fn"])
+@pytest.mark.parametrize("form", [jnp.asarray, np.asarray])
+def test_floats_of_8_bits_and_fewer_are_taken_in_32(dtype, form):
+    """Which hold them, and what is computed of them: JAX mixes them with no others."""
+    x = form(np.array([[1.0, -0.5], [0.5, 2.0]]), dtype=dtype)
+    plain = np.asarray(x, np.float32)
+
+    def same(call):
+        got, expected = call(x), call(plain)
+        jax.tree.map(np.testing.assert_array_equal, got, expected)
+        assert {leaf.dtype for leaf in jax.tree.leaves(got)} == {np.dtype("float32")}
+
+    same(lambda x: NET.forward(PARAMS, x)[0])
+    same(lambda x: TO_TWO.backward(TO_TWO_PARAMS, TO_TWO.forward(TO_TWO_PARAMS, plain)[1], x))
+    same(lambda x: jaxbp.value_and_grad(NET, CE)(PARAMS, x, [0, 1]))
+    same(lambda x: jax.jit(jaxbp.value_and_grad(NET, CE))(PARAMS, x, np.array([0, 1])))
+    same(lambda x: jaxbp.jacobian_chain(TO_TWO, TO_TWO_PARAMS, plain[0]).pull(x[0]))
+    for loss in (jaxbp.squared_error, jaxbp.binary_cross_entropy):
+        same(lambda x, loss=loss: (loss(x, plain > 0), loss.delta(x, (plain > 0).astype(np.float32))))
+        same(lambda x, loss=loss: loss.delta(plain, x * 0 + 1))
 
 
 def test_batches_of_the_perceptron_have_a_size():

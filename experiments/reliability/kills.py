@@ -11,14 +11,23 @@ import traceback
 from pathlib import Path
 from typing import Any
 
+import jax
+
 from experiments.reliability.row import Row, many
 from experiments.reliability.task import run
 
 LIMIT = 300  # seconds for one run
+TRIALS = 12  # of a kind at a time, after which the work is said to go on
 
 
-def child(kind: str, folder: Path, log: Path, options: dict[str, Any]) -> int:
-    """A process that makes one run: forked from this one, which has imported JAX and never used it."""
+def child(
+    kind: str, folder: Path, log: Path, options: dict[str, Any], compiled: Path, *, keeps: bool = False
+) -> int:
+    """A process that makes one run: forked from this one, which has imported JAX and never used it.
+
+    Its programs are those in the folder ``compiled``, to which it adds its own only where it ``keeps``: one
+    that is killed in the middle would leave half of a program.
+    """
     import warnings
 
     from experiments.reliability import runs
@@ -32,6 +41,9 @@ def child(kind: str, folder: Path, log: Path, options: dict[str, Any]) -> int:
     try:
         out = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
         os.dup2(out, 1), os.dup2(out, 2)
+        jax.config.update("jax_compilation_cache_dir", str(compiled))
+        jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0 if keeps else 1e9)
         sys.stdout = os.fdopen(1, "w", buffering=1)
         runs.main(kind, str(folder), json.dumps(options))
         status = 0
@@ -66,18 +78,18 @@ def said_end(log: Path) -> str:
     return lines[-1].split()[-1] if lines else ""
 
 
-def whole(kind: str) -> str:
+def whole(kind: str, compiled: Path) -> str:
     """The digest of a run of a kind that nothing disturbs."""
     with tempfile.TemporaryDirectory() as place:
         log = Path(place) / "log"
-        pid = child(kind, Path(place) / "run", log, {})
+        pid = child(kind, Path(place) / "run", log, {}, compiled, keeps=True)
         if waited(pid, time.monotonic() + LIMIT) is None:
             os.kill(pid, signal.SIGKILL)
             os.waitpid(pid, 0)
         return said_end(log)
 
 
-def trial(kind: str, seed: int, wanted: str, in_write: bool) -> dict[str, Any]:
+def trial(kind: str, seed: int, wanted: str, in_write: bool, compiled: Path) -> dict[str, Any]:
     """A chain of one to three kills, then the run to its end."""
     rng = random.Random(seed)
     hits = writes = 0
@@ -85,7 +97,7 @@ def trial(kind: str, seed: int, wanted: str, in_write: bool) -> dict[str, Any]:
         folder, log = Path(place) / "run", Path(place) / "log"
         before: set[str] = set()
         for _ in range(rng.randint(1, 3)):
-            pid = child(kind, folder, log, {"pause": 0.01})
+            pid = child(kind, folder, log, {"pause": 0.01}, compiled)
             # From the first sign of an epoch on, or for a write from the first stray file on.
             after, end = rng.uniform(0, 0.25), time.monotonic() + LIMIT
             epochs = log.read_text().count("epoch ") if log.exists() else 0
@@ -111,7 +123,7 @@ def trial(kind: str, seed: int, wanted: str, in_write: bool) -> dict[str, Any]:
                 os.waitpid(pid, 0)
                 hits += 1
             before = set(strays(folder))
-        pid = child(kind, folder, log, {})
+        pid = child(kind, folder, log, {}, compiled)
         status = waited(pid, time.monotonic() + LIMIT)
         if status is None:
             os.kill(pid, signal.SIGKILL)
@@ -130,15 +142,13 @@ def trial(kind: str, seed: int, wanted: str, in_write: bool) -> dict[str, Any]:
 
 def chunk(kind: str, first: int, count: int, in_write: int) -> dict[str, Any]:
     """So many trials of a kind, the first of them killed in a write."""
-    wanted = whole(kind)
-    if not wanted or wanted != whole(kind):
-        return {
-            "count": 0,
-            "hits": 0,
-            "writes": 0,
-            "faults": [f"{kind}: the run itself does not give one digest: {wanted!r}"],
-        }
-    found = [trial(kind, first + i, wanted, in_write=i < in_write) for i in range(count)]
+    with tempfile.TemporaryDirectory() as place:
+        compiled = Path(place)
+        wanted = whole(kind, compiled)
+        if not wanted or wanted != whole(kind, compiled):
+            fault = f"{kind}: the run itself does not give one digest: {wanted!r}"
+            return {"count": 0, "hits": 0, "writes": 0, "faults": [fault]}
+        found = [trial(kind, first + i, wanted, i < in_write, compiled) for i in range(count)]
     return {
         "count": count,
         "hits": sum(t["hits"] for t in found),
@@ -154,8 +164,16 @@ def measure(scale: float = 1.0, *, jobs: int = 2, seed: int = 0, kinds: tuple[st
     kinds = kinds or KINDS
     wanted = many(300, scale)
     each = -(-wanted // len(kinds))
-    asked = [[kind, seed * 10**6 + 1000 * i, each, -(-each // 4)] for i, kind in enumerate(kinds)]
-    found = list(run("kills", "chunk", asked, jobs=jobs, timeout=4 * LIMIT + 60 * each))
+    asked = [
+        [kind, seed * 10**6 + 1000 * i + first, size := min(TRIALS, each - first), -(-size // 4)]
+        for i, kind in enumerate(kinds)
+        for first in range(0, each, TRIALS)
+    ]
+    found: list[dict[str, Any]] = []
+    for answer in run("kills", "chunk", asked, jobs=jobs, timeout=4 * LIMIT + 60 * TRIALS):
+        found.append(answer)
+        done = sum(a.get("count", 0) for a in found)
+        print(f"kills: {done} of {each * len(kinds)} trials", file=sys.stderr, flush=True)
     faults = [fault for a in found for fault in a.get("faults", [a.get("died")])]
     count, hits, writes = (sum(a.get(k, 0) for a in found) for k in ("count", "hits", "writes"))
     return Row(

@@ -56,7 +56,7 @@ def array(
 
     JAX arrays and tracers pass as they are. NumPy arrays (brought to the machine's byte order), lists,
     numbers, object arrays of numbers, pandas and polars frames and series, tensors and sparse matrices
-    become arrays.
+    become arrays. Floats of 8 bits and fewer, which neither JAX nor NumPy computes with, become those of 32.
 
     Args:
         where: the function that asks.
@@ -87,6 +87,7 @@ def array(
             raise TypeError(message(where, f"numbers in {name}", described(value)))
         if floats:
             assert_floating(where, name, value)
+        value = _widened(value)
         if not host:
             return value
         if isinstance(value, jax.core.Tracer):
@@ -101,7 +102,7 @@ def array(
             got = f"{described(value)} that is none"
             raise type(error)(message(where, f"{name} as one array", got)) from error
         return array(where, name, stacked, floats=floats, host=host)  # type: ignore[call-overload]
-    found = _on_host(where, name, value)
+    found = _widened(_on_host(where, name, value))
     if floats and found.dtype.kind in "iu" and isinstance(value, list | tuple | int | range | np.integer):
         found = found.astype(float)
     if floats:
@@ -127,6 +128,12 @@ def _alive(where: str, name: str, value: jax.Array) -> None:
     if not isinstance(value, jax.core.Tracer) and value.is_deleted():
         got = "an array that was deleted, as those given to a donating function are"
         raise ValueError(message(where, f"{name} with values", got, f"keep a copy, jnp.copy({name})"))
+
+
+def _widened(value: Any) -> Any:
+    """Floats of few bits in 32: JAX does not promote them, and to round each result to them is not meant."""
+    short = jnp.issubdtype(value.dtype, jnp.floating) and value.dtype.itemsize == 1
+    return value.astype(np.float32) if short else value
 
 
 def _holds_numbers(dtype: Any) -> bool:

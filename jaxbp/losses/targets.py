@@ -13,10 +13,6 @@ def pair(name: str, f: Any, y: Any) -> tuple[Rows, Targets]:
     f, y = arguments.array(name, "f", f, floats=True), arguments.array(name, "y", y)
     if jnp.issubdtype(y.dtype, jnp.complexfloating):
         raise TypeError(errors.message(name, "real y", arguments.described(y), "y.real"))
-    if f.dtype.itemsize == 1 and f.dtype != y.dtype:  # JAX mixes no floats of 8 bits with others
-        raise TypeError(
-            errors.message(name, "f and y of one dtype", f"{f.dtype} and {y.dtype}", "f.astype(float)")
-        )
     if y.shape != f.shape:
         hint = "one target for each output"
         if y.shape == f.shape[:-1]:

@@ -147,8 +147,7 @@ def checked(
 ) -> Given:
     """The arguments of a fit; a batch_size of None is N."""
     x = arguments.array(where, "x", x)
-    wide = jnp.issubdtype(x.dtype, jnp.floating) and x.dtype.itemsize > 1  # 8 bits hold no sum
-    dtype = x.dtype if wide else jnp.zeros(()).dtype
+    dtype = x.dtype if jnp.issubdtype(x.dtype, jnp.floating) else jnp.zeros(()).dtype
     x, t = numbers(where, "x", x, dtype), numbers(where, "t", t, dtype)
     if x.ndim != 2 or x.size == 0 or t.shape != x.shape[:1]:
         raise ValueError(

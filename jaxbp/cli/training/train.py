@@ -105,7 +105,7 @@ def train(config: Train) -> dict[str, Any]:
             "seconds": float(result.history["seconds"].sum()),
             "compile_seconds": result.compile_seconds,
         }
-        run.write(folder, result, kept(config, net, result.params, loss, data, done))
+        run.write(folder, result, trained(config, net, result.params, loss, data, done))
     if result.stopped != "diverged" and not watches:  # these have said so themselves
         warning = nothing_learned(mean_loss, params, result.params, data.x[:_SEEN], data.y[:_SEEN])
         if warning:
@@ -132,7 +132,7 @@ def parts(config: Train) -> tuple[Dataset, Dataset, Dataset]:
     return flat(data), flat(validation), flat(test)
 
 
-def kept(config: Train, net: Layer, params: Params, loss: Loss, data: Dataset, done: Any) -> jaxbp.Trained:
+def trained(config: Train, net: Layer, params: Params, loss: Loss, data: Dataset, done: Any) -> jaxbp.Trained:
     """What `jaxbp predict` needs. Images of a named set are told by their pixels, not by columns."""
     named = SOURCES.get(config.data)
     return jaxbp.Trained(
