@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from jaxbp.verify import check
+from jaxbp.verify.causes import mistakes
 
 from .case import normal, rule
 
@@ -126,3 +127,18 @@ def test_a_derivative_at_minus_the_argument_is_at_the_wrong_point():
     f = rule(lambda x: jax.nn.softplus(x), lambda a, y, c: (c * jax.nn.sigmoid(-a[0]),))
     (found,) = check(f, *normal((5,))(np.float32)).wrong
     assert (found.cause, "minus argument 0" in found.sentence) == ("wrong_point", True), found
+
+
+def test_a_step_that_matters_elsewhere_only_is_not_what_is_left_out(monkeypatch):
+    """At ones the rule of the weights is 0, as without the product; at other numbers it is not."""
+    alone = tuple(m for m in mistakes.MISTAKES if m.name == "without a step")
+    monkeypatch.setattr(mistakes, "MISTAKES", alone)
+    monkeypatch.setattr(mistakes, "_terms", lambda *args: {})
+
+    def back(a, y, c):
+        return c * a[1] * (jnp.abs(a[0]) < 0.9), c * a[0] * (jnp.abs(a[0]) < 0.9)
+
+    f = rule(lambda x, w: jnp.clip(x, -0.9, 0.9) * w, back)
+    said = [found.sentence for found in check(f, np.ones(5, np.float32), np.ones(5, np.float32)).wrong]
+    assert said
+    assert not any("without its mul" in sentence for sentence in said), said

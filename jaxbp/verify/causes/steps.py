@@ -1,6 +1,6 @@
 """The derivative of a function that lacks a step of the primal (a mask, a scale), or slices of a value."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import jax
@@ -35,25 +35,40 @@ def without_a_step(e: Evidence) -> Diagnosis | None:
     if not 0 < len(steps) <= STEPS_LIMIT or len(steps) * entries * len(e.samples) > SIZE_LIMIT:
         return None
 
-    def pulled(chosen: Any, ct: Any) -> Any:
+    def pulled(chosen: Any, ct: Any, given: Sequence[Any]) -> Any:
         def fn(x: Any) -> list[Any]:
-            inputs = [x if k == e.argument else v for k, v in enumerate(e.at.inputs)]
+            inputs = [x if k == e.argument else v for k, v in enumerate(given)]
             return _left_out(closed, steps, chosen, inputs)
 
-        return jax.vjp(fn, e.at.inputs[e.argument])[1](ct)[0]
+        return jax.vjp(fn, given[e.argument])[1](ct)[0]
 
     def each(ct: Any) -> list[Any]:
-        return [jax.lax.map(lambda chosen: pulled(chosen, ct), jnp.arange(len(steps)))]
+        return [jax.lax.map(lambda chosen: pulled(chosen, ct, e.at.inputs), jnp.arange(len(steps)))]
+
+    def holds(chosen: int) -> bool:
+        """Whether it is so elsewhere too: a product with ones, say, could be left out here by chance."""
+        elsewhere, ct = [_moved(x) for x in e.at.inputs], e.samples[0].cotangent
+        got = wide(e.rule.call(elsewhere, ct)[1][e.argument])
+        there = wide(jax.jit(pulled, static_argnums=0)(chosen, ct, elsewhere))
+        return e.same(got, there) or not np.isfinite(got).all()
 
     run = jitted(each, e.at.inputs)
     found = np.stack([wide(run(s.cotangent)[0]) for s in e.samples], 1)
-    for (eqn, _), candidate in zip(steps, found, strict=True):
-        if np.isfinite(candidate).all() and e.explained_by(candidate):
+    for number, ((eqn, _), candidate) in enumerate(zip(steps, found, strict=True)):
+        if np.isfinite(candidate).all() and e.explained_by(candidate) and holds(number):
             where = written_at(eqn)
             place = f" at {beneath(where)}" if where else ""
             sentence = f"the rule is that of the function without its {eqn.primitive.name}{place}"
             return Diagnosis("missing_term", sentence, True)
     return None
+
+
+def _moved(x: Any) -> Any:
+    """Other numbers, of the same signs."""
+    if not is_float(x):
+        return x
+    by = 1 + np.random.default_rng(0).uniform(-0.6, 0.6, np.shape(x))
+    return jnp.where(x == 0, by - 1, x * by).astype(x.dtype)
 
 
 def _steps(closed: Any) -> list[tuple[Any, Any]]:
