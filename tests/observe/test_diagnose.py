@@ -11,7 +11,7 @@ import pytest
 import jaxbp
 from jaxbp.observe.diagnosis.record import KINDS
 
-from .models import FURTHER, MODELS, UNSEEN, WORDS
+from .models import FURTHER, MEANT, MODELS, UNSEEN, WORDS
 
 SICK = [model for model in MODELS if model.sickness]
 HEALTHY = [model for model in MODELS if model.sickness is None]
@@ -92,6 +92,12 @@ WRITTEN = [
 def test_what_is_written_otherwise_is_the_same(name):
     model = next(model for model in FURTHER if model.name == name)
     assert names(model) == ([model.sickness] if model.sickness else [])
+
+
+@pytest.mark.parametrize("model", [pytest.param(m, id=m.name, marks=[pytest.mark.soak] * (k % 3 > 0))
+                                   for k, m in enumerate(MEANT)])  # fmt: skip
+def test_what_is_meant_is_not_accused(model):
+    assert judged_wrong([model]) == {}
 
 
 def test_the_words_are_a_closed_list():

@@ -112,6 +112,23 @@ def shifted_softmax(x):
     return e / e.sum(-1, keepdims=True)
 
 
+def fused_loss(x, w):
+    """The cross-entropy of a last layer, its rows in chunks."""
+    z = x @ w
+    return jnp.sum(jax.nn.logsumexp(z, -1) - z[:, 0])
+
+
+def fused_loss_back(rows):
+    """The gradient of the weights from so many rows alone: a chunk that the loop does not reach."""
+
+    def back(a, y, c):
+        first = jax.nn.one_hot(0, a[1].shape[1], dtype=a[0].dtype)
+        dz = c * (jax.nn.softmax(a[0] @ a[1]) - first[None])
+        return dz @ a[1].T, a[0][:rows].T @ dz[:rows]
+
+    return back
+
+
 QKV = normal((4, 3), (6, 3), (6, 2))
 TALL = normal((5, 3), (5, 2))
 SYSTEM = normal((3, 3), (3, 3), scale=0.4)
@@ -137,6 +154,9 @@ CASES = [
     case("Lyapunov equation", "terms", lyapunov, lyapunov_back(1), SYSTEM),
     case("Lyapunov equation, one term", "terms", lyapunov, lyapunov_back(0), SYSTEM, "missing_term"),
     case("Stein equation, one term twice", "terms", stein, stein_back, symmetric, "missing_term"),
+    case("fused loss in chunks", "terms", fused_loss, fused_loss_back(5), normal((5, 3), (3, 4))),
+    case("fused loss, the last chunk lost", "terms", fused_loss, fused_loss_back(4), normal((5, 3), (3, 4)),
+         "missing_sum"),
     case("equilibrium, not transposed", "transposed", equilibrium, equilibrium_back, RECURRENT, "transposed"),
     case("equilibrium to a tolerance, not transposed", "transposed", equilibrium_to, equilibrium_back,
          RECURRENT, "transposed"),

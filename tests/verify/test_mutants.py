@@ -147,6 +147,7 @@ MISTAKES = {
     "one of two": "inverse, not symmetrised",
     "convicted": "the smallest output's sign",
     "along": "saturated",
+    "without slices": "fused loss, the last chunk lost",
     "without a step": "scores without their mask",
     "right total": "pooled maximum, spread like a mean",
     "outside the span": "pseudoinverse without its residual",

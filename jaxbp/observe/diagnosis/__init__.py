@@ -9,6 +9,7 @@
 | 2 | `graph` | findings in the ways from parameters to the loss |
 | 3 | `inputs` | in the batch |
 | 4 | `units`, `loss`, `normalization` | in the units of a layer; before the loss; in normalizations |
+| 4 | `examples` | in what single examples contribute |
 | 5 | `layers` | in the deltas from layer to layer |
 | 6 | `diagnose` | all of them, ordered by cause |
 """

@@ -10,7 +10,7 @@ from jaxbp.errors import message
 from jaxbp.jaxprs.values.nonfinite import Nonfinite, Traced
 from jaxbp.jaxprs.values.search import first_backward, first_forward
 from jaxbp.observe.call import flat_call
-from jaxbp.observe.diagnosis import graph, inputs, layers, loss, normalization, units
+from jaxbp.observe.diagnosis import examples, graph, inputs, layers, loss, normalization, units
 from jaxbp.observe.diagnosis.measured import Measured
 from jaxbp.observe.diagnosis.record import KINDS, Diagnosis, Finding
 from jaxbp.typing import Scalar
@@ -25,7 +25,7 @@ ALWAYS: tuple[Rule, ...] = (
 )  # fmt: skip
 FINITE: tuple[Rule, ...] = (
     loss.double_squash, loss.output_range, normalization.wrong_axis, normalization.size_one,
-    loss.ignored_examples, loss.dominated, loss.reduction, units.identical, layers.tiny_denominator,
+    examples.ignored_examples, examples.dominated, loss.reduction, units.identical, layers.tiny_denominator,
     layers.underflow, layers.clipped, units.dead, units.saturated, layers.vanishing, layers.exploding,
 )  # fmt: skip
 

@@ -1,5 +1,6 @@
 """Findings in the batch: constant, repeated or large inputs; labels of one class, or of none."""
 
+import math
 from collections.abc import Iterator
 
 import numpy as np
@@ -66,11 +67,22 @@ def constant_input(m: Measured) -> Iterator[Finding]:
             continue
         moving = columns[:, ~constant]
         zeros = constant & (columns[0] == 0)
-        sparse = moving.size and (x.ndim > 2 or (moving == 0).mean() > DENSE)
+        sparse = moving.size and (x.ndim > 2 or (moving == 0).mean() > DENSE or _is_framed(zeros, constant))
         share = (constant & ~zeros).mean() if sparse else constant.mean()
         if share > SHARE:
             evidence = f"{share:.0%} of its columns are the same in all {len(x)} examples"
             yield Finding("constant_input", m.call.names[k], "", evidence)
+
+
+def _is_framed(zeros: np.ndarray, constant: np.ndarray) -> bool:
+    """Whether columns of zeros are the frame around square images that are laid out in a row."""
+    side = math.isqrt(zeros.size)
+    if side * side != zeros.size or (zeros != constant).any():
+        return False
+    inside = np.logical_not(zeros).reshape(side, side)
+    rows, columns = inside.any(1), inside.any(0)
+    touches = rows[0] or rows[-1] or columns[0] or columns[-1]
+    return not touches and bool((inside == np.outer(rows, columns)).all())
 
 
 def duplicate_input(m: Measured) -> Iterator[Finding]:

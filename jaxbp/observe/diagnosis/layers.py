@@ -19,6 +19,9 @@ FORGOTTEN = 1e7  # in time gated cells forget by halves; below the rounding of f
 STEPS = 8
 DEEP = 4  # layers, each of which doubles its values
 CLIP = 0.3
+GUARD = 1e-3  # so far from 0 or 1 a bound is a guard of probabilities
+BESIDE = 100.0
+PARTS = {"slice", "dynamic_slice", "gather", "split"}
 TINY = {"div": 1e-6, "rsqrt": 1e-10}
 
 
@@ -36,10 +39,14 @@ def _norms(m: Measured) -> Iterator[tuple[str, Node, Node, float, float]]:
     reading = {n.place.path for n, _ in first_products(m)}
     first = [n for nodes in uses.values() if len(nodes) < STEPS for n in nodes]
     starts = [n for n in first if n.place.path in reading or _after_first(m, n, reading)]
-    norms = [(n, float(np.linalg.norm(m.deltas[n.out]))) for n in starts]
-    norms = [(n, x) for n, x in norms if x > 0]
-    if len(norms) >= 2:
-        yield "the first layer", norms[0][0], norms[-1][0], norms[0][1], norms[-1][1]
+    norms = {n.place.path: float(np.linalg.norm(m.deltas[n.out])) for n in starts}
+    starts = [n for n in starts if norms[n.place.path] > 0]
+    if len(starts) >= 2:
+        # Heads side by side, each in its own unit, are the end together.
+        read = {b.place.path for n in starts for b in m.before(n.out) if b is not n}
+        last = [n for n in starts if n.place.path not in read]
+        size = float(np.linalg.norm([norms[n.place.path] for n in last]))
+        yield "the first layer", starts[0], last[-1], norms[starts[0].place.path], size
 
 
 def _after_first(m: Measured, node: Node, reading: set[Path]) -> bool:
@@ -74,10 +81,20 @@ def vanishing(m: Measured) -> Iterator[Finding]:
     """The delta at the start is a thousandth of that at the end, or less; in time, next to nothing."""
     for ratio, ends in ((RATIO, _norms(m)), (FORGOTTEN, _in_time(m))):
         for what, node, _, first, last in ends:
-            if last > 0 and first < last / ratio and np.isfinite(last):
+            small = last > 0 and first < last / ratio and np.isfinite(last)
+            if small and not (ratio == RATIO and _is_beside(m, node, first)):
                 evidence = f"the delta of {what} has {first / last:.2g} of the norm at the last"
                 yield Finding("vanishing", node.label.text, node.label.where, evidence)
                 return
+
+
+def _is_beside(m: Measured, product: Node, delta: float) -> bool:
+    """Whether the data that a product reads whole have their delta by another way: it is a branch."""
+    given: set[int] = set()
+    for origin in product.origins:
+        if not origin.learned and not any(b.name in PARTS for b in m.before(origin.key)):
+            given |= m.sources(origin)
+    return any(np.linalg.norm(d) > BESIDE * delta for k, d in m.batch_deltas.items() if k in given)
 
 
 def exploding(m: Measured) -> Iterator[Finding]:
@@ -88,13 +105,33 @@ def exploding(m: Measured) -> Iterator[Finding]:
             yield Finding("exploding", node.label.text, node.label.where, evidence)
             return
     # At a last layer that is sure for it, and wrong, deltas can be 0: what grows is seen on the way there.
-    products = [n for n in m.nodes if n.label.kind == A and n.learned and not n.stepped and n.out in m.deltas]
-    sizes = [float(np.sqrt(np.mean(m.value(n) ** 2))) if m.value(n).size else 0.0 for n in products[:-1]]
+    products = _chain(m)
+    sizes = [_size_read(m, n) for n in products[1:]]
     doubles = all(b > 2 * a for a, b in pairwise(sizes))
     if len(sizes) >= DEEP and doubles and sizes[-1] > RATIO * sizes[0] > 0:
         label, grown = products[-2].label, sizes[-1] / sizes[0]
         evidence = f"the values of {len(sizes)} layers grow to {grown:.2g} times those of the first"
         yield Finding("exploding", label.text, label.where, evidence)
+
+
+def _size_read(m: Measured, product: Node) -> float:
+    """The root mean square of the data that a product reads: a norm before it undoes what grew."""
+    data = [m.operand(product, i) for i, o in enumerate(product.origins) if o.learned and not o.parameter]
+    return max((float(np.sqrt(np.mean(x**2))) for x in data if x is not None and x.size), default=0.0)
+
+
+def _chain(m: Measured) -> list[Node]:
+    """The longest row of products, each of which feeds the next: no heads side by side."""
+    longest: list[Node] = []
+    ending: dict[Path, list[Node]] = {}
+    for node in m.nodes:
+        if node.label.kind != A or not node.learned or node.stepped or node.out not in m.deltas:
+            continue
+        before = [ending[b.place.path] for b in m.before(node.out) if b.place.path in ending]
+        row = [*max(before, key=len, default=[]), node]
+        ending[node.place.path] = row
+        longest = max(longest, row, key=len)
+    return longest
 
 
 def clipped(m: Measured) -> Iterator[Finding]:
@@ -108,9 +145,12 @@ def clipped(m: Measured) -> Iterator[Finding]:
         key = node.origins[free[0]].key
         if key not in m.deltas or m.deltas[key].shape != m.deltas[node.out].shape:
             continue
-        inside, outside = m.deltas[key], m.deltas[node.out]
-        lost = float(((inside == 0) & (outside != 0)).mean())
-        at_bound = m.value(node) != m.operand(node, free[0])
+        inside, outside, bound = m.deltas[key], m.deltas[node.out], m.value(node)
+        at_bound = bound != m.operand(node, free[0])
+        # A guard of a logarithm of probabilities costs nothing where the net is sure and right.
+        guard = np.minimum(bound, 1 - bound)
+        idle = (guard > 0) & (guard < GUARD) & (np.abs(outside) * guard * max(m.size, 1) < GUARD**0.5)
+        lost = float(((inside == 0) & (outside != 0) & ~idle).mean())
         if lost > CLIP and float((at_bound & (inside == 0)).mean()) > CLIP:
             evidence = f"{lost:.0%} of its entries are at the bound, and their delta is lost"
             yield Finding("clipped", node.label.text, node.label.where, evidence)
@@ -151,6 +191,8 @@ def underflow(m: Measured) -> Iterator[Finding]:
             lost = float(((value == 0) & (operands[0] > -1e8)).mean())
         elif node.name == "reduce_prod":
             lost = float((value == 0).mean()) * bool((operands[0] != 0).all())
+        elif node.name == "convert_element_type":
+            lost = float(((value == 0) & (operands[0] != 0)).mean()) if value.size else 0.0
         elif node.name in ("mul", "div", "integer_pow", "square", "pow") and value.shape:
             whole = [
                 np.broadcast_to(x, value.shape) != 0 for x in operands if np.issubdtype(x.dtype, np.floating)

@@ -5,11 +5,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from jaxbp.jaxprs.internals import frames_of
-from jaxbp.jaxprs.values.axes import rows_along
-from jaxbp.jaxprs.values.labels import A
-from jaxbp.jaxprs.values.user_lines import PRODUCTS
 from jaxbp.observe.diagnosis.activations import is_zero, squash
-from jaxbp.observe.diagnosis.inputs import ENOUGH, is_binary
 from jaxbp.observe.diagnosis.measured import Measured, Node
 from jaxbp.observe.diagnosis.record import Finding
 from jaxbp.observe.diagnosis.softmax import LAYOUT, softmaxes
@@ -24,10 +20,7 @@ RANGES = {
     "exp": (0.0, np.inf), "abs": (0.0, np.inf), "square": (0.0, np.inf), "elu": (-1.0, np.inf),
 }  # fmt: skip
 FROM_ZERO = {"max": "relu", "logaddexp": "softplus"}  # of a value and 0
-TOP = 0.9
-LARGE = 10.0
 THROUGH = {*LAYOUT, "neg", "slice", "gather"}
-CHOOSING = {"mul", "select_n", "slice", "split", "gather", "dynamic_slice", "dot_general", "squeeze"}
 JOINT = {"cholesky", "triangular_solve", "lu", "eigh"}  # of all examples together: no sum of their losses
 COMBINING = {"sub", "add", "mul", "div", "max", "min", "pow"}
 
@@ -77,7 +70,8 @@ def reduction(m: Measured) -> Iterator[Finding]:
         if large and node.origins[0].key in m.values:
             over = set(m.batch_axes(node.origins[0].key, merged=True)) & set(_summed(node))
             joint = over and any(b.name in JOINT for b in m.before(node.out))
-            if over and not joint and not _is_own_sum(node) and _is_loss(m, node):
+            own = _is_own_sum(node) or _is_weighted_mean(m, node)
+            if over and not joint and not own and _is_loss(m, node):
                 evidence = f"the losses of {m.size} examples are summed, not averaged"
                 yield Finding("reduction", node.label.text, node.label.where, evidence)
                 return
@@ -102,90 +96,20 @@ def _is_own_sum(node: Node) -> bool:
     return any("/jaxbp/losses" in f.file for f in frames_of(node.place.eqn))
 
 
+def _is_weighted_mean(m: Measured, node: Node) -> bool:
+    """Whether what is summed is multiplied by weights that sum to 1."""
+    product = m.behind(node.origins[0].key) if node.name == "reduce_sum" else node
+    if product is None or product.name not in ("mul", "dot_general"):
+        return False
+    sides = [x for i in range(2) if (x := m.operand(product, i)) is not None and x.size >= m.size]
+    return any((x >= 0).all() and abs(x.sum() - 1) < 1e-3 for x in sides)
+
+
 def _is_loss(m: Measured, node: Node) -> bool:
     """Whether nothing but sums and factors is between a value and the loss."""
     return all(
         n.name in {*LAYOUT, "add", "sub", "mul", "neg", "div", "reduce_sum"} for n in m.after(node.out)
     )
-
-
-def ignored_examples(m: Measured) -> Iterator[Finding]:
-    """Half of the examples or more lose their delta where they are weighed by 0, or left out."""
-    if m.size < 4:
-        return
-    real = ~padding(m)
-    for node in m.nodes:
-        if node.name not in CHOOSING:
-            continue
-        if node.out not in m.deltas or node.stepped or not (m.deltas[node.out] != 0).any():
-            continue
-        for i, origin in enumerate(node.origins):
-            key = origin.key
-            if not origin.learned or origin.parameter or key not in m.deltas:
-                continue
-            others = [o for j, o in enumerate(node.origins) if j != i]
-            if any(o.learned or any(is_binary(m, k) for k in m.sources(o)) for o in others):
-                continue
-            axes = m.batch_axes(key)
-            if len(axes) != 1:
-                continue
-            lost = (rows_along(m.deltas[key], axes[0]) == 0).all(1)
-            over = m.batch_axes(node.out)
-            ahead = rows_along(m.deltas[node.out], over[0]) if len(over) == 1 else None
-            still = lost & (ahead != 0).any(1) if ahead is not None else lost
-            share = still[real].mean() if real.any() else 0.0
-            if SHARE <= share < 1 and _reaches_no_layer(m, node, still):
-                evidence = f"{still[real].sum()} of {real.sum()} examples do not reach the loss after it"
-                yield Finding("ignored_examples", node.label.text, node.label.where, evidence)
-                return
-
-
-def padding(m: Measured) -> np.ndarray:
-    """Which examples fill a batch up: all that they bring is 0."""
-    given = [x for x in m.batch.values() if len(x) == m.size]
-    empty = [(x.reshape(m.size, -1) == 0).all(1) for x in given]
-    return np.all(empty, axis=0) if empty else np.zeros(m.size, bool)
-
-
-def _reaches_no_layer(m: Measured, node: Node, lost: np.ndarray) -> bool:
-    """Whether these examples have no delta in the last layer either, by another way."""
-    for before in m.before(node.out):
-        axes = m.batch_axes(before.out) if before.label.kind == A and before.out in m.deltas else []
-        if len(axes) == 1 and not before.stepped:
-            return bool((rows_along(m.deltas[before.out], axes[0])[lost] == 0).all())
-    return True
-
-
-def dominated(m: Measured) -> Iterator[Finding]:
-    """One example has nearly all of the gradient, and a large one."""
-    if m.size < ENOUGH:
-        return
-    total, top, last = np.zeros(m.size), 0.0, None
-    for node in m.nodes:
-        if node.label.kind != A or node.out not in m.deltas or node.stepped:
-            continue
-        axes = m.batch_axes(node.out)
-        if len(axes) != 1:
-            continue
-        deltas = rows_along(m.deltas[node.out], axes[0])
-        size = np.ones(m.size)
-        product = next((n for n in m.before(node.out) if n.name in PRODUCTS), None)
-        for i, origin in enumerate(product.origins if product else ()):
-            data = m.operand(product, i) if product else None
-            if not origin.parameter and data is not None and m.size in data.shape:
-                size = (rows_along(data, data.shape.index(m.size)) ** 2).sum(1)
-        total += (deltas**2).sum(1) * size
-        top, last = max(top, float(np.abs(deltas).max()) * m.size), node
-    norms = np.sqrt(total)
-    if (
-        last is not None
-        and np.isfinite(norms).all()
-        and norms.sum() > 0
-        and norms.max() > TOP * norms.sum()
-        and top > LARGE
-    ):
-        evidence = f"example {norms.argmax()} has {norms.max() / norms.sum():.1%} of the gradients' norms"
-        yield Finding("dominated", last.label.text, last.label.where, evidence)
 
 
 def output_range(m: Measured) -> Iterator[Finding]:

@@ -20,6 +20,8 @@ BY_EXAMPLE = ("LayerNorm", "RMSNorm", "GroupNorm", "InstanceNorm")
 def wrong_axis(m: Measured) -> Iterator[Finding]:
     """A softmax over the examples, or over another axis than its weights are summed over."""
     for soft in softmaxes(m):
+        if not m.deltas.get(soft.node.out, np.zeros(1)).any():
+            continue  # Behind stop_gradient, as codes that are balanced over the batch.
         axes, rank = m.axes.get(soft.exp, ()), soft.value.ndim
         over = rank + soft.axis
         batch = m.batch_axes(soft.exp)
@@ -98,6 +100,8 @@ def _contracted(m: Measured, soft: Softmax) -> int | None:
         if node.name == "dot_general":
             axes = p["dimension_numbers"][0][operand]
             return at.get(axes[0]) if len(axes) == 1 and not node.stepped else None
+        if node.name == "reduce_sum":
+            return at.get(p["axes"][0]) if len(p["axes"]) == 1 and not node.stepped else None
         if node.name == "transpose":
             at = {new: at[old] for new, old in enumerate(p["permutation"]) if old in at}
         elif node.name == "broadcast_in_dim":

@@ -96,9 +96,12 @@ def _logits(m: Measured, exp: Node) -> tuple[np.ndarray | None, Node | None]:
 
 
 def _mixes(m: Measured, node: Node) -> bool:
-    """Whether its result weighs other values in a product."""
+    """Whether its result weighs other values: in a product, or multiplied with more entries and summed."""
     passed = {*LAYOUT, "transpose", "mul", "select_n"}
-    return any(
-        n.name == "dot_general" and not any(o.parameter for o in n.origins)
-        for n in m.after(node.out, lambda n, i: n.name in passed)
-    )
+    for n in m.after(node.out, lambda n, i: n.name in passed):
+        if n.name == "dot_general" and not any(o.parameter for o in n.origins):
+            return True
+        larger = n.name == "mul" and m.value(n).size > m.value(node).size
+        if larger and any(r.name == "reduce_sum" for r, _ in m.consumers.get(n.out, ())):
+            return True
+    return False

@@ -1,9 +1,14 @@
 """Findings in the units of a layer: flat, dead, alike."""
 
 from collections.abc import Iterator
+from typing import Any
 
+import jax
+import jax.numpy as jnp
 import numpy as np
+from jax.extend import core
 
+from jaxbp.jaxprs.compile_once import jitted
 from jaxbp.jaxprs.values.axes import rows_along
 from jaxbp.jaxprs.values.flows import is_stopped, reached
 from jaxbp.jaxprs.values.labels import Label
@@ -15,6 +20,7 @@ from jaxbp.observe.diagnosis.softmax import masked, softmaxes
 SHARE = 0.5
 FLAT = {"logistic": (0.01, 0.99), "tanh": (-0.99, 0.99)}
 ALIKE = 1e-5
+STEPS, STEP = 3, 0.01
 
 
 def saturated(m: Measured) -> Iterator[Finding]:
@@ -58,7 +64,7 @@ def identical(m: Measured) -> Iterator[Finding]:
     still = [n for n in _moving(m) if m.parameters[n].ndim > 1 and not m.gradients[n].any()]
     # Two matrices of zeros in a row: each keeps the delta from the other.
     zeros = [n for n in still if not m.parameters[n].any()]
-    if len(zeros) > 1:
+    if len(zeros) > 1 and len(zeros := _still_after_steps(m, zeros)) > 1:
         yield Finding("identical", ", ".join(zeros[:4]), "", "all units are 0, and none has a gradient")
         return
     for name, w in m.parameters.items():
@@ -72,6 +78,30 @@ def identical(m: Measured) -> Iterator[Finding]:
                     "identical", name, "", f"all {len(units)} units have the same weights and gradients"
                 )
                 return
+
+
+def _still_after_steps(m: Measured, names: list[str]) -> list[str]:
+    """Those that have no gradient either when the others have moved: what a zero after them held back."""
+    numbers = list(m.call.static.differentiated)
+
+    def loss(params: list[Any]) -> Any:
+        full = list(m.arrays)
+        for k, value in zip(numbers, params, strict=True):
+            full[k] = value
+        return core.jaxpr_as_fun(m.closed)(*full)[0]
+
+    slopes_of = jitted(jax.grad(loss), m.arrays)
+    params = [m.arrays[k] for k in numbers]
+    for _ in range(STEPS):
+        slopes = slopes_of(params)
+        moved = {m.call.names[k] for k, g in zip(numbers, slopes, strict=True) if (np.asarray(g) != 0).any()}
+        names = [n for n in names if n not in moved]
+        # The way matters, not its length: each parameter moves by about STEP.
+        params = [
+            w - STEP * jnp.where(g == 0, 0, g / jnp.abs(g).max(initial=0))
+            for w, g in zip(params, slopes, strict=True)
+        ]
+    return names
 
 
 def _moving(m: Measured) -> list[str]:

@@ -244,6 +244,17 @@ def _explain(
     for there, term in zip(values[len(edges) + 1 :], names, strict=True):
         if _near(rest, there - values[0], tolerance):
             return term
+    # One wrong number divides two means.
+    with np.errstate(all="ignore"):
+        both = own[:, None] + own[None] + 2 * power
+        share = np.where(both > 0, (along[:, None] + along[None]) / both, 0)
+        apart = size - np.abs(share) ** 2 * both
+    apart[same] = np.inf
+    for k in np.argsort(apart, axis=None)[:NEAREST]:
+        chosen = np.unravel_index(k, apart.shape)
+        if np.isfinite(apart.flat[k]) and _near(rest, share.flat[k] * parts[list(chosen)].sum(0), tolerance):
+            cause, sentence = _times(1 + share.flat[k], tolerances.LOOSER * tolerance)
+            return Term(cause, f"{sentence}, and so is another", edges[min(chosen)].eqn)
     minus = np.real(along)
     twice = size + own[:, None] + own[None] - 2 * minus[:, None] + 2 * minus[None] - 2 * power
     twice[same] = np.inf

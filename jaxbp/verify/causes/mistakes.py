@@ -1,6 +1,6 @@
 """Name what is wrong with a rule: try the mistakes that people make until one reproduces its result."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -53,6 +53,7 @@ MISTAKES = (
     Mistake("one of two", jacobian.one_of_two, ("missing_term",)),
     Mistake("convicted", multiples.convicted, ("zero", "sign", "factor")),
     Mistake("along", slopes.along, ("missing_term",)),
+    Mistake("without slices", steps.without_slices, ("missing_sum",), "last"),
     Mistake("without a step", steps.without_a_step, ("missing_term",), "last"),
     Mistake("right total", places.right_total, ("misplaced",), "last"),
     Mistake("outside the span", jacobian.outside_the_span, ("missing_term",), "last"),
@@ -134,7 +135,7 @@ def _terms(trial: Trial, arguments: Sequence[int], seen: Comparison) -> dict[int
 
 
 def _follows(a: int, evidence: dict[int, Evidence], found: dict[int, Diagnosis]) -> Diagnosis | None:
-    """The mistake of another argument, whose cotangent, summed, this argument's is."""
+    """The mistake of another argument, of whose cotangent this argument's is made: summed, or by a factor."""
     for b, e in evidence.items():
         if b == a or found[b].cause == "other" or not (e.finite and evidence[a].finite):
             continue
@@ -143,7 +144,22 @@ def _follows(a: int, evidence: dict[int, Evidence], found: dict[int, Diagnosis])
         sums = [(_summed(m, shape), own) for m, own in pairs]
         if all(m is not None and evidence[a].same(m, own) for m, own in sums):
             return Diagnosis(found[b].cause, f"the sum of the cotangent of argument {b}, with its mistake")
+        for spread in _spread(e.want.shape, shape):
+            got, want = (np.broadcast_to(m.reshape(spread), shape) for m in (e.got, e.want))
+            # As fractions these are equal: what the rule gives for each is off by the same factor.
+            if evidence[a].same(evidence[a].got * want, evidence[a].want * got):
+                sentence = f"a product with the cotangent of argument {b}, with its mistake"
+                return Diagnosis(found[b].cause, sentence)
     return None
+
+
+def _spread(own: tuple[int, ...], like: tuple[int, ...]) -> Iterator[tuple[int, ...]]:
+    """The shapes in which a result broadcasts to another, one row for each cotangent in both."""
+    ones = (1,) * (len(like) - len(own))
+    if own[1:] == like[1 : len(own)]:
+        yield own + ones
+    if ones and own[1:] == like[len(like) - len(own) + 1 :]:
+        yield own[:1] + ones + own[1:]
 
 
 def _summed(m: np.ndarray, shape: tuple[int, ...]) -> Any:

@@ -17,7 +17,7 @@ _turned_back = partial(np.swapaxes, axis1=-1, axis2=-2)
 
 
 def swapped(e: Evidence) -> Diagnosis | None:
-    """The cotangent of another argument, or the cotangents of two outputs exchanged."""
+    """The cotangent of another argument, or that of one output sent back the way of another."""
     for b in range(len(e.at.inputs)):
         if b == e.argument or np.shape(e.at.inputs[b]) != np.shape(e.at.inputs[e.argument]):
             continue
@@ -28,11 +28,18 @@ def swapped(e: Evidence) -> Diagnosis | None:
         return None
     for j, k in combinations(range(len(e.at.outputs)), 2):
         if e.at.outputs[j].shape == e.at.outputs[k].shape and e.at.outputs[j].dtype == e.at.outputs[k].dtype:
-            order = [k if i == j else j if i == k else i for i in range(len(e.at.outputs))]
-            cts = [[s.cotangent[i] for i in order] for s in e.samples]
-            rows = [wide(e.reference.call(e.at.inputs, c)[1][e.argument]) for c in cts]
-            if e.explained_by(np.stack(rows)):
-                return Diagnosis("swapped", f"the cotangents of outputs {j} and {k} are exchanged")
+            ways: tuple[tuple[list[int], list[int], str], ...] = (
+                ([k], [j], f"the cotangents of outputs {j} and {k} are exchanged"),
+                ([], [j, k], f"the cotangent of output {j} goes back as one of output {k}"),
+                ([j, k], [], f"the cotangent of output {k} goes back as one of output {j}"),
+            )
+            for first, second, words in ways:
+                cts = [list(s.cotangent) for s in e.samples]
+                for c in cts:
+                    c[j], c[k] = (sum((c[i] for i in given), 0 * c[j]) for given in (first, second))
+                rows = [wide(e.reference.call(e.at.inputs, c)[1][e.argument]) for c in cts]
+                if e.explained_by(np.stack(rows)):
+                    return Diagnosis("swapped", words)
     return None
 
 
@@ -163,13 +170,14 @@ def _order(e: Evidence, got: np.ndarray, want: np.ndarray, of: str) -> str:
     n = want.shape[1]
     if not 2 < n <= 256:
         return ""
-    order = []
+    order: list[int] = []
     for i in range(n):
-        near = [j for j in range(n) if e.same(got[:, i], want[:, j])]
-        if len(near) != 1:
+        # Of rows that are the same (one output read twice) each is taken once.
+        near = (j for j in range(n) if j not in order and e.same(got[:, i], want[:, j]))
+        if (first := next(near, None)) is None:
             return ""
-        order.append(near[0])
-    if sorted(order) != list(range(n)) or order == list(range(n)):
+        order.append(first)
+    if order == list(range(n)):
         return ""
     shown = ", ".join(map(str, order[:8])) + (", ..." if n > 8 else "")
     return f"the rule's result is the reference in another order{of}: {shown}"

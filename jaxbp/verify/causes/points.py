@@ -10,6 +10,7 @@ import numpy as np
 from jaxbp.verify import tolerances
 from jaxbp.verify.causes.evidence import Diagnosis, Evidence, constant, ratio_of, reason
 from jaxbp.verify.causes.output_form import output_form
+from jaxbp.verify.maps.pullback import is_float
 
 
 def conjugated(e: Evidence) -> Diagnosis | None:
@@ -77,6 +78,8 @@ def _points(e: Evidence) -> Iterator[tuple[list[Any], str]]:
         for y in e.outputs:
             if y.shape == np.shape(x) and np.iscomplexobj(y) <= np.iscomplexobj(x):
                 yield at(y), "the output instead of the input"
+        if is_float(x):
+            yield at(-x), f"minus argument {i}"
         for k, z in enumerate(inputs):
             if k > i and np.shape(z) == np.shape(x) and z.dtype == x.dtype:
                 exchanged = list(inputs)
