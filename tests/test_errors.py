@@ -9,10 +9,13 @@ def test_within_keeps_the_type_and_nests():
     assert str(caught.value) == "a: b: c"
 
 
-def test_within_leaves_other_exceptions_alone():
+def test_within_names_the_place_of_any_error():
     with pytest.raises(KeyError) as caught, errors.within("a"):
-        raise KeyError("c")
-    assert caught.value.args == ("c",)
+        raise KeyError("c", 1)
+    assert caught.value.args == ("a: c", 1)
+    with pytest.raises(KeyError) as caught, errors.within("a"):
+        raise KeyError(3)  # no text to put it before
+    assert caught.value.args == (3,)
 
 
 def test_message_without_a_hint():

@@ -249,4 +249,5 @@ def _open(part: Layer) -> Layer:
         return deltas, deltas.x
 
     state = branch.state and (lambda trace: trace.state)
-    return residual(replace(branch, forward=traced, backward=deltas_of, state=state), skip)
+    # It composes, also where the branch is one layer: what it returns is more than that layer's gradients.
+    return residual(replace(branch, form="product", forward=traced, backward=deltas_of, state=state), skip)
