@@ -159,6 +159,17 @@ def test_floats_of_8_bits_and_fewer_are_taken_in_32(dtype, form):
         same(lambda x, loss=loss: loss.delta(plain, x * 0 + 1))
 
 
+@pytest.mark.parametrize("dtype", ["int4", "uint4", "int2"])
+@pytest.mark.parametrize("form", [jnp.asarray, np.asarray])
+def test_integers_of_4_bits_and_fewer_are_taken_as_others(dtype, form):
+    y, plain = form(np.array([1, 0]), dtype=getattr(jnp, dtype)), np.array([1, 0], np.int8)
+    f = np.array([[0.5], [-1.0]], np.float32)
+    for loss in (jaxbp.squared_error, jaxbp.binary_cross_entropy):
+        assert loss(f, y[:, None]) == loss(f, plain[:, None])
+        np.testing.assert_array_equal(loss.delta(f, y[:, None]), loss.delta(f, plain[:, None]))
+    assert CE(np.eye(2, 3), y) == CE(np.eye(2, 3), plain)
+
+
 def test_batches_of_the_perceptron_have_a_size():
     for size in (None, 0, "all", 2.0, True, 4):
         error = (TypeError, ValueError)

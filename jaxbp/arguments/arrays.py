@@ -56,7 +56,8 @@ def array(
 
     JAX arrays and tracers pass as they are. NumPy arrays (brought to the machine's byte order), lists,
     numbers, object arrays of numbers, pandas and polars frames and series, tensors and sparse matrices
-    become arrays. Floats of 8 bits and fewer, which neither JAX nor NumPy computes with, become those of 32.
+    become arrays. Floats of 8 bits and fewer, which JAX mixes with no others, become those of 32, integers of
+    4 bits and fewer those of 8.
 
     Args:
         where: the function that asks.
@@ -131,9 +132,12 @@ def _alive(where: str, name: str, value: jax.Array) -> None:
 
 
 def _widened(value: Any) -> Any:
-    """Floats of few bits in 32: JAX does not promote them, and to round each result to them is not meant."""
-    short = jnp.issubdtype(value.dtype, jnp.floating) and value.dtype.itemsize == 1
-    return value.astype(np.float32) if short else value
+    """Numbers of few bits in more: JAX mixes them with no others, and to round each result is not meant."""
+    if value.dtype.itemsize > 1 or value.dtype == bool:
+        return value
+    if jnp.issubdtype(value.dtype, jnp.floating):
+        return value.astype(np.float32)
+    return value if value.dtype in (np.int8, np.uint8) else value.astype(np.int8)  # of 4 bits and fewer
 
 
 def _holds_numbers(dtype: Any) -> bool:
