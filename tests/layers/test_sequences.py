@@ -200,6 +200,9 @@ REFUSED = {
         lambda: jaxbp.attend(1).apply({}, jnp.ones((4, 2, 3)), given={"mask": jnp.ones((4, 2), bool)}),
         "of padding, (n, T), it is mask[:, None, :]",
     ),
+    "gpt's length": (lambda: jaxbp.gpt(5, None), "gpt: expected length a whole number"),
+    "gpt's kind of positions": (lambda: jaxbp.gpt(5, "sinusoidal"), "gpt: expected length a whole number"),
+    "gpt's size": (lambda: jaxbp.gpt(0, 4), "gpt: expected size"),
     "gpt's heads": (lambda: jaxbp.gpt(5, 4, d=6, heads=4), "heads that divide d, 6, got 4"),
     "an id beyond the table": (
         lambda: jaxbp.embedding(3, 2).apply({"E": jnp.ones((3, 2))}, jnp.array([0, 3])),

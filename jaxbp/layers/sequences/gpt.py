@@ -60,8 +60,8 @@ def gpt(
 
     Source: Radford et al. 2019; the sizes and what is drawn, Karpathy's nanoGPT.
     """
-    d, heads = arguments.whole("gpt", "d", d, low=1), arguments.whole("gpt", "heads", heads, low=1)
-    layers = arguments.whole("gpt", "layers", layers, low=1)
+    sizes = {"size": size, "length": length, "d": d, "layers": layers, "heads": heads}
+    size, length, d, layers, heads = (arguments.whole("gpt", name, n, low=1) for name, n in sizes.items())
     tie = arguments.flag("gpt", "tie", tie)
     rate = arguments.number("gpt", "dropout", dropout, low=0, high=1, open_high=True)
     if d % heads:
