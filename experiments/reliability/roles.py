@@ -357,7 +357,7 @@ OWN: dict[str, Role] = {
     **{f"{name}.{argument}": Role(numbers.whole(1, most), _value(3)) for name in ("Backprop.table", "Deltas.table", "Trace.table", "JacobianChain.table", "summary") for argument, most in (("limit", 2.0**200), ("digits", 17))},
     "Trained.as_learned.source": Role([*(refused(name, v) for name, v in (("None", None), ("a number", 5), ("a file that is not there", "nowhere.csv"), ("an object", object()), ("a list", [1.0]), ("an array alone", world.X), ("the class", jaxbp.Dataset)))], lambda: jaxbp.Dataset(np.array(world.X), np.array(world.Y), 2)),
     "weights.weight": Role(_open(WEIGHTS.kinds, "a number", "a 0-d array"), WEIGHTS.good),
-    "ValueAndGrad.num_classes.x": ROWS,
+    "ValueAndGrad.num_classes.x": ROWS, "ValueAndGrad.apply.x": ROWS,
     "load_run.folder": Role(places.FOLDER, world.kept_run), "Pixels.most": Role(numbers.whole(), _value(255)),
     "Trained.shape": Role([means_same("a list", list), means_same("an array", np.array), *(refused(name, v) for name, v in (("another", (4,)), ("a word", "three"), ("of 0", (0,)), ("of 3.0", (3.0,)), ("of True", (True,)), ("of -1", (-1,)), ("a function", len))), Kind("a number", lambda g: g[0], (lambda g: g,))], _value((3,))),
     "Trained.classes": Role([means_same("a list", list), means_same("an array", np.array), *(refused(name, v) for name, v in (("one of them", ("no",)), ("one twice", ("no", "no")), ("three", ("a", "b", "c")), ("a number", 5), ("None in it", ("no", None)), ("lists in it", (["no"], ["yes"])), ("floats", (0.5, 1.5)), ("a function", len)))], _value(("no", "yes"))),

@@ -114,7 +114,8 @@ def _taken(leaf: Any, which: np.ndarray) -> Any:
 
 
 def _holds_numbers(values: np.ndarray) -> bool:
-    return values.dtype.kind in "biufc"
+    """Whether they are numbers that JAX has: it knows no floats of more than 64 bits."""
+    return values.dtype.kind in "biufc" and values.dtype not in (np.longdouble, np.clongdouble)
 
 
 def split(

@@ -126,3 +126,10 @@ def test_scaling_loses_no_imaginary_part(dtype):
     for scaling in (make_standardiser(x), make_min_max_scaler(x)):
         with pytest.raises(TypeError, match="scaling: expected real numbers, got complex"):
             scaling(x.astype(dtype))
+
+
+@pytest.mark.parametrize("field", ["x", "y", "weight"])
+def test_floats_that_jax_does_not_have_are_held_in_64_bits(field):
+    parts = {"x": np.ones((2, 3)), "y": np.zeros((2, 1)), "weight": np.ones(2)}
+    data = Dataset(**(parts | {field: parts[field].astype(np.longdouble)}), name="wide")
+    assert getattr(data, field).dtype == np.float64
