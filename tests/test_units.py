@@ -282,3 +282,10 @@ def test_steps_refuse_shapes_that_would_broadcast():
         perceptron_step(unit, np.ones((4, 3)), np.ones(4), eta=1.0)
     with pytest.raises(ValueError, match=r"t of shape \(4,\), one target for each row, got shape \(4, 1\)"):
         linear_unit_step(unit, np.ones((4, 2)), np.ones((4, 1)), eta=1.0)
+
+
+@pytest.mark.parametrize("look", [margin, novikoff_bound])
+@pytest.mark.parametrize(("x", "t"), [([[2.0 + 1j], [-3.0]], [1, -1]), ([[2.0], [-3.0]], [1j, -1])])
+def test_what_looks_at_a_unit_drops_no_imaginary_part(look, x, t):
+    with pytest.raises(TypeError, match=r"expected real [xt], got complex"):
+        look(Unit(jnp.array([0.6]), jnp.array(0.8)), np.array(x), np.array(t))

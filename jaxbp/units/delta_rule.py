@@ -67,9 +67,20 @@ def parameters(where: str, unit: Any, dtype: Any = None) -> Unit:
 def numbers(where: str, name: str, values: Any, dtype: Any) -> Array:
     """X or t as floats of a dtype; whole numbers are taken, as on the board."""
     array = arguments.array(where, name, values)
+    _assert_real(where, name, array)
+    return array.astype(dtype)
+
+
+def on_host(where: str, name: str, values: Any) -> np.ndarray:
+    """X or t as float64 on the host."""
+    array = arguments.array(where, name, values, host=True)
+    _assert_real(where, name, array)
+    return array.astype(np.float64)
+
+
+def _assert_real(where: str, name: str, array: Any) -> None:
     if jnp.issubdtype(array.dtype, jnp.complexfloating):
         raise TypeError(message(where, f"real {name}", arguments.described(array), f"{name}.real"))
-    return array.astype(dtype)
 
 
 Output = Callable[[Unit, Array], Array]
@@ -180,7 +191,7 @@ def plain(value: Any) -> Any:
 
 def augmented(x: Any) -> np.ndarray:
     """Rows (1, x_i), float64 on the host: the bias as a weight of a constant input."""
-    x = arguments.array("unit", "x", x, host=True).astype(np.float64)
+    x = on_host("unit", "x", x)
     if x.ndim != 2:
         raise ValueError(message("unit", "x (N, d)", f"shape {x.shape}"))
     return np.column_stack([np.ones(len(x)), x])

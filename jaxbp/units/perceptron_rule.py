@@ -9,13 +9,13 @@ import numpy as np
 from jax import Array
 from jaxtyping import Float, PRNGKeyArray, Shaped
 
-from jaxbp import arguments
 from jaxbp.errors import message
 from jaxbp.units.delta_rule import (
     Unit,
     augmented,
     checked,
     linear_unit,
+    on_host,
     parameters,
     plain,
     step,
@@ -225,7 +225,7 @@ def margin(unit: Unit, x: Any, t: Any) -> float:
         >>> round(margin(Unit(jnp.array([0.6]), jnp.array(0.8)), [[2.0], [-3.0]], [1, -1]), 4)
         1.0
     """
-    weights, t = weights_row(parameters("margin", unit)), arguments.array("margin", "t", t, host=True)
+    weights, t = weights_row(parameters("margin", unit)), on_host("margin", "t", t)
     rows = augmented(x)
     if rows.shape[1] != len(weights):
         raise ValueError(message("margin", f"x (N, {len(weights) - 1})", f"shape {rows[:, 1:].shape}"))
