@@ -95,15 +95,19 @@ def _pardoned(
 ) -> tuple[list[Finding], list[str]]:
     """Call rules that are wrong alone right in f where f's gradient is right with them."""
     pardoned = [r for r in wrong if r.judged.pardonable]
-    if not _is_right(whole):
-        several = whole.verdict == "wrong" and len(wrong) > 1 and not live
-        pardoned = [r for r in pardoned[:TRIED_ALONE] if several and _is_right(judged([r]))]
+    right, several = _is_right(whole), len(wrong) > 1 and not live
+    if several and (right or whole.verdict == "wrong"):
+        # Errors that cancel leave the gradient of f right: each alone does not.
+        alone = [r for r in pardoned[:TRIED_ALONE] if _is_right(judged([r]))]
+        pardoned = alone + (pardoned[TRIED_ALONE:] if right else [])
+    elif not right:
+        pardoned = []
     for r in pardoned:
         r.findings = [
             replace(f, verdict="right in f", sentence=f"{f.sentence}; f's gradient does not depend on it")
             for f in r.findings
         ]
-    if _is_right(whole) or len(pardoned) == len(wrong):
+    if right or len(pardoned) == len(wrong):
         return [whole], []
     said = f": {whole.values()}{whole.sentence}" if whole.verdict == "inconclusive" else " is wrong too"
     return [], [f"the gradient of f as a whole{said}"]

@@ -134,8 +134,12 @@ def _imprecise(site: Site, at: Point, own: Pullback, exact: Trial, ct: list[Any]
 def _counts(arbiter: Differences, ct: list[Any], argument: int, index: tuple[int, ...], gap: float) -> bool:
     """Whether an error moves the outputs that depend on an entry by more than some of their last digits."""
     at = arbiter.at
-    slope = arbiter.along(unit(at, argument, index), step_at(at.inputs[argument], index), [ct])
-    return gap > tolerances.NOISE * arbiter.eps * float(slope.natural[0])
+    direction, step = unit(at, argument, index), step_at(at.inputs[argument], index)
+    natural = arbiter.along(direction, step, [ct]).natural[0]
+    if not natural:  # Away from zero nothing changes any more: what depends on the entry changes on the way back.
+        back = -2 * step if np.real(wide(at.inputs[argument])[index]) > 0 else 2 * step
+        natural = arbiter.size_after(direction, back, [ct])[0] / step
+    return gap > tolerances.NOISE * arbiter.eps * float(natural)
 
 
 def _largest(x: Any) -> float:

@@ -92,9 +92,7 @@ class Differences:
         inward = sum(np.sum(np.real(np.conj(wide(v)) * wide(x))) for v, x in pairs) < 0
         self._change(vector, -2 * step if inward else 2 * step, contract, moved)
         # Only the outputs that move bring rounding errors with them.
-        finite = [np.flatnonzero(m & np.isfinite(y)) for m, y in zip(moved, self.here, strict=True)]
-        parts = [(places, y.ravel()[places]) for places, y in zip(finite, self.here, strict=True)]
-        size = contract(parts, absolute=True)
+        size = self._size(moved, contract)
         h = steps[:, None]
         rounding = tolerances.ROUNDINGS * self.eps * size[None] / h
         with np.errstate(all="ignore"):
@@ -103,6 +101,18 @@ class Differences:
             left = _plateau(-minus / h, (4, 16), rounding, h)
         natural = np.maximum(size, np.max(np.where(np.isfinite(plus), abs(plus), 0), axis=0)) / step
         return Slope(*central, *right, *left, natural)
+
+    def size_after(self, direction: Sequence[Any], t: float, weights: Sequence[Sequence[Any]]) -> np.ndarray:
+        """The size of each weighted sum of those outputs that a step changes."""
+        vector = [jnp.asarray(v, dtype=x.dtype) for v, x in zip(direction, self.at.inputs, strict=True)]
+        contract, moved = _contraction(weights, self.here), [np.zeros(y.shape, bool) for y in self.here]
+        self._change(vector, t, contract, moved)
+        return self._size(moved, contract)
+
+    def _size(self, moved: list[np.ndarray], contract: Callable[..., np.ndarray]) -> np.ndarray:
+        finite = [np.flatnonzero(m & np.isfinite(y)) for m, y in zip(moved, self.here, strict=True)]
+        parts = [(places, y.ravel()[places]) for places, y in zip(finite, self.here, strict=True)]
+        return contract(parts, absolute=True)
 
     def _change(
         self, direction: list[Any], t: float, contract: Callable[..., np.ndarray], moved: list[np.ndarray]
