@@ -136,7 +136,7 @@ def _counts(arbiter: Differences, ct: list[Any], argument: int, index: tuple[int
     at = arbiter.at
     direction, step = unit(at, argument, index), step_at(at.inputs[argument], index)
     natural = arbiter.along(direction, step, [ct]).natural[0]
-    if not natural:  # Away from zero nothing changes any more: what depends on the entry changes on the way back.
+    if not natural:  # Nothing changes away from zero: what depends on the entry does towards it.
         back = -2 * step if np.real(wide(at.inputs[argument])[index]) > 0 else 2 * step
         natural = arbiter.size_after(direction, back, [ct])[0] / step
     return gap > tolerances.NOISE * arbiter.eps * float(natural)
