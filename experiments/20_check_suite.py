@@ -6,11 +6,12 @@ in float32 and float64, and prints one table: wrong rules caught, causes named, 
     python experiments/20_check_suite.py [jaxbp.check] [check_grads] [chex]
     python experiments/20_check_suite.py --set blind  # those of tests/verify/blind, by jaxbp.check
 
-20 minutes for jaxbp.check alone; chex is needed (pip install chex). Measured with JAX 0.10.2 and chex 0.1.92,
-float32 / float64: on 513 rules jaxbp.check caught 303 / 303 of 304 wrong ones, named the cause of 297 / 297 and
-called 6 / 6 `other`, with 1 / 0 alarms among 209 others (the one missed and the alarm are mended since, and the
-whole was not run again); on the 455 of them that there were, without the declared rules, of which they cannot
-be told, check_grads caught 227 / 239 of 256 with 45 / 39 alarms among 184, chex 210 / 210 with 44 / 42.
+20 minutes for jaxbp.check alone; chex is needed (pip install chex). Measured with JAX 0.10.2 and chex
+0.1.92, float32 / float64: on 513 rules jaxbp.check caught 303 / 303 of 304 wrong ones, named the cause of
+297 / 297 and called 6 / 6 `other`, with 1 / 0 alarms among 209 others (the one missed and the alarm are
+mended since, and the whole was not run again); on the 455 of them that there were, without the declared
+rules, of which they cannot be told, check_grads caught 227 / 239 of 256 with 45 / 39 alarms among 184, chex
+210 / 210 with 44 / 42.
 """
 
 import json
