@@ -11,7 +11,7 @@ from jaxbp.jacobians.chain import LOSS, Factor, JacobianChain, Variable, X
 from jaxbp.jacobians.given import assert_apart
 from jaxbp.layers.composition.chain import numbered
 from jaxbp.layers.composition.tied import opened
-from jaxbp.layers.entrance import inputs_of, takes
+from jaxbp.layers.entrance import accepts, inputs_of
 from jaxbp.layers.layer import Layer, assert_params
 from jaxbp.losses import Loss
 from jaxbp.operators import Dense, Linear, Operator, Sum
@@ -214,7 +214,7 @@ def _meaning(part: Layer, l: int) -> str:
 
 def _one_example(net: Layer, params: Params, x: Array) -> Array:
     """X, if it is one example: no network that takes x also takes x[0], unless x is a batch."""
-    if x.ndim > 1 and takes(net, params, x[0]):
+    if x.ndim > 1 and accepts(net, params, x[0]):
         got = f"shape {x.shape}, a batch of {x.shape[0]}"
         hint = "jax.vmap(lambda x: jacobian_chain(net, params, x).matrix())(x), or x[0]"
         raise ValueError(errors.message("jacobian_chain", "one example x", got, hint))

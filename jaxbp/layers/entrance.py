@@ -58,7 +58,7 @@ def inputs_of(where: str, net: Layer, params: Params, x: Any, given: Given | Non
     return arguments.array(where, "x", x, floats=True) if written else arguments.as_floats(where, "x", f)
 
 
-def takes(net: Layer, params: Params, x: Array) -> bool:
+def accepts(net: Layer, params: Params, x: Array) -> bool:
     """Whether the network takes such an x; nothing is computed. A user's layer may refuse it in any way."""
     try:
         jax.eval_shape(net.apply, params, x)

@@ -24,9 +24,9 @@ from jaxbp.train.programs.step import (
     GradFn,
     Preprocess,
     State,
+    demands,
     make_metrics,
     make_step,
-    needs,
     takes,
     traced,
 )
@@ -157,7 +157,7 @@ def _assert_weighted(where: str, name: str, function: Callable[..., Any], weight
         expected = f"{what} that takes weights, for {name} has them"
         hint = "give it an argument weight: (params, x, y, weight), and the weighted mean of the losses"
         raise TypeError(errors.message(where, expected, got, hint))
-    if not weighted and needs(function, "weight"):
+    if not weighted and demands(function, "weight"):
         expected = f"{name} (x, y, weight), for {what} asks for weights"
         raise TypeError(errors.message(where, expected, f"(x, y) and {got}", "or write weight=None in it"))
 

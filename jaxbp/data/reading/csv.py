@@ -13,7 +13,7 @@ import numpy as np
 from jaxbp import arguments
 from jaxbp.data.reading.faults import Faults, column_name
 from jaxbp.data.reading.files import MAX_BYTES
-from jaxbp.data.reading.rows import is_number, rows
+from jaxbp.data.reading.rows import assert_marks, is_number, rows
 from jaxbp.errors import message
 
 _PLAIN = re.compile(r"[-+.0-9eE \t]*")  # of these letters float() makes plain decimal numbers alone
@@ -81,11 +81,7 @@ def read_csv(
     arguments.whole(where, "max_bytes", max_bytes, low=1)
     if header is not None:
         header = arguments.flag(where, "header", header)
-    for name, text in (("delimiter", delimiter), ("encoding", encoding)):
-        if text is not None:
-            arguments.instance(where, name, text, str)
-    if delimiter is not None and (len(delimiter) != 1 or delimiter in '"\r\n'):
-        raise ValueError(message(where, "one character as delimiter", repr(delimiter), "e.g. delimiter=';'"))
+    assert_marks(where, delimiter, encoding)
     lines = rows(path, where, delimiter=delimiter, encoding=encoding, max_bytes=max_bytes)
     dropped = list(drop) if isinstance(drop, Sequence) and not isinstance(drop, str) else [drop]
     table = _layout(lines, where, label, header, dropped)

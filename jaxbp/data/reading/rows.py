@@ -12,6 +12,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, BinaryIO, TextIO, cast
 
+from jaxbp import arguments
 from jaxbp.data.reading.files import GZIP, IDX, MORE, ZIP, assert_file, decoding, kind_of, zipped_text
 from jaxbp.errors import message
 
@@ -47,6 +48,15 @@ def is_number(cell: str) -> bool:
 def has_comma(cell: str) -> bool:
     """Whether a cell is a number but for a comma in it: 1,5 or 1,234.5."""
     return _COMMA.fullmatch(cell) is not None
+
+
+def assert_marks(where: str, delimiter: Any, encoding: Any) -> None:
+    """Raises unless these are texts or None, and the delimiter is one character that can part cells."""
+    for name, text in (("delimiter", delimiter), ("encoding", encoding)):
+        if text is not None:
+            arguments.instance(where, name, text, str)
+    if delimiter is not None and (len(delimiter) != 1 or delimiter in '"\r\n'):
+        raise ValueError(message(where, "one character as delimiter", repr(delimiter), "e.g. delimiter=';'"))
 
 
 def rows(

@@ -13,7 +13,7 @@ from jaxbp import arguments
 from jaxbp.data.reading.csv import assert_names, finite, is_counted
 from jaxbp.data.reading.faults import Faults
 from jaxbp.data.reading.files import MAX_BYTES
-from jaxbp.data.reading.rows import delimiter_of, rows
+from jaxbp.data.reading.rows import assert_marks, delimiter_of, rows
 from jaxbp.data.tables import cells
 from jaxbp.data.tables.survey import Survey, is_header, unique
 from jaxbp.errors import message
@@ -44,14 +44,9 @@ class Reading(NamedTuple):
         """
         most = arguments.whole(where, "max_bytes", self.max_bytes, low=1)
         header = None if self.header is None else arguments.flag(where, "header", self.header)
-        for name, text in (("delimiter", self.delimiter), ("encoding", self.encoding)):
-            if text is not None:
-                arguments.instance(where, name, text, str)
+        assert_marks(where, self.delimiter, self.encoding)
         if self.decimal is not None:
             arguments.option(where, "decimal", self.decimal, (".", ","))
-        if self.delimiter is not None and (len(self.delimiter) != 1 or self.delimiter in '"\r\n'):
-            hint = "e.g. delimiter=';'"
-            raise ValueError(message(where, "one character as delimiter", repr(self.delimiter), hint))
         if self.decimal == self.delimiter == ",":
             raise ValueError(message(where, "a delimiter that is not the decimal mark", "a comma as both"))
         texts = [str(v) if isinstance(v, str) else v for v in (self.delimiter, self.decimal, self.encoding)]

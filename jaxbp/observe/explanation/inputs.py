@@ -9,7 +9,7 @@ import numpy as np
 
 from jaxbp import arguments, errors
 from jaxbp.layers import Layer
-from jaxbp.layers.entrance import inputs_of, takes
+from jaxbp.layers.entrance import accepts, inputs_of
 from jaxbp.losses import Loss
 from jaxbp.typing import Array, Params
 
@@ -94,7 +94,7 @@ def one_example(
     if x.size == 0:
         raise ValueError(errors.message("explain", "an x with numbers", f"shape {x.shape}"))
     y = arguments.array("explain", "y", y, host=True)
-    if x.ndim < 2 or not takes(net, params, x[0]):  # no network that takes x[0] also takes x, unless a batch
+    if x.ndim < 2 or not accepts(net, params, x[0]):  # of a network that takes x[0], x is a batch
         arguments.whole("explain", "example", example, low=1, high=1)
         return x, y, ""
     example = arguments.whole("explain", "example", example, low=1, high=len(x))  # as on the board

@@ -112,7 +112,7 @@ def takes(function: Callable[..., Any], name: str) -> bool:
         return False
 
 
-def needs(function: Callable[..., Any], name: str) -> bool:
+def demands(function: Callable[..., Any], name: str) -> bool:
     """Whether a function cannot be called without an argument of this name."""
     if not takes(function, name):
         return False
