@@ -9,7 +9,15 @@ from typing import Any
 from jaxbp import arguments
 from jaxbp.observe.explanation import json_format, picture
 from jaxbp.observe.explanation.formulas.notations import LATEX, MATHML, ROWS, TEXT, Notation, beside
-from jaxbp.observe.explanation.formulas.trees import Tree, Value, matmul, number_if_single, rows_of, symbol
+from jaxbp.observe.explanation.formulas.trees import (
+    Tree,
+    Value,
+    evaluate,
+    matmul,
+    number_if_single,
+    rows_of,
+    symbol,
+)
 from jaxbp.observe.explanation.formulas.writer import Writer, different
 from jaxbp.observe.explanation.places import (
     Place,
@@ -22,7 +30,7 @@ from jaxbp.observe.explanation.places import (
     ties_in_words,
 )
 from jaxbp.observe.explanation.steps.lines import FIRST, Choices, Line, Step
-from jaxbp.observe.explanation.steps.outputs import Output
+from jaxbp.observe.explanation.steps.parts import Output
 from jaxbp.observe.explanation.two_ways import made_within
 
 WIDE = 110  # a longer line has the rows of its matrices below each other
@@ -84,14 +92,19 @@ class Explanation:
     def jacobians(self) -> str:
         """Every Jacobian of the chain, and the running product from the loss back to x."""
         numbers = self._numbers(TEXT)
-        lines = ["the chain of Jacobians, from the loss back to x, and the product so far"]
+        lines = [f"the chain of Jacobians, from the loss back to {self.chain_end}, and the product so far"]
         for name, matrix, product in self.chain():
             lines += [f"  {name} = {numbers.value(matrix)}", f"    product {numbers.value(product)}"]
         return "\n".join(lines)
 
+    @property
+    def chain_end(self) -> str:
+        """Where the chain of Jacobians ends: at x, or at the rows that ids have picked, which have no delta."""
+        return next((place.out for place in self.places if place.ids is not None), "x")
+
     def chain(self) -> Iterator[tuple[str, Value, Value]]:
         """(name, Jacobian, product so far), from the delta of the output to x."""
-        product = number_if_single(self.values[symbol(self.output.delta)])
+        product = evaluate(("vec", symbol(self.output.delta)), self.values)
         yield self.output.delta, product, product
         for place in factors(maps(self.places)):
             matrix = number_if_single(self.values[symbol(place.jacobian)])
@@ -155,6 +168,9 @@ class Explanation:
         """Which example it is, and what is left out, and how to choose."""
         if self.note:
             yield self.note
+        for place in self.places:
+            if place.kind == "lookup":
+                yield f"an id counts from 0, a row of {place.table('E').name} from 1: id 0 picks row 1"
         layers = as_they_are(self.places)
         if layers["same"]:
             yield f"changes no number here: {', '.join(layers['same'])}"
@@ -162,13 +178,16 @@ class Explanation:
             yield f"one array in several places, a prime for each use: {same}"
         if layers["own"]:
             yield f"by its numbers and its Jacobian, not component by component: {', '.join(layers['own'])}"
-        sizes = [size for place in all_places(self.places) for size in (place.d_in, place.d_out)]
+        shapes = [shape for place in all_places(self.places) for shape in (place.shape_in, place.shape_out)]
+        sizes = [shape[-1] for shape in shapes]
         if self.choices.layers is not None:
             yield f"written out: layers {', '.join(map(str, self.choices.layers))}"
         if self.choices.units is not None:
             yield f"written out: units {', '.join(map(str, self.choices.units))}"
         elif max(sizes, default=1) > FIRST:
             yield f"written out: units 1 to {FIRST} of each layer; units=[3, 7], layers=[1] choose others"
+        if max((shape[0] for shape in shapes if len(shape) == 2), default=1) > FIRST:
+            yield f"written out: places 1 to {FIRST} of each sequence"
 
     def _heading(self, step: Step, notation: Notation) -> list[str]:
         """The formulas of a step, each with what separates it from the next."""

@@ -18,6 +18,16 @@ class Seen(dict[Tree, Value]):
         return value
 
 
+def completed(steps: tuple[Step, ...], values: Mapping[Tree, Value]) -> dict[Tree, Value]:
+    """The values with what the matrices make on the way and the record does not have: one-hot rows."""
+    made = dict(values)
+    for step in steps:
+        for line in step.matrix:
+            if line.target not in made:
+                made[line.target] = evaluate(line.computed, made)
+    return made
+
+
 def compared(steps: tuple[Step, ...], values: Mapping[Tree, Value]) -> dict[str, tuple[float, float]]:
     """For each step, the largest difference of the two ways, and the largest number in it.
 
