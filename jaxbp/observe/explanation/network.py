@@ -11,7 +11,7 @@ from jaxbp.layers import Layer, identity, softmax
 from jaxbp.layers.composition.chain import numbered
 from jaxbp.layers.composition.tied import opened
 from jaxbp.observe.explanation.formulas.trees import parse
-from jaxbp.observe.explanation.places import Kind, Parameter, Place, Shape
+from jaxbp.observe.explanation.places import FLOAT64, Kind, Parameter, Place, Precision, Shape
 from jaxbp.observe.explanation.steps.lines import NO_PHI
 from jaxbp.operators import Dense, Diagonal, Identity, Kronecker
 from jaxbp.typing import Array, Params
@@ -152,13 +152,14 @@ def _placed(
             bent += kind != "same" and not part.has_params
             primes = "'" * (bent % bends) if bends else ""
             name = into if kind == "same" else f"a_{own}" if part.has_params else f"f_{own}{primes}"
-            label = "" if part.apply is identity.apply else part.name
-            made = Place(kind, own, into, name, delta, _shape(f), _shape(out), label, part.formula)
-            made = made._replace(options=_options(part, kind))
+            plain, precision = _unwrapped(part)
+            label = "" if plain.apply is identity.apply else plain.name
+            made = Place(kind, own, into, name, delta, _shape(f), _shape(out), label, plain.formula)
+            made = made._replace(options=_options(plain, kind), precision=precision)
             if is_ids(f):
                 made = _looking_up(made, part, p, x)
             else:
-                made = made._replace(diagonal=isinstance(_operator(part, p, f), Diagonal))
+                made = made._replace(diagonal=isinstance(_operator(plain, p, f), Diagonal))
             if kind == "residual":
                 branch, skip = part.parts
                 roles = {"branch": {}, "skip": {}} | p
@@ -213,6 +214,7 @@ def _operator(part: Layer, params: Params, f: Any) -> Any:
 
 def _kind(part: Layer, params: Params, f: Any, out: Any) -> Kind:
     """What the part is, by what it computes: its name only prints."""
+    part, _ = _unwrapped(part)
     if is_ids(f):
         return _known(part, f)
     if part.form == "sum":
@@ -227,6 +229,14 @@ def _kind(part: Layer, params: Params, f: Any, out: Any) -> Kind:
     if part.apply is softmax.apply and f.ndim == 1:
         return "softmax"
     return "phi" if parse(part.formula) else _known(part, f)
+
+
+def _unwrapped(part: Layer) -> tuple[Layer, Precision]:
+    """The layer whose formulas are written out, and in which numbers its rules compute."""
+    if part.recipe is None or part.recipe.maker != "mixed_precision":
+        return part, FLOAT64
+    dtype = jnp.dtype(part.recipe.arguments["dtype"])
+    return part.recipe.arguments["layer"], Precision(dtype.name, float(jnp.finfo(dtype).eps))  # type: ignore[no-untyped-call]
 
 
 KNOWN: dict[str, tuple[Kind, tuple[str, ...]]] = {"embedding": ("lookup", ("positions",))}
@@ -260,7 +270,7 @@ def _looking_up(made: Place, part: Layer, params: Params, ids: Array) -> Place:
     Raises:
         ValueError: for an id that is not in the layer's table.
     """
-    if made.kind == "residual":
+    if part.form == "sum":
         got, hint = f"ids into {made.name}", "a block adds what comes in, and ids are not to be added"
         raise TypeError(errors.message("explain", "numbers that have a derivative", got, hint))
     with errors.within("explain"):

@@ -4,7 +4,8 @@ A place names its quantities as the lecture does: layer l makes a_l from f_{l-1}
 The layers of a residual block's branch are l.1, l.2, ..., those of its skip l.s1, l.s2, .... Plain data.
 """
 
-from collections.abc import Iterator
+import sys
+from collections.abc import Iterable, Iterator
 from itertools import groupby, pairwise
 from math import prod
 from typing import Any, Literal, NamedTuple
@@ -14,6 +15,22 @@ IDENTITY = "f = a; slope = 1"
 
 Kind = Literal["dense", "lookup", "phi", "none", "softmax", "same", "flat", "residual", "own"]
 Shape = tuple[int, ...]
+
+
+class Precision(NamedTuple):
+    """In which numbers a layer computes.
+
+    Args:
+        name: of the dtype.
+        eps: from 1 to the next number.
+    """
+
+    name: str
+    eps: float
+
+
+FLOAT64 = Precision("float64", sys.float_info.epsilon)
+"""Of plain Python, and of a layer that is not told otherwise."""
 
 
 class Parameter(NamedTuple):
@@ -69,6 +86,7 @@ class Place(NamedTuple):
         skip: of a residual block; without places it is the identity.
         ids: the whole numbers that it looks up, which have no delta; None where it takes other numbers.
         options: what a layer of a known kind was made with.
+        precision: in which numbers the layer's own rules compute.
     """
 
     kind: Kind
@@ -86,6 +104,7 @@ class Place(NamedTuple):
     skip: tuple["Place", ...] = ()
     ids: tuple[int, ...] | None = None
     options: tuple[tuple[str, Any], ...] = ()
+    precision: Precision = FLOAT64
 
     @property
     def d_in(self) -> int:
@@ -254,7 +273,8 @@ def _untied(places: tuple[Place, ...]) -> str:
     layers = by_layer(places)
     phis = [group[1].name for _, group in layers if len(group) == 2]
     plain = all(
-        group[0].kind == "dense" and not group[0].at_places and len(group) == 2 for _, group in layers
+        group[0].kind == "dense" and not group[0].at_places and len(group) == 2 and is_float64(group)
+        for _, group in layers
     )
     if (
         not layers
@@ -274,4 +294,15 @@ def _in_words(place: Place) -> str:
         skip = ", ".join(_in_words(inner) for inner in place.skip if not is_identity(inner))
         return f"residual({branch}{f'; skip {skip}' if skip else ''})"
     (*_, d_in), (*_, d_out) = place.shape_in, place.shape_out
-    return f"dense({d_in}, {d_out})" if place.kind == "dense" else place.name
+    name = f"dense({d_in}, {d_out})" if place.kind == "dense" else place.name
+    return name if is_float64([place]) else f"{name} in {place.precision.name}"
+
+
+def is_float64(group: Iterable[Place]) -> bool:
+    """Whether no layer of them computes in other numbers."""
+    return coarsest(group) == FLOAT64
+
+
+def coarsest(group: Iterable[Place]) -> Precision:
+    """Of the numbers in which they compute those that are the farthest apart."""
+    return max((place.precision for place in group), key=lambda precision: precision.eps, default=FLOAT64)

@@ -53,10 +53,9 @@ def _apart(a: Value, b: Value) -> float:
     return max(0.0 if a == b else math.nan if math.isnan(a - b) else abs(a - b) for a, b in pairs)
 
 
-def made_within(step: Step, values: Mapping[Tree, Value]) -> dict[Tree, Value]:
-    """What the direct way makes besides the quantities of the record: delta_mu, the loss of an output."""
-    made: dict[Tree, Value] = {}
+def directly(step: Step, values: Mapping[Tree, Value]) -> dict[Tree, Value]:
+    """The values as the direct way of a step has them: its own numbers, and what else is there."""
+    made = dict(values)
     for line in step.direct:
-        if symbol(line.target[1]) not in values or line.target[1] == "loss":
-            made[line.target] = evaluate(line.computed, {**values, **made})
+        made[line.target] = evaluate(line.computed, made)
     return made

@@ -10,7 +10,7 @@ from jaxbp.observe import Explanation
 from jaxbp.observe.explanation.formulas.trees import parse
 from jaxbp.observe.explanation.json_format import Content
 from jaxbp.observe.explanation.json_reading import ACTIVATIONS, LOSSES
-from jaxbp.observe.explanation.places import Place, all_places, maps
+from jaxbp.observe.explanation.places import FLOAT64, Place, all_places, maps
 from jaxbp.observe.explanation.record import in_json_format
 from jaxbp.observe.explanation.steps.lecture import steps
 from jaxbp.observe.explanation.steps.lines import NO_PHI, Choices, Line, Phi, Step, When, can_bend
@@ -57,6 +57,9 @@ def _assert_formulas(explanation: Explanation) -> None:
     """The page can only recompute what has a formula."""
     for place in all_places(explanation.places):
         trees = parse(place.formula)
+        if place.precision != FLOAT64:
+            got, hint = f"{place.name} in {place.precision.name}", "explain the layer without mixed_precision"
+            raise ValueError(errors.message("page", "layers in float64, in which it recomputes", got, hint))
         if place.kind == "own" or (place.kind == "phi" and "slope" not in trees):
             hint = 'give it one: formula="f = ...; slope = ..."'
             raise ValueError(errors.message("page", "layers with a formula and its slope", place.name, hint))

@@ -378,8 +378,8 @@ function changeOf(step, blank) {
 
 function waysOf(step, blank) {
   const { own, worst, scale } = directly(step);
-  const visible = (which) => lines(step, which).filter(([, , show]) => show !== "quiet").map((line) => lineOf(line, own, blank));
-  return { direct: visible("direct"), matrix: [...visible("matrix"), ...changeOf(step, blank)], worst, scale };
+  const visible = (which, numbers) => lines(step, which).filter(([, , show]) => show !== "quiet").map((line) => lineOf(line, numbers, blank));
+  return { direct: visible("direct", own), matrix: [...visible("matrix", step.both ? values : own), ...changeOf(step, blank)], worst, scale };
 }
 
 // The page ---------------------------------------------------------------------------------------------------------

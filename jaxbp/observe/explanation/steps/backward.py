@@ -4,7 +4,7 @@ from collections.abc import Callable
 from itertools import chain
 
 from jaxbp.observe.explanation.formulas.trees import Tree, parse, plus, replaced, symbol, times
-from jaxbp.observe.explanation.places import Place, by_layer, factors, in_turn, maps
+from jaxbp.observe.explanation.places import Place, by_layer, coarsest, factors, in_turn, maps
 from jaxbp.observe.explanation.steps.lines import (
     Choices,
     Equation,
@@ -55,6 +55,7 @@ def _backward(where: str, group: list[Place], choices: Choices) -> list[Step]:
             for p, when in choices.alternatives(place)
             if p in factors((p,)) and p.kind != "residual"
         ),
+        precision=coarsest(group),
         delta=f"delta_{block.out}" if block else group[0].delta_into if group[0].ids is None else "",
     )
     return [step, *after] if step.matrix or step.direct else after
@@ -263,6 +264,7 @@ def _joined(where: str, place: Place, choices: Choices) -> Step:
         why="Where a value is used twice, the deltas of both uses are added.",
         factors=((place.jacobian, None),),
         delta=place.delta_into,
+        precision=coarsest((place, *place.branch, *place.skip)),
     )
 
 

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from itertools import chain
 
 from jaxbp.observe.explanation.formulas.trees import Tree, plus, symbol, times
-from jaxbp.observe.explanation.places import Place, by_layer, in_turn, is_identity
+from jaxbp.observe.explanation.places import Place, by_layer, coarsest, in_turn, is_identity
 from jaxbp.observe.explanation.steps.lines import (
     Choices,
     Equation,
@@ -62,6 +62,7 @@ def _forward(where: str, group: list[Place], choices: Choices, *, is_last: bool)
         direct=tuple(chain.from_iterable(direct for _, direct, _ in made)),
         matrix=tuple(chain.from_iterable(matrix for _, _, matrix in made)),
         why=WHY_FORWARD.get(first.kind, f"{last.out} is what the layer makes of {first.into}."),
+        precision=coarsest(group),
     )
     return [*inner, step] if any(made_of for made_of in (step.matrix, step.direct)) else inner
 

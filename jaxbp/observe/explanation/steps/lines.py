@@ -3,7 +3,7 @@
 from typing import Literal, NamedTuple
 
 from jaxbp.observe.explanation.formulas.trees import Tree, parse, replaced, symbol
-from jaxbp.observe.explanation.places import IDENTITY, Kind, Place, Shape
+from jaxbp.observe.explanation.places import FLOAT64, IDENTITY, Kind, Place, Precision, Shape
 
 Show = Literal["both", "numbers", "symbols", "result", "quiet"]
 When = tuple[str, str] | None
@@ -60,6 +60,7 @@ class Step(NamedTuple):
         delta: of a backward step, the name of the product of all so far, from the loss to here.
         changes: quantities whose value before and after stands at the end of the step.
         both_ways: whether it is done in two ways that are compared.
+        precision: in which numbers the matrices are computed; the direct way is in float64.
     """
 
     title: str
@@ -72,6 +73,7 @@ class Step(NamedTuple):
     delta: str = ""
     changes: tuple[str, ...] = ()
     both_ways: bool = True
+    precision: Precision = FLOAT64
 
 
 class Phi(NamedTuple):

@@ -105,7 +105,7 @@ def _waves(place: Place) -> Iterator[Line]:
     T, d = place.shape_out
     for t in range(T):
         for j in range(d):
-            angle = ("/", t, ("^", 10_000, ("/", j // 2 * 2, d)))
+            angle = ("/", t, ("^", 10_000, j // 2 * 2 / d))
             yield Line(symbol(f"P_{place.tag}", t + 1, j + 1), ("cos" if j % 2 else "sin", angle))
 
 
