@@ -185,7 +185,7 @@ def test_a_larger_text_is_written_in_part_and_says_how_to_choose():
     for said in ("example 2 of 2", "places 1 to 8 of each sequence", "units 3", "layers 1"):
         assert said in text
     assert "a_1[8,3] = E_1[8,3] = " in text
-    assert "a_1[9,3] = " not in text
+    assert "     a_1[9,3] = " not in text
     assert "a_1[8,2]" not in text
     assert "units=[3, 7], layers=[1] choose others" in str(
         jaxbp.explain(net, jaxbp.softmax_cross_entropy, params, x[0], x[0])

@@ -239,7 +239,7 @@ function nameOf(name, index = []) {
   if (sub) out = math("msub", out, math("mn", sub));
   if (primes) out = math("mrow", out, mo("′".repeat(primes.length), { lspace: "0", rspace: "0", stretchy: "false" }));
   if (delta) out = math("msub", math("mi", "δ"), out);
-  return index.length ? math("mrow", out, paren("["), math("mn", index.join(",")), paren("]")) : out;
+  return index.length ? math("mrow", out, math("mtext", `[${index.join(",")}]`)) : out;
 }
 
 const textName = (name, index = []) => name.replace(":new", "") + (index.length ? `[${index.join(",")}]` : "");
@@ -324,10 +324,31 @@ function equation(all) {
 function wrapping(all) {
   const [left, ...others] = different(all);
   const pieces = others.flatMap((side) => {
+    if (side.localName === "span") {
+      side.prepend(" =\u00a0");
+      return [side];
+    }
     const [first, ...terms] = termsOf(side);
     return [[mo("="), ...first], ...terms];
   });
-  return [formula(left), ...pieces.flatMap((piece) => [html("wbr"), formula(...piece)])];
+  return [formula(left), ...pieces.flatMap((piece) => [html("wbr"), piece instanceof Array ? formula(...piece) : piece])];
+}
+
+// Numbers that are multiplied and added are a line of text, which wraps by itself: a page with hundreds of such sums
+// would take seconds to lay them out as formulas. null for what is more than that.
+function arithmetic(tree, numbers) {
+  const number = (t, first) => {
+    if (hasFunction(t) || (Array.isArray(t) && !["$", "-", "neg", "+"].includes(t[0]))) return null;
+    const value = evaluate(t, numbers);
+    if (typeof value !== "number") return null;
+    const text = shown(value).replace("-", "−");
+    return value < 0 && !first ? `(${text})` : text;
+  };
+  const term = (t, first) => (Array.isArray(t) && t[0] === "·" ? joined(t.slice(1).map((f) => number(f)), "·") : number(t, first));
+  const joined = (parts, by) => (parts.includes(null) ? null : parts.join(by));
+  if (!Array.isArray(tree) || (tree[0] !== "+" && tree[0] !== "·")) return null;
+  const text = tree[0] === "+" ? joined(tree.slice(1).map((t, i) => term(t, !i)), " +\u00a0") : term(tree);
+  return text === null ? null : html("span", { class: "numbers" }, text);
 }
 
 function termsOf(side) {
@@ -343,7 +364,7 @@ function termsOf(side) {
 }
 
 function formula(...pieces) {
-  return make(MATH, "math", { displaystyle: "true" }, math("mrow", ...pieces));
+  return make(MATH, "math", { displaystyle: "true" }, ...pieces);
 }
 
 const dots = () => html("span", { class: "dots" });
@@ -354,7 +375,7 @@ function lineOf([target, tree, show], own, blank) {
     line.append(...wrapping(symbols), html("span", { class: "piece" }, formula(mo("=")), dots()));
     return line;
   }
-  if (show === "both" || show === "numbers") symbols.push(writer(own).write(tree)[0]);
+  if (show === "both" || show === "numbers") symbols.push(arithmetic(tree, own) ?? writer(own).write(tree)[0]);
   symbols.push(written(evaluate(target, own), { class: "result" }));
   line.append(...wrapping(symbols));
   return line;
@@ -412,9 +433,9 @@ function inputs(name) {
   rows.forEach((row, i) =>
     row.forEach((x, j) => {
       const id = fieldId(name, i, j, rows.length, row.length);
-      const field = html("input", { type: "number", step: "any", id, value: typed(x), required: "" });
+      const field = html("input", { type: "number", step: "any", id, "aria-label": id, value: typed(x), required: "" });
       field.addEventListener("input", () => edited(field, name, i, j));
-      box.append(html("label", { for: id }, html("span", {}, id), field));
+      box.append(field);
     })
   );
   return box;
