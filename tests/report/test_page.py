@@ -502,3 +502,75 @@ def test_the_command_writes_the_page(tmp_path, capsys):
     assert path.read_text(encoding="utf-8") == write_page(exercise())
     assert Path(path).stat().st_size < LIMIT
     capsys.readouterr()
+
+
+def looked_up(y, *, eta=0.1, last=3, table=((0.1, 0.2), (0.3, -0.4), (0.5, 0.6))):
+    """An output at each place of a sequence of ids, one of them there twice."""
+    net = jaxbp.chain(
+        jaxbp.embedding(3, 2, positions=4), jaxbp.dense(2, 2), jaxbp.tanh, jaxbp.dense(2, last)
+    )
+    params = jax.tree.map(lambda p: np.asarray(p, float).round(2), net.init(jax.random.key(1)))
+    params[1]["E"] = [list(row) for row in table]
+    return jaxbp.explain(net, jaxbp.softmax_cross_entropy, params, [2, 0, 2], y, eta=eta)
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_a_page_of_ids(opened, scheme):
+    """Its ids stay as they are; every other number can be changed, and each place has its row."""
+    wide = {"width": 1400, "height": 900} if scheme == "light" else {"width": 360, "height": 740}
+    page = opened(looked_up([0, 2, 1]), color_scheme=scheme, viewport=wide)
+    shown, expected = numbers(page.evaluate("result")), numbers(looked_up([0, 2, 1]).to_dict())
+    assert shown.keys() == expected.keys()
+    for path, found in shown.items():
+        assert found == pytest.approx(expected[path], abs=1e-14), path
+    assert page.locator('[id^="x["]').count() == 0
+    assert page.locator("#chain [data-value=x]").inner_text().split() == ["2", "0", "2"]
+    assert "delta of a_1 is the product" in page.locator(".jacobians").inner_text()
+    page.fill('[id="E_1[3,1]"]', "-0.7")
+    again = numbers(looked_up([0, 2, 1], table=((0.1, 0.2), (0.3, -0.4), (-0.7, 0.6))).to_dict())
+    for path, found in numbers(page.evaluate("result")).items():
+        assert found == pytest.approx(again[path], abs=1e-14), path
+    page.select_option("#loss", "squared_error")
+    while page.locator("#next").is_enabled():
+        assert page.locator("#difference").inner_text() in ("", "difference of the two ways: 0")
+        page.click("#next")
+    page.click("#descend")
+    assert page.evaluate("values[key('loss')] < before")
+    assert violations(page) == []
+    assert page.evaluate("document.documentElement.scrollWidth") == wide["width"]
+    page.emulate_media(media="print")
+    page.wait_for_function("document.querySelector('#paper svg')")
+    assert "one_hot(x)" in page.locator("#paper").text_content()
+
+
+@pytest.mark.parametrize("name", ["identity", "softmax", "tanh"])
+def test_an_activation_with_the_name_of_another_is_its_own(opened, name):
+    """Chosen and computed by what it is: f = 2 a, whatever it is called."""
+    odd = jaxbp.elementwise(
+        name, lambda a: 2 * a, lambda a: 2 * jnp.ones_like(a), saves="input", formula="f = 2 * a; slope = 2"
+    )
+    explanation = jaxbp.explain(
+        jaxbp.chain(jaxbp.dense(2, 2), odd, jaxbp.dense(2, 1)), jaxbp.squared_error, PARAMS, [1, 0], 1
+    )
+    page = opened(explanation)
+    assert page.input_value("#phi_1") == f"{name} of the network"
+    assert page.evaluate("result.trace") == explanation.to_dict()["trace"]
+    page.select_option("#phi_1", name)
+    assert page.evaluate("result.trace") != explanation.to_dict()["trace"]
+
+
+def test_a_page_of_fewer_bits_than_it_computes_in_is_refused():
+    net = jaxbp.mixed_precision(jaxbp.mlp([2, 2, 1], jaxbp.tanh))
+    explanation = jaxbp.explain(net, jaxbp.squared_error, PARAMS, [1, 0], 1)
+    with pytest.raises(ValueError, match=r"layers in float64, in which it recomputes, got .* in bfloat16"):
+        write_page(explanation)
+
+
+def test_the_widest_page_has_few_elements(opened):
+    """What opens it slowly is their layout: a sum of 16 products is a line of text where it has numbers."""
+    net = jaxbp.mlp([16, 16, 16, 10], jaxbp.gelu)
+    params = net.init(jax.random.key(0))
+    page = opened(jaxbp.explain(net, jaxbp.softmax_cross_entropy, params, np.linspace(-1, 1, 16), 0))
+    assert page.evaluate("document.querySelectorAll('*').length") < 11_000  # 17,300 when each was a formula
+    assert "= (−" in page.locator("#direct .numbers").first.text_content().replace("\u00a0", " ")
+    assert page.get_by_label("W_1[16,16]", exact=True).input_value()
