@@ -571,6 +571,6 @@ def test_the_widest_page_has_few_elements(opened):
     net = jaxbp.mlp([16, 16, 16, 10], jaxbp.gelu)
     params = net.init(jax.random.key(0))
     page = opened(jaxbp.explain(net, jaxbp.softmax_cross_entropy, params, np.linspace(-1, 1, 16), 0))
-    assert page.evaluate("document.querySelectorAll('*').length") < 11_000  # 17,300 when each was a formula
+    assert page.evaluate("document.querySelectorAll('*').length") < 11_000  # 17,052 when each was a formula
     assert "= (−" in page.locator("#direct .numbers").first.text_content().replace("\u00a0", " ")
     assert page.get_by_label("W_1[16,16]", exact=True).input_value()

@@ -52,16 +52,17 @@ def explain(
     r"""Back-propagation on paper: the steps "directly" and "matrix-based", in numbers, for one example.
 
     Directly is component by component, in plain Python floats by the formulas that are printed.
-    Matrix-based is by the layers' hand-written rules. Both are in float64, and each step starts from the
-    same numbers in both ways.
+    Matrix-based is by the layers' hand-written rules. Both are in float64, but for the layers of
+    `mixed_precision`, and each step starts from the same numbers in both ways.
 
     Args:
         net: any layer. A layer of your own is written by its name, and component by component if it has a
             ``formula``; see `Layer`.
         loss: any loss; for one example, so that mean and sum are the same.
         params: of net, arrays or lists.
-        x: (d_0,), or examples as rows. Arrays, lists and ints are taken as floats.
-        y: the target, as the loss takes it.
+        x: (d_0,), (T, d_0) for a network of sequences, ids (T,) for one that looks them up; or several such
+            examples. Arrays, lists and ints are taken as floats where the network multiplies them.
+        y: the target, as the loss takes it; of a network with an output at each place one for each.
         eta: how far the step of gradient descent goes.
         example: which row of x, counted from 1.
         layers: the layers whose steps are written out, counted from 1; by default all.
@@ -75,10 +76,10 @@ def explain(
         write it otherwise; ``worksheet()`` leaves the numbers out.
 
     Raises:
-        TypeError: for a net or a loss of another kind, or what is no numbers.
+        TypeError: for a net or a loss of another kind, what is no numbers, or ids into a residual block.
         ValueError: for parameters of another network (transposed, counted from 0), numbers that are not
-            finite, layers or units that do not exist, layers of more than 1024 entries, an output of several
-            rows, or a loss on logits after a softmax.
+            finite, ids that are not in the table, layers or units that do not exist, layers of more than 1024
+            entries, outputs at places of two axes, or a loss on logits after a softmax.
 
     Example: one sigmoid unit.
         >>> import jaxbp
