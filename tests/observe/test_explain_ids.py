@@ -126,19 +126,27 @@ SHAPES = {
         [[1.0], [0.0]],
     ),
     "elman": (jaxbp.char_rnn(3, d=2, cell=jaxbp.elman), [2, 0, 2], [0, 2, 1]),
-    "gru": (jaxbp.char_rnn(3, d=2, cell=jaxbp.gru), [2, 0], [0, 2]),
     "lstm": (jaxbp.char_rnn(3, d=2), [2, 0], [0, 2]),
     "gpt": (jaxbp.gpt(5, 4, d=4, layers=1, heads=2), [4, 0, 4], [0, 4, 2]),
+    "shared keys": (
+        chain(jaxbp.embedding(3, 8), jaxbp.rms_norm(8), jaxbp.attend(2, kv_heads=1), dense(4, 2)),
+        [2, 0, 2],
+        [0, 1, 1],
+    ),
     "rotary": (
         chain(jaxbp.embedding(3, 2), dense(2, 6), jaxbp.attend(1, rotary=100.0), dense(2, 2)),
         [2, 0, 2],
         [0, 1, 1],
     ),
 }
+BY_NUMBERS = {"a bag of words": "global_avg_pool", "rotary": "attend(1, rotary=100)"}
+SLOW = ("rotary", "activations at each place")
 LOSSES = {"squared": jaxbp.squared_error, "classes": jaxbp.softmax_cross_entropy}
 
 
-@pytest.mark.parametrize("name", SHAPES)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.soak) if name in SLOW else name for name in SHAPES]
+)
 def test_every_step_prints_and_its_numbers_are_those_of_jax_grad(name):
     net, ids, y = SHAPES[name]
     labels = isinstance(y, list) and isinstance(y[0], int)
@@ -149,6 +157,9 @@ def test_every_step_prints_and_its_numbers_are_those_of_jax_grad(name):
     )
     explanation = jaxbp.explain(net, loss, params, ids, y)
     assert explanation.largest_difference <= 4, explanation.differences
+    said = BY_NUMBERS.get(name)
+    assert ("not component by component" in str(explanation)) == (said is not None)
+    assert said is None or said in str(explanation)
     with jax.enable_x64(True):
         x, y = jnp.asarray(ids), jnp.asarray(y)
         y = y if labels else jnp.atleast_1d(y).astype(float)
@@ -172,6 +183,37 @@ def test_every_step_prints_and_its_numbers_are_those_of_jax_grad(name):
     assert explanation.markdown().count("{") == explanation.markdown().count("}")
     (*_, (*_, product)) = explanation.chain()
     np.testing.assert_allclose(np.ravel(product), np.ravel(value(explanation, "delta_a_1")), atol=1e-14)
+
+
+def test_norm_and_attention_by_hand():
+    """One head at two places: normed rows, scores, their softmax, and the deltas back to the scores."""
+    net = chain(jaxbp.embedding(3, 3), jaxbp.layer_norm(3), jaxbp.attend(1, causal=True), dense(1, 1))
+    rng = np.random.default_rng(1)
+    table, g, b, w = rng.normal(size=(3, 3)), rng.normal(size=3), rng.normal(size=3), 1.5
+    params = {1: {"E": table}, 2: {"g": g, "b": b}, 3: {"W": [[w]], "b": [0.0]}}
+    explanation = jaxbp.explain(net, jaxbp.squared_error, params, [2, 0], [[1.0], [0.0]])
+    rows = table[[2, 0]]
+    normed = (rows - rows.mean(1, keepdims=True)) / np.sqrt(rows.var(1, keepdims=True) + 1e-5)
+    (_, k1, v1), (q2, k2, v2) = normed * g + b
+    first, second = np.exp(q2 * k1), np.exp(q2 * k2)
+    p1, p2 = first / (first + second), second / (first + second)
+    out = np.array([v1, p1 * v1 + p2 * v2])
+    delta = w * (w * out - [1.0, 0.0]) / 2
+    along = p1 * delta[1] * v1 + p2 * delta[1] * v2
+    d1, d2 = p1 * (delta[1] * v1 - along), p2 * (delta[1] * v2 - along)
+    by_hand = {
+        "normed_2": normed, "A_2": [[1, 0], [p1, p2]], "f_2": out[:, None], "delta_f_2": delta[:, None],
+        "delta_S_2": [[0, 0], [d1, d2]], "delta_query_2": [[0], [d1 * k1 + d2 * k2]],
+        "delta_key_2": [[d1 * q2], [d2 * q2]],
+        "delta_value_2": [[delta[0] + p1 * delta[1]], [p2 * delta[1]]],
+    }  # fmt: skip
+    largest = max(np.abs(np.array(expected)).max() for expected in by_hand.values())
+    for name, expected in by_hand.items():
+        np.testing.assert_allclose(
+            value(explanation, name), expected, rtol=0, atol=4 * EPS * largest, err_msg=name
+        )
+    assert explanation.largest_difference <= 4
+    assert "S_2[2,1] = a_2[2,1] a_2[1,2] / sqrt(1) = " in str(explanation)
 
 
 def test_a_larger_text_is_written_in_part_and_says_how_to_choose():
@@ -226,7 +268,9 @@ def named_as(name, formula):
     )
 
 
-@pytest.mark.parametrize("name", ["identity", "softmax", "sigmoid", "dense", "embedding"])
+@pytest.mark.parametrize(
+    "name", ["identity", "softmax", *(pytest.param(n, marks=pytest.mark.soak) for n in ("sigmoid", "dense"))]
+)
 @pytest.mark.parametrize("formula", ["f = 2 * a; slope = 2", ""])
 def test_a_name_decides_nothing(name, formula):
     """A layer of one's own is explained by what it is, though it has the name of one of the library's."""

@@ -20,16 +20,18 @@ NETS = {
         IMAGE,
         ("conv2d(1, 1, 2), max_pool2d(2)", "changes no number here: flatten(1, 1, 1)"),
     ),
-    "norms": (chain(jaxbp.layer_norm(2), dense(2, 1)), PAIR, ("layer_norm(2)", "delta_g_1 = ")),
+    "norms": (
+        chain(jaxbp.group_norm(2, 1, places=0), dense(2, 1)), PAIR, ("group_norm(2, 1)", "delta_g_1 = ")
+    ),
     "attention": (
-        chain(dense(2, 6), jaxbp.attend(1), jaxbp.flatten(2, 2), dense(4, 1)),
+        chain(dense(2, 6), jaxbp.attend(1, rotary=100.0), jaxbp.flatten(2, 2), dense(4, 1)),
         ROWS,
-        ("dense(2, 6), attend(1)",),
+        ("attend(1, rotary=100)", "delta_a_1 = rows(vec(delta_f_1') J_{f_1'}(a_1))"),
     ),
     "through time": (
-        chain(jaxbp.lstm(2, 1), jaxbp.flatten(2, 1), dense(2, 1)),
+        chain(jaxbp.gru(2, 1), jaxbp.flatten(2, 1), dense(2, 1)),
         ROWS,
-        ("lstm(2, 1)", "a_1 = lstm(2, 1)(x), f_1 = a_1", "delta_R_1 = "),
+        ("gru(2, 1)", "a_1 = gru(2, 1)(x), f_1 = vec(a_1)^T", "delta_R_1 = "),
     ),
     "a repeated block": (
         chain(jaxbp.repeat(chain(dense(2, 2), jaxbp.tanh), 2), dense(2, 1)),

@@ -239,19 +239,49 @@ def _unwrapped(part: Layer) -> tuple[Layer, Precision]:
     return part.recipe.arguments["layer"], Precision(dtype.name, float(jnp.finfo(dtype).eps))  # type: ignore[no-untyped-call]
 
 
-KNOWN: dict[str, tuple[Kind, tuple[str, ...]]] = {"embedding": ("lookup", ("positions",))}
-"""The layers whose steps are written out, by the library's function that makes them, and what it is given."""
+class Known(NamedTuple):
+    """A layer of the library whose steps are written out.
+
+    Args:
+        kind: of its place.
+        axes: how many axes it takes there.
+        given: what its steps need of what it was made with.
+        more: what they need besides.
+        without: what it was not made with, where they are written out.
+    """
+
+    kind: Kind
+    axes: tuple[int, ...]
+    given: tuple[str, ...]
+    more: tuple[tuple[str, Any], ...] = ()
+    without: tuple[str, ...] = ()
+
+
+KNOWN: dict[str, Known] = {
+    "embedding": Known("lookup", (0, 1), ("positions",)),
+    "layer_norm": Known("norm", (1, 2), ("eps",), (("centered", True),)),
+    "rms_norm": Known("norm", (1, 2), ("eps",), (("centered", False),)),
+    "elman": Known("recurrence", (2,), (), (("gates", False),)),
+    "lstm": Known("recurrence", (2,), (), (("gates", True),)),
+    "attend": Known("attention", (2,), ("heads", "kv_heads", "causal"), without=("rotary",)),
+}
+"""By the library's function that makes them."""
 
 
 def _known(part: Layer, f: Any) -> Kind:
-    return KNOWN[part.recipe.maker][0] if part.recipe and part.recipe.maker in KNOWN else "own"
+    known = KNOWN.get(part.recipe.maker) if part.recipe else None
+    if part.recipe is None or known is None or f.ndim not in known.axes:
+        return "own"
+    given = part.recipe.arguments
+    return "own" if any(given[name] is not None for name in known.without) else known.kind
 
 
 def _options(part: Layer, kind: Kind) -> tuple[tuple[str, Any], ...]:
     """What a layer of a known kind was made with."""
     if part.recipe is None or kind == "own" or part.recipe.maker not in KNOWN:
         return ()
-    return tuple((name, part.recipe.arguments[name]) for name in KNOWN[part.recipe.maker][1])
+    known = KNOWN[part.recipe.maker]
+    return (*((name, part.recipe.arguments[name]) for name in known.given), *known.more)
 
 
 def is_ids(f: Any) -> bool:

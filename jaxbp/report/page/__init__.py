@@ -21,6 +21,10 @@ LIMIT = 500_000
 """Bytes of a page."""
 
 
+RECOMPUTED = ("dense", "lookup", "phi", "none", "softmax", "flat", "residual")
+"""The kinds of places whose lines the script evaluates."""
+
+
 def write_page(explanation: Explanation) -> str:
     """The page as HTML.
 
@@ -60,7 +64,7 @@ def _assert_formulas(explanation: Explanation) -> None:
         if place.precision != FLOAT64:
             got, hint = f"{place.name} in {place.precision.name}", "explain the layer without mixed_precision"
             raise ValueError(errors.message("page", "layers in float64, in which it recomputes", got, hint))
-        if place.kind == "own" or (place.kind == "phi" and "slope" not in trees):
+        if place.kind not in RECOMPUTED or (place.kind == "phi" and "slope" not in trees):
             hint = 'give it one: formula="f = ...; slope = ..."'
             raise ValueError(errors.message("page", "layers with a formula and its slope", place.name, hint))
     if not explanation.output.known:

@@ -289,10 +289,10 @@ function writer(numbers) {
       const test = infix([["", write(condition[1])[0]], [condition[0] === ">=" ? "≥" : ">", write(condition[2])[0]]]);
       return [math("mrow", write(a)[0], words(" if "), test, words(" else "), write(b)[0]), SUM];
     },
-    diag: (a) => (numbers ? value(evaluate(["diag", a], numbers)) : [call("diag", [write(a)[0]], false), PRODUCT]),
+    diag: (a) => (numbers ? value(evaluate(["diag", a], numbers)) : [call("diag", [write(a)[0]], false), ATOM]),
     T: (a) => (numbers ? value(transposed(evaluate(a, numbers))) : [superscript(bound(a, ATOM), math("mi", "T")), ATOM]),
     named: (a) => writer(null).write(a),
-    call: (name, ...args) => [call(name, args.map((a) => write(a)[0]), false), PRODUCT],
+    call: (name, ...args) => [call(name, args.map((a) => write(a)[0]), false), ATOM],
     sum: (a, index = "i") => [math("mrow", math("munder", mo("∑", { movablelimits: "false" }), math("mi", index)), bound(a, PRODUCT)), PRODUCT],
     "=": (...sides) => [infix(sides.map((s, i) => [i ? "=" : "", write(s)[0]])), SUM],
     eye: () => [math("mi", "I"), ATOM],
@@ -308,7 +308,7 @@ function writer(numbers) {
     if (pieces[operator]) return pieces[operator](...args);
     const parts = args.map((a) => (numbers ? value(evaluate(a, numbers)) : write(a)));
     const one = (operator === "ln" || operator === "tanh") && parts[0][1] === ATOM;
-    return [call(operator, parts.map(([piece]) => piece), one), PRODUCT];
+    return [call(operator, parts.map(([piece]) => piece), one), one ? PRODUCT : ATOM];
   }
   return { write };
 }

@@ -109,6 +109,20 @@ def _kronecker(a: Value, b: Value) -> Value:
     )
 
 
+def _entrywise(a: Value, b: Value) -> Value:
+    """a ∘ b, entry times entry."""
+    pairs = zip(rows_of(a), rows_of(b), strict=True)
+    return number_if_single([[v * w for v, w in zip(*rows, strict=True)] for rows in pairs])
+
+
+def _attention(S: Value, causal: float) -> Value:
+    """The softmax of each row; row t of its first t entries, where no place sees a later one."""
+    rows = rows_of(S)
+    seen = [row[: t + 1] if causal else row for t, row in enumerate(rows)]
+    weights = [_entries(_softmax([[v] for v in row])) for row in seen]
+    return number_if_single([w + [0.0] * (len(rows[0]) - len(w)) for w in weights])
+
+
 def _one_hot(ids: Value, n: float) -> Value:
     """A row for each id, with a 1 at the id, which counts from 0."""
     return number_if_single([[float(id == v) for v in range(int(n))] for id in _entries(ids)])
@@ -179,6 +193,14 @@ OPERATORS: dict[str, Callable[..., Value]] = {
     "ones": lambda n: number_if_single([[1.0]] * int(n)),
     "kron": _kronecker,
     "onehot": _one_hot,
+    "had": _entrywise,
+    "columns": lambda a, first, n: number_if_single(
+        [row[int(first) - 1 : int(first + n) - 1] for row in rows_of(a)]
+    ),
+    "beside": lambda *blocks: number_if_single(
+        [[v for row in rows for v in row] for rows in zip(*map(rows_of, blocks), strict=True)]
+    ),
+    "attention": _attention,
 }
 """What each operator computes; ``"$"``, ``"each"`` and the numbers are in `evaluate`.
 

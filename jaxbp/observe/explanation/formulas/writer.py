@@ -78,7 +78,8 @@ class Writer(NamedTuple):
         else:
             pieces = [self._number(evaluate(arg, self.values)) for arg in args]
         single = function in ("ln", "tanh") and pieces[0][1] == _ATOM
-        return self.notation.call(function, ", ".join(piece for piece, _ in pieces), single), _PRODUCT
+        written = self.notation.call(function, ", ".join(piece for piece, _ in pieces), single)
+        return written, _PRODUCT if single else _ATOM
 
     def _sum(self, *terms: Tree) -> tuple[str, int]:
         pairs = []
@@ -113,7 +114,9 @@ class Writer(NamedTuple):
         )
 
     def _juxtaposed(self, first: Tree, *others: Tree) -> tuple[str, int]:
-        pairs = [("", self(first)), *((" ", self._bound(other, _ATOM)) for other in others)]
+        entrywise = isinstance(first, tuple) and first[0] == "had"
+        begin = self._bound(first, _PRODUCT) if entrywise else self(first)
+        pairs = [("", begin), *((" ", self._bound(other, _ATOM)) for other in others)]
         return self.notation.infix(pairs), _PRODUCT
 
     def _fraction(self, a: Tree, b: Tree) -> tuple[str, int]:
@@ -151,7 +154,7 @@ class Writer(NamedTuple):
         return self.notation.power(self._bound(tree, _ATOM), self.notation.words("T")), _ATOM
 
     def _called(self, function: str, *args: Tree) -> tuple[str, int]:
-        return self.notation.call(function, ", ".join(self(arg) for arg in args), False), _PRODUCT
+        return self.notation.call(function, ", ".join(self(arg) for arg in args), False), _ATOM
 
     def _over_all(self, tree: Tree, index: str = "i") -> tuple[str, int]:
         return self.notation.call(
@@ -175,6 +178,10 @@ class Writer(NamedTuple):
 
     def _kronecker(self, a: Tree, b: Tree) -> tuple[str, int]:
         return self.notation.infix([("", self._bound(a, _ATOM)), ("⊗", self._bound(b, _ATOM))]), _PRODUCT
+
+    def _entrywise(self, *factors: Tree) -> tuple[str, int]:
+        pieces = [("∘" if i else "", self._bound(factor, _ATOM)) for i, factor in enumerate(factors)]
+        return self.notation.infix(pieces), _SUM
 
     def _identity(self, n: int) -> tuple[str, int]:
         return self.notation.name("I", ()), _ATOM
@@ -205,6 +212,7 @@ _PIECES: dict[str, Callable[..., tuple[str, int]]] = {
     "rows": Writer._in_rows,
     "ones": Writer._ones,
     "kron": Writer._kronecker,
+    "had": Writer._entrywise,
 }
 """The operators that have a notation of their own; others are written as a function of their arguments."""
 

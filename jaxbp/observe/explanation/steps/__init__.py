@@ -4,6 +4,9 @@
 |---|---|---|
 | 0 | `lines` | what a step is made of |
 | 1 | `lookup` | steps 1 and 4 of what takes rows of a table |
+| 1 | `norm` | of a norm |
+| 1 | `attention` | of attention |
+| 1 | `recurrence` | of what goes from place to place |
 | 2 | `forward` | step 1, for each kind of place |
 | 1 | `parts` | what a loss is, for steps 2 and 3 |
 | 2 | `each_place` | the lines of a loss at each place of a sequence |

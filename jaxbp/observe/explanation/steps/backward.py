@@ -5,6 +5,7 @@ from itertools import chain
 
 from jaxbp.observe.explanation.formulas.trees import Tree, parse, plus, replaced, symbol, times
 from jaxbp.observe.explanation.places import Place, by_layer, coarsest, factors, in_turn, maps
+from jaxbp.observe.explanation.steps.attention import attention_backward
 from jaxbp.observe.explanation.steps.lines import (
     Choices,
     Equation,
@@ -22,6 +23,8 @@ from jaxbp.observe.explanation.steps.lines import (
     weight,
 )
 from jaxbp.observe.explanation.steps.lookup import lookup_backward
+from jaxbp.observe.explanation.steps.norm import norm_backward
+from jaxbp.observe.explanation.steps.recurrence import recurrence_backward
 
 
 def backward(tag: str, group: list[Place], choices: Choices) -> list[Step]:
@@ -64,6 +67,7 @@ def _backward(where: str, group: list[Place], choices: Choices) -> list[Step]:
 WHY_BACKWARD = {
     "dense": "A unit's delta goes to each weight in proportion to what came in, and back along each weight.",
     "residual": "A sum passes its delta on unchanged: to the branch and to the skip.",
+    "recurrence": "What a place makes goes on to the next, and its delta comes back from there: in time.",
     "lookup": "A row receives the deltas of all the places that picked it. An id has no delta: it is no "
     "number that one can change a little.",
 }
@@ -278,6 +282,9 @@ def _product_of(places: tuple[Place, ...], d: int, choices: Choices) -> Tree:
 BACKWARD: dict[str, Callable[[Place, Choices, When], Made]] = {
     "dense": _dense_backward,
     "lookup": lookup_backward,
+    "norm": norm_backward,
+    "attention": attention_backward,
+    "recurrence": recurrence_backward,
     "phi": _phi_backward,
     "none": _none_backward,
     "flat": _flat_backward,

@@ -5,6 +5,7 @@ from itertools import chain
 
 from jaxbp.observe.explanation.formulas.trees import Tree, plus, symbol, times
 from jaxbp.observe.explanation.places import Place, by_layer, coarsest, in_turn, is_identity
+from jaxbp.observe.explanation.steps.attention import attention_forward
 from jaxbp.observe.explanation.steps.lines import (
     Choices,
     Equation,
@@ -22,6 +23,8 @@ from jaxbp.observe.explanation.steps.lines import (
     weight,
 )
 from jaxbp.observe.explanation.steps.lookup import lookup_forward
+from jaxbp.observe.explanation.steps.norm import norm_forward
+from jaxbp.observe.explanation.steps.recurrence import recurrence_forward
 
 
 def forward(tag: str, group: list[Place], choices: Choices, *, is_last: bool = False) -> list[Step]:
@@ -70,6 +73,9 @@ def _forward(where: str, group: list[Place], choices: Choices, *, is_last: bool)
 WHY_FORWARD = {
     "dense": "Each unit adds up what it receives, weighted, and its activation bends the sum.",
     "residual": "The block adds what its branch has made of the input to the input itself.",
+    "norm": "Each row, less its mean, is divided by how far it spreads.",
+    "attention": "Each place takes from the others what it looks for.",
+    "recurrence": "Each place takes what comes in, and what the place before it has made.",
     "lookup": "Each id picks its row of the table: id 0 the first row, id 1 the second.",
 }
 
@@ -172,6 +178,9 @@ def _own_forward(place: Place, choices: Choices, when: When) -> Made:
 FORWARD: dict[str, Callable[[Place, Choices, When], Made]] = {
     "dense": _dense_forward,
     "lookup": lookup_forward,
+    "norm": norm_forward,
+    "attention": attention_forward,
+    "recurrence": recurrence_forward,
     "phi": _phi_forward,
     "none": _none_forward,
     "flat": _flat_forward,
