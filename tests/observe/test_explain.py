@@ -352,7 +352,7 @@ def test_names_are_escaped(name):
 
 def test_printing_needs_no_jax():
     folder = Path(jaxbp.observe.__file__).parent / "explanation"
-    needs_jax = {"explain", "network", "walk", "inputs", "json_reading"}
+    needs_jax = {"explain", "kinds", "network", "walk", "inputs", "json_reading"}
     without = [path for path in folder.rglob("*.py") if path.stem not in needs_jax]
     assert len(without) > 10
     for path in without:

@@ -13,7 +13,8 @@ import math
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
-from jaxbp.observe.explanation.formulas.trees import Tree, Value, rows_of, symbol
+from jaxbp.observe.explanation.formulas.trees import Tree, symbol
+from jaxbp.observe.explanation.formulas.values import Value, rows_of
 from jaxbp.observe.explanation.places import Place, by_layer, in_turn, maps, ties
 
 WRITTEN = (

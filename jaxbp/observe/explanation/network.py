@@ -7,13 +7,13 @@ import jax
 import jax.numpy as jnp
 
 from jaxbp import errors
-from jaxbp.layers import Layer, identity, softmax
+from jaxbp.layers import Layer, identity
 from jaxbp.layers.composition.chain import numbered
 from jaxbp.layers.composition.tied import opened
-from jaxbp.observe.explanation.formulas.trees import parse
-from jaxbp.observe.explanation.places import FLOAT64, Kind, Parameter, Place, Precision, Shape
+from jaxbp.observe.explanation.kinds import is_ids, kind_of, operator_of, options_of, shape_of, unwrapped
+from jaxbp.observe.explanation.places import Kind, Parameter, Place
 from jaxbp.observe.explanation.steps.lines import NO_PHI
-from jaxbp.operators import Dense, Diagonal, Identity, Kronecker
+from jaxbp.operators import Diagonal
 from jaxbp.typing import Array, Params
 
 LARGEST = 1024
@@ -152,14 +152,14 @@ def _placed(
             bent += kind != "same" and not part.has_params
             primes = "'" * (bent % bends) if bends else ""
             name = into if kind == "same" else f"a_{own}" if part.has_params else f"f_{own}{primes}"
-            plain, precision = _unwrapped(part)
+            plain, precision = unwrapped(part)
             label = "" if plain.apply is identity.apply else plain.name
-            made = Place(kind, own, into, name, delta, _shape(f), _shape(out), label, plain.formula)
-            made = made._replace(options=_options(plain, kind), precision=precision)
+            made = Place(kind, own, into, name, delta, shape_of(f), shape_of(out), label, plain.formula)
+            made = made._replace(options=options_of(plain, kind), precision=precision)
             if is_ids(f):
                 made = _looking_up(made, part, p, x)
             else:
-                made = made._replace(diagonal=isinstance(_operator(plain, p, f), Diagonal))
+                made = made._replace(diagonal=isinstance(operator_of(plain, p, f), Diagonal))
             if kind == "residual":
                 branch, skip = part.parts
                 roles = {"branch": {}, "skip": {}} | p
@@ -180,7 +180,7 @@ def _placed(
             if kind != "same":
                 into, delta = name, f"delta_{name}"
         if not bends and group[0][0].layer.has_params:
-            shape = _shape(group[-1][2])
+            shape = shape_of(group[-1][2])
             none = Place("none", own, into, f"f_{own}", delta, shape, shape)
             placed.append(none._replace(**NO_PHI._asdict()))
             into, delta = f"f_{own}", f"delta_f_{own}"
@@ -202,96 +202,9 @@ def _measured(parts: tuple[Part, ...], x: Any) -> dict[int, list[Measured]]:
             hint = "explain a smaller network, or look at every quantity with jaxbp.backprop"
             got = f"{max(f.size, out.size)} in layer {l}"
             raise ValueError(errors.message("explain", f"at most {LARGEST} entries in a layer", got, hint))
-        groups.setdefault(l, []).append((part, f, out, _kind(layer, p, f, out)))
+        groups.setdefault(l, []).append((part, f, out, kind_of(layer, p, f, out)))
         f = out
     return groups
-
-
-def _operator(part: Layer, params: Params, f: Any) -> Any:
-    """The form of the part's Jacobian, without its numbers."""
-    return jax.eval_shape(part.jacobian, params, f) if part.form != "sum" else None
-
-
-def _kind(part: Layer, params: Params, f: Any, out: Any) -> Kind:
-    """What the part is, by what it computes: its name only prints."""
-    part, _ = _unwrapped(part)
-    if is_ids(f):
-        return _known(part, f)
-    if part.form == "sum":
-        return "residual"
-    J = _operator(part, params, f)
-    weights = isinstance(params, dict) and "W" in params and params.keys() <= {"W", "b"}
-    at_each = isinstance(J, Kronecker) and isinstance(J.A, Identity) and isinstance(J.B, Dense)
-    if weights and (isinstance(J, Dense) or (at_each and f.ndim == 2)):
-        return "dense"
-    if isinstance(J, Identity) and not part.has_params:
-        return "same" if _shape(f) == _shape(out) else "flat" if len(_shape(out)) == 1 else "own"
-    if part.apply is softmax.apply and f.ndim == 1:
-        return "softmax"
-    return "phi" if parse(part.formula) else _known(part, f)
-
-
-def _unwrapped(part: Layer) -> tuple[Layer, Precision]:
-    """The layer whose formulas are written out, and in which numbers its rules compute."""
-    if part.recipe is None or part.recipe.maker != "mixed_precision":
-        return part, FLOAT64
-    dtype = jnp.dtype(part.recipe.arguments["dtype"])
-    return part.recipe.arguments["layer"], Precision(dtype.name, float(jnp.finfo(dtype).eps))  # type: ignore[no-untyped-call]
-
-
-class Known(NamedTuple):
-    """A layer of the library whose steps are written out.
-
-    Args:
-        kind: of its place.
-        axes: how many axes it takes there.
-        given: what its steps need of what it was made with.
-        more: what they need besides.
-        without: what it was not made with, where they are written out.
-    """
-
-    kind: Kind
-    axes: tuple[int, ...]
-    given: tuple[str, ...]
-    more: tuple[tuple[str, Any], ...] = ()
-    without: tuple[str, ...] = ()
-
-
-KNOWN: dict[str, Known] = {
-    "embedding": Known("lookup", (0, 1), ("positions",)),
-    "layer_norm": Known("norm", (1, 2), ("eps",), (("centered", True),)),
-    "rms_norm": Known("norm", (1, 2), ("eps",), (("centered", False),)),
-    "elman": Known("recurrence", (2,), (), (("gates", False),)),
-    "lstm": Known("recurrence", (2,), (), (("gates", True),)),
-    "attend": Known("attention", (2,), ("heads", "kv_heads", "causal"), without=("rotary",)),
-}
-"""By the library's function that makes them."""
-
-
-def _known(part: Layer, f: Any) -> Kind:
-    known = KNOWN.get(part.recipe.maker) if part.recipe else None
-    if part.recipe is None or known is None or f.ndim not in known.axes:
-        return "own"
-    given = part.recipe.arguments
-    return "own" if any(given[name] is not None for name in known.without) else known.kind
-
-
-def _options(part: Layer, kind: Kind) -> tuple[tuple[str, Any], ...]:
-    """What a layer of a known kind was made with."""
-    if part.recipe is None or kind == "own" or part.recipe.maker not in KNOWN:
-        return ()
-    known = KNOWN[part.recipe.maker]
-    return (*((name, part.recipe.arguments[name]) for name in known.given), *known.more)
-
-
-def is_ids(f: Any) -> bool:
-    """Whether they are whole numbers, which are looked up."""
-    return bool(jnp.issubdtype(f.dtype, jnp.integer))
-
-
-def _shape(f: Any) -> Shape:
-    """Of what is written down: a row for each place of a sequence; else all entries as one column."""
-    return tuple(f.shape) if f.ndim == 2 else (f.size,)
 
 
 def _looking_up(made: Place, part: Layer, params: Params, ids: Array) -> Place:

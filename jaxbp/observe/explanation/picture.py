@@ -5,7 +5,8 @@ from collections.abc import Iterator, Mapping
 from itertools import pairwise
 
 from jaxbp.observe.explanation.formulas.notations import anatomy
-from jaxbp.observe.explanation.formulas.trees import Tree, Value, rows_of, symbol
+from jaxbp.observe.explanation.formulas.trees import Tree, symbol
+from jaxbp.observe.explanation.formulas.values import Value, rows_of
 from jaxbp.observe.explanation.formulas.writer import number
 from jaxbp.observe.explanation.places import Place, by_layer, maps
 from jaxbp.observe.explanation.steps.parts import Output

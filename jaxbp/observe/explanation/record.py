@@ -8,15 +8,8 @@ from typing import Any
 from jaxbp import arguments
 from jaxbp.observe.explanation import json_format, picture
 from jaxbp.observe.explanation.formulas.notations import LATEX, MATHML, ROWS, TEXT, Notation, beside
-from jaxbp.observe.explanation.formulas.trees import (
-    Tree,
-    Value,
-    evaluate,
-    matmul,
-    number_if_single,
-    rows_of,
-    symbol,
-)
+from jaxbp.observe.explanation.formulas.trees import Tree, evaluate, symbol
+from jaxbp.observe.explanation.formulas.values import Value, matmul, number_if_single, rows_of
 from jaxbp.observe.explanation.formulas.writer import Writer, different
 from jaxbp.observe.explanation.notes import notes
 from jaxbp.observe.explanation.places import FLOAT64, Place, all_places, arrays, factors, in_words, maps

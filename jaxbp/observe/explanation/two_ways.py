@@ -3,7 +3,8 @@
 import math
 from collections.abc import Mapping
 
-from jaxbp.observe.explanation.formulas.trees import Tree, Value, evaluate, rows_of, symbol
+from jaxbp.observe.explanation.formulas.trees import Tree, evaluate, symbol
+from jaxbp.observe.explanation.formulas.values import Value, rows_of
 from jaxbp.observe.explanation.steps.lines import Step
 
 

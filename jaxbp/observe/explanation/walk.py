@@ -8,7 +8,8 @@ import numpy as np
 
 from jaxbp.layers import Layer
 from jaxbp.layers.composition.tied import added, put
-from jaxbp.observe.explanation.formulas.trees import Value, symbol
+from jaxbp.observe.explanation.formulas.trees import symbol
+from jaxbp.observe.explanation.formulas.values import Value
 from jaxbp.observe.explanation.network import Way, leaves, parts_of
 from jaxbp.observe.explanation.places import Parameter, Place
 from jaxbp.typing import Array, Params

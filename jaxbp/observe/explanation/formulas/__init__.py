@@ -2,7 +2,8 @@
 
 | row | place | what it holds |
 |---|---|---|
-| 0 | `trees` | trees, their values, and the tree of a formula in Python |
+| 0 | `values` | numbers and matrices, and what each operator makes of them |
+| 1 | `trees` | trees, how they are evaluated, and the tree of a formula in Python |
 | 0 | `notations` | the pieces of a formula as text, LaTeX and MathML |
-| 1 | `writer` | a tree in a notation, in symbols or with numbers |
+| 2 | `writer` | a tree in a notation, in symbols or with numbers |
 """

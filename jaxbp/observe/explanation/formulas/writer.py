@@ -8,7 +8,8 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 from jaxbp.observe.explanation.formulas.notations import Notation
-from jaxbp.observe.explanation.formulas.trees import Tree, Value, evaluate, has_function
+from jaxbp.observe.explanation.formulas.trees import Tree, evaluate, has_function
+from jaxbp.observe.explanation.formulas.values import Value
 
 SHOWN = 8  # rows and columns of a matrix, and terms of a sum, that are written out
 _ATOM, _PRODUCT, _SUM = 2, 1, 0  # how tightly a piece holds together
