@@ -11,7 +11,7 @@
 | 4 | `composition/`, `dropout` | layers of layers; entries left out by chance |
 | 5 | `attention/`, `norms/` | places that look at each other; entries by their mean and spread |
 | 5 | `mlp` | a chain of dense layers |
-| 5 | `entrance`, `formulas` | what a network is called with, as its layers take it; how each quantity is computed |
+| 5 | `entrance`, `formulas` | what a network is called with; how each quantity is computed |
 | 6 | `summary` | a network as a table |
 | 6 | `images/`, `sequences/` | convolutions, pools, LeNet; ids, gates, a small GPT |
 | 7 | `recurrence/` | cells through time |
