@@ -94,8 +94,6 @@ def _seen(short: str, result: Any) -> Any:
         return [result(f, y), result.delta(f, y), result.sum(f, y), result.mu(f)]
     if isinstance(result, jaxbp.units.Unit):
         return jaxbp.units.linear_unit(result, jnp.asarray(world.X))
-    if isinstance(result, jaxbp.data.Scaling):
-        return result(np.array(world.X))
     if callable(result) and not isinstance(result, type):
         try:
             names = list(inspect.signature(result).parameters)
