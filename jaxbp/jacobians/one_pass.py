@@ -91,7 +91,7 @@ def _by_factors(net: Layer, params: Params, x: Any, y: Any, backward: Backward) 
 
 
 def _of_rows(row: Callable[[Array], Any], delta: Array) -> Any:
-    """What ``row`` makes of each of the C rows of delta; a mapped axis of size 1 XLA would pay for with copies."""
+    """What ``row`` makes of each of the C rows of delta: XLA pays for a mapped axis of size 1 with copies."""
     if len(delta) > 1:
         return jax.vmap(row)(delta)
     return jax.tree.map(lambda leaf: leaf[None], row(delta[0]))
