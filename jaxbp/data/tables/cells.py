@@ -4,6 +4,8 @@ import re
 from datetime import UTC, datetime
 from math import isfinite
 
+from jaxbp.data.reading.rows import is_inexact
+
 # What spreadsheets, pandas, R, SQL and SAS write where there is no value, in lower case.
 _MISSING = frozenset(("", "na", "n/a", "#n/a", "nan", "<na>", "nat", "null", "none", "nil", "?", "-", "."))
 _UNLABELED = frozenset(("", "na", "n/a", "#n/a", "nan", "<na>", "nat", "?"))  # "none" may be a class
@@ -12,8 +14,6 @@ _DATE = re.compile(rf"\d{{4}}-\d\d-\d\d(?:{_TIME})?", re.ASCII)
 _OTHER_DATE = re.compile(r"\d{1,4}([./-])\d{1,2}\1\d{1,4}(?: \d\d?:\d\d.*)?", re.ASCII)
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _SPACES = " '’\u00a0\u202f"  # what may stand between thousands beside the other decimal mark
-
-_EXACT = 15  # digits of whole numbers, all of which floats of 64 bits can be
 
 
 def _number(decimal: str, thousands: str) -> re.Pattern[str]:
@@ -62,8 +62,7 @@ def number(cell: str, decimal: str) -> float | None:
     value = float(text)
     if not isfinite(value):
         return None
-    long = len(text) > _EXACT and text.lstrip("+-").isdigit()
-    return None if long and int(value) != int(text) else value
+    return None if is_inexact(text) else value
 
 
 def is_number(cell: str, decimal: str) -> bool:
