@@ -9,6 +9,7 @@ import pytest
 
 import jaxbp
 from jaxbp import chain, dense
+from jaxbp.observe.explanation.json_reading import from_dict
 
 E = [[0.1, 0.2], [0.3, -0.4], [0.5, 0.6]]
 P = [[0.1, 0.0], [0.2, -0.2], [0.3, 0.3]]
@@ -282,6 +283,8 @@ def test_a_name_decides_nothing(name, formula):
         np.testing.assert_array_equal(value(explanation, quantity), expected)
     assert explanation.largest_difference == 0
     assert f"f_1 = {name}(a_1)" in str(explanation)
+    with pytest.raises(ValueError, match=r"layers\[1\]\.phi: expected one of identity, .*own\": "):
+        from_dict(explanation.to_dict())  # which would read another network, if the name were enough
     assert "f = f_2, mu" in str(explanation)
     if formula:
         assert "f_1[1] = 2 a_1[1] = 2·3.5 = 7" in str(explanation)

@@ -4,7 +4,8 @@
      "x": [...], "y": [...], "eta": 0.5, ...}
 
 The rest is written by `explain` and never read: "trace", "mu", "loss_value", "deltas", "factors", "after" and
-"differences". A layer without "phi" has none, one without "b" no bias; "phi" may be a list. A residual
+"differences". A layer without "phi" has none, one without "b" no bias; "phi" may be a list. What is
+{"own": "name"} is a layer of the user's own, which no file can make again. A residual
 block is ``{"branch": [layers], "skip": [layers], "phi": ...}``; its skip is the identity if left out.
 ``"tied": [["W_2", "W_1"]]`` says that W_2 is the array W_1: both have its numbers, and learn as one.
 """
@@ -45,7 +46,7 @@ class Content(NamedTuple):
     rows: Callable[[str], Any]
     entries: Callable[[str], Any]
     number: Callable[[str], Any]
-    phi: Callable[[Place], Any] = lambda place: place.name
+    phi: Callable[[Place], Any] = lambda place: place.name if place.registered else {"own": place.name}
 
 
 def numbers(values: Mapping[Tree, Value]) -> Content:

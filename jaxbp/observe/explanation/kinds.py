@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from jaxbp import recipes
 from jaxbp.layers import Layer, softmax
 from jaxbp.observe.explanation.formulas.trees import parse
 from jaxbp.observe.explanation.places import FLOAT64, Kind, Precision, Shape
@@ -87,6 +88,15 @@ def options_of(part: Layer, kind: Kind) -> tuple[tuple[str, Any], ...]:
         return ()
     known = KNOWN[part.recipe.maker]
     return (*((name, part.recipe.arguments[name]) for name in known.given), *known.more)
+
+
+def is_registered(part: Layer) -> bool:
+    """Whether the layer is one of the library's, or of the user's that has a name in its table."""
+    try:
+        recipes.to_dict(part, "explain")
+    except ValueError:
+        return False
+    return True
 
 
 def is_ids(f: Any) -> bool:

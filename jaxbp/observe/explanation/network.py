@@ -10,7 +10,15 @@ from jaxbp import errors
 from jaxbp.layers import Layer, identity
 from jaxbp.layers.composition.chain import numbered
 from jaxbp.layers.composition.tied import opened
-from jaxbp.observe.explanation.kinds import is_ids, kind_of, operator_of, options_of, shape_of, unwrapped
+from jaxbp.observe.explanation.kinds import (
+    is_ids,
+    is_registered,
+    kind_of,
+    operator_of,
+    options_of,
+    shape_of,
+    unwrapped,
+)
 from jaxbp.observe.explanation.places import Kind, Parameter, Place
 from jaxbp.observe.explanation.steps.lines import NO_PHI
 from jaxbp.operators import Diagonal
@@ -156,6 +164,7 @@ def _placed(
             label = "" if plain.apply is identity.apply else plain.name
             made = Place(kind, own, into, name, delta, shape_of(f), shape_of(out), label, plain.formula)
             made = made._replace(options=options_of(plain, kind), precision=precision)
+            made = made._replace(registered=is_registered(plain))
             if is_ids(f):
                 made = _looking_up(made, part, p, x)
             else:

@@ -90,6 +90,7 @@ class Place(NamedTuple):
         ids: the whole numbers that it looks up, which have no delta; None where it takes other numbers.
         options: what a layer of a known kind was made with.
         precision: in which numbers the layer's own rules compute.
+        registered: whether the layer can be made again from a file.
     """
 
     kind: Kind
@@ -108,6 +109,7 @@ class Place(NamedTuple):
     ids: tuple[int, ...] | None = None
     options: tuple[tuple[str, Any], ...] = ()
     precision: Precision = FLOAT64
+    registered: bool = True
 
     @property
     def d_in(self) -> int:
