@@ -127,6 +127,7 @@ SHAPES = {
         [[1.0], [0.0]],
     ),
     "elman": (jaxbp.char_rnn(3, d=2, cell=jaxbp.elman), [2, 0, 2], [0, 2, 1]),
+    "gru": (jaxbp.char_rnn(3, d=2, cell=jaxbp.gru), [2, 0], [0, 2]),
     "lstm": (jaxbp.char_rnn(3, d=2), [2, 0], [0, 2]),
     "gpt": (jaxbp.gpt(5, 4, d=4, layers=1, heads=2), [4, 0, 4], [0, 4, 2]),
     "shared keys": (

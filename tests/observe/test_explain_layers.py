@@ -28,10 +28,10 @@ NETS = {
         ROWS,
         ("attend(1, rotary=100)", "delta_a_1 = rows(vec(delta_f_1') J_{f_1'}(a_1))"),
     ),
-    "through time": (
-        chain(jaxbp.gru(2, 1), jaxbp.flatten(2, 1), dense(2, 1)),
+    "series": (
+        chain(jaxbp.conv1d(2, 1, 1), jaxbp.flatten(2, 1), dense(2, 1)),
         ROWS,
-        ("gru(2, 1)", "a_1 = gru(2, 1)(x), f_1 = vec(a_1)^T", "delta_R_1 = "),
+        ("conv1d(2, 1, 1)", "a_1 = conv1d(2, 1, 1)(x), f_1 = vec(a_1)^T"),
     ),
     "a repeated block": (
         chain(jaxbp.repeat(chain(dense(2, 2), jaxbp.tanh), 2), dense(2, 1)),

@@ -27,6 +27,7 @@ def kind_of(part: Layer, params: Params, f: Any, out: Any) -> Kind:
         return "residual"
     J = operator_of(part, params, f)
     weights = isinstance(params, dict) and "W" in params and params.keys() <= {"W", "b"}
+    weights = weights and params["W"].shape == (*out.shape[-1:], *f.shape[-1:])
     at_each = isinstance(J, Kronecker) and isinstance(J.A, Identity) and isinstance(J.B, Dense)
     if weights and (isinstance(J, Dense) or (at_each and f.ndim == 2)):
         return "dense"
@@ -69,6 +70,7 @@ KNOWN: dict[str, Known] = {
     "rms_norm": Known("norm", (1, 2), ("eps",), (("centered", False),)),
     "elman": Known("recurrence", (2,), (), (("gates", False),)),
     "lstm": Known("recurrence", (2,), (), (("gates", True),)),
+    "gru": Known("gru", (2,), ()),
     "attend": Known("attention", (2,), ("heads", "kv_heads", "causal"), without=("rotary",)),
 }
 """By the library's function that makes them."""

@@ -14,7 +14,7 @@ IDENTITY = "f = a; slope = 1"
 """The formula of no activation."""
 
 Kind = Literal[
-    "dense", "lookup", "norm", "attention", "recurrence", "phi", "none", "softmax", "same", "flat",
+    "dense", "lookup", "norm", "attention", "recurrence", "gru", "phi", "none", "softmax", "same", "flat",
     "residual", "own",
 ]  # fmt: skip
 Shape = tuple[int, ...]
@@ -72,9 +72,10 @@ class Place(NamedTuple):
 
     Args:
         kind: ``"dense"``; ``"lookup"``, which takes rows of a table; ``"norm"``; ``"attention"``;
-            ``"recurrence"``; ``"phi"``, an activation with a formula; ``"none"``, which names what a layer
-            without an activation makes; ``"softmax"``; ``"same"``, which changes no entry; ``"flat"``, the
-            rows of all places as one; ``"residual"``; ``"own"``, of which only the numbers are known.
+            ``"recurrence"``; ``"gru"``; ``"phi"``, an activation with a formula; ``"none"``, which names what
+            a layer without an activation makes; ``"softmax"``; ``"same"``, which changes no entry;
+            ``"flat"``, the rows of all places as one; ``"residual"``; ``"own"``, of which only the numbers
+            are known.
         tag: the layer, ``"2"``, or ``"2.1"`` within the branch of block 2.
         into: the name of what it takes, ``"x"`` or ``"f_1"``.
         out: the name of what it makes.

@@ -6,7 +6,8 @@
 | 1 | `lookup` | steps 1 and 4 of what takes rows of a table |
 | 1 | `norm` | of a norm |
 | 1 | `attention` | of attention |
-| 1 | `recurrence` | of what goes from place to place |
+| 1 | `recurrence` | of Elman's cell and the LSTM |
+| 1 | `gru` | of the gated recurrent unit |
 | 2 | `forward` | step 1, for each kind of place |
 | 1 | `parts` | what a loss is, for steps 2 and 3 |
 | 2 | `each_place` | the lines of a loss at each place of a sequence |

@@ -6,6 +6,7 @@ from itertools import chain
 from jaxbp.observe.explanation.formulas.trees import Tree, parse, plus, replaced, symbol, times
 from jaxbp.observe.explanation.places import Place, by_layer, coarsest, factors, in_turn, maps
 from jaxbp.observe.explanation.steps.attention import attention_backward
+from jaxbp.observe.explanation.steps.gru import gru_backward
 from jaxbp.observe.explanation.steps.lines import (
     Choices,
     Equation,
@@ -285,6 +286,7 @@ BACKWARD: dict[str, Callable[[Place, Choices, When], Made]] = {
     "norm": norm_backward,
     "attention": attention_backward,
     "recurrence": recurrence_backward,
+    "gru": gru_backward,
     "phi": _phi_backward,
     "none": _none_backward,
     "flat": _flat_backward,

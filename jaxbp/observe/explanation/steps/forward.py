@@ -6,6 +6,7 @@ from itertools import chain
 from jaxbp.observe.explanation.formulas.trees import Tree, plus, symbol, times
 from jaxbp.observe.explanation.places import Place, by_layer, coarsest, in_turn, is_identity
 from jaxbp.observe.explanation.steps.attention import attention_forward
+from jaxbp.observe.explanation.steps.gru import gru_forward
 from jaxbp.observe.explanation.steps.lines import (
     Choices,
     Equation,
@@ -181,6 +182,7 @@ FORWARD: dict[str, Callable[[Place, Choices, When], Made]] = {
     "norm": norm_forward,
     "attention": attention_forward,
     "recurrence": recurrence_forward,
+    "gru": gru_forward,
     "phi": _phi_forward,
     "none": _none_forward,
     "flat": _flat_forward,

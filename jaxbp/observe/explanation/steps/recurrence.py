@@ -17,7 +17,8 @@ TANH_SLOPE: Tree = ("-", 1, ("^", symbol("a"), 2))  # in terms of the tanh itsel
 def recurrence_forward(place: Place, choices: Choices, when: When) -> Made:
     """pre = x W^T + before R^T + 1 b^T, a row of before being the out of the place before; then the cell."""
     (T, h), out = place.shape_out, symbol(place.out)
-    W, R, b, into = (*(symbol(place.table(leaf).name) for leaf in "WRb"), symbol(place.into))
+    W, R, b = (symbol(place.table(leaf).name) for leaf in "WRb")
+    into = symbol(place.into)
     pre, before = symbol(_named(place, "pre")), symbol(_named(place, "before"))
     earlier = ("stack", ("row", *[0] * h), *(_at(out, t) for t in range(1, T)))
     matrix = [
@@ -80,8 +81,8 @@ def _received(place: Place, t: int, r: int) -> Tree:
 
 def recurrence_backward(place: Place, choices: Choices, when: When) -> Made:
     """delta_pre from the last place to the first, for what a place makes goes on to the next; then sums."""
-    (T, h), rows = place.shape_out, place.table("W").shape[0]
-    d_pre, W, R, b = (f"delta_{_named(place, 'pre')}", *(place.table(leaf).name for leaf in "WRb"))
+    (T, h), rows, d_pre = place.shape_out, place.table("W").shape[0], f"delta_{_named(place, 'pre')}"
+    W, R, b = (place.table(leaf).name for leaf in "WRb")
     direct: list[Line] = []
     matrix: list[Line] = []
     for t in range(T, 0, -1):
