@@ -85,8 +85,9 @@ def _seen(short: str, result: Any) -> Any:
         x = INPUTS.get(short, lambda: jnp.asarray(world.X))()
         out, saved = result.forward(held, x, key=jax.random.key(2))
         back = result.backward(held, saved, jnp.ones_like(out))
-        # Integers have no derivative, and what a batch couples has none of one example.
+        # Integers have no derivative, what a batch couples none of one example; a network has its parts'.
         alone = not jnp.issubdtype(x.dtype, jnp.integer) and "training" not in result.given
+        alone = alone and short not in ("lenet", "resnet")
         return [held, result.apply(held, x), out, back, result.jacobian(held, x[0]) if alone else None]
     if isinstance(result, jaxbp.Loss):
         f, y = jnp.asarray(world.TARGETS), jnp.asarray(world.BINARY)
