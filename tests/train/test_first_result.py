@@ -12,6 +12,7 @@ import optax
 import pytest
 
 import jaxbp
+from jaxbp.train.programs.copies import copied
 from jaxbp.train.programs.epoch_program import make_epochs
 from jaxbp.train.programs.finite import make_look
 from jaxbp.train.programs.step import State, make_step
@@ -88,6 +89,23 @@ def test_the_look_finds_what_broke_and_knows_what_was_so_before(bad):
     assert look(np.zeros(3), state(0, bad), state(0, bad))
     assert not look(np.zeros(3), state(bad, 0), state(bad, 0))
     assert not look(np.array([0, bad]), state(0, 0), state(0, 0))
+
+
+@pytest.mark.parametrize("devices", [1, 4])
+@pytest.mark.parametrize("make", [lambda: jax.random.key(5), lambda: jnp.arange(8.0), lambda: jnp.int32(3)])
+def test_copies_have_buffers_of_their_own_on_every_device(make, devices):
+    mesh = jax.make_mesh((devices,), ("data",))
+    leaf = jax.device_put(make(), jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec()))
+    (copy,) = copied([leaf])
+
+    def numbers(leaf):
+        key = jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
+        return jax.random.key_data(leaf) if key else leaf
+
+    wanted, shards = np.asarray(numbers(leaf)), numbers(copy).addressable_shards
+    assert len(shards) == devices
+    jax.jit(lambda leaf: leaf, donate_argnums=0, keep_unused=True)(leaf)  # it may take the buffers
+    assert all(np.array_equal(shard.data, wanted) for shard in shards)
 
 
 CACHED = """
