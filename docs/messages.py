@@ -80,11 +80,13 @@ def _assigned(scope: ast.AST) -> Values:
             pairs = [(node.target, node.value)]
         elif isinstance(node, ast.Assign):
             for target in node.targets:
-                both = isinstance(target, ast.Tuple) and isinstance(node.value, ast.Tuple)
-                pairs += zip(target.elts, node.value.elts, strict=True) if both else [(target, node.value)]
-        for name, value in pairs:
+                value = node.value
+                both = isinstance(target, ast.Tuple) and isinstance(value, ast.Tuple)
+                alike = both and len(target.elts) == len(value.elts)  # no a, b = *x, y
+                pairs += zip(target.elts, value.elts, strict=True) if alike else [(target, value)]
+        for name, given in pairs:
             if isinstance(name, ast.Name):
-                found.setdefault(name.id, []).append(value)
+                found.setdefault(name.id, []).append(given)
     return found
 
 
