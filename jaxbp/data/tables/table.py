@@ -2,8 +2,10 @@
 
 from array import array
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from decimal import Decimal
 from functools import partial
 from itertools import chain, islice
+from numbers import Real
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -244,7 +246,7 @@ def _of_columns(
                 missing = int(np.isnan(numbers).sum())
                 seen.tallies[j].missing, seen.tallies[j].numbers = missing, len(numbers) - missing
             else:
-                for cell in _as_texts(column):
+                for cell in _as_texts(column, decimal):
                     seen.cell(j, cell)
 
     def read(wanted: Mapping[int, str]) -> dict[int, np.ndarray]:
@@ -259,7 +261,7 @@ def _of_columns(
                 found[j] = numbers
                 continue
             parse = _PARSERS.get(kind, partial(_number, decimal=decimal))
-            texts = _as_texts(columns[j])
+            texts = _as_texts(columns[j], decimal)
             parsed = list(map(parse, texts))
             for i in (i for i, value in enumerate(parsed) if value is None):
                 faults.cell(i + 1, j, texts[i])
@@ -288,8 +290,8 @@ def _as_numbers(column: Any) -> np.ndarray | None:
     return np.asarray(column.to_numpy(dtype=float, na_value=np.nan))
 
 
-def _as_texts(column: Any) -> list[str]:
-    """A column's values as a file would have them, "" where one is missing.
+def _as_texts(column: Any, decimal: str) -> list[str]:
+    """A column's values as a file with this decimal mark would have them, "" where one is missing.
 
     Raises:
         TypeError: for a value that no cell of a file can be: several numbers, or a complex one.
@@ -299,7 +301,13 @@ def _as_texts(column: Any) -> list[str]:
         if isinstance(value, _NO_CELL):
             got = f"{arguments.described(value)} in row {i} of column {getattr(column, 'name', None)!r}"
             raise TypeError(message("load", "one number, text or date in each cell", got))
-    return ["" if _is_absent(value) else str(value) for value in values]
+    return ["" if _is_absent(value) else _as_text(value, decimal) for value in values]
+
+
+def _as_text(value: Any, decimal: str) -> str:
+    """A number has a point whatever the file had: 2.125 is not the 2.125 of a file with decimal commas."""
+    text = str(value)
+    return text.replace(".", decimal) if isinstance(value, Real | Decimal) else text
 
 
 def _is_absent(value: Any) -> bool:
