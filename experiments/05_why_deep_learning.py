@@ -36,11 +36,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from sklearn.preprocessing import StandardScaler
 
 import jaxbp
 from experiments.record import figure, run, save, table
 from jaxbp.backprop import forward
-from jaxbp.data import digits, make_standardiser, mnist
+from jaxbp.data import digits, mnist
 
 
 @dataclass(frozen=True)
@@ -84,11 +85,10 @@ def trained(net: jaxbp.Layer, loss: jaxbp.Loss, x, y, config: Config, seed: int)
 
 def linear_accuracy(train_f, train_y, test_f, test_y, config: Config, seed: int) -> float:
     """Of a linear softmax model on features standardised by the training set."""
-    train_f, test_f = np.asarray(train_f), np.asarray(test_f)
-    scaling = make_standardiser(train_f)
+    scaler = StandardScaler().fit(train_f)
     net = jaxbp.mlp([train_f.shape[1], 10])
-    params = trained(net, jaxbp.softmax_cross_entropy, scaling(train_f), train_y, config, seed)
-    return accuracy(net, params, scaling(test_f), test_y)
+    params = trained(net, jaxbp.softmax_cross_entropy, scaler.transform(train_f), train_y, config, seed)
+    return accuracy(net, params, scaler.transform(test_f), test_y)
 
 
 def accuracy(net: jaxbp.Layer, params: dict, x, y) -> float:

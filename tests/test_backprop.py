@@ -50,6 +50,7 @@ def test_deltas_equal_jax(case, n, dtype, mode):
         assert_backprop_holds(net, jaxbp.softmax_cross_entropy, params, x, y, mode=mode)
 
 
+@pytest.mark.soak
 @pytest.mark.parametrize("case", ["mlp", "nested residual", "with dropout"])
 def test_deltas_equal_jax_eagerly_and_with_a_key(case, x64):
     args = problem(case, (3,), "float64")

@@ -82,6 +82,7 @@ def test_runs_never_overwrite_each_other(tmp_path):
     assert len(list(tmp_path.iterdir())) == 2
 
 
+@pytest.mark.soak
 def test_options_reach_the_network(tmp_path, capsys):
     status, folder = run(
         tmp_path,
@@ -179,6 +180,7 @@ def cli_config(*args):
     return parsed(["train", *args])
 
 
+@pytest.mark.soak
 def test_a_table_of_a_spreadsheet_is_summed_up_trained_on_and_tested(tmp_path, capsys):
     """Semicolons, decimal commas, words, dates, missing cells, names, row numbers, a label in words."""
     rng = np.random.default_rng(0)
@@ -205,6 +207,7 @@ def test_a_table_of_a_spreadsheet_is_summed_up_trained_on_and_tested(tmp_path, c
     assert json.loads((folder / "summary.json").read_text())["test_accuracy"] > 0.8
 
 
+@pytest.mark.soak
 def test_a_target_far_from_unit_scale_is_learned_in_its_units(tmp_path, capsys):
     rng = np.random.default_rng(0)
     x = rng.normal(size=(200, 2))

@@ -82,7 +82,7 @@ ENTRIES = {
     "evaluate, x": lambda v: EVALUATE(PARAMS, v, Y),
     "evaluate, y": lambda v: EVALUATE(PARAMS, X, v),
     "explain": lambda v: [jaxbp.explain(NET, SE, PARAMS, v, Y, example=e).values for e in (1, 2, 3)],
-    "standardiser": lambda v: jaxbp.data.make_standardiser(v)(v),
+    "scaling": lambda v: jaxbp.data.Scaling(np.ones(2), np.full(2, 2.0))(v),
 }
 KINDS = ["lists", "big-endian float32", "a nullable frame"]  # of the many in test_arguments
 
@@ -90,7 +90,7 @@ KINDS = ["lists", "big-endian float32", "a nullable frame"]  # of the many in te
 @pytest.mark.parametrize("entry", ENTRIES)
 def test_what_holds_numbers_is_taken(entry):
     call = ENTRIES[entry]
-    wanted = leaves(call(jnp.asarray(X)) if entry != "standardiser" else call(X))
+    wanted = leaves(call(jnp.asarray(X)) if entry != "scaling" else call(X))
     for kind in KINDS:
         got = leaves(call(TAKEN[kind]()))
         for a, b in zip(got, wanted, strict=True):
@@ -108,7 +108,7 @@ BAD = {
     "another shape": np.ones((7, 5), np.float32),
 }
 ANY_SHAPE = {"sigmoid.apply", "relu.forward", "softmax.apply", "identity.apply", "dropout.apply", "residual"}
-ANY_SHAPE |= {"Dense", "standardiser"}
+ANY_SHAPE |= {"Dense"}
 
 FINE = {("None", "ggn_diagonal"), ("too large", "explain")}  # no labels needed; it computes in float64
 

@@ -97,6 +97,7 @@ def test_why_deep_learning(experiment, tmp_path):
     assert has_figure(tmp_path)
 
 
+@pytest.mark.soak
 @pytest.mark.skipif(not (DATA / "mnist").is_dir(), reason="needs MNIST's files: set JAXBP_DATA")
 def test_nielsen(experiment, tmp_path):
     result = experiment("06_nielsen", data_dir=DATA, train_size=5_000, epochs=2, seeds=1)
@@ -312,6 +313,7 @@ def test_streaming(experiment, tmp_path):
     assert has_figure(tmp_path)
 
 
+@pytest.mark.soak
 def test_many_processes_of_one(experiment, tmp_path):
     result = experiment("40_many_processes", epochs=10)
     assert (result["processes"], result["devices"]) == (1, 4)
@@ -326,6 +328,7 @@ def test_check_cost(experiment):
     assert all(row["first"] > 0 and len(row["further"]) == 1 for row in result.values())
 
 
+@pytest.mark.soak
 def test_cost_of_a_wrong_rule(experiment, tmp_path):
     """That it is wrong is asserted in the experiment; how much it costs, only an idle machine says."""
     result = experiment("22_check_cost", inputs=100, wrong_calls=1, only=("a sign", "not linear"))
@@ -343,6 +346,7 @@ def test_faults_in_jax(experiment):
         assert bool(row["cause"]) == row["is_wrong"]
 
 
+@pytest.mark.soak
 def test_tables(experiment, tmp_path):
     pytest.importorskip("tyro")
     pytest.importorskip("sklearn")
@@ -352,6 +356,7 @@ def test_tables(experiment, tmp_path):
     assert has_figure(tmp_path)
 
 
+@pytest.mark.soak
 def test_public_benchmarks(experiment, tmp_path):
     programs = ("34311586", "48934338", "blobs dying 0", "blobs healthy 0")
     result = experiment("51_public_benchmarks", only=programs, each=1)
@@ -363,6 +368,7 @@ def test_public_benchmarks(experiment, tmp_path):
     assert has_figure(tmp_path)
 
 
+@pytest.mark.soak
 def test_page_opening(experiment, tmp_path):
     """In how many milliseconds, only an idle machine says; every page is of the size that is promised."""
     pytest.importorskip("playwright")

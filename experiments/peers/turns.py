@@ -1,5 +1,6 @@
 """Starts the frameworks' processes and has them take turns."""
 
+import compileall
 import json
 import math
 import os
@@ -87,6 +88,8 @@ def workers_for(
 
     A job by the name OTHER is done by the code of ``against``.
     """
+    for root in {ROOT, against or ROOT}:
+        compileall.compile_dir(root / "jaxbp", quiet=1)  # as pip does with every other framework
     workers: list[Worker] = []
     try:
         for name, job in jobs:

@@ -85,16 +85,15 @@ def _seen(short: str, result: Any) -> Any:
         x = INPUTS.get(short, lambda: jnp.asarray(world.X))()
         out, saved = result.forward(held, x, key=jax.random.key(2))
         back = result.backward(held, saved, jnp.ones_like(out))
-        # Integers have no derivative, and what a batch couples has none of one example.
+        # Integers have no derivative, what a batch couples none of one example; a network has its parts'.
         alone = not jnp.issubdtype(x.dtype, jnp.integer) and "training" not in result.given
+        alone = alone and short not in ("lenet", "resnet")
         return [held, result.apply(held, x), out, back, result.jacobian(held, x[0]) if alone else None]
     if isinstance(result, jaxbp.Loss):
         f, y = jnp.asarray(world.TARGETS), jnp.asarray(world.BINARY)
         return [result(f, y), result.delta(f, y), result.sum(f, y), result.mu(f)]
     if isinstance(result, jaxbp.units.Unit):
         return jaxbp.units.linear_unit(result, jnp.asarray(world.X))
-    if isinstance(result, jaxbp.data.Scaling):
-        return result(np.array(world.X))
     if callable(result) and not isinstance(result, type):
         try:
             names = list(inspect.signature(result).parameters)

@@ -377,7 +377,6 @@ OWN: dict[str, Role] = {
     "fit.params": Role(params.START, world.params), "fit.key": KEY,
     "forward.x": ROWS, "backprop.x": PAIRED_ROWS, "parameter_jacobian.x": ROWS,
     "Dataset.x": PAIRED_DATA, "Dataset.y": Role(labels.LABELS, lambda: np.array(world.Y)), "assert_data.x": PAIRED_DATA._replace(kinds=_open(PAIRED_DATA.kinds, *_ANY_ROWS)), "assert_data.y": Role(_open([k for k in labels.LABELS if "one-hot" not in k.name and "column" not in k.name and "row" not in k.name], "a label of C", "a label of 0.5", "complex", "complex128", "complex labels"), lambda: np.array(world.Y)),  # floats are targets
-    "make_standardiser.x": DATA_ROWS, "make_min_max_scaler.x": DATA_ROWS,
     "fit_perceptron.x": PAIRED_DATA, "fit_linear_unit.x": PAIRED_DATA, "margin.x": PAIRED_DATA, "novikoff_bound.x": PAIRED_DATA,
     "linear_unit.x": Role(arrays.ROWS, lambda: jnp.asarray(world.X)), "perceptron.x": Role(arrays.ROWS, lambda: jnp.asarray(world.X)),
     "fit_perceptron.batch_size": Role(numbers.whole(1, 6), _value(3)), "fit_perceptron.key": Role(params.KEY, lambda: jax.random.key(1)),
@@ -444,8 +443,7 @@ OWN: dict[str, Role] = {
     "mlp().backward.params": _NO_BIAS, "backward.params": _NO_BIAS,
     "mlp().init.key": KEY, "mlp().apply.f": ROWS, "mlp().forward.f": ROWS, "mlp().backward.delta_out": Role([*arrays.ROWS, *arrays.ROWS_PAIRED], lambda: jnp.asarray(world.TARGETS)), "mlp().backward.delta": Role([*arrays.ROWS, *arrays.ROWS_PAIRED], lambda: jnp.asarray(world.TARGETS)),
     "mlp().jacobian.f": ONE, "with_hand_vjp().f": ROWS, "with_hand_vjp().params": PARAMS,
-    "make_evaluate().y": LABELS, "make_standardiser().data": DATA_ROWS,
-    "Scaling().data": DATA_ROWS, "ParameterJacobian.tree.leaves": Role([], lambda: jax.tree.leaves(world.params())),
+    "make_evaluate().y": LABELS, "ParameterJacobian.tree.leaves": Role([], lambda: jax.tree.leaves(world.params())),
     "Checkpoints.save.meta": Role(places.TREE_META, lambda: {"config": {"eta": 0.1}}),
     "fit_perceptron.t": SIGNS, "Layer.parts": Role([refused("a number", 5), refused("a word", "x"), refused("words", ("a",))], tuple), "Unit.w_0": Role([], _value(0.25)),
 }  # fmt: skip

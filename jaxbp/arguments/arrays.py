@@ -231,7 +231,8 @@ def _opened(where: str, name: str, value: Any) -> Any:
     if hasattr(value, "get_columns"):  # polars
         columns = [(c.name, _column(where, name, c, c.name)) for c in value.get_columns()]
     elif hasattr(value, "iloc") and getattr(value, "ndim", 0) == 2:  # pandas
-        if all(isinstance(d, np.dtype) and d.kind in "iuf" for d in value.dtypes):
+        kinds = set(value.dtypes)
+        if len(kinds) == 1 and all(isinstance(d, np.dtype) and d.kind in "iuf" for d in kinds):
             return np.asarray(value)
         columns = [(c, _column(where, name, value.iloc[:, i], c)) for i, c in enumerate(value.columns)]
     elif hasattr(value, "isna") or hasattr(value, "null_count"):
@@ -242,7 +243,20 @@ def _opened(where: str, name: str, value: Any) -> Any:
         return value
     if not columns:
         raise ValueError(message(where, f"{name} with columns", "a frame without columns"))
-    return np.stack([column for _, column in columns], axis=1)
+    joined = np.stack([column for _, column in columns], axis=1)
+    if joined.dtype.kind == "f":
+        for i, (label, column) in enumerate(columns):
+            _assert_exact(where, f"column {label!r} of {name}", column, joined[:, i])
+    return joined
+
+
+def _assert_exact(where: str, at: str, column: np.ndarray, floats: np.ndarray) -> None:
+    """Refuse whole numbers that the floats beside them do not hold: an identifier becomes another one."""
+    for row in np.flatnonzero(abs(floats) >= 2.0**53) if column.dtype.kind in "iu" else ():
+        if int(column[row]) != int(floats[row]):
+            expected = f"{at} to be exact in {floats.dtype}, which the columns have together"
+            hint = "leave out identifiers, or scale the column"
+            raise ValueError(message(where, expected, f"{column[row]} in row {row}", hint))
 
 
 def _needs_opening(value: Any) -> bool:

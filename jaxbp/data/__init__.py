@@ -9,7 +9,7 @@
 | 2 | `emnist` | where EMNIST's files are, and how they are turned upright |
 | 3 | `batches` | batches that come one by one |
 | 3 | `given` | what a training function is given as data |
-| 3 | `scaling` | arrays of any shape scaled by the training set |
+| 3 | `scaling` | arrays of any shape scaled, by what scikit-learn fitted |
 | 3 | `sources` | data sets by name |
 | 3 | `streams` | a long text as streams side by side |
 | 3 | `weights` | what each example counts |
@@ -30,8 +30,6 @@ from jaxbp.data.reading.readers import read_idx as read_idx
 from jaxbp.data.reading.readers import read_npy as read_npy
 from jaxbp.data.reading.readers import read_npz as read_npz
 from jaxbp.data.scaling import Scaling as Scaling
-from jaxbp.data.scaling import make_min_max_scaler as make_min_max_scaler
-from jaxbp.data.scaling import make_standardiser as make_standardiser
 from jaxbp.data.sources import digits as digits
 from jaxbp.data.sources import fashion_mnist as fashion_mnist
 from jaxbp.data.sources import mnist as mnist

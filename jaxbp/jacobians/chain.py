@@ -8,7 +8,6 @@ and back-propagation is one way to read it: a row delta multiplied from the left
 """
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple
 
@@ -16,9 +15,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxbp import arguments, errors, operators, tables
-from jaxbp.jacobians import show
-from jaxbp.jacobians.order import Plan, make_plan, prefix_products
+from jaxbp import arguments, errors, tables
+from jaxbp.jacobians import products, show
+from jaxbp.jacobians.order import Plan, make_plan
 from jaxbp.operators import Dense, Operator, Product, Recurrent, planning
 from jaxbp.trace import Deltas
 from jaxbp.typing import Array, Float, Tensor
@@ -98,7 +97,7 @@ class Factor:
     def row(self, numbers: bool = True) -> show.Row:
         """What is printed of it, with its numbers or without."""
         shape = math.prod(self.out_shape), math.prod(self.in_shape)
-        matrix = self.J.matrix() if numbers and self.has_numbers else None
+        matrix = products.matrix(self.J) if numbers and self.has_numbers else None
         block = self.block
         inner = None if block is None else (block.head, tuple(f.row(numbers=False) for f in block.factors))
         return show.Row(self.symbol, self.means, shape, type(self.J).__name__, matrix, inner)
@@ -169,9 +168,8 @@ class JacobianChain:
         """
         arguments.option("matrix", "order", order, ("optimal", "reverse", "forward", "scan"))
         if order == "scan":
-            m, n = _shape(self.factors)
-            return prefix_products([factor.J.matrix() for factor in self.factors])[-1][:m, :n]
-        return operators.product(self.operator.factors, order).matrix()
+            return products.product_by_scan(self.operator.factors)
+        return products.product(self.operator.factors, order)
 
     def pull(self, delta: Tensor | None = None, *, order: Literal["reverse", "scan"] = "reverse") -> Deltas:
         """Delta J, factor by factor from the output to x: back-propagation.
@@ -199,7 +197,8 @@ class JacobianChain:
             hint = "for rows, jax.vmap(chain.pull)(rows)"
             expected = f"a delta of the output's shape {self.out_shape}"
             raise ValueError(errors.message(f"pull through {self.symbol}", expected, got, hint))
-        rows = _rows_by_scan(self.factors, delta) if order == "scan" else None
+        pulled = products.rows_by_scan if order == "scan" else products.rows
+        rows = pulled(self.operator.factors, delta)
         first = self.factors[0]
         L = first.of.l if first.of.l is not None else first.at.l or 0
         deltas = Deltas(f={}, a={}, params={}, x=jnp.asarray(delta), blocks={})
@@ -211,8 +210,7 @@ class JacobianChain:
                 deltas.a[factor.of.l] = row
                 if factor.block is not None:
                     deltas.blocks[factor.of.l] = factor.block.pull(row)
-            flat = factor.J.pull(row.reshape(-1)) if rows is None else rows[i]
-            row = flat.reshape(factor.in_shape)
+            row = rows[i].reshape(factor.in_shape)
             if factor.at.letter != "a" and not factor.at.primes and factor.at.l is not None:
                 deltas.f[factor.at.l] = row
         last = self.factors[-1]
@@ -250,11 +248,8 @@ class JacobianChain:
 
         Of a chain that ends in a loss these are the rows delta_{a_L}, delta_{f_{L-1}}, ..., delta_x.
         """
-        product, steps = self.factors[0].J, []
-        for i, factor in enumerate(self.factors):
-            product = operators.product((product, factor.J), "reverse") if i else product
-            steps.append((symbol(self._output, factor.at), product.matrix()))
-        return steps
+        running = products.running(self.operator.factors)
+        return [(symbol(self._output, f.at), J) for f, J in zip(self.factors, running, strict=True)]
 
     @property
     def head(self) -> str:
@@ -301,17 +296,3 @@ class JacobianChain:
             ],
             "matrix": np.asarray(self.matrix()).tolist(),
         }
-
-
-def _shape(factors: Sequence[Factor]) -> tuple[int, int]:
-    """(m, n) of the product."""
-    return factors[0].J.shape[0], factors[-1].J.shape[1]
-
-
-def _rows_by_scan(factors: tuple[Factor, ...], delta: Array) -> list[Array]:
-    prefixes = prefix_products([factor.J.matrix() for factor in factors])
-    m = factors[0].J.shape[0]
-    return [
-        (delta.reshape(-1) @ prefix[:m])[: factor.J.shape[1]]
-        for factor, prefix in zip(factors, prefixes, strict=True)
-    ]

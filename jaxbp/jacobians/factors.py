@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from jaxbp import arguments, errors
 from jaxbp.jacobians.chain import LOSS, Factor, JacobianChain, Variable, X
 from jaxbp.jacobians.given import assert_apart
+from jaxbp.jaxprs.compile_once import at_once
 from jaxbp.layers.composition.chain import numbered
 from jaxbp.layers.composition.tied import opened
 from jaxbp.layers.entrance import accepts, inputs_of
@@ -117,11 +118,12 @@ def jacobian_chain(
     x = _one_example(net, params, inputs_of(where, net, params, args[-1]))
     if (tie := net.tie) is not None:
         net, params = net.parts[0], opened(params, tie)
-    return _network_chain(net, params, x, factors or "rule", loss, y)
+    chain: JacobianChain = at_once(_network_chain, (net, factors or "rule", loss), (params, x, y))
+    return chain
 
 
 def _network_chain(
-    net: Layer, params: Params, x: Array, kind: Factors, loss: Loss | None = None, y: Any = None
+    net: Layer, kind: Factors, loss: Loss | None, params: Params, x: Array, y: Any = None
 ) -> JacobianChain:
     parts, params = (net.parts, params) if net.form == "product" else ((net,), {1: params})
     if not parts:
@@ -172,7 +174,7 @@ def _part(part: Layer, params: Params, f: Array, kind: Factors) -> tuple[Operato
     if part.form == "sum":
         branch, skip = part.parts
         p = {"branch": {}, "skip": {}} | params
-        inner = _network_chain(branch, p["branch"], f, kind)
+        inner = _network_chain(branch, kind, None, p["branch"], f)
         skip_J, _ = _part(skip, p["skip"], f, kind)
         return Sum((skip_J, inner.operator)), inner if branch.has_params else None
     if kind == "rule":

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxbp import arguments, errors
+from jaxbp.jaxprs.compile_once import at_once
 from jaxbp.layers.entrance import inputs_of
 from jaxbp.layers.layer import Layer
 from jaxbp.losses import Loss
@@ -63,6 +64,12 @@ def loss_gradient(where: str, loss: ExampleLoss) -> Callable[[Array, Any], Array
     """The function (f, y) -> delta_f of one example: by hand for a `Loss`."""
     value = loss_value(where, loss)
     return loss.delta if isinstance(loss, Loss) else jax.grad(value)
+
+
+def by_rules(f: Callable[..., Any], static: tuple[Any, ...], arrays: tuple[Any, ...]) -> Any:
+    """f(*static, *arrays), as one program for layers and losses: a function may be a new one at each call."""
+    lasting = all(isinstance(given, Layer | Loss) for given in static)
+    return at_once(f, static, arrays) if lasting else f(*static, *arrays)
 
 
 def inputs(where: str, net: Network, params: Params, x: Any) -> Any:

@@ -82,12 +82,19 @@ def _by_factors(net: Layer, params: Params, x: Any, y: Any, backward: Backward) 
             arrays, *inner[:] = _shared(factors(params, saved, delta)[0])
             return arrays
 
-        return out, jax.vmap(row)(delta_f)
+        return out, _of_rows(row, delta_f)
 
     out, arrays = jax.vmap(rows)(x, y)
     tree, places = inner
     made = jax.tree.unflatten(tree, [arrays[i] for i in places])
     return out, *_formed([_once(block) for block in jax.tree.leaves(made, is_leaf=_is_block)])
+
+
+def _of_rows(row: Callable[[Array], Any], delta: Array) -> Any:
+    """What ``row`` makes of each of the C rows of delta: XLA pays for a mapped axis of size 1 with copies."""
+    if len(delta) > 1:
+        return jax.vmap(row)(delta)
+    return jax.tree.map(lambda leaf: leaf[None], row(delta[0]))
 
 
 def _formed(blocks: list[Block], how: list[str] | None = None) -> tuple[tuple[Array, ...], Form]:
@@ -160,7 +167,7 @@ def _by_taps(
         entries = {i: leaves[i] for i in taps.entrywise}
         f, pull, activations = jax.vjp(tapped, zeros, entries, has_aux=True)
         out, delta_f = backward(f, y)
-        delta, entrywise = jax.vmap(pull)(delta_f)
+        delta, entrywise = _of_rows(pull, delta_f)
         delta = {k: jax.vmap(taps.uses[k].rows_of_a)(delta[k]) for k in delta}
         return out, delta, activations, entrywise
 

@@ -2,12 +2,8 @@
 
 from typing import Any, NamedTuple
 
-import jax
-import jax.numpy as jnp
-
 from jaxbp.operators import Operator, planning
 from jaxbp.tables import as_html
-from jaxbp.typing import Array, Float
 
 
 class Plan(NamedTuple):
@@ -21,6 +17,7 @@ class Plan(NamedTuple):
         order: what the cheapest is: ``"reverse"``, ``"forward"`` or ``"mixed"``.
 
     Example: a single row delta W W W is cheapest from the left, which is back-propagation.
+        >>> import jax.numpy as jnp
         >>> from jaxbp.operators import Dense
         >>> W = Dense(jnp.ones((100, 100)))
         >>> make_plan(["delta", "W_3", "W_2", "W_1"], [Dense(jnp.ones((1, 100))), W, W, W])
@@ -88,14 +85,3 @@ def _written(names: list[str], tree: planning.Tree) -> str:
         return f"({inner(tree[0])} {inner(tree[1])})"
 
     return inner(tree)[1:-1] if isinstance(tree, tuple) else inner(tree)
-
-
-def prefix_products(matrices: list[Array]) -> Float[Array, "k d d"]:
-    """J_k, J_k J_{k-1}, ..., by an associative scan; each padded with zeros to one square size d.
-
-    Source: Wang et al. 2019, "BPPSA", arXiv 1907.10134.
-    """
-    d = max(size for M in matrices for size in M.shape)
-    stacked = jnp.stack([jnp.pad(M, ((0, d - M.shape[0]), (0, d - M.shape[1]))) for M in matrices])
-    products: Array = jax.lax.associative_scan(jnp.matmul, stacked)
-    return products

@@ -14,8 +14,17 @@ import numpy as np
 
 from jaxbp import arguments, errors
 from jaxbp.jacobians import outer
-from jaxbp.jacobians.given import ExampleLoss, Network, inputs, loss_gradient, of_one_length, targets
+from jaxbp.jacobians.given import (
+    ExampleLoss,
+    Network,
+    by_rules,
+    inputs,
+    loss_gradient,
+    of_one_length,
+    targets,
+)
 from jaxbp.jacobians.one_pass import Form, one_pass
+from jaxbp.jaxprs.compile_once import one_program
 from jaxbp.losses import Loss
 from jaxbp.typing import Array, Float, Params, Scalar, Targets
 
@@ -79,8 +88,13 @@ class ParameterJacobian:
         if kinds[0] != kinds[1]:
             got = f"parameters {kinds[1][0]} and outputs of shape {kinds[1][1]}"
             raise ValueError(errors.message("ntk", "the Jacobian of the same network", got))
+        return self._ntk(other)
+
+    @one_program
+    def _ntk(self, other: "ParameterJacobian") -> Float[Array, "N C M C"]:
         return sum(map(outer.gram, self.blocks, other.blocks), jnp.zeros(()))
 
+    @one_program
     def ntk_trace(self) -> Scalar:
         """The trace of the NTK, |J|^2, without the NTK."""
         return sum((outer.squared_norms(block).sum() for block in self.blocks), jnp.zeros(()))
@@ -105,7 +119,7 @@ class ParameterJacobian:
 
         Source: Schraudolph 2002; Martens 2014, arXiv 1412.1193.
         """
-        gradient = loss_gradient("ggn_diagonal", loss)
+        loss_gradient("ggn_diagonal", loss)  # raises for what is no loss
         if y is None:
             if not isinstance(loss, Loss):
                 expected = "y for a loss that is not a Loss"
@@ -116,18 +130,8 @@ class ParameterJacobian:
         if not of_one_length(self.out, y):
             expected = f"a target for each of {len(self.out)} examples"
             raise ValueError(errors.message("ggn_diagonal", expected, f"y of shape {jnp.shape(y)}"))
-        divisor = len(self.out) if isinstance(loss, Loss) and loss.reduction == "mean" else 1
-
-        def curved(f: Array, y: Any, J: Array) -> Array:
-            """H J for one example, J (C, ...): forward over the hand-written delta, column by column."""
-            push = jax.linearize(lambda f: gradient(f, y), f)[1]
-            columns = J.reshape(f.size, -1)
-            pushed = jax.vmap(lambda v: push(v.reshape(f.shape)).reshape(-1), in_axes=1, out_axes=1)(columns)
-            return pushed.reshape(J.shape) / divisor
-
-        H = jax.vmap(curved, in_axes=(0, 0, 0))
-        curved_blocks = [outer.with_rows(block, lambda J: H(self.out, y, J)) for block in self.blocks]
-        return self.tree(list(map(outer.product_sum, self.blocks, curved_blocks)))
+        found: Params = by_rules(_ggn_diagonal, (loss,), (self, y))
+        return found
 
     def predictive_variance(self, sigma: Params) -> Float[Array, "N C"]:
         """diag(J Sigma J^T): the variance of each output under theta ~ N(params, Sigma), linearised.
@@ -157,6 +161,10 @@ class ParameterJacobian:
             if s.shape != leaf.shape:
                 expected = f"sigma{jax.tree_util.keystr(path)} of the parameter's shape {leaf.shape}"
                 raise ValueError(errors.message(where, expected, f"{s.shape}"))
+        return self._predictive_variance(sigma)
+
+    @one_program
+    def _predictive_variance(self, sigma: Params) -> Float[Array, "N C"]:
         variances = map(outer.weighted_squares, self.blocks, jax.tree.leaves(sigma))
         return sum(variances, jnp.zeros(()))
 
@@ -176,7 +184,12 @@ class ParameterJacobian:
             expected = f"at most {_human(limit)} for J of shape {(N, C, P)}"
             hint = "ntk, ggn_diagonal and predictive_variance do without it; else raise limit"
             raise ValueError(errors.message("ParameterJacobian.matrix", expected, _human(size), hint))
-        return jnp.concatenate([outer.formed(block).reshape(N, C, -1) for block in self.blocks], axis=-1)
+        return self._matrix()
+
+    @one_program
+    def _matrix(self) -> Float[Array, "N C P"]:
+        rows = [outer.formed(block).reshape(*self.shape[:2], -1) for block in self.blocks]
+        return jnp.concatenate(rows, axis=-1)
 
     def tree(self, leaves: list[Array]) -> Params:
         """Leaves in the tree of the parameters."""
@@ -235,15 +248,37 @@ def parameter_jacobian(net: Network, params: Params, x: Array) -> ParameterJacob
 
     Source: Dangel et al. 2020, "BackPACK", arXiv 1912.10985, appendix A.
     """
+    where = "parameter_jacobian"
+    params = arguments.params(where, params)
+    x = inputs(where, net, params, x)
+    found: ParameterJacobian = by_rules(_parameter_jacobian, (net,), (params, x))
+    return found
+
+
+def _parameter_jacobian(net: Network, params: Params, x: Any) -> ParameterJacobian:
+    """`parameter_jacobian` of what was let in."""
 
     def backward(f: Array, _: Any) -> tuple[Array, Array]:
         return f, jnp.eye(f.size, dtype=f.dtype).reshape(f.size, *f.shape)
 
-    where = "parameter_jacobian"
-    params = arguments.params(where, params)
-    x = inputs(where, net, params, x)
-    out, held, form = one_pass(where, net, params, x, x, backward)
+    out, held, form = one_pass("parameter_jacobian", net, params, x, x, backward)
     return ParameterJacobian(out, held, params, form)
+
+
+def _ggn_diagonal(loss: ExampleLoss, J: ParameterJacobian, y: Any) -> Params:
+    gradient = loss_gradient("ggn_diagonal", loss)
+    divisor = len(J.out) if isinstance(loss, Loss) and loss.reduction == "mean" else 1
+
+    def curved(f: Array, y: Any, rows: Array) -> Array:
+        """H J for one example, its rows (C, ...): forward over the hand-written delta, column by column."""
+        push = jax.linearize(lambda f: gradient(f, y), f)[1]
+        columns = rows.reshape(f.size, -1)
+        pushed = jax.vmap(lambda v: push(v.reshape(f.shape)).reshape(-1), in_axes=1, out_axes=1)(columns)
+        return pushed.reshape(rows.shape) / divisor
+
+    H = jax.vmap(curved, in_axes=(0, 0, 0))
+    curved_blocks = [outer.with_rows(block, lambda rows: H(J.out, y, rows)) for block in J.blocks]
+    return J.tree(list(map(outer.product_sum, J.blocks, curved_blocks)))
 
 
 def _human(size: float) -> str:

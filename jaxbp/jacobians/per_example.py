@@ -9,9 +9,10 @@ import jax.numpy as jnp
 
 from jaxbp import arguments, errors
 from jaxbp.jacobians import outer
-from jaxbp.jacobians.given import ExampleLoss, Network, inputs, loss_gradient, loss_value, targets
+from jaxbp.jacobians.given import ExampleLoss, Network, by_rules, inputs, loss_gradient, loss_value, targets
 from jaxbp.jacobians.one_pass import one_pass
 from jaxbp.jacobians.parameters import ParameterJacobian
+from jaxbp.jaxprs.compile_once import one_program
 from jaxbp.typing import Array, Float, Params, Scalar, Targets
 
 
@@ -35,10 +36,12 @@ class PerExample:
         """The loss of each example."""
         return self.jacobian.out
 
+    @one_program
     def gradients(self) -> Params:
         """G_n, formed: a tree like the parameters with a leading axis N."""
         return self.jacobian.tree([outer.formed(block)[:, 0] for block in self.jacobian.blocks])
 
+    @one_program
     def squared_norms(self) -> Float[Array, " N"]:
         """|g_n|^2 over all parameters.
 
@@ -46,6 +49,7 @@ class PerExample:
         """
         return _squared_norms(self.jacobian.blocks)
 
+    @one_program
     def mean(self) -> Params:
         """1/N sum_n g_n, the gradient of the mean loss."""
         return self._weighted_mean(jnp.ones_like(self.losses), self.jacobian.blocks)
@@ -63,16 +67,22 @@ class PerExample:
         """
         if not isinstance(c, jax.core.Tracer):
             c = arguments.number("clipped_mean", "c", c, low=0, open_low=True)
+        return self._clipped_mean(c)
+
+    @one_program
+    def _clipped_mean(self, c: Scalar) -> Params:
         blocks = [outer.smaller(block) for block in self.jacobian.blocks]
         norms = jnp.sqrt(_squared_norms(blocks))
         # A gradient of zero has nothing to clip, and c / 0 would be infinite: the minimum is 1.
         return self._weighted_mean(jnp.minimum(1, c / norms), blocks)
 
+    @one_program
     def second_moment(self) -> Params:
         """1/N sum_n g_n^2, entry by entry."""
         blocks = self.jacobian.blocks
         return self.jacobian.tree([outer.product_sum(block, block) / len(self.losses) for block in blocks])
 
+    @one_program
     def variance(self) -> Params:
         """1/N sum_n (g_n - mean)^2, entry by entry.
 
@@ -93,9 +103,13 @@ class PerExample:
 
         Source: McCandlish et al. 2018, arXiv 1812.06162, appendix A.1.
         """
+        if len(self.losses) < 2:
+            raise ValueError(errors.message("noise_scale", "at least two examples", f"{len(self.losses)}"))
+        return self._noise_scale()
+
+    @one_program
+    def _noise_scale(self) -> Scalar:
         N = len(self.losses)
-        if N < 2:
-            raise ValueError(errors.message("noise_scale", "at least two examples", f"{N}"))
         mean = sum((jnp.sum(leaf**2) for leaf in jax.tree.leaves(self.mean())), jnp.zeros(()))
         trace = N / (N - 1) * (self.squared_norms().mean() - mean)
         return trace / (mean - trace / N)
@@ -153,10 +167,17 @@ def per_example(net: Network, loss: ExampleLoss, params: Params, x: Array, y: Ta
     Source: the lecture, step 4, delta_{W_l} = delta_{a_l}^T f_{l-1}^T, one example at a time.
     """
     where = "per_example"
-    gradient = loss_gradient(where, loss)
+    loss_value(where, loss)  # raises for what is no loss
     params, y = arguments.params(where, params), targets(where, loss, y)
     x = inputs(where, net, params, x)
-    value = loss_value(where, loss)
+    found: PerExample = by_rules(_per_example, (net, loss), (params, x, y))
+    return found
+
+
+def _per_example(net: Network, loss: ExampleLoss, params: Params, x: Any, y: Any) -> PerExample:
+    """`per_example` of what was let in."""
+    where = "per_example"
+    value, gradient = loss_value(where, loss), loss_gradient(where, loss)
 
     def backward(f: Array, y: Any) -> tuple[Scalar, Array]:
         return value(f, y), gradient(f, y)[None]

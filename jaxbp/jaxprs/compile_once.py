@@ -2,9 +2,10 @@
 
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
+from functools import wraps
 from hashlib import sha256
 from threading import Lock
-from typing import Any
+from typing import Any, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -12,6 +13,8 @@ import numpy as np
 from jax.extend import core
 
 from jaxbp.jaxprs.internals import as_closed
+
+T = TypeVar("T")
 
 SMALL = 50_000
 REMEMBERED = 64
@@ -98,6 +101,16 @@ def at_once(f: Callable[..., Any], static: tuple[Any, ...], args: tuple[Any, ...
         numbers = tuple(range(len(static)))
         _AT_ONCE[key] = jax.jit(f, static_argnums=numbers, compiler_options=options)
     return _AT_ONCE[key](*static, *args)
+
+
+def one_program(method: Callable[..., T]) -> Callable[..., T]:
+    """A method of pytrees alone, which runs `at_once`."""
+
+    @wraps(method)
+    def run(*args: Any) -> Any:
+        return at_once(method, (), args)
+
+    return run
 
 
 _AT_ONCE: dict[tuple[Callable[..., Any], int, bool], Callable[..., Any]] = {}

@@ -5,7 +5,9 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from jaxbp import arguments
+from jaxbp import arguments, errors
+from jaxbp.layers.composition.chain import numbered
+from jaxbp.layers.composition.tied import opened
 from jaxbp.layers.layer import Layer, assert_given, handed
 from jaxbp.typing import Array, Given, Params, Random
 
@@ -28,7 +30,8 @@ def taken(
 def inputs_of(where: str, net: Layer, params: Params, x: Any, given: Given | None = None) -> Array:
     """x as the network takes it: whole numbers are ids where it looks them up, floats where it multiplies.
 
-    A network says itself which it is: one that looks up refuses floats. Nothing is computed.
+    A network says itself which it is: one that looks up refuses floats. Nothing is computed but the lookup,
+    which refuses an id that it does not have.
 
     Args:
         where: the function that asks.
@@ -38,7 +41,7 @@ def inputs_of(where: str, net: Layer, params: Params, x: Any, given: Given | Non
         given: what layers of net name.
 
     Raises:
-        TypeError, ValueError: as `jaxbp.arguments.as_floats`, where floats are meant.
+        TypeError, ValueError: as `jaxbp.arguments.as_floats`, where floats are meant; for an id out of range.
 
     Example:
         >>> from jaxbp.layers import dense, embedding
@@ -54,6 +57,7 @@ def inputs_of(where: str, net: Layer, params: Params, x: Any, given: Given | Non
     if not jnp.issubdtype(f.dtype, jnp.integer):
         return arguments.array(where, "x", x, floats=written)
     if not _takes_floats(net, params, f.shape, given):
+        _look_up(net, params, f, given)
         return f
     return arguments.array(where, "x", x, floats=True) if written else arguments.as_floats(where, "x", f)
 
@@ -65,6 +69,18 @@ def accepts(net: Layer, params: Params, x: Array) -> bool:
     except Exception:
         return False
     return True
+
+
+def _look_up(net: Layer, params: Params, ids: Array, given: Given | None) -> None:
+    """Let the first layer see the ids while they have values: within a program they have none."""
+    if isinstance(ids, jax.core.Tracer):
+        return
+    if net.tie is not None:
+        _look_up(net.parts[0], opened(params, net.tie), ids, given)
+    elif net.form == "product" and net.parts:
+        l, part = next(numbered(net.parts))
+        with errors.within(f"layer {l}"):
+            part.apply(params[l] if part.has_params else {}, ids, **handed(part, given, l))
 
 
 def _takes_floats(net: Layer, params: Params, shape: tuple[int, ...], given: Given | None) -> bool:

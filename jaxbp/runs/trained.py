@@ -11,6 +11,7 @@ import numpy as np
 
 from jaxbp import arguments
 from jaxbp.data import Scaling, Schema
+from jaxbp.data.scaling import scaling_of
 from jaxbp.errors import message
 from jaxbp.layers import Layer, count_parameters
 from jaxbp.losses import Loss
@@ -58,7 +59,7 @@ class Trained:
         schema: of the table that it was trained on: columns, scaling, names of the classes.
         classes: their labels in the order of the outputs, texts or whole numbers. By default those of the
             schema, or 0..C-1.
-        preprocess: what scales raw examples, a `Scaling`, `Pixels`, or a registered function.
+        preprocess: what scales raw x: a fitted StandardScaler or the like, `Pixels`, a registered function.
         metrics: numbers to keep beside it, by name.
         settings: what it was trained with, as JSON holds it.
         environment: where it was trained: versions, devices. By default here.
@@ -89,7 +90,7 @@ class Trained:
     shape: tuple[int, ...] | None = None
     schema: Schema | None = None
     classes: tuple[Any, ...] | None = None
-    preprocess: Callable[[Any], Any] | None = None
+    preprocess: Callable[[Any], Any] | Any | None = None
     metrics: dict[str, Any] = field(default_factory=dict)
     settings: dict[str, Any] = field(default_factory=dict)
     environment: dict[str, Any] = field(default_factory=environment)
@@ -101,6 +102,7 @@ class Trained:
         if self.schema is not None:
             arguments.instance(where, "schema", self.schema, Schema)
         if self.preprocess is not None:
+            object.__setattr__(self, "preprocess", scaling_of(where, self.preprocess))
             arguments.function(where, "preprocess", self.preprocess, positional=1)
         for name in ("metrics", "settings", "environment"):
             arguments.instance(where, name, getattr(self, name), dict)

@@ -63,7 +63,7 @@ def fit(
     mesh: Mesh | None = None,
     checkpoints: Checkpoints | None = None,
     memory_budget: int | None = None,
-    preprocess: Preprocess | None = None,
+    preprocess: Preprocess | Any | None = None,
     class_weight: ClassWeight | None = None,
     shuffle: bool = True,
     progress_bar: bool = True,
@@ -160,7 +160,8 @@ def fit(
             there: it stays sparse, and its rows become dense batch by batch.
         preprocess: makes of x, as data and validation hold it, the x that grad_fn and evaluate take. With
             ``lambda x: x / 255`` uint8 pixels lie on host and device as they are, in a quarter of the bytes;
-            it is applied to each mini-batch inside the compiled epoch.
+            it is applied to each mini-batch inside the compiled epoch. Or a fitted StandardScaler, or another
+            transformer of scikit-learn that shifts and scales each feature.
         class_weight: what each example of a class counts, ``{label: weight}``, 1 for the others, or a number
             for each class, or ``"balanced"``; times weights of their own. Validation data have only those.
         shuffle: False takes the examples in the given order in every epoch, as `elman`'s ``carries`` needs.
@@ -225,7 +226,7 @@ def fit(
         assert_alone("fit", {"checkpoints": held.once and checkpoints})
         assert_in_parts(evaluate)
         validation, held_begun = held.begun()
-    train, held_out, batch_size, epochs, budget, held_budget = assert_inputs(
+    train, held_out, batch_size, epochs, preprocess, budget, held_budget = assert_inputs(
         "fit", grad_fn, start.params, data, validation, evaluate, batch_size,
         EPOCHS if asked is None else asked,
         preprocess=preprocess, class_weight=class_weight, shuffle=shuffle,

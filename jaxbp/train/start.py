@@ -41,9 +41,13 @@ class Start(NamedTuple):
         return (len(learned.history["epoch"]), learned.step) if learned is not None else (0, 0)
 
     def state(self, optimizer: optax.GradientTransformation, key: Random) -> State:
-        """The first, in the buffers that were given."""
-        opt_state = optimizer.init(self.params) if self.opt_state is None else self.opt_state
-        return State(self.params, opt_state, key, jnp.int32(self.behind[1]), self.model_state)
+        """The first, in the buffers that were given.
+
+        The optimizer's is one program: by itself each of its arrays of zeros would be one.
+        """
+        opt_state = jax.jit(optimizer.init)(self.params) if self.opt_state is None else self.opt_state
+        step = jax.device_put(np.int32(self.behind[1]))
+        return State(self.params, opt_state, key, step, self.model_state)
 
 
 def assert_optimizer(where: str, optimizer: Any) -> optax.GradientTransformation:

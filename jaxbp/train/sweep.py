@@ -64,7 +64,7 @@ def sweep(
     ema: float | None = None,
     eval_params: EvalParams | None = None,
     model_state: Any = None,
-    preprocess: Preprocess | None = None,
+    preprocess: Preprocess | Any | None = None,
     class_weight: ClassWeight | None = None,
     shuffle: bool = True,
     order: Literal["shared", "own"] = "shared",
@@ -175,7 +175,7 @@ def sweep(
         asked = None if evaluate is None else given(evaluate, fixed)
         of_part = measured("sweep", given(grad_fn, fixed), metrics, asked, validation is not None)
         carries = getattr(of_part[0], "carries", False)
-        train, held_out, size, most, *_ = assert_inputs(
+        train, held_out, size, most, scaled, *_ = assert_inputs(
             "sweep", of_part[0], params[0], data, validation, of_part[1],
             fixed.get(BATCH_SIZE, batch_size), epochs, preprocess=preprocess, class_weight=class_weight,
             shuffle=shuffle, model_state=states[0] or (None,) * carries,
@@ -183,7 +183,7 @@ def sweep(
         _assert_traceable(make, part.points[0], params[0], fixed)
         make = make if ema is None else partial(averaging, make, ema)
         plan = Plan(
-            of_part[0], make(**part.points[0]), of_part[1], size, key, train, held_out, Layout(), preprocess,
+            of_part[0], make(**part.points[0]), of_part[1], size, key, train, held_out, Layout(), scaled,
             shuffle, eval_params,
         )  # fmt: skip
         start = Start(params[0], None, None, states[0])

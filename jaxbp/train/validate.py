@@ -15,6 +15,7 @@ from jaxbp.arguments.sparse import SparseRows
 from jaxbp.arguments.trees import is_tree
 from jaxbp.data import Dataset, assert_batch_size, assert_data, split
 from jaxbp.data.given import SPARSE, dense, examples
+from jaxbp.data.scaling import for_programs
 from jaxbp.data.weights import ClassWeight, weighted_by_class
 from jaxbp.train.checkpoints import Checkpoints
 from jaxbp.train.plan import Plan
@@ -47,6 +48,7 @@ class Inputs(NamedTuple):
         validation: those held out, or None.
         batch_size: over all processes.
         epochs: at least 1.
+        preprocess: as a program takes it.
         budget: the memory_budget where the training data exceed it, and stream; else None.
         held_budget: the same of the validation data, where they may come part by part.
     """
@@ -55,6 +57,7 @@ class Inputs(NamedTuple):
     validation: Dataset | None
     batch_size: int
     epochs: int
+    preprocess: Preprocess | None
     budget: int | None
     held_budget: int | None
 
@@ -69,7 +72,7 @@ def assert_inputs(
     batch_size: int | None,
     epochs: int,
     *,
-    preprocess: Preprocess | None,
+    preprocess: Preprocess | Any | None,
     class_weight: ClassWeight | None = None,
     shuffle: bool = True,
     model_state: tuple[Any, ...] = (),
@@ -85,6 +88,7 @@ def assert_inputs(
     epochs = arguments.whole(where, "epochs", epochs, low=1)
     assert_grad_fn(where, grad_fn, 3 + len(model_state))
     if preprocess is not None:
+        preprocess = for_programs(where, preprocess)
         arguments.function(where, "preprocess", preprocess, positional=1)
     if evaluate is not None:
         weight = ["weight"] * (callable(evaluate) and takes(evaluate, "weight"))
@@ -150,7 +154,7 @@ def assert_inputs(
     n = len(train) * processes
     batch_size = min(n, BATCH) if batch_size is None else arguments.whole(where, "batch_size", batch_size)
     assert_batch_size(batch_size, n, where=where)
-    return Inputs(train, held_out, batch_size, epochs, budget, held_budget)
+    return Inputs(train, held_out, batch_size, epochs, preprocess, budget, held_budget)
 
 
 def _assert_weighted(where: str, name: str, function: Callable[..., Any], weighted: bool) -> None:

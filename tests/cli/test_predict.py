@@ -66,6 +66,7 @@ def columns(text):
     return list(csv.DictReader(io.StringIO(text)))
 
 
+@pytest.mark.soak
 def test_predictions_are_a_table_with_the_names_of_the_classes(classes, capsys, tmp_path):
     folder, table = classes
     assert run("predict", folder, table) == 0

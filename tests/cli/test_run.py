@@ -55,6 +55,7 @@ def whole(tmp_path_factory):
     return read_npz(folder / "params.npz")
 
 
+@pytest.mark.soak
 @pytest.mark.parametrize("number", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.soak)])
 def test_a_run_that_is_asked_to_end_keeps_its_epoch_and_says_how_to_go_on(
     tmp_path, capsys, monkeypatch, whole, number

@@ -1,11 +1,11 @@
-"""Splits lose nothing, keep proportions and repeat; scaling uses the training set alone."""
+"""Splits lose nothing, keep proportions and repeat."""
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jaxbp.data import Dataset, make_min_max_scaler, make_standardiser, split
+from jaxbp.data import Dataset, split
 
 
 def numbered(n, classes=3):
@@ -78,54 +78,6 @@ def test_without_shuffle_the_last_part_is_held_out():
     assert np.concatenate([train.x, validation.x, test.x])[:, 0].tolist() == list(range(10))
     with pytest.raises(ValueError, match="shuffle=True to stratify, got shuffle=False"):
         split(numbered(10), 0.2, shuffle=False, stratify=True)
-
-
-def test_standardiser_uses_the_training_set_and_survives_constants():
-    rng = np.random.default_rng(0)
-    train, test = rng.normal(3, 2, (200, 4)).astype(np.float32), rng.normal(3, 2, (50, 4)).astype(np.float32)
-    train[:, 2] = test[:, 2] = 0.1  # a float32 whose mean over 200 rows is not itself
-    scaling = make_standardiser(train)
-    z = scaling(train)
-    assert z.dtype == np.float32
-    np.testing.assert_allclose(z.mean(axis=0), 0, atol=1e-6)
-    np.testing.assert_allclose(z.std(axis=0), [1, 1, 0, 1], rtol=1e-6)
-    assert (z[:, 2] == 0).all()
-    expected = (test - train.mean(axis=0, dtype=np.float64)) / np.where(
-        np.arange(4) == 2, 1, train.std(axis=0, dtype=np.float64)
-    )
-    np.testing.assert_allclose(scaling(test), expected, atol=1e-6)
-
-
-def test_min_max_scaler_fills_zero_to_one():
-    train = np.array([[1.0, 5, -2], [3, 5, 2], [2, 5, 0]])
-    z = make_min_max_scaler(train)(train)
-    np.testing.assert_array_equal(z, [[0, 0, 0], [1, 0, 1], [0.5, 0, 0.5]])
-
-
-def test_scaling_takes_a_data_set_and_integers():
-    data = Dataset(np.array([[0], [16]], np.int32), np.array([0, 1]), 2, "pixels")
-    scaled = make_min_max_scaler(data.x)(data)
-    assert scaled.x.dtype == np.float32
-    assert scaled.x.tolist() == [[0.0], [1.0]]
-    assert (scaled.y is data.y, scaled.name) == (True, "pixels")
-
-
-@pytest.mark.parametrize("make", [make_standardiser, make_min_max_scaler])
-def test_scalings_refuse_what_they_cannot_scale(make):
-    with pytest.raises(ValueError, match=f"^{make.__name__}: expected finite x, got 2 values that are not"):
-        make(np.array([[1.0, np.nan], [np.inf, 0.0]]))
-    with pytest.raises(ValueError, match=r"at least one example, got x of shape \(0, 3\)"):
-        make(np.zeros((0, 3)))
-    with pytest.raises(ValueError, match=r"^scaling: expected examples of shape \(3,\).*got .* \(2,\)"):
-        make(np.ones((4, 3)))(np.ones((4, 2)))
-
-
-@pytest.mark.parametrize("dtype", ["complex64", "complex128"])
-def test_scaling_loses_no_imaginary_part(dtype):
-    x = np.array([[1.0, 2.0], [3.0, 5.0]])
-    for scaling in (make_standardiser(x), make_min_max_scaler(x)):
-        with pytest.raises(TypeError, match="scaling: expected real numbers, got complex"):
-            scaling(x.astype(dtype))
 
 
 @pytest.mark.parametrize("field", ["x", "y", "weight"])

@@ -252,7 +252,7 @@ def test_forms_of_tables(tmp_path, form):
         (
             "id,b,y\n12345678901234567891,1,u\n12345678901234567892,2,v\n",
             {},
-            r"text in every line of column 1 \('id'\), such as '12345678901234567891'.*drop=\['id'\] leaves",
+            r"column 1 \('id'\) with '12345678901234567891'.* lose digits .*drop=\['id'\] leaves",
         ),
         ("a,y\n1,0.5\n2,1.5\n", {"task": "classes"}, "task 'classification' or 'regression', got 'classes'"),
         ("größe,y\n1,u\n2,v\n", {"encoding": "latin-1", "header": "yes"}, "header True or False"),

@@ -205,6 +205,7 @@ def flops(fn, *args):
     return jax.jit(fn).lower(*args).compile().cost_analysis()["flops"]
 
 
+@pytest.mark.soak
 @pytest.mark.parametrize(
     ("sizes", "output", "low", "high"),
     [

@@ -134,6 +134,7 @@ def test_a_chain_of_ids_begins_at_what_the_embedding_makes_of_them(name, factors
     assert chain.symbol.endswith("(a_1)" if name == "an embedding and a slope" else "(f_1)")
 
 
+@pytest.mark.soak
 def test_a_chain_of_ids_that_ends_in_a_loss_is_back_propagation(x64):
     net, loss = TEXTS["a recurrent net"], jaxbp.softmax_cross_entropy
     params = draw_params(net, "float64")

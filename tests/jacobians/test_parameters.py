@@ -207,6 +207,7 @@ def test_ggn_diagonal_without_targets_is_the_mean_over_the_prediction(x64, key):
     close(mean, p * one + (1 - p) * zero)
 
 
+@pytest.mark.soak
 def test_a_loss_of_ones_own(x64, key):
     net = jaxbp.mlp([3, 2])
     params, x, y = net.init(key), jnp.ones((2, 3)), jnp.zeros((2, 2))

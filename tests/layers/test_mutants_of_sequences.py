@@ -176,6 +176,7 @@ BROKEN = {
 }
 
 
+@pytest.mark.soak
 @pytest.mark.parametrize("name", BROKEN)
 def test_the_table_catches_in_the_rule_of_attention(name, x64):
     broken, case = BROKEN[name]

@@ -80,6 +80,7 @@ def test_it_is_kept_as_a_description(net):
     assert worst(made.init(key), net.init(key)) == 0
 
 
+@pytest.mark.soak
 @pytest.mark.parametrize("net", [pytest.param("gpt", marks=pytest.mark.soak), "char_rnn"])
 def test_it_learns_a_text_by_heart(net):
     """Pairs of texts of ids, as they are, and their next ids, to `fit`."""
@@ -101,6 +102,7 @@ def test_it_learns_a_text_by_heart(net):
     assert (net.apply(result.params, jnp.asarray(x))[:, 1:].argmax(-1) == y[:, 1:]).all()
 
 
+@pytest.mark.soak
 @pytest.mark.parametrize(
     "net", ["gpt", *(pytest.param(net, marks=pytest.mark.soak) for net in ("llama-like", "char_rnn"))]
 )
@@ -191,3 +193,21 @@ def test_chunks_need_a_head():
         jaxbp.value_and_grad(jaxbp.mlp([2, 3], output=jaxbp.tanh), LOSS, chunks=2)
     with pytest.raises(ValueError, match="chunks=1 where metrics"):
         jaxbp.ValueAndGrad(NETS["gpt"], LOSS, measures=(("one", lambda *_: 1.0),), chunks=2)
+
+
+def test_an_id_out_of_range_is_refused_at_every_door():
+    net, loss = jaxbp.gpt(5, 4, d=4, heads=2, layers=1), jaxbp.softmax_cross_entropy
+    params, right = net.init(jax.random.key(0)), jnp.array([[1, 2, 3, 0]])
+    wrong = right.at[0, 2].set(7)
+    doors = [
+        lambda x: net.apply(params, x),
+        lambda x: jaxbp.forward(net, params, x),
+        lambda x: jaxbp.backprop(net, loss, params, x, right),
+        lambda x: jaxbp.value_and_grad(net, loss)(params, x, right),
+        lambda x: jaxbp.per_example(net, loss, params, x, right),
+        lambda x: jaxbp.parameter_jacobian(net, params, x),
+        lambda x: jaxbp.jacobian_chain(net, params, x[0]),
+    ]
+    for door in doors:
+        with pytest.raises(ValueError, match=r"expected ids in 0\.\.4, got id 7 at \[.*2\]"):
+            door(wrong)

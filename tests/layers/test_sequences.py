@@ -162,6 +162,7 @@ def test_a_tied_network_s_trace_has_the_lecture_s_names(x64):
     ]  # fmt: skip
 
 
+@pytest.mark.soak
 @pytest.mark.parametrize("saves", [pytest.param("saved", marks=pytest.mark.soak), "input"])
 def test_repeat_hands_on_what_is_given_and_a_key_for_each_block(saves, x64):
     block = jaxbp.residual(

@@ -83,7 +83,7 @@ def test_a_full_disk():
 
 
 def test_nan_and_overflow():
-    assert injected.chunk(0, 12, 4)["faults"] == []
+    assert injected.chunk(0, 4, 4)["faults"] == []
 
 
 def test_a_run_that_is_not_watched_goes_on():

@@ -11,10 +11,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from sklearn.preprocessing import StandardScaler
 
 import jaxbp
 from jaxbp import Trained, load_run, recipes, save_run
-from jaxbp.data import Schema, load, make_standardiser
+from jaxbp.data import Schema, load
 from tests.cases import NETS
 
 CE, SE = jaxbp.softmax_cross_entropy, jaxbp.squared_error
@@ -34,7 +35,7 @@ def run():
         NET.init(jax.random.key(5)),
         CE,
         classes=("a", "b", "ü"),
-        preprocess=make_standardiser(X.astype(float) / 3),
+        preprocess=StandardScaler().fit(X.astype(float) / 3),
         metrics={
             "loss": np.float32(0.1),
             "bad": float("nan"),

@@ -9,10 +9,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from sklearn import metrics
+from sklearn.preprocessing import StandardScaler
 
 import jaxbp
 from jaxbp import Trained
-from jaxbp.data import make_standardiser
 from jaxbp.runs import outputs
 
 CE, BCE, SE = jaxbp.softmax_cross_entropy, jaxbp.binary_cross_entropy, jaxbp.squared_error
@@ -259,9 +259,9 @@ def test_pixels_are_scaled_as_for_the_training():
 
 
 def test_a_scaling_is_part_of_the_run():
-    scaling = make_standardiser(X.astype(float))
-    run = Trained(NET, PARAMS, CE, preprocess=scaling)
-    np.testing.assert_array_equal(run.predict(X), Trained(NET, PARAMS, CE).predict(scaling(X)))
+    scaler = StandardScaler().fit(X.astype(float))
+    run = Trained(NET, PARAMS, CE, preprocess=scaler)
+    np.testing.assert_array_equal(run.predict(X), Trained(NET, PARAMS, CE).predict(scaler.transform(X)))
 
 
 def test_what_scales_must_give_numbers():

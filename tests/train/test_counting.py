@@ -108,6 +108,7 @@ COUNTED = {
 }
 
 
+@pytest.mark.soak
 @pytest.mark.parametrize(
     "name", ["by threes", *(pytest.param(n, marks=pytest.mark.soak) for n in COUNTED if n != "by threes")]
 )
@@ -138,6 +139,7 @@ def test_of_epochs_and_iterations_the_first_to_come_ends_the_run():
     assert run(iterations=700, epochs=2).step == 8  # of 4 a pass
 
 
+@pytest.mark.soak
 def test_a_loss_that_is_not_finite_is_named_by_its_iteration():
     optimizer = optax.sgd(lambda count: jnp.where(count == 5, jnp.nan, 0.1))
     with pytest.raises(jaxbp.DivergenceError, match="fit, iteration 6: expected a finite") as caught:

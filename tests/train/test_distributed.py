@@ -16,6 +16,7 @@ from tests.train.member import GRAD, NET, share
 from tests.train.processes import FOREIGN, LIMIT, ROOT, meeting
 
 
+@pytest.mark.soak
 def test_two_processes_of_two_devices_compute_together(together):
     for code, text in together(*({"connect": c, "devices": 2} for c in meeting(2))):
         assert code == 0, text

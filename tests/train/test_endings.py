@@ -99,6 +99,7 @@ def test_a_state_that_may_hold_infinity_is_no_alarm(optimizer, budget):
     assert result.stopped == "finished"
 
 
+@pytest.mark.soak
 def test_the_norm_of_a_skipped_gradient_may_overflow():
     skip = lambda *a: optax.skip_large_updates(*a, max_squared_norm=1e20)  # noqa: E731
 
@@ -111,6 +112,7 @@ def test_the_norm_of_a_skipped_gradient_may_overflow():
     assert result.stopped == "finished"
 
 
+@pytest.mark.soak
 def test_one_entry_that_breaks_beside_one_that_was_infinite():
     first, then = np.float32([np.inf, 1]), np.float32([np.inf, np.nan])
     with pytest.raises(jaxbp.DivergenceError, match=r"iteration 1 of 4: .* got nan in \[0\]\['value'\]"):

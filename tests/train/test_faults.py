@@ -112,6 +112,7 @@ def test_those_that_do_not_belong_together_say_so_and_end(together, kind, attemp
         assert re.search(said, text.splitlines()[-1]), text
 
 
+@pytest.mark.soak
 def test_a_stranger_at_the_port_disturbs_nobody(together, tmp_path):
     connects = meeting(2)
     stop = threading.Event()

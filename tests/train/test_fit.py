@@ -114,6 +114,7 @@ def test_a_key_reaches_the_gradient_function_anew_each_iteration():
     assert len(keys) == len(set(keys)) == 8
 
 
+@pytest.mark.soak
 def test_dropout_trains_differently_by_key_only():
     net = jaxbp.chain(jaxbp.dense(4, 16), jaxbp.relu, jaxbp.dropout(0.5), jaxbp.dense(16, 3))
     params = draw_params(net, "float32")
@@ -226,6 +227,7 @@ def test_divergence_names_the_iteration_and_keeps_the_parameters(what):
     assert all(jnp.isfinite(leaf).all() for leaf in jax.tree.leaves(result.params))
 
 
+@pytest.mark.soak
 def test_a_run_that_really_diverges():
     net = jaxbp.dense(4, 1)
     x, _ = data()

@@ -127,6 +127,7 @@ def test_over_four_devices_it_is_that_of_one():
     subprocess.run([sys.executable, "-c", FOUR], cwd=ROOT, timeout=400, check=True)
 
 
+@pytest.mark.soak
 def test_a_state_that_overflows_is_named():
     def overflowing(params, x, y, state):
         (value, (after, told)), grads = normalized(params, x, y, state)
@@ -140,6 +141,7 @@ def test_a_state_that_overflows_is_named():
     assert caught.value.result.last_model_state["count"] == 5
 
 
+@pytest.mark.soak
 def test_metrics_alone_need_no_state():
     def grad_fn(params, x, y):
         loss, grads = GRAD(params, x, y)

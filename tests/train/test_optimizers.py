@@ -106,6 +106,7 @@ def test_updates_that_cannot_be(update, says):
         run(optimizer=optax.GradientTransformation(lambda params: (), update))
 
 
+@pytest.mark.soak
 def test_a_state_that_tells_is_in_the_history():
     """The rate of each epoch's last iteration, the norm of its gradient, the factor of the plateau."""
     schedule = optax.linear_schedule(0.1, 0.0, 8)
@@ -172,6 +173,7 @@ AVERAGED = {
 }
 
 
+@pytest.mark.soak
 @pytest.mark.parametrize(
     "name", ["ema", *(pytest.param(n, marks=pytest.mark.soak) for n in AVERAGED if n != "ema")]
 )
@@ -224,6 +226,7 @@ def test_averages_that_cannot_be(options, says):
         run(**options)
 
 
+@pytest.mark.soak
 def test_a_longer_schedule_and_more_epochs_are_accepted_by_name(tmp_path):
     """It is the run whose schedule was long from the start, from the step on where the two differ."""
     short, long = (optax.sgd(optax.piecewise_constant_schedule(0.1, {n: 0.1})) for n in (8, 16))

@@ -99,6 +99,7 @@ def test_a_memory_map_is_trained_on_as_it_lies(mapped, dtype, tmp_path, monkeypa
     close(run(train=(mapped, y), batch_size=4), expected, 0)  # resident
 
 
+@pytest.mark.soak
 @pytest.mark.parametrize("budget", [None, 160], ids=["resident", "streamed"])
 def test_pixels_are_scaled_on_the_device(budget, tmp_path, monkeypatch):
     """uint8 in an IDX file, as they lie there to the device; evaluation, too, sees what training sees."""
@@ -184,6 +185,7 @@ def test_two_chunks_at_a_time_are_within_the_budget(monkeypatch):
     assert max(peaks) == 2 * 200 == BUDGET  # two chunks of five batches of two examples
 
 
+@pytest.mark.soak
 @pytest.mark.parametrize("poison", [3, 25], ids=lambda p: f"iteration {p + 1}")
 def test_a_divergence_is_located_as_the_resident_run_does(poison):
     """A gradient that is NaN in one iteration of the second epoch."""

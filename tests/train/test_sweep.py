@@ -72,6 +72,7 @@ def test_each_net_is_that_of_a_single_run(order):
             assert_same(result, i, single(seed, result.points[i], wrong))
 
 
+@pytest.mark.soak
 def test_groups_by_memory_change_nothing():
     """Three of the eight fit: the others wait on the host."""
     whole, parts = run(), run(memory_budget=3 * ONE_NET)
@@ -95,6 +96,7 @@ def test_it_is_traced_once_for_all_nets_and_groups():
     assert len(traces) <= 3  # both batches; the scan's body perhaps twice
 
 
+@pytest.mark.soak
 @pytest.mark.parametrize("order", ["shared", "own"])
 def test_dropout_draws_as_in_a_single_run(order):
     net = jaxbp.chain(jaxbp.dense(4, 6), jaxbp.tanh, jaxbp.dropout(0.5), jaxbp.dense(6, 3))
@@ -168,6 +170,7 @@ def test_calls_that_cannot_be(options, says):
         run(**options)
 
 
+@pytest.mark.soak
 def test_hyperparameters_keep_the_dtype_of_the_net():
     """As Python numbers do: bfloat16 parameters and moments stay so."""
     init = lambda key: jax.tree.map(lambda leaf: leaf.astype(jnp.bfloat16), NET.init(key))  # noqa: E731
@@ -337,6 +340,7 @@ def test_shapes_batch_sizes_and_schedules_by_name_are_programs_of_their_own(tmp_
     assert len(json.loads(json.dumps(result.to_dict()))["points"]) == 4
 
 
+@pytest.mark.soak
 def test_yes_and_no_are_programs_of_their_own():
     values = {"learning_rate": [0.1], "momentum": [0.9], "nesterov": [False, np.True_]}
     result = run(hyperparameters=values, optimizer=optax.sgd, seeds=1, epochs=1)

@@ -79,6 +79,7 @@ def told(params, x, y, state):
     return {"loss": LOSS(NET.apply(params, x), y), "seen": state["seen"] / 1}
 
 
+@pytest.mark.soak
 @pytest.mark.parametrize(
     "budget", [None, pytest.param(1000, marks=pytest.mark.soak)], ids=["at once", "in turns"]
 )
@@ -120,6 +121,7 @@ def free(learning_rate):
     return optax.contrib.schedule_free_sgd(learning_rate)
 
 
+@pytest.mark.soak
 @pytest.mark.parametrize(
     ("optimizer", "options"),
     [

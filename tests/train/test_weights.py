@@ -101,6 +101,7 @@ def test_sample_weights_are_repeated_examples():
     assert last["accuracy"] == pytest.approx(once.history["val_accuracy"][-1])
 
 
+@pytest.mark.soak
 def test_an_epoch_s_loss_is_the_weighted_mean_of_its_examples():
     """At a learning rate of 0 every batch sees the same parameters."""
     result = run(train=(x, y, WEIGHTS), epochs=1, optimizer=optax.sgd(0.0))

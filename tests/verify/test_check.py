@@ -158,6 +158,7 @@ def test_a_model_that_fixes_its_dtypes_gives_no_alarm():
     assert check(model, np.arange(-3, 3, dtype=np.float32).reshape(2, 3)).ok
 
 
+@pytest.mark.soak
 def test_equinox_mlp_gives_no_alarm_and_a_fault_in_it_is_found():
     eqx = pytest.importorskip("equinox")
 

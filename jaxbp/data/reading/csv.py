@@ -13,7 +13,7 @@ import numpy as np
 from jaxbp import arguments
 from jaxbp.data.reading.faults import Faults, column_name
 from jaxbp.data.reading.files import MAX_BYTES
-from jaxbp.data.reading.rows import assert_marks, is_number, rows
+from jaxbp.data.reading.rows import assert_marks, is_inexact, is_number, rows
 from jaxbp.errors import message
 
 _PLAIN = re.compile(r"[-+.0-9eE \t]*")  # of these letters float() makes plain decimal numbers alone
@@ -109,7 +109,7 @@ def read_csv(
 
 
 def finite(cells: list[str]) -> list[float] | None:
-    """The numbers of these cells; None if one of them is no plain finite number."""
+    """The numbers of these cells; None if one is no plain finite number, or a whole one that no float is."""
     if not cells:
         return []
     if not _PLAIN.fullmatch("\t".join(cells)):
@@ -118,7 +118,9 @@ def finite(cells: list[str]) -> list[float] | None:
         numbers = [float(cell) for cell in cells]
     except ValueError:
         return None
-    return numbers if math.isfinite(max(numbers)) and math.isfinite(min(numbers)) else None
+    largest = max(map(abs, numbers))
+    sound = largest < _WHOLE or (math.isfinite(largest) and not any(map(is_inexact, cells)))
+    return numbers if sound else None
 
 
 class _Layout(NamedTuple):

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from math import isfinite
 from typing import NamedTuple
 
-from jaxbp.data.reading.rows import has_comma, is_number
+from jaxbp.data.reading.rows import has_comma, is_inexact, is_number
 
 _SHOWN = 5  # columns and lines that a message describes
 _CLASSES = 20  # names of classes that are remembered
@@ -139,6 +139,10 @@ class Faults:
             return f"drop={columns} leaves them out; or encode them as numbers"
         if "comma" in kinds:
             return "write decimal points and no thousands separators: 1234.5"
+        if "long" in kinds:
+            column = next(j for j, c in self._columns.items() if "long" in c.kinds)
+            drop = [self.names[column] if self.names else column]
+            return f"floats lose digits of whole numbers beyond 2**53; drop={drop} leaves out an identifier"
         if "empty" in kinds or "not finite" in kinds:
             return "fill in what is missing, or leave these lines out"
         if kinds == {"text"} and all(c.is_name() for c in self._columns.values()):
@@ -162,7 +166,8 @@ def _times(first: _Cell, count: int) -> str:
 def _kind(cell: str) -> str:
     """What is wrong with a cell, '' for nothing."""
     if is_number(cell):
-        return "" if isfinite(float(cell)) else "not finite"
+        finite = "long" if is_inexact(cell) else ""
+        return finite if isfinite(float(cell)) else "not finite"
     if not cell.strip():
         return "empty"
     if cell.strip().lower() in ("nan", "na", "n/a", "null", "none", "inf", "-inf", "?"):

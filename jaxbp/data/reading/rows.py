@@ -4,6 +4,7 @@ import codecs
 import csv
 import gzip
 import io
+import math
 import re
 import zipfile
 from collections.abc import Iterator
@@ -31,6 +32,7 @@ _MARKS = {
 _READ_BY = {ZIP: "read_npz reads .npz; save a spreadsheet as CSV", IDX: "read_idx and open_idx read it"}
 _SAVE_AS = "encoding='cp1252' reads what Windows wrote; or save it as UTF-8"
 
+_LONG = re.compile(r"\s*[-+]?[0-9]{16,}\s*")  # floats of 64 bits are all whole numbers of 15 digits
 _NUMBER = re.compile(r"[ \t]*[-+]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][-+]?[0-9]+)?[ \t]*")
 _COMMA = re.compile(r"[ \t]*[-+]?[0-9.]*,[0-9]+(?:\.[0-9]+)?[ \t]*")
 
@@ -43,6 +45,19 @@ def is_number(cell: str) -> bool:
         [True, True, False, False, False, False, False]
     """
     return _NUMBER.fullmatch(cell) is not None
+
+
+def is_inexact(cell: str) -> bool:
+    """Whether a cell is a whole number that floats of 64 bits do not have.
+
+    Example:
+        >>> is_inexact("9007199254740992"), is_inexact(" 9007199254740993"), is_inexact("9.1e15")
+        (False, True, False)
+    """
+    if not _LONG.fullmatch(cell):
+        return False
+    value = float(cell)
+    return math.isinf(value) or int(value) != int(cell)
 
 
 def has_comma(cell: str) -> bool:

@@ -2,7 +2,12 @@
 
 import re
 from datetime import UTC, datetime
+from decimal import Decimal
 from math import isfinite
+from numbers import Real
+from typing import Any
+
+from jaxbp.data.reading.rows import is_inexact
 
 # What spreadsheets, pandas, R, SQL and SAS write where there is no value, in lower case.
 _MISSING = frozenset(("", "na", "n/a", "#n/a", "nan", "<na>", "nat", "null", "none", "nil", "?", "-", "."))
@@ -12,8 +17,6 @@ _DATE = re.compile(rf"\d{{4}}-\d\d-\d\d(?:{_TIME})?", re.ASCII)
 _OTHER_DATE = re.compile(r"\d{1,4}([./-])\d{1,2}\1\d{1,4}(?: \d\d?:\d\d.*)?", re.ASCII)
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _SPACES = " '’\u00a0\u202f"  # what may stand between thousands beside the other decimal mark
-
-_EXACT = 15  # digits of whole numbers, all of which floats of 64 bits can be
 
 
 def _number(decimal: str, thousands: str) -> re.Pattern[str]:
@@ -62,8 +65,21 @@ def number(cell: str, decimal: str) -> float | None:
     value = float(text)
     if not isfinite(value):
         return None
-    long = len(text) > _EXACT and text.lstrip("+-").isdigit()
-    return None if long and int(value) != int(text) else value
+    return None if is_inexact(text) else value
+
+
+def written(value: Any, decimal: str) -> str:
+    """A value as a file with this decimal mark would have it, "" for None, NaN and pandas' NA.
+
+    A number has a point whatever the file had: the text 2.125 of a file with decimal commas is another.
+
+    Example:
+        >>> written(2.125, ","), written("2.125", ","), written(None, ",")
+        ('2,125', '2.125', '')
+    """
+    if value is None or repr(value) in ("<NA>", "NaT", "nan"):  # NA is not comparable
+        return ""
+    return str(value).replace(".", decimal) if isinstance(value, Real | Decimal) else str(value)
 
 
 def is_number(cell: str, decimal: str) -> bool:

@@ -2,10 +2,8 @@
 
 from array import array
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from decimal import Decimal
 from functools import partial
 from itertools import chain, islice
-from numbers import Real
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,7 +13,7 @@ from jaxbp import arguments
 from jaxbp.data.reading.csv import assert_names, finite, is_counted
 from jaxbp.data.reading.faults import Faults
 from jaxbp.data.reading.files import MAX_BYTES
-from jaxbp.data.reading.rows import assert_marks, delimiter_of, rows
+from jaxbp.data.reading.rows import assert_marks, delimiter_of, is_inexact, rows
 from jaxbp.data.tables import cells
 from jaxbp.data.tables.survey import Survey, is_header, unique
 from jaxbp.errors import message
@@ -150,7 +148,7 @@ def _read(
             faults.other_number(line, len(row))
             continue
         found = finite([row[j] for j in numbers]) if decimal == "." else None
-        if found is not None and max(map(abs, found), default=0.0) < 2.0**53:  # whole numbers are exact
+        if found is not None:
             values.extend(found)
         else:
             for j in numbers:
@@ -258,6 +256,8 @@ def _of_columns(
             if numbers is not None:
                 for i in np.flatnonzero(np.isinf(numbers)).tolist():
                     faults.cell(i + 1, j, f"{numbers[i]}")
+                for i, text in _inexact(columns[j], numbers):
+                    faults.cell(i + 1, j, text)
                 found[j] = numbers
                 continue
             parse = _PARSERS.get(kind, partial(_number, decimal=decimal))
@@ -290,6 +290,14 @@ def _as_numbers(column: Any) -> np.ndarray | None:
     return np.asarray(column.to_numpy(dtype=float, na_value=np.nan))
 
 
+def _inexact(column: Any, numbers: np.ndarray) -> Iterator[tuple[int, str]]:
+    """The whole numbers of a column that are others as floats, as in a file: (row, what is written there)."""
+    if (np.abs(numbers) >= 2.0**53).any():
+        for i, text in enumerate(_as_texts(column, ".")):
+            if is_inexact(text):
+                yield i, text
+
+
 def _as_texts(column: Any, decimal: str) -> list[str]:
     """A column's values as a file with this decimal mark would have them, "" where one is missing.
 
@@ -301,15 +309,4 @@ def _as_texts(column: Any, decimal: str) -> list[str]:
         if isinstance(value, _NO_CELL):
             got = f"{arguments.described(value)} in row {i} of column {getattr(column, 'name', None)!r}"
             raise TypeError(message("load", "one number, text or date in each cell", got))
-    return ["" if _is_absent(value) else _as_text(value, decimal) for value in values]
-
-
-def _as_text(value: Any, decimal: str) -> str:
-    """A number has a point whatever the file had: 2.125 is not the 2.125 of a file with decimal commas."""
-    text = str(value)
-    return text.replace(".", decimal) if isinstance(value, Real | Decimal) else text
-
-
-def _is_absent(value: Any) -> bool:
-    """Whether it is None, NaN, or pandas' NA, which is not comparable."""
-    return value is None or repr(value) in ("<NA>", "NaT", "nan")
+    return [cells.written(value, decimal) for value in values]

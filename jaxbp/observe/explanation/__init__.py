@@ -10,6 +10,7 @@
 | 1 | `json_format` | the format of NET.json |
 | 2 | `json_reading` | a network from NET.json |
 | 2 | `picture` | the network as SVG |
+| 2 | `notes` | what has to be known to read the steps |
 | 2 | `walk` | from a network and its parameters to numbers |
 | 2 | `two_ways` | the numbers of the direct way, and how far they are from the matrices' |
 | 3 | `record` | `Explanation`: the steps and their numbers, and how they print |

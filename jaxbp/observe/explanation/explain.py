@@ -17,7 +17,7 @@ from jaxbp.observe.explanation.inputs import (
     as_params,
     as_target,
     one_example,
-    one_row,
+    output_shape,
 )
 from jaxbp.observe.explanation.json_reading import LOSSES
 from jaxbp.observe.explanation.network import counted_on, place
@@ -25,8 +25,9 @@ from jaxbp.observe.explanation.places import Place, all_places, arrays, is_ident
 from jaxbp.observe.explanation.record import DIGITS, Explanation
 from jaxbp.observe.explanation.steps.lecture import steps
 from jaxbp.observe.explanation.steps.lines import Choices
-from jaxbp.observe.explanation.steps.outputs import Output, output_steps
-from jaxbp.observe.explanation.two_ways import compared
+from jaxbp.observe.explanation.steps.outputs import output_steps
+from jaxbp.observe.explanation.steps.parts import Output
+from jaxbp.observe.explanation.two_ways import compared, completed
 from jaxbp.observe.explanation.walk import plain, walk
 from jaxbp.typing import Array, Params
 
@@ -114,13 +115,14 @@ def explain(
         params = as_params(net, params)
         x, y, note = one_example(net, loss, params, x, y, example)
         places = place(net, params, x)
-        output = _output(places, loss, one_row(net, params, x))
-        y = as_target(loss, y, output.C)
+        shape = output_shape(net, params, x)
+        output = _output(places, loss, shape)
+        y = as_target(loss, y, shape)
         made = all_places(places)
         own = arrays(places)
         frozen = as_frozen(frozen, sorted({first.path[-1] for first, *_ in own.values()}))
         if units is not None:
-            units = as_counted("units", units, max((each.d_out for each in made), default=1))
+            units = as_counted("units", units, max((each.shape_out[-1] for each in made), default=1))
         if layers is not None:
             layers = as_counted("layers", layers, max(int(each.tag) for each in places))
         step = as_numbers("eta", eta)
@@ -129,8 +131,8 @@ def explain(
     updated = tuple(
         (name, found[name].ndim < 2) for name, (first, *_) in own.items() if first.path[-1] not in frozen
     )
-    values = plain(found)
     done = steps(places, output_steps(output, choices), updated, choices)
+    values = completed(done, plain(found))
     return Explanation(
         places=places,
         output=output,
@@ -145,11 +147,13 @@ def explain(
     )
 
 
-def _output(places: tuple[Place, ...], loss: Loss, size: int) -> Output:
+def _output(places: tuple[Place, ...], loss: Loss, shape: tuple[int, ...]) -> Output:
     """Where the loss stands."""
     named = maps(places)
     alias = named[-1].into if named and is_identity(named[-1]) else ""
-    return Output(named[-1].out if named else "x", alias, size, NAMES.get(loss.values, loss.name))
+    out, known = named[-1].out if named else "x", NAMES.get(loss.values, "")
+    T = shape[0] if len(shape) == 2 else 0
+    return Output(out, alias, shape[-1], known or loss.name, known, T, loss.reduction == "mean")
 
 
 @partial(jax.jit, static_argnames=("net", "loss", "places", "output", "frozen"))
@@ -170,7 +174,9 @@ def _numbers(
     values |= {"f": f, "mu": loss.mu(f), "loss": loss(f, y)}
     values[output.delta] = loss.delta(f, y)
     values[f"d{loss.name}/df"] = jax.grad(lambda f: loss(f, y))(f)
-    delta_params, values["delta_x"] = back(values[output.delta])
+    delta_params, delta_x = back(values[output.delta])
+    if delta_x is not None:
+        values["delta_x"] = delta_x
 
     def updated(path: tuple[Any, ...], p: Array, delta: Array) -> Array:
         return p if getattr(path[-1], "key", None) in frozen else p - eta * delta

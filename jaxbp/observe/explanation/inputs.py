@@ -79,18 +79,14 @@ def one_example(
     """x and y of one example, and which of how many it is.
 
     Raises:
-        TypeError: for ids, and what is no numbers.
+        TypeError: for what is no numbers.
         ValueError: for an example that does not exist, and for labels that name no class, be it another's:
             those that count from 1 would be taken for their neighbors.
     """
     x = inputs_of("explain", net, params, x)
-    if jnp.issubdtype(x.dtype, jnp.integer):
-        expected, got = "an x of numbers that have a derivative", "ids, which the network looks up"
-        hint = "explain the layers after the embedding, at the rows E[id]"
-        raise TypeError(errors.message("explain", expected, got, hint))
-    x = as_numbers("x", x)
-    if x.ndim == 0:
-        x = x.reshape(1)
+    if not jnp.issubdtype(x.dtype, jnp.integer):  # ids stay what they are
+        x = as_numbers("x", x)
+        x = x.reshape(1) if x.ndim == 0 else x
     if x.size == 0:
         raise ValueError(errors.message("explain", "an x with numbers", f"shape {x.shape}"))
     y = arguments.array("explain", "y", y, host=True)
@@ -102,22 +98,23 @@ def one_example(
         got = f"shape {y.shape}"
         raise ValueError(errors.message("explain", f"a target for each of {len(x)} examples", got))
     if y.ndim == 1:
-        _assert_classes(loss, y, jax.eval_shape(net.apply, params, x[0]).size)
+        _assert_classes(loss, y, jax.eval_shape(net.apply, params, x[0]).shape[-1])
     note = f"example {example} of {len(x)}; example= chooses another" if len(x) > 1 else ""
     return x[example - 1], y[example - 1], note
 
 
-def one_row(net: Layer, params: Params, x: Array) -> int:
-    """How many outputs the network has for the example.
+def output_shape(net: Layer, params: Params, x: Array) -> tuple[int, ...]:
+    """(C,), the outputs of the network for the example, or (T, C), a row of them at each place.
 
     Raises:
-        ValueError: for a row of outputs at each of several places.
+        ValueError: for outputs of another shape.
     """
     out = jax.eval_shape(net.apply, params, x)
-    if out.ndim != 1:
-        hint = f"end it in jaxbp.flatten{out.shape}, which makes one row of them"
-        raise ValueError(errors.message("explain", "a network with one row of outputs", f"{out.shape}", hint))
-    return out.size
+    if out.ndim not in (1, 2):
+        hint = f"end it in jaxbp.flatten{out.shape}, which makes one row of them" if out.ndim else ""
+        expected = "a network with a row of outputs, or one at each place"
+        raise ValueError(errors.message("explain", expected, f"{out.shape}", hint))
+    return tuple(out.shape)
 
 
 def _assert_classes(loss: Loss, labels: np.ndarray, size: int) -> None:
@@ -128,8 +125,8 @@ def _assert_classes(loss: Loss, labels: np.ndarray, size: int) -> None:
             raise ValueError(errors.message("explain", f"a class from 0 to {size - 1} for y", f"{wrong[0]}"))
 
 
-def as_target(loss: Loss, y: Any, size: int) -> Array:
-    """y as a vector of float64; a label as its one-hot row.
+def as_target(loss: Loss, y: Any, shape: tuple[int, ...]) -> Array:
+    """y as float64 of the outputs' shape; a label as its one-hot row.
 
     Raises:
         ValueError: for a target of another size, a label that names no class, or probabilities that do not
@@ -137,16 +134,20 @@ def as_target(loss: Loss, y: Any, size: int) -> Array:
     """
     label = arguments.array("explain", "y", y, host=True)
     of_classes = loss.targets == "classes"
-    if of_classes and label.ndim == 0 and np.issubdtype(label.dtype, np.integer):
-        _assert_classes(loss, label, size)
+    *places, size = shape
+    if of_classes and label.shape == (*places,) and np.issubdtype(label.dtype, np.integer):
+        _assert_classes(loss, label.reshape(-1), size)
         return jax.nn.one_hot(label, size, dtype=jnp.float64)
     target = as_numbers("y", y)
     target = target.reshape(1) if target.ndim == 0 else target
-    if target.shape != (size,):
+    if target.shape != shape:
         hint = "one target for each output" + (", or the class as an int" if of_classes else "")
-        raise ValueError(errors.message("explain", f"y of {size} numbers", f"shape {target.shape}", hint))
-    if of_classes and abs(float(target.sum()) - 1) > 1e-6:
-        got = f"numbers that add to {float(target.sum()):g}"
+        hint = hint + (f", at each of {places[0]} places" if places else "")
+        expected = f"y of {size} numbers" if not places else f"y of shape {shape}"
+        raise ValueError(errors.message("explain", expected, f"shape {target.shape}", hint))
+    totals = np.asarray(target.sum(-1)).reshape(-1)
+    if of_classes and (wrong := totals[abs(totals - 1) > 1e-6]).size:
+        got = f"numbers that add to {float(wrong[0]):g}"
         raise ValueError(errors.message("explain", "y of probabilities, which add to 1", got))
     loss.assert_targets(target, where="explain")
     return target

@@ -7,12 +7,13 @@ import jax
 import jax.numpy as jnp
 
 from jaxbp import errors
-from jaxbp.layers import Layer, softmax
+from jaxbp.layers import Layer, identity, softmax
 from jaxbp.layers.composition.chain import numbered
 from jaxbp.layers.composition.tied import opened
 from jaxbp.observe.explanation.formulas.trees import parse
-from jaxbp.observe.explanation.places import IDENTITY, Kind, Parameter, Place
-from jaxbp.operators import Dense, Diagonal, Identity
+from jaxbp.observe.explanation.places import FLOAT64, Kind, Parameter, Place, Precision, Shape
+from jaxbp.observe.explanation.steps.lines import NO_PHI
+from jaxbp.operators import Dense, Diagonal, Identity, Kronecker
 from jaxbp.typing import Array, Params
 
 LARGEST = 1024
@@ -151,8 +152,14 @@ def _placed(
             bent += kind != "same" and not part.has_params
             primes = "'" * (bent % bends) if bends else ""
             name = into if kind == "same" else f"a_{own}" if part.has_params else f"f_{own}{primes}"
-            made = Place(kind, own, into, name, delta, f.size, out.size, part.name, part.formula)
-            made = made._replace(diagonal=isinstance(_operator(part, p, f), Diagonal))
+            plain, precision = _unwrapped(part)
+            label = "" if plain.apply is identity.apply else plain.name
+            made = Place(kind, own, into, name, delta, _shape(f), _shape(out), label, plain.formula)
+            made = made._replace(options=_options(plain, kind), precision=precision)
+            if is_ids(f):
+                made = _looking_up(made, part, p, x)
+            else:
+                made = made._replace(diagonal=isinstance(_operator(plain, p, f), Diagonal))
             if kind == "residual":
                 branch, skip = part.parts
                 roles = {"branch": {}, "skip": {}} | p
@@ -173,8 +180,9 @@ def _placed(
             if kind != "same":
                 into, delta = name, f"delta_{name}"
         if not bends and group[0][0].layer.has_params:
-            size = group[-1][2].size
-            placed.append(Place("phi", own, into, f"f_{own}", delta, size, size, "identity", IDENTITY))
+            shape = _shape(group[-1][2])
+            none = Place("none", own, into, f"f_{own}", delta, shape, shape)
+            placed.append(none._replace(**NO_PHI._asdict()))
             into, delta = f"f_{own}", f"delta_f_{own}"
     return tuple(placed)
 
@@ -194,7 +202,7 @@ def _measured(parts: tuple[Part, ...], x: Any) -> dict[int, list[Measured]]:
             hint = "explain a smaller network, or look at every quantity with jaxbp.backprop"
             got = f"{max(f.size, out.size)} in layer {l}"
             raise ValueError(errors.message("explain", f"at most {LARGEST} entries in a layer", got, hint))
-        groups.setdefault(l, []).append((part, f, out, _kind(layer, p, f)))
+        groups.setdefault(l, []).append((part, f, out, _kind(layer, p, f, out)))
         f = out
     return groups
 
@@ -204,18 +212,70 @@ def _operator(part: Layer, params: Params, f: Any) -> Any:
     return jax.eval_shape(part.jacobian, params, f) if part.form != "sum" else None
 
 
-def _kind(part: Layer, params: Params, f: Any) -> Kind:
+def _kind(part: Layer, params: Params, f: Any, out: Any) -> Kind:
     """What the part is, by what it computes: its name only prints."""
+    part, _ = _unwrapped(part)
+    if is_ids(f):
+        return _known(part, f)
     if part.form == "sum":
         return "residual"
     J = _operator(part, params, f)
-    if isinstance(J, Dense) and isinstance(params, dict) and "W" in params and params.keys() <= {"W", "b"}:
+    weights = isinstance(params, dict) and "W" in params and params.keys() <= {"W", "b"}
+    at_each = isinstance(J, Kronecker) and isinstance(J.A, Identity) and isinstance(J.B, Dense)
+    if weights and (isinstance(J, Dense) or (at_each and f.ndim == 2)):
         return "dense"
     if isinstance(J, Identity) and not part.has_params:
-        return "same"
-    if part.apply is softmax.apply:
+        return "same" if _shape(f) == _shape(out) else "flat" if len(_shape(out)) == 1 else "own"
+    if part.apply is softmax.apply and f.ndim == 1:
         return "softmax"
-    return "phi" if parse(part.formula) else "own"
+    return "phi" if parse(part.formula) else _known(part, f)
+
+
+def _unwrapped(part: Layer) -> tuple[Layer, Precision]:
+    """The layer whose formulas are written out, and in which numbers its rules compute."""
+    if part.recipe is None or part.recipe.maker != "mixed_precision":
+        return part, FLOAT64
+    dtype = jnp.dtype(part.recipe.arguments["dtype"])
+    return part.recipe.arguments["layer"], Precision(dtype.name, float(jnp.finfo(dtype).eps))  # type: ignore[no-untyped-call]
+
+
+KNOWN: dict[str, tuple[Kind, tuple[str, ...]]] = {"embedding": ("lookup", ("positions",))}
+"""The layers whose steps are written out, by the library's function that makes them, and what it is given."""
+
+
+def _known(part: Layer, f: Any) -> Kind:
+    return KNOWN[part.recipe.maker][0] if part.recipe and part.recipe.maker in KNOWN else "own"
+
+
+def _options(part: Layer, kind: Kind) -> tuple[tuple[str, Any], ...]:
+    """What a layer of a known kind was made with."""
+    if part.recipe is None or kind == "own" or part.recipe.maker not in KNOWN:
+        return ()
+    return tuple((name, part.recipe.arguments[name]) for name in KNOWN[part.recipe.maker][1])
+
+
+def is_ids(f: Any) -> bool:
+    """Whether they are whole numbers, which are looked up."""
+    return bool(jnp.issubdtype(f.dtype, jnp.integer))
+
+
+def _shape(f: Any) -> Shape:
+    """Of what is written down: a row for each place of a sequence; else all entries as one column."""
+    return tuple(f.shape) if f.ndim == 2 else (f.size,)
+
+
+def _looking_up(made: Place, part: Layer, params: Params, ids: Array) -> Place:
+    """The place of a layer that takes ids, with the ids.
+
+    Raises:
+        ValueError: for an id that is not in the layer's table.
+    """
+    if part.form == "sum":
+        got, hint = f"ids into {made.name}", "a block adds what comes in, and ids are not to be added"
+        raise TypeError(errors.message("explain", "numbers that have a derivative", got, hint))
+    with errors.within("explain"):
+        part.apply(params, ids)  # which looks for itself, at ids that have a value
+    return made._replace(delta_into="", ids=tuple(int(id) for id in ids.reshape(-1)))
 
 
 def _parameters(params: Params, tag: str) -> Iterator[Parameter]:

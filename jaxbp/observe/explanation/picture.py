@@ -8,7 +8,7 @@ from jaxbp.observe.explanation.formulas.notations import anatomy
 from jaxbp.observe.explanation.formulas.trees import Tree, Value, rows_of, symbol
 from jaxbp.observe.explanation.formulas.writer import number
 from jaxbp.observe.explanation.places import Place, by_layer, maps
-from jaxbp.observe.explanation.steps.outputs import Output
+from jaxbp.observe.explanation.steps.parts import Output
 
 ACROSS, DOWN, RADIUS = 190, 92, 23  # between layers, between units, of a unit
 MOST = 8  # units of a layer that are drawn; the rest is three dots
@@ -62,13 +62,14 @@ Column = tuple[str, str, list[int], Place | None]  # name, name of its delta, un
 def _columns(places: tuple[Place, ...], output: Output, values: Mapping[Tree, Value]) -> list[Column]:
     """x, then what each layer makes, then mu and the loss."""
     groups = by_layer(maps(places))
-    first = groups[0][1][0].delta_into if groups else output.delta
-    columns: list[Column] = [("x", first, _drawn(len(rows_of(values[symbol("x")]))), None)]
+    first = groups[0][1][0] if groups else None
+    delta = output.delta if first is None else first.delta_into if first.ids is None else ""
+    columns: list[Column] = [("x", delta, _drawn(sum(map(len, rows_of(values[symbol("x")])))), None)]
     for _, group in groups:
-        weights = group[0] if group[0].kind == "dense" else None
+        weights = group[0] if group[0].kind == "dense" and not group[0].at_places else None
         columns.append((group[-1].out, group[-1].delta_out, _drawn(group[-1].d_out), weights))
-    if output.loss != "squared_error":
-        columns.append(("mu", "", _drawn(output.C), None))
+    if output.known != "squared_error":
+        columns.append(("mu", "", _drawn(output.C * max(output.places, 1)), None))
     return [*columns, ("loss", "", [1], None)]
 
 

@@ -1,7 +1,6 @@
 """What `explain` returns: plain numbers and the steps that made them, and how they print, without JAX."""
 
 import html
-import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -9,21 +8,21 @@ from typing import Any
 from jaxbp import arguments
 from jaxbp.observe.explanation import json_format, picture
 from jaxbp.observe.explanation.formulas.notations import LATEX, MATHML, ROWS, TEXT, Notation, beside
-from jaxbp.observe.explanation.formulas.trees import Tree, Value, matmul, number_if_single, rows_of, symbol
-from jaxbp.observe.explanation.formulas.writer import Writer, different
-from jaxbp.observe.explanation.places import (
-    Place,
-    all_places,
-    arrays,
-    as_they_are,
-    factors,
-    in_words,
-    maps,
-    ties_in_words,
+from jaxbp.observe.explanation.formulas.trees import (
+    Tree,
+    Value,
+    evaluate,
+    matmul,
+    number_if_single,
+    rows_of,
+    symbol,
 )
-from jaxbp.observe.explanation.steps.lines import FIRST, Choices, Line, Step
-from jaxbp.observe.explanation.steps.outputs import Output
-from jaxbp.observe.explanation.two_ways import made_within
+from jaxbp.observe.explanation.formulas.writer import Writer, different
+from jaxbp.observe.explanation.notes import notes
+from jaxbp.observe.explanation.places import FLOAT64, Place, all_places, arrays, factors, in_words, maps
+from jaxbp.observe.explanation.steps.lines import Choices, Line, Step
+from jaxbp.observe.explanation.steps.parts import Output
+from jaxbp.observe.explanation.two_ways import directly
 
 WIDE = 110  # a longer line has the rows of its matrices below each other
 COLUMN, LONG = 71, 60  # where the shapes stand in a step's heading, unless it is long
@@ -65,9 +64,15 @@ class Explanation:
 
     @property
     def largest_difference(self) -> float:
-        """Of the two ways, over all steps, in units of eps times the largest number of the step."""
-        eps = sys.float_info.epsilon
-        return max((d / (eps * scale) for d, scale in self.differences.values() if d), default=0.0)
+        """Of the two ways, over all steps, in units of eps times the largest number of the step.
+
+        Eps is of the numbers in which the step's matrices are computed.
+        """
+        return max((self._in_eps(step) for step in self.steps if step.title in self.differences), default=0.0)
+
+    def _in_eps(self, step: Step) -> float:
+        worst, scale = self.differences[step.title]
+        return worst / (step.precision.eps * scale) if worst else 0.0
 
     def __repr__(self) -> str:
         return self.text()
@@ -84,14 +89,19 @@ class Explanation:
     def jacobians(self) -> str:
         """Every Jacobian of the chain, and the running product from the loss back to x."""
         numbers = self._numbers(TEXT)
-        lines = ["the chain of Jacobians, from the loss back to x, and the product so far"]
+        lines = [f"the chain of Jacobians, from the loss back to {self.chain_end}, and the product so far"]
         for name, matrix, product in self.chain():
             lines += [f"  {name} = {numbers.value(matrix)}", f"    product {numbers.value(product)}"]
         return "\n".join(lines)
 
+    @property
+    def chain_end(self) -> str:
+        """Where the chain of Jacobians ends: at x, or at the rows that ids have picked."""
+        return next((place.out for place in self.places if place.ids is not None), "x")
+
     def chain(self) -> Iterator[tuple[str, Value, Value]]:
         """(name, Jacobian, product so far), from the delta of the output to x."""
-        product = number_if_single(self.values[symbol(self.output.delta)])
+        product = evaluate(("vec", symbol(self.output.delta)), self.values)
         yield self.output.delta, product, product
         for place in factors(maps(self.places)):
             matrix = number_if_single(self.values[symbol(place.jacobian)])
@@ -131,17 +141,21 @@ class Explanation:
         }
 
     def difference(self, step: Step) -> str:
-        """The largest difference of the two ways; 0 up to 4 eps times the largest number of the step."""
+        """The largest difference of the two ways; 0 up to 4 eps times the largest number of the step.
+
+        Of matrices in fewer bits than float64 it is given in their eps.
+        """
         arguments.instance("difference", "step", step, Step, "one of explanation.steps")
         arguments.option("difference", "the step's title", step.title, self.differences)
-        worst, scale = self.differences[step.title]
-        return "0" if worst <= 4 * sys.float_info.epsilon * scale else f"{worst:.2g}"
+        worst, _ = self.differences[step.title]
+        if step.precision != FLOAT64 and worst:
+            name = step.precision.name
+            return f"{worst:.2g}, of the largest number {self._in_eps(step):.2g} eps of {name}"
+        return "0" if self._in_eps(step) <= 4 else f"{worst:.2g}"
 
     def _numbers(self, notation: Notation, step: Step | None = None) -> Writer:
-        """Writes numbers: the record's, and what the direct way of the step makes besides."""
-        return Writer(
-            notation, self.digits, {**self.values, **(made_within(step, self.values) if step else {})}
-        )
+        """Writes numbers: the record's, or those that the direct way of the step makes."""
+        return Writer(notation, self.digits, directly(step, self.values) if step else self.values)
 
     def parameters(self) -> list[str]:
         """The names of the parameters, in order."""
@@ -150,25 +164,6 @@ class Explanation:
     def title(self) -> str:
         """The network and its loss in words."""
         return f"{in_words(maps(self.places))}, {self.output.loss}"
-
-    def _notes(self) -> Iterator[str]:
-        """Which example it is, and what is left out, and how to choose."""
-        if self.note:
-            yield self.note
-        layers = as_they_are(self.places)
-        if layers["same"]:
-            yield f"changes no number here: {', '.join(layers['same'])}"
-        if same := ties_in_words(self.places):
-            yield f"one array in several places, a prime for each use: {same}"
-        if layers["own"]:
-            yield f"by its numbers and its Jacobian, not component by component: {', '.join(layers['own'])}"
-        sizes = [size for place in all_places(self.places) for size in (place.d_in, place.d_out)]
-        if self.choices.layers is not None:
-            yield f"written out: layers {', '.join(map(str, self.choices.layers))}"
-        if self.choices.units is not None:
-            yield f"written out: units {', '.join(map(str, self.choices.units))}"
-        elif max(sizes, default=1) > FIRST:
-            yield f"written out: units 1 to {FIRST} of each layer; units=[3, 7], layers=[1] choose others"
 
     def _heading(self, step: Step, notation: Notation) -> list[str]:
         """The formulas of a step, each with what separates it from the next."""
@@ -185,11 +180,11 @@ class Explanation:
 
         Of a step that is done in one way it is ("", lines).
         """
-        numbers = self._numbers(notation, step)
-        ways = [("directly", step.direct), ("matrix-based", step.matrix)]
+        own, numbers = self._numbers(notation, step), self._numbers(notation)
+        ways = [("directly", step.direct, own), ("matrix-based", step.matrix, numbers)]
         if not step.both_ways:
-            ways = [("", (*step.direct, *step.matrix))]
-        for way, lines in ways:
+            ways = [("", (*step.direct, *step.matrix), own)]
+        for way, lines, numbers in ways:
             written = [self._sides(line, numbers, blank) for line in lines if line.show != "quiet"]
             if step.changes:
                 written.append([", ".join(self._change(name, numbers, blank) for name in step.changes)])
@@ -236,7 +231,7 @@ class Explanation:
             tall = iter(self._given(ROWS)[1])
             line = "\n".join(beside(*(f"{next(tall)}  " for _ in names)) for names in layers if names)
         yield from (" " * 9 + row for row in line.splitlines())
-        yield from (" " * 9 + note for note in self._notes())
+        yield from (" " * 9 + note for note in notes(self.places, self.choices, self.note))
         for step in self.steps:
             heading = f"{step.title}: {''.join(self._heading(step, TEXT))}"
             padded = heading.ljust(COLUMN) if len(heading) < LONG else heading + " " * 10
@@ -268,7 +263,7 @@ class Explanation:
         given, parameters = self._given(LATEX)
         yield f"## {self.title()}"
         yield from (display(formulas) for formulas in (given, parameters) if formulas)
-        yield from self._notes()
+        yield from notes(self.places, self.choices, self.note)
         for step in self.steps:
             yield f"### {step.title}"
             yield f"$$\n{' '.join(self._heading(step, LATEX))}\n$$"
@@ -291,7 +286,7 @@ class Explanation:
         given, parameters = self._given(MATHML)
         yield f"<h3>{html.escape(self.title())}</h3>"
         yield from (math_of("<mo>,</mo>".join(formulas)) for formulas in (given, parameters) if formulas)
-        yield from (f"<p>{html.escape(note)}</p>" for note in self._notes())
+        yield from (f"<p>{html.escape(note)}</p>" for note in notes(self.places, self.choices, self.note))
         for step in self.steps:
             yield f"<h4>{html.escape(step.title)}</h4>"
             yield math_of("".join(_separated(piece) for piece in self._heading(step, MATHML)))

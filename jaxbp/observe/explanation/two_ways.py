@@ -18,6 +18,16 @@ class Seen(dict[Tree, Value]):
         return value
 
 
+def completed(steps: tuple[Step, ...], values: Mapping[Tree, Value]) -> dict[Tree, Value]:
+    """The values with what the matrices make on the way and the record does not have: one-hot rows."""
+    made = dict(values)
+    for step in steps:
+        for line in step.matrix:
+            if line.target not in made:
+                made[line.target] = evaluate(line.computed, made)
+    return made
+
+
 def compared(steps: tuple[Step, ...], values: Mapping[Tree, Value]) -> dict[str, tuple[float, float]]:
     """For each step, the largest difference of the two ways, and the largest number in it.
 
@@ -43,10 +53,9 @@ def _apart(a: Value, b: Value) -> float:
     return max(0.0 if a == b else math.nan if math.isnan(a - b) else abs(a - b) for a, b in pairs)
 
 
-def made_within(step: Step, values: Mapping[Tree, Value]) -> dict[Tree, Value]:
-    """What the direct way makes besides the quantities of the record: delta_mu, the loss of an output."""
-    made: dict[Tree, Value] = {}
+def directly(step: Step, values: Mapping[Tree, Value]) -> dict[Tree, Value]:
+    """The values as the direct way of a step has them: its own numbers, and what else is there."""
+    made = dict(values)
     for line in step.direct:
-        if symbol(line.target[1]) not in values or line.target[1] == "loss":
-            made[line.target] = evaluate(line.computed, {**values, **made})
+        made[line.target] = evaluate(line.computed, made)
     return made

@@ -36,7 +36,7 @@ def walk(
     backs: list[tuple[Way | None, Callable[[Array], tuple[Params, Array]]]] = []
     for _, way, part, p in parts:
         here = next(left)
-        if here.name == "identity" and here.kind == "phi":  # of a layer that has no activation
+        if here.kind == "none":  # of a layer that has no activation
             backs.append((None, _renamed(here, f, values)))
             here = next(left)
         f, back = _through(here, part, p, f, values)
@@ -75,7 +75,8 @@ def _through(
     if here.kind == "same":
         return out, lambda delta: part.backward(params, saved, delta)
     values[here.out] = out
-    values[here.jacobian] = part.jacobian(params, f).matrix()
+    if here.ids is None:
+        values[here.jacobian] = part.jacobian(params, f).matrix()
     for own, leaf in _named(here, params):
         values[own.name] = values[own.array] = leaf
         if here.kind == "own":
@@ -94,7 +95,8 @@ def _through(
         delta_params, delta_in = part.backward(params, saved, delta)
         for own, leaf in _named(here, delta_params):
             values[f"delta_{own.name}"] = leaf
-        values[here.delta_into] = delta_in
+        if here.ids is None:
+            values[here.delta_into] = delta_in
         return delta_params, delta_in
 
     return out, back

@@ -10,10 +10,10 @@ from jaxbp.observe import Explanation
 from jaxbp.observe.explanation.formulas.trees import parse
 from jaxbp.observe.explanation.json_format import Content
 from jaxbp.observe.explanation.json_reading import ACTIVATIONS, LOSSES
-from jaxbp.observe.explanation.places import IDENTITY, Place, all_places, maps
+from jaxbp.observe.explanation.places import FLOAT64, Place, all_places, maps
 from jaxbp.observe.explanation.record import in_json_format
 from jaxbp.observe.explanation.steps.lecture import steps
-from jaxbp.observe.explanation.steps.lines import Choices, Line, Step, When
+from jaxbp.observe.explanation.steps.lines import NO_PHI, Choices, Line, Phi, Step, When, can_bend
 from jaxbp.observe.explanation.steps.outputs import output_steps
 from jaxbp.report.page.template import as_json, read, rendered, verbatim
 
@@ -39,6 +39,7 @@ def write_page(explanation: Explanation) -> str:
     page = rendered(
         "page.html",
         title=explanation.title(),
+        end=explanation.chain_end,
         style=verbatim(read("page.css")),
         script=verbatim(read("page.js")),
         data=verbatim(as_json(explanation.to_dict())),
@@ -56,10 +57,13 @@ def _assert_formulas(explanation: Explanation) -> None:
     """The page can only recompute what has a formula."""
     for place in all_places(explanation.places):
         trees = parse(place.formula)
+        if place.precision != FLOAT64:
+            got, hint = f"{place.name} in {place.precision.name}", "explain the layer without mixed_precision"
+            raise ValueError(errors.message("page", "layers in float64, in which it recomputes", got, hint))
         if place.kind == "own" or (place.kind == "phi" and "slope" not in trees):
             hint = 'give it one: formula="f = ...; slope = ..."'
             raise ValueError(errors.message("page", "layers with a formula and its slope", place.name, hint))
-    if explanation.output.loss not in LOSSES:
+    if not explanation.output.known:
         hint = "explain prints it in the terminal"
         raise ValueError(errors.message("page", f"one of {', '.join(LOSSES)}", explanation.output.loss, hint))
 
@@ -67,17 +71,17 @@ def _assert_formulas(explanation: Explanation) -> None:
 def program(explanation: Explanation) -> dict[str, Any]:
     """The steps with every activation and loss that one can choose, and the names of what the page shows."""
     places = maps(explanation.places)
-    formulas = {name: layer.formula for name, layer in ACTIVATIONS.items()} | {"identity": IDENTITY}
-    aliases = {layer.name: name for name, layer in ACTIVATIONS.items()}
-    bends = [place for place in all_places(places) if place.kind in ("phi", "softmax")]
-    formulas |= {place.name: place.formula for place in bends if place.name not in aliases}
-    chosen = {place.chooses: aliases.get(place.name, place.name) for place in bends}
-    choices = Choices(formulas, tuple(LOSSES), units=tuple(range(1, 1025)))
+    bends = [place for place in all_places(places) if can_bend(place)]
+    phis = _activations(bends)
+    words = {phi: word for word, phi in phis.items()}
+    chosen = {place.chooses: words[_phi(place)] for place in bends}
+    choices = Choices(phis, tuple(LOSSES), units=tuple(range(1, 1025)))
+    options = {place.chooses: [when[1] for _, when in choices.alternatives(place) if when] for place in bends}
     written = steps(places, output_steps(explanation.output, choices), explanation.updated, choices)
     return {
         "steps": [_step(step, {place.jacobian for place in places}) for step in written],
-        "choices": chosen | {"loss": explanation.output.loss},
-        "options": {"phi": list(formulas), "loss": list(LOSSES)},
+        "choices": chosen | {"loss": explanation.output.known},
+        "options": options | {"loss": list(LOSSES)},
         "parameters": explanation.parameters(),
         "boxes": list(_boxes(places)),
         "output": explanation.output.f,
@@ -91,12 +95,29 @@ def program(explanation: Explanation) -> dict[str, Any]:
                 phi=lambda place: {"$choice": place.chooses} if place in bends else place.name,
             ),
         ),
-        "vectors": {
-            name: len(value)
-            for name, value in (("x", explanation.to_dict()["x"]), ("y", explanation.to_dict()["y"]))
-        },
+        "matrices": [own.name for place in all_places(places) for own in place.parameters if own.is_matrix]
+        + ["y"] * bool(explanation.output.places),
+        "ids": any(place.ids is not None for place in places),
+        "places": explanation.output.places,
         "digits": explanation.digits,
     }
+
+
+def _phi(place: Place) -> Phi:
+    return Phi(place.kind, place.name, place.formula)
+
+
+def _activations(bends: list[Place]) -> dict[str, Phi]:
+    """Those of the library by their names, and the network's own, whose names may be the same."""
+    known = {name: Phi("phi", layer.name, layer.formula) for name, layer in ACTIVATIONS.items()}
+    known |= {"identity": NO_PHI, "softmax": Phi("softmax", "softmax")}
+    for phi in map(_phi, bends):
+        if phi not in known.values():
+            word = phi.name
+            while word in known:
+                word += " of the network"
+            known[word] = phi
+    return known
 
 
 def _boxes(places: tuple[Place, ...]) -> Any:
@@ -110,8 +131,7 @@ def _boxes(places: tuple[Place, ...]) -> Any:
                 yield {"name": own.array, "kind": "parameter"}
             if own.is_use:
                 yield {"name": own.name, "kind": "value", "choose": None}
-        bend = place.kind in ("phi", "softmax")
-        yield {"name": place.out, "kind": "value", "choose": place.chooses if bend else None}
+        yield {"name": place.out, "kind": "value", "choose": place.chooses if can_bend(place) else None}
 
 
 def _step(step: Step, chain: set[str]) -> dict[str, Any]:

@@ -55,7 +55,7 @@ const operators = {
   "-": (a, ...others) => sum(a, ...others.map((b) => scaled(-1, b))),
   neg: (a) => scaled(-1, a),
   "·": (...f) => f.reduce((a, b) => a * b),
-  "/": (a, b) => (a === 0 ? 0 : a / b), // a term that y switches off is 0 whatever its denominator is
+  "/": (a, b) => (typeof a !== "number" ? a.map((row) => row.map((x) => x / b)) : a === 0 ? 0 : a / b), // a term that y switches off is 0 whatever its denominator is
   "^": (a, n) => a ** n,
   exp: Math.exp,
   ln: (a) => (a > 0 ? Math.log(a) : -Infinity),
@@ -79,6 +79,16 @@ const operators = {
   row: (...entries) => [entries],
   column: (...entries) => entries.map((x) => [x]),
   entry: (v, i) => flat(v)[i - 1],
+  sin: Math.sin,
+  cos: Math.cos,
+  // Of a sequence, a quantity has a row for each place: all in one row, and back, and the row of one place as a column.
+  vec: (v) => [flat(v)],
+  rows: (v, n) => Array.from({ length: n }, (_, i) => flat(v).slice((i * flat(v).length) / n, ((i + 1) * flat(v).length) / n)),
+  place: (v, t) => column(rowsOf(v)[t - 1]),
+  stack: (...all) => all.map(flat),
+  ones: (n) => Array.from({ length: n }, () => [1]),
+  kron: (a, b) => rowsOf(a).flatMap((row) => rowsOf(b).map((other) => row.flatMap((x) => other.map((y) => x * y)))),
+  onehot: (ids, n) => flat(ids).map((id) => Array.from({ length: n }, (_, v) => Number(id === v))),
   named: (v) => v,
 };
 
@@ -105,7 +115,8 @@ const clone = (value) => JSON.parse(JSON.stringify(value));
 const column = (list) => list.map((v) => [v]);
 
 function start() {
-  const given = { [key("x")]: column(data.x), [key("y")]: column(data.y), [key("eta")]: data.eta };
+  const y = program.places ? operators.rows([data.y], program.places) : column(data.y);
+  const given = { [key("x")]: column(data.x), [key("y")]: y, [key("eta")]: data.eta };
   const put = (template, from) => {
     if (template && template.$rows) given[key(template.$rows)] = clone(from);
     else if (template && template.$flat) given[key(template.$flat)] = column(from);
@@ -183,7 +194,7 @@ function filled() {
 
 // The chain: the delta of the output, then a Jacobian for each map, output first.
 function factors() {
-  let product = values[key(program.delta)];
+  let product = single(operators.vec(values[key(program.delta)]));
   const made = [[program.delta, product, product]];
   for (const step of program.steps) {
     for (const [name, when, whole] of step.factors) {
@@ -278,12 +289,18 @@ function writer(numbers) {
       const test = infix([["", write(condition[1])[0]], [condition[0] === ">=" ? "≥" : ">", write(condition[2])[0]]]);
       return [math("mrow", write(a)[0], words(" if "), test, words(" else "), write(b)[0]), SUM];
     },
+    diag: (a) => (numbers ? value(evaluate(["diag", a], numbers)) : [call("diag", [write(a)[0]], false), PRODUCT]),
     T: (a) => (numbers ? value(transposed(evaluate(a, numbers))) : [superscript(bound(a, ATOM), math("mi", "T")), ATOM]),
     named: (a) => writer(null).write(a),
     call: (name, ...args) => [call(name, args.map((a) => write(a)[0]), false), PRODUCT],
-    sum: (a) => [math("mrow", math("munder", mo("∑", { movablelimits: "false" }), math("mi", "i")), bound(a, PRODUCT)), PRODUCT],
+    sum: (a, index = "i") => [math("mrow", math("munder", mo("∑", { movablelimits: "false" }), math("mi", index)), bound(a, PRODUCT)), PRODUCT],
     "=": (...sides) => [infix(sides.map((s, i) => [i ? "=" : "", write(s)[0]])), SUM],
     eye: () => [math("mi", "I"), ATOM],
+    vec: (a) => (numbers ? value(single(operators.vec(evaluate(a, numbers)))) : [call("vec", [write(a)[0]], false), ATOM]),
+    rows: (a) => [call("rows", [write(a)[0]], false), ATOM],
+    ones: (n) => (numbers ? value(single(operators.ones(n))) : [math("mn", "1"), ATOM]),
+    kron: (a, b) => [infix([["", bound(a, ATOM)], ["⊗", bound(b, ATOM)]]), PRODUCT],
+    words: (text) => [words(text), ATOM],
   };
   function write(tree) {
     if (typeof tree === "number") return value(tree);
@@ -361,8 +378,8 @@ function changeOf(step, blank) {
 
 function waysOf(step, blank) {
   const { own, worst, scale } = directly(step);
-  const visible = (which) => lines(step, which).filter(([, , show]) => show !== "quiet").map((line) => lineOf(line, own, blank));
-  return { direct: visible("direct"), matrix: [...visible("matrix"), ...changeOf(step, blank)], worst, scale };
+  const visible = (which, numbers) => lines(step, which).filter(([, , show]) => show !== "quiet").map((line) => lineOf(line, numbers, blank));
+  return { direct: visible("direct", own), matrix: [...visible("matrix", step.both ? values : own), ...changeOf(step, blank)], worst, scale };
 }
 
 // The page ---------------------------------------------------------------------------------------------------------
@@ -376,8 +393,9 @@ function cells(value) {
 }
 
 function fieldId(name, i, j, rows, columns) {
-  if (rows * columns === 1 && columns === 1 && !name.startsWith("W")) return name;
-  return name.startsWith("W") ? `${name}[${i + 1},${j + 1}]` : `${name}[${i + 1}]`;
+  const matrix = program.matrices.includes(name);
+  if (rows * columns === 1 && !matrix) return name;
+  return matrix ? `${name}[${i + 1},${j + 1}]` : `${name}[${i + 1}]`;
 }
 
 // What a field shows: a number of float32, such as a network's that was trained, by the fewest digits that name it there.
@@ -418,16 +436,16 @@ function heading(name, extra) {
 }
 
 function box(name, content, extra) {
-  const kind = name.startsWith("W") ? "matrix" : "vector";
+  const kind = program.matrices.includes(name) ? "matrix" : "vector";
   return html("li", { "data-name": name }, heading(name, extra), html("div", { class: "pair", "data-kind": kind }, content));
 }
 
 function build() {
   const value = (name) => html("div", { class: name.startsWith("delta_") ? "back" : "computed", "data-value": name });
   const chain = byId("chain");
-  chain.append(box("x", [inputs("x"), value("delta_x")]));
+  chain.append(box("x", program.ids ? value("x") : [inputs("x"), value("delta_x")]));
   for (const { name, kind, choose } of program.boxes) {
-    const extra = choose ? menu(choose, program.options.phi) : null;
+    const extra = choose ? menu(choose, program.options[choose]) : null;
     chain.append(kind === "parameter" ? box(name, [inputs(name), value("delta_" + name)]) : box(name, [value(name), value("delta_" + name)], extra));
   }
   chain.append(box("mu", value("mu")), box("y", inputs("y")), box("loss", value("loss"), menu("loss", program.options.loss)));
@@ -456,7 +474,7 @@ function edited(field, name, i, j) {
 }
 
 function fields() {
-  for (const name of ["x", "y", "eta", ...program.parameters]) {
+  for (const name of [...(program.ids ? [] : ["x"]), "y", "eta", ...program.parameters]) {
     const rows = rowsOf(state.given[key(name)]);
     rows.forEach((row, i) =>
       row.forEach((x, j) => {
@@ -479,9 +497,9 @@ function touched(step) {
 }
 
 function sentence(step) {
-  const own = new Map();
+  const own = new Map(), { own: made } = directly(step);
   for (const [target, , show] of lines(step, "matrix").concat(step.both ? [] : lines(step, "direct"))) {
-    if (show !== "quiet") own.set(textName(target[1], target.slice(2)), textValue(evaluate(target, directly(step).own)));
+    if (show !== "quiet") own.set(textName(target[1], target.slice(2)), textValue(evaluate(target, made)));
   }
   const changes = step.changes.map((name) => `${name} from ${textValue(single(values[key(name)]))} to ${textValue(single(values[key(name + ":new")]))}`);
   return `Step ${at + 1} of ${program.steps.length}, ${step.title}: ${[...own].map(([name, value]) => `${name} = ${value}`).concat(changes).join("; ")}.`;
@@ -493,7 +511,7 @@ function refresh(announce) {
     const name = node.dataset.value, value = values[key(name)];
     const back = name.startsWith("delta_");
     if (value === undefined) continue;
-    const unit = back && node.parentElement.dataset.kind !== "matrix"; // a unit's delta stands beside its value
+    const unit = back && rowsOf(value).length === 1 && node.parentElement.dataset.kind !== "matrix"; // a unit's delta stands beside its value
     const caption = unit && typeof value !== "number" ? superscript(nameOf(name), math("mi", "T")) : nameOf(name);
     node.replaceChildren(html("small", {}, back ? math("math", caption) : "\u00a0"), cells(unit ? transposed(value) : value));
   }
@@ -523,8 +541,9 @@ function reachable() {
 // What the loss expects and does not get.
 function caution() {
   const loss = state.choices.loss, last = program.boxes.filter((box) => box.name === program.output).map((box) => state.choices[box.choose])[0];
-  const total = flat(values[key("y")]).reduce((a, b) => a + b, 0);
-  if (loss === "softmax_cross_entropy" && Math.abs(total - 1) > 1e-9) return `softmax_cross_entropy expects a y that adds to 1; this one adds to ${shown(total)}, and delta_f is ${shown(total)} mu - y.`;
+  const targets = program.places ? rowsOf(values[key("y")]) : [flat(values[key("y")])];
+  const total = targets.map((row) => row.reduce((a, b) => a + b, 0)).find((t) => Math.abs(t - 1) > 1e-9);
+  if (loss === "softmax_cross_entropy" && total !== undefined) return `softmax_cross_entropy expects a y that adds to 1; this one adds to ${shown(total)}, and delta_f is ${shown(total)} mu - y.`;
   const twice = { softmax_cross_entropy: "softmax", binary_cross_entropy: "sigmoid" }[loss];
   if (twice && last === twice) return `${loss} applies ${twice} itself: choose identity for the last layer.`;
   const f = flat(values[key("f")]);
@@ -586,8 +605,10 @@ function draw() {
   const svg = make(SVG, "svg", { viewBox: `0 0 ${width} ${height}`, role: "img", width, class: "drawing", style: `min-width: ${Math.round(width * 0.6)}px`, "aria-label": columns.map((c) => `${c.name} = ${textValue(values[key(c.name)])}`).join(", ") });
   const labels = [];
   columns.slice(1).forEach((to, c) => {
-    const W = to.W ? rowsOf(values[key(to.W)]) : null;
-    const left = drawn(columns[c]), right = drawn(to), largest = W ? Math.max(...W.flat().map(Math.abs), 1e-300) : 1;
+    const left = drawn(columns[c]), right = drawn(to), units = [to, columns[c]].map((one) => flat(values[key(one.name)]).length);
+    const weights = to.W ? rowsOf(values[key(to.W)]) : null; // of a sequence they are those of each place: no line has one
+    const W = weights && weights.length === units[0] && weights[0].length === units[1] ? weights : null;
+    const largest = W ? Math.max(...W.flat().map(Math.abs), 1e-300) : 1;
     left.forEach((unit, j) => right.forEach((other, i) => {
       if (!W && left.length === right.length && i !== j) return;
       const [x1, y1] = place(c, j, left.length), [x2, y2] = place(c + 1, i, right.length);

@@ -10,13 +10,11 @@ def copied(tree: Any) -> Any:
     """The arrays of a tree in buffers of their own.
 
     The runtime copies them: a program that copies would be compiled for each shape, which takes longer in a
-    short run than the copies of all epochs. Keys and what other processes have a part of need one.
+    short run than the copies of all epochs. What other processes have a part of needs one.
     """
 
     def own(leaf: Any) -> Any:
         here = isinstance(leaf, jax.Array) and leaf.is_fully_addressable
-        if not here or jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
-            return jnp.array(leaf, copy=True)
-        return jax.device_put(leaf, may_alias=False)
+        return jax.device_put(leaf, may_alias=False) if here else jnp.array(leaf, copy=True)
 
     return jax.tree.map(own, tree)

@@ -116,7 +116,7 @@ def _latex_name(name: str, index: Sequence[int] = ()) -> str:
     return out + (f"[{','.join(map(str, index))}]" if index else "")
 
 
-_LATEX_OPERATORS = {"·": r"\cdot", " · ": r"\cdot", " ": r"\,", ">=": r"\ge", "=": "="}
+_LATEX_OPERATORS = {"·": r"\cdot", " · ": r"\cdot", " ": r"\,", ">=": r"\ge", "=": "=", "⊗": r"\otimes"}
 
 
 def _latex_matrix(rows: list[list[str]]) -> str:

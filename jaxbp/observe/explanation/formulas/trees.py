@@ -15,8 +15,8 @@ Matrix: TypeAlias = list[list[float]]
 Value: TypeAlias = float | Matrix
 
 
-def symbol(name: str, *index: int) -> Tree:
-    """A quantity, or one of its entries, counted from 1."""
+def symbol(name: str, *index: int | str) -> Tree:
+    """A quantity, or one of its entries, counted from 1; in a heading an index may be a letter."""
     return ("$", name, *index)
 
 
@@ -79,9 +79,39 @@ def number_if_single(value: Value) -> Value:
 
 
 def _diagonal(value: Value) -> Value:
-    entries = [entry for row in rows_of(value) for entry in row]
+    entries = _entries(value)
     n = range(len(entries))
     return number_if_single([[entries[i] if i == j else 0.0 for j in n] for i in n])
+
+
+def _ratio(a: Value, b: Value) -> Value:
+    """A number divided by a number; a matrix entry by entry."""
+    if isinstance(a, float) and isinstance(b, float):
+        return _quotient(a, b)
+    return [[_quotient(entry, float(b)) for entry in row] for row in rows_of(a)]  # type: ignore[arg-type]
+
+
+def _entries(value: Value) -> list[float]:
+    return [entry for row in rows_of(value) for entry in row]
+
+
+def _in_rows(value: Value, n: float) -> Value:
+    """The entries of one row as n rows."""
+    entries, n = _entries(value), int(n)
+    d = len(entries) // n
+    return number_if_single([entries[i * d : (i + 1) * d] for i in range(n)])
+
+
+def _kronecker(a: Value, b: Value) -> Value:
+    """Every entry of a times the whole of b, in its place."""
+    return number_if_single(
+        [[v * w for v in row for w in other] for row in rows_of(a) for other in rows_of(b)]
+    )
+
+
+def _one_hot(ids: Value, n: float) -> Value:
+    """A row for each id, with a 1 at the id, which counts from 0."""
+    return number_if_single([[float(id == v) for v in range(int(n))] for id in _entries(ids)])
 
 
 def _transposed(value: Value) -> Value:
@@ -116,7 +146,7 @@ OPERATORS: dict[str, Callable[..., Value]] = {
     "-": _difference,
     "neg": lambda a: _scaled(-1.0, a),
     "·": _product,
-    "/": _quotient,
+    "/": _ratio,
     "^": lambda a, n: a**n,
     "exp": _exponential,
     "ln": _logarithm,
@@ -139,9 +169,23 @@ OPERATORS: dict[str, Callable[..., Value]] = {
     "eye": lambda n: number_if_single([[float(i == j) for j in range(int(n))] for i in range(int(n))]),
     "row": lambda *entries: number_if_single([list(entries)]),
     "column": lambda *entries: number_if_single([[entry] for entry in entries]),
-    "entry": lambda a, i: [entry for row in rows_of(a) for entry in row][int(i) - 1],
+    "entry": lambda a, i: _entries(a)[int(i) - 1],
+    "sin": math.sin,
+    "cos": math.cos,
+    "vec": lambda a: number_if_single([_entries(a)]),
+    "rows": _in_rows,
+    "place": lambda a, t: number_if_single([[entry] for entry in rows_of(a)[int(t) - 1]]),
+    "stack": lambda *rows: number_if_single([_entries(row) for row in rows]),
+    "ones": lambda n: number_if_single([[1.0]] * int(n)),
+    "kron": _kronecker,
+    "onehot": _one_hot,
 }
-"""What each operator computes; ``"$"``, ``"each"`` and the numbers are in `evaluate`."""
+"""What each operator computes; ``"$"``, ``"each"`` and the numbers are in `evaluate`.
+
+Of a sequence, a quantity has a row for each place: ``"vec"`` is all of them in one row, ``"rows"`` puts one
+row back into so many, ``"place"`` is the row of one place as a column, ``"stack"`` makes rows of what each
+place has.
+"""
 
 
 def evaluate(tree: Tree, values: Mapping[Tree, Value]) -> Value:
@@ -176,7 +220,7 @@ def _looked_up(tree: Tree, values: Mapping[Tree, Value]) -> Value:
     whole = rows_of(values[tree[:2]])
     if len(tree) == 4:
         return whole[tree[2] - 1][tree[3] - 1]
-    return [entry for row in whole for entry in row][tree[2] - 1]
+    return _entries(whole)[tree[2] - 1]
 
 
 def replaced(tree: Tree, by: Mapping[str, Tree]) -> Tree:

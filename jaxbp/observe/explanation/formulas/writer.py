@@ -59,7 +59,7 @@ class Writer(NamedTuple):
             if self.values is not None:
                 return self._number(evaluate(tree, self.values))
             return self.notation.name(args[0], args[1:]), _ATOM
-        if self.values is not None and operator in ("exp", "if", "T", "diag"):
+        if self.values is not None and operator in ("exp", "if", "T", "diag", "vec", "ones"):
             return self._number(evaluate(tree, self.values))
         return _PIECES[operator](self, *args) if operator in _PIECES else self._call(operator, *args)
 
@@ -153,9 +153,9 @@ class Writer(NamedTuple):
     def _called(self, function: str, *args: Tree) -> tuple[str, int]:
         return self.notation.call(function, ", ".join(self(arg) for arg in args), False), _PRODUCT
 
-    def _over_all(self, tree: Tree) -> tuple[str, int]:
+    def _over_all(self, tree: Tree, index: str = "i") -> tuple[str, int]:
         return self.notation.call(
-            "sum_i", self._bound(tree, _PRODUCT), self._written(tree)[1] > _SUM
+            f"sum_{index}", self._bound(tree, _PRODUCT), self._written(tree)[1] > _SUM
         ), _PRODUCT
 
     def _same(self, *sides: Tree) -> tuple[str, int]:
@@ -163,6 +163,18 @@ class Writer(NamedTuple):
 
     def _words(self, text: str) -> tuple[str, int]:
         return self.notation.words(text), _ATOM
+
+    def _in_one_row(self, tree: Tree) -> tuple[str, int]:
+        return self.notation.call("vec", self(tree), False), _ATOM
+
+    def _in_rows(self, tree: Tree, n: int) -> tuple[str, int]:
+        return self.notation.call("rows", self(tree), False), _ATOM
+
+    def _ones(self, n: int) -> tuple[str, int]:
+        return self.notation.number("1"), _ATOM
+
+    def _kronecker(self, a: Tree, b: Tree) -> tuple[str, int]:
+        return self.notation.infix([("", self._bound(a, _ATOM)), ("⊗", self._bound(b, _ATOM))]), _PRODUCT
 
     def _identity(self, n: int) -> tuple[str, int]:
         return self.notation.name("I", ()), _ATOM
@@ -189,6 +201,10 @@ _PIECES: dict[str, Callable[..., tuple[str, int]]] = {
     "=": Writer._same,
     "words": Writer._words,
     "eye": Writer._identity,
+    "vec": Writer._in_one_row,
+    "rows": Writer._in_rows,
+    "ones": Writer._ones,
+    "kron": Writer._kronecker,
 }
 """The operators that have a notation of their own; others are written as a function of their arguments."""
 

@@ -1,23 +1,27 @@
 """Step 4, layer by layer from the output back: the lines of each kind of place."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from itertools import chain
 
 from jaxbp.observe.explanation.formulas.trees import Tree, parse, plus, replaced, symbol, times
-from jaxbp.observe.explanation.places import Place, by_layer, factors, in_turn, is_identity, maps
+from jaxbp.observe.explanation.places import Place, by_layer, coarsest, factors, in_turn, maps
 from jaxbp.observe.explanation.steps.lines import (
     Choices,
     Equation,
     Line,
     Made,
+    Show,
     Step,
     When,
     ends,
     entry,
     formula_of,
+    indices,
     intermediate,
+    rows,
     weight,
 )
+from jaxbp.observe.explanation.steps.lookup import lookup_backward
 
 
 def backward(tag: str, group: list[Place], choices: Choices) -> list[Step]:
@@ -49,9 +53,10 @@ def _backward(where: str, group: list[Place], choices: Choices) -> list[Step]:
             (p.jacobian, when)
             for place in reversed(group)
             for p, when in choices.alternatives(place)
-            if not is_identity(p) and p.kind != "residual"
+            if p in factors((p,)) and p.kind != "residual"
         ),
-        delta=group[0].delta_into if not block else f"delta_{block.out}",
+        precision=coarsest(group),
+        delta=f"delta_{block.out}" if block else group[0].delta_into if group[0].ids is None else "",
     )
     return [step, *after] if step.matrix or step.direct else after
 
@@ -59,35 +64,39 @@ def _backward(where: str, group: list[Place], choices: Choices) -> list[Step]:
 WHY_BACKWARD = {
     "dense": "A unit's delta goes to each weight in proportion to what came in, and back along each weight.",
     "residual": "A sum passes its delta on unchanged: to the branch and to the skip.",
+    "lookup": "A row receives the deltas of all the places that picked it. An id has no delta: it is no "
+    "number that one can change a little.",
 }
 
 
 def _dense_backward(place: Place, choices: Choices, when: When) -> Made:
     W, delta_a, delta_in = place.weights, place.delta_out, place.delta_into
     d_W, d_b = f"delta_{W}", f"delta_{place.bias}"
-    rows, columns = choices.chosen(place.d_out), choices.chosen(place.d_in)
+    m, n = place.shape_out[-1], place.shape_in[-1]
+    units, columns, every = choices.chosen(m), choices.chosen(n), rows(place.shape_out, place.shape_out[0])
     into, delta = symbol(place.into), symbol(delta_a)
     direct = [
         Line(
-            weight(place, d_W, i, j), times(entry(delta_a, i, place.d_out), entry(place.into, j, place.d_in))
+            weight(place, d_W, i, j),
+            plus([times(entry(delta_a, i, m, at), entry(place.into, j, n, at)) for at in every]),
         )
-        for i in rows
+        for i in units
         for j in columns
     ]
     if place.bias:
-        direct += [Line(entry(d_b, i, place.d_out), entry(delta_a, i, place.d_out), "symbols") for i in rows]
+        show: Show = "both" if place.at_places else "symbols"
+        for i in units:
+            direct.append(Line(entry(d_b, i, m), plus([entry(delta_a, i, m, at) for at in every]), show))
     direct += [
         Line(
-            entry(delta_in, j, place.d_in),
-            plus(
-                [
-                    times(entry(delta_a, i, place.d_out), weight(place, W, i, j))
-                    for i in range(1, place.d_out + 1)
-                ]
-            ),
+            entry(delta_in, j, n, at),
+            plus([times(entry(delta_a, i, m, at), weight(place, W, i, j)) for i in range(1, m + 1)]),
         )
+        for at in rows(place.shape_in)
         for j in columns
     ]
+    if place.at_places:
+        return _dense_at_places(place, direct)
     outer, back = ("@", ("T", delta), ("T", into)), ("@", delta, symbol(W))
     bias = [Equation(symbol(d_b), delta, "; ")] if place.bias else []
     heading = [Equation(symbol(d_W), outer, "; "), *bias, Equation(symbol(delta_in), back, "; ")]
@@ -99,38 +108,54 @@ def _dense_backward(place: Place, choices: Choices, when: When) -> Made:
     )
 
 
+def _dense_at_places(place: Place, direct: list[Line]) -> Made:
+    """The same with a row for each place of a sequence: the sums over the places are products, too."""
+    delta, into, W = symbol(place.delta_out), symbol(place.into), symbol(place.weights)
+    of_W, of_b = ("@", ("T", delta), into), ("@", ("T", ("ones", place.shape_out[0])), delta)
+    back, J = ("@", delta, W), ("kron", ("eye", place.shape_out[0]), W)
+    d_W, d_in = symbol(f"delta_{place.weights}"), symbol(place.delta_into)
+    heading, matrix = [Equation(d_W, of_W, "; ")], [Line(d_W, of_W, "numbers")]
+    if place.bias:
+        d_b = symbol(f"delta_{place.bias}")
+        heading.append(Equation(d_b, of_b, "; "))
+        matrix.append(Line(d_b, of_b, "numbers"))
+    heading += [Equation(d_in, back, "; "), Equation(symbol(place.jacobian), J, "; ")]
+    matrix += [Line(d_in, back, "numbers"), Line(symbol(place.jacobian), J, "quiet")]
+    return heading, direct, matrix
+
+
 def _through_jacobian(
-    place: Place, J: Tree, compute: Tree, when: When, more: Sequence[Equation] = ()
+    place: Place, J: Tree, compute: Tree, when: When
 ) -> tuple[list[Equation], list[Line]]:
-    """Heading and matrix lines of delta_into = delta_out J."""
+    """Heading and matrix lines of delta_into = delta_out J; of a sequence with all its places in one row."""
     name, delta = symbol(place.jacobian), symbol(place.delta_out)
-    product = ("@", delta, name)
-    heading = [Equation(symbol(place.delta_into), product, ", " if J else "; ", when)]
+
+    def product(J: Tree) -> Tree:
+        row = ("@", ("vec", delta) if len(place.shape_out) == 2 else delta, J)
+        return ("rows", row, place.shape_in[0]) if len(place.shape_in) == 2 else row
+
+    heading = [Equation(symbol(place.delta_into), product(name), ", " if J else "; ", when)]
     heading += [Equation(name, J, "; ", when)] if J else []
     return heading, [
         Line(name, J or name, "result", compute, when),
-        Line(symbol(place.delta_into), ("@", delta, ("named", name)), "numbers", product, when),
+        Line(symbol(place.delta_into), product(("named", name)), "numbers", product(name), when),
     ]
 
 
 def _phi_backward(place: Place, choices: Choices, when: When) -> Made:
-    d, units = place.d_out, choices.chosen(place.d_out)
-    if place.name == "identity":
-        heading = [Equation(symbol(place.delta_into), symbol(place.delta_out), "; ", when)]
-        passed = Line(symbol(place.delta_into), symbol(place.delta_out), "quiet", when=when)
-        return heading, [], [Line(symbol(place.jacobian), ("eye", d), "quiet", when=when), passed]
     direct = []
     trees = parse(place.formula)
-    for i in units:
-        formula = formula_of(place, i)
-        slope = formula.pop("slope", symbol(place.jacobian, i, i) if d > 1 else symbol(place.jacobian))
+    numbers = {index: k for k, index in enumerate(indices(place.shape_out), 1)}  # of J's rows and columns
+    for i in choices.entries(place.shape_out):
+        formula, k = formula_of(place, i), numbers[i]
+        slope = formula.pop("slope", symbol(place.jacobian, *((k, k) if place.d_out > 1 else ())))
         direct += [
             Line(intermediate(place, name, i), tree, "quiet", when=when)
             for name, tree in formula.items()
             if name != "f"
         ]
         direct.append(
-            Line(entry(place.delta_into, i, d), times(entry(place.delta_out, i, d), slope), when=when)
+            Line(symbol(place.delta_into, *i), times(symbol(place.delta_out, *i), slope), when=when)
         )
     written, compute = None, symbol(place.jacobian)
     if "slope" in trees:
@@ -140,6 +165,21 @@ def _phi_backward(place: Place, choices: Choices, when: When) -> Made:
         compute = ("diag", ("each", formula_of(place)["slope"], symbol(place.into)))
     heading, matrix = _through_jacobian(place, written, compute, when)
     return heading, direct, matrix
+
+
+def _none_backward(place: Place, choices: Choices, when: When) -> Made:
+    into, out = symbol(place.delta_into), symbol(place.delta_out)
+    J = Line(symbol(place.jacobian), ("eye", place.d_out), "quiet", when=when)
+    return [Equation(into, out, "; ", when)], [], [J, Line(into, out, "quiet", when=when)]
+
+
+def _flat_backward(place: Place, choices: Choices, when: When) -> Made:
+    into, back = symbol(place.delta_into), ("rows", symbol(place.delta_out), place.shape_in[0])
+    direct = [
+        Line(symbol(place.delta_into, *j), symbol(place.delta_out, *i), "symbols")
+        for i, j in zip(indices(place.shape_out), choices.entries(place.shape_in), strict=False)
+    ]
+    return [Equation(into, back, "; ")], direct, [Line(into, back, "numbers")]
 
 
 def _softmax_backward(place: Place, choices: Choices, when: When) -> Made:
@@ -157,27 +197,35 @@ def _softmax_backward(place: Place, choices: Choices, when: When) -> Made:
 
 def _own_backward(place: Place, choices: Choices, when: When) -> Made:
     m, n = place.d_out, place.d_in
+    outs = list(enumerate(indices(place.shape_out), 1))
+    numbers = {index: k for k, index in enumerate(indices(place.shape_in), 1)}  # of J's columns
 
     def slope(i: int, j: int) -> Tree:
         return symbol(place.jacobian) if m == n == 1 else symbol(place.jacobian, i, j)
 
-    direct = [
-        Line(
-            entry(place.delta_into, j, n),
-            plus(
-                [
-                    times(entry(place.delta_out, i, m), slope(i, j))
-                    for i in ([j] if place.diagonal else range(1, m + 1))
-                ]
-            ),
-        )
-        for j in choices.chosen(n)
-    ]
-    heading, matrix = _through_jacobian(place, None, symbol(place.jacobian), when)
+    direct: list[Line] = []
+    heading: list[Equation] = []
+    matrix: list[Line] = []
+    if place.ids is None:
+        direct = [
+            Line(
+                symbol(place.delta_into, *index),
+                plus(
+                    [
+                        times(symbol(place.delta_out, *out), slope(i, numbers[index]))
+                        for i, out in (outs if not place.diagonal else [outs[numbers[index] - 1]])
+                    ]
+                ),
+            )
+            for index in choices.entries(place.shape_in)
+        ]
+        heading, matrix = _through_jacobian(place, None, symbol(place.jacobian), when)
     for own in place.parameters:
         delta = symbol(f"delta_{own.name}")
         by = symbol(f"J_{{{place.out}}}({own.name})")
-        heading.append(Equation(delta, ("@", symbol(place.delta_out), by), "; "))
+        row = symbol(place.delta_out)
+        row = ("vec", row) if len(place.shape_out) == 2 else row
+        heading.append(Equation(delta, ("@", row, by), "; "))
         matrix.append(Line(delta, delta, "result"))
     return heading, direct, matrix
 
@@ -195,16 +243,17 @@ def _joined(where: str, place: Place, choices: Choices) -> Step:
     inner = [maps(places) for places in (place.skip, place.branch)]
     names = [places[0].delta_into if places else place.delta_out for places in inner]
     direct = [
-        Line(entry(place.delta_into, j, place.d_in), plus([entry(name, j, place.d_in) for name in names]))
-        for j in choices.chosen(place.d_in)
+        Line(symbol(place.delta_into, *index), plus([symbol(name, *index) for name in names]))
+        for index in choices.entries(place.shape_in)
     ]
     both = ("+", *(symbol(name) for name in names))
+    through, _ = _through_jacobian(place, None, None, None)
     J = ("+", *(_product_of(places, place.d_in, choices) for places in (place.skip, place.branch)))
     return Step(
         title=f"4. backward, into the block of {where}",
         heading=(
             Equation(symbol(place.delta_into), both),
-            Equation(symbol(place.delta_into), ("@", symbol(place.delta_out), symbol(place.jacobian))),
+            through[0],
             Equation(symbol(place.jacobian), J),
         ),
         direct=tuple(direct),
@@ -215,6 +264,7 @@ def _joined(where: str, place: Place, choices: Choices) -> Step:
         why="Where a value is used twice, the deltas of both uses are added.",
         factors=((place.jacobian, None),),
         delta=place.delta_into,
+        precision=coarsest((place, *place.branch, *place.skip)),
     )
 
 
@@ -227,7 +277,10 @@ def _product_of(places: tuple[Place, ...], d: int, choices: Choices) -> Tree:
 
 BACKWARD: dict[str, Callable[[Place, Choices, When], Made]] = {
     "dense": _dense_backward,
+    "lookup": lookup_backward,
     "phi": _phi_backward,
+    "none": _none_backward,
+    "flat": _flat_backward,
     "softmax": _softmax_backward,
     "residual": _residual_backward,
     "own": _own_backward,

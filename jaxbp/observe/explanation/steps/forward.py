@@ -4,7 +4,7 @@ from collections.abc import Callable
 from itertools import chain
 
 from jaxbp.observe.explanation.formulas.trees import Tree, plus, symbol, times
-from jaxbp.observe.explanation.places import Place, by_layer, in_turn, is_identity
+from jaxbp.observe.explanation.places import Place, by_layer, coarsest, in_turn, is_identity
 from jaxbp.observe.explanation.steps.lines import (
     Choices,
     Equation,
@@ -15,10 +15,13 @@ from jaxbp.observe.explanation.steps.lines import (
     ends,
     entry,
     formula_of,
+    indices,
     intermediate,
+    rows,
     shape,
     weight,
 )
+from jaxbp.observe.explanation.steps.lookup import lookup_forward
 
 
 def forward(tag: str, group: list[Place], choices: Choices, *, is_last: bool = False) -> list[Step]:
@@ -47,10 +50,11 @@ def _forward(where: str, group: list[Place], choices: Choices, *, is_last: bool)
     said = [not (is_last and is_identity(place)) for place, _ in chosen]
     headings = [heading for (heading, _, _), here in zip(made, said, strict=True) if here]
     first, last = group[0], group[-1]
-    of = [shape(first.weights, first.d_out, first.d_in)] if first.kind == "dense" else []
-    alias = " = x" if first.into == "x" and first.tag == "1" else ""
-    into = f"{'f_0' if alias else first.into}{alias} ({first.d_in},)"
-    outs = list(dict.fromkeys([shape(place.out, place.d_out) for place in group if not is_identity(place)]))
+    of = [shape(own.name, *own.shape) for own in first.parameters if own.path in (("W",), ("E",), ("P",))]
+    alias = " = x" if first.into == "x" and first.tag == "1" and first.ids is None else ""
+    into = shape(f"{'f_0' if alias else first.into}{alias}", *first.shape_in)
+    made_by = [shape(place.out, *place.shape_out) for place in group if not is_identity(place)]
+    outs = list(dict.fromkeys(made_by))
     step = Step(
         title=f"1. forward, {where}",
         heading=tuple(chain.from_iterable(headings)),
@@ -58,6 +62,7 @@ def _forward(where: str, group: list[Place], choices: Choices, *, is_last: bool)
         direct=tuple(chain.from_iterable(direct for _, direct, _ in made)),
         matrix=tuple(chain.from_iterable(matrix for _, _, matrix in made)),
         why=WHY_FORWARD.get(first.kind, f"{last.out} is what the layer makes of {first.into}."),
+        precision=coarsest(group),
     )
     return [*inner, step] if any(made_of for made_of in (step.matrix, step.direct)) else inner
 
@@ -65,11 +70,12 @@ def _forward(where: str, group: list[Place], choices: Choices, *, is_last: bool)
 WHY_FORWARD = {
     "dense": "Each unit adds up what it receives, weighted, and its activation bends the sum.",
     "residual": "The block adds what its branch has made of the input to the input itself.",
+    "lookup": "Each id picks its row of the table: id 0 the first row, id 1 the second.",
 }
 
 
 def _dense_forward(place: Place, choices: Choices, when: When) -> Made:
-    W, b, d = place.weights, place.bias, place.d_in
+    W, b, d, m = place.weights, place.bias, place.shape_in[-1], place.shape_out[-1]
     into = "f_0" if place.into == "x" else place.into
 
     def total(products: Tree, bias: Tree) -> Tree:
@@ -77,14 +83,21 @@ def _dense_forward(place: Place, choices: Choices, when: When) -> Made:
 
     direct = [
         Line(
-            entry(place.out, i, place.d_out),
+            entry(place.out, i, m, at),
             total(
-                plus([times(weight(place, W, i, j), entry(place.into, j, d)) for j in range(1, d + 1)]),
-                entry(b or "", i, place.d_out),
+                plus([times(weight(place, W, i, j), entry(place.into, j, d, at)) for j in range(1, d + 1)]),
+                entry(b or "", i, m),
             ),
         )
-        for i in choices.chosen(place.d_out)
+        for at in rows(place.shape_out)
+        for i in choices.chosen(m)
     ]
+    if place.at_places:  # a row for each place
+        every = total(
+            ("@", symbol(place.into), ("T", symbol(W))),
+            ("@", ("ones", place.shape_out[0]), ("T", symbol(b or ""))),
+        )
+        return [Equation(symbol(place.out), every)], direct, [Line(symbol(place.out), every)]
     product = ("@", symbol(W), symbol(place.into))
     named = ("@", symbol(W), symbol(into))
     heading = [Equation(symbol(place.out), total(named, symbol(b or "")))]
@@ -93,18 +106,30 @@ def _dense_forward(place: Place, choices: Choices, when: When) -> Made:
 
 def _phi_forward(place: Place, choices: Choices, when: When) -> Made:
     a, f = symbol(place.into), symbol(place.out)
-    if place.name == "identity":
-        return [Equation(f, a, when=when)], [], [Line(f, a, "quiet", when=when)]
     direct = []
-    for i in choices.chosen(place.d_out):
+    for i in choices.entries(place.shape_out):
         for name, tree in formula_of(place, i).items():
             if name == "f":
-                direct.append(Line(entry(place.out, i, place.d_out), tree, when=when))
+                direct.append(Line(symbol(place.out, *i), tree, when=when))
                 break
             direct.append(Line(intermediate(place, name, i), tree, when=when))
     called = ("call", place.name, a)
     matrix = [Line(f, called, "symbols", ("each", formula_of(place)["f"], a), when)]
     return [Equation(f, called, when=when)], direct, matrix
+
+
+def _none_forward(place: Place, choices: Choices, when: When) -> Made:
+    a, f = symbol(place.into), symbol(place.out)
+    return [Equation(f, a, when=when)], [], [Line(f, a, "quiet", when=when)]
+
+
+def _flat_forward(place: Place, choices: Choices, when: When) -> Made:
+    out, row = symbol(place.out), ("T", ("vec", symbol(place.into)))
+    direct = [
+        Line(symbol(place.out, *i), symbol(place.into, *j), "symbols")
+        for i, j in zip(choices.entries(place.shape_out), indices(place.shape_in), strict=False)
+    ]
+    return [Equation(out, row)], direct, [Line(out, row)]
 
 
 def _softmax_forward(place: Place, choices: Choices, when: When) -> Made:
@@ -127,10 +152,10 @@ def _residual_forward(place: Place, choices: Choices, when: When) -> Made:
     skip, branch = ends(place)
     direct = [
         Line(
-            entry(place.out, i, place.d_out),
-            plus([entry(skip, i, place.d_out), entry(branch, i, place.d_out)]),
+            symbol(place.out, *i),
+            plus([symbol(skip, *i), symbol(branch, *i)]),
         )
-        for i in choices.chosen(place.d_out)
+        for i in choices.entries(place.shape_out)
     ]
     both = ("+", symbol(skip), symbol(branch))
     return [Equation(symbol(place.out), both)], direct, [Line(symbol(place.out), both)]
@@ -146,7 +171,10 @@ def _own_forward(place: Place, choices: Choices, when: When) -> Made:
 
 FORWARD: dict[str, Callable[[Place, Choices, When], Made]] = {
     "dense": _dense_forward,
+    "lookup": lookup_forward,
     "phi": _phi_forward,
+    "none": _none_forward,
+    "flat": _flat_forward,
     "softmax": _softmax_forward,
     "residual": _residual_forward,
     "own": _own_forward,

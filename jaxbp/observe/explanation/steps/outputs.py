@@ -1,55 +1,24 @@
 """Steps 2 and 3 for each loss: mu, the loss and delta_f, directly and with matrices. Plain data."""
 
 from collections.abc import Callable, Iterable
-from typing import NamedTuple
 
 from jaxbp.observe.explanation.formulas.trees import Tree, plus, symbol, times
+from jaxbp.observe.explanation.steps.each_place import at_each_place
 from jaxbp.observe.explanation.steps.lines import Choices, Equation, Line, Step, entry, shape
-
-
-class Output(NamedTuple):
-    """Where the loss stands.
-
-    Args:
-        f: the name of the network's output, ``"f_2"``.
-        alias: what the output is besides, ``"a_2"`` without an activation; "" otherwise.
-        C: its entries.
-        loss: the loss, a key of `OUTPUTS`; a loss that is none of them prints by this name.
-    """
-
-    f: str
-    alias: str
-    C: int
-    loss: str
-
-    @property
-    def delta(self) -> str:
-        """delta_{f_L}."""
-        return f"delta_{self.f}"
-
-
-class Parts(NamedTuple):
-    """What a loss puts into the two steps."""
-
-    heading: tuple[Equation, ...]
-    output: tuple[Line, ...]
-    delta_heading: Equation
-    shapes: tuple[str, ...]
-    direct: tuple[Line, ...]
-    matrix: tuple[Line, ...]
+from jaxbp.observe.explanation.steps.parts import Output, Parts
 
 
 def output_steps(out: Output, choices: Choices) -> tuple[Step, Step]:
     """The output and its delta, for the loss, and for each other loss that can be chosen."""
-    names = choices.losses or (out.loss,)
+    names = choices.losses or (out.known,)
     f = symbol("f")
     aka = [symbol(name) for name in (out.f, out.alias) if name and name != "f"]
     head = [Equation(f, ("=", *aka) if len(aka) > 1 else aka[0])] if aka else []
     parts = []
     for name in names:
         when = ("loss", name) if choices.losses else None
-        made = OUTPUTS.get(name, _own)(out._replace(loss=name), choices)
-        parts.append((made, when))
+        made = OUTPUTS.get(name, _own)(out, choices)
+        parts.append((at_each_place(made, out._replace(known=name), choices) if out.places else made, when))
     return (
         Step(
             "2. output",
