@@ -12,6 +12,7 @@ import optax
 import pytest
 
 import jaxbp
+from jaxbp.train.programs.copies import copied
 from jaxbp.train.programs.epoch_program import make_epochs
 from jaxbp.train.programs.finite import make_look
 from jaxbp.train.programs.step import State, make_step
@@ -110,3 +111,21 @@ def test_the_next_process_finds_the_epochs_in_jax_s_cache(tmp_path):
         kept.append({file.name for file in tmp_path.iterdir() if file.name.endswith("-cache")})
     assert any(name.startswith("jit_into") for name in kept[0])
     assert kept[0] == kept[1]
+
+
+@pytest.mark.parametrize("over", ["one device", "a mesh"])
+def test_a_copy_has_buffers_of_its_own_keys_included(over):
+    """A program that takes a copy's buffers would else take those of what was given."""
+    tree = {"key": jax.random.key(3), "raw": jax.random.PRNGKey(4), "W": jnp.ones((2, 3))}
+    if over == "a mesh":
+        mesh = jax.make_mesh((4,), ("data",), devices=jax.devices()[:4])
+        tree = jax.device_put(tree, jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec()))
+
+    def buffers(leaf):
+        data = jax.random.key_data(leaf) if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key) else leaf
+        return {shard.data.unsafe_buffer_pointer() for shard in data.addressable_shards}
+
+    for leaf, own in zip(jax.tree.leaves(tree), jax.tree.leaves(copied(tree)), strict=True):
+        assert (own == leaf).all()
+        assert (own.dtype, own.sharding) == (leaf.dtype, leaf.sharding)
+        assert not buffers(own) & buffers(leaf)

@@ -15,6 +15,9 @@ def copied(tree: Any) -> Any:
 
     def own(leaf: Any) -> Any:
         here = isinstance(leaf, jax.Array) and leaf.is_fully_addressable
+        if here and jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):  # of a key device_put copies nothing
+            data = jax.device_put(jax.random.key_data(leaf), may_alias=False)
+            return jax.random.wrap_key_data(data, impl=jax.random.key_impl(leaf))
         return jax.device_put(leaf, may_alias=False) if here else jnp.array(leaf, copy=True)
 
     return jax.tree.map(own, tree)
