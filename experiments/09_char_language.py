@@ -14,7 +14,7 @@ trains a recurrent network of that width.
 
 The loss is the mean over places of the cross-entropy in nats, on the last tenth of the text, which nothing
 was trained on; the median over seeds and their range, and a sample of what the first one writes. Seen for the
-GPT with 3 seeds: 1.908 (1.906 to 1.911), 177 seconds each on two cores.
+GPT with 3 seeds: 1.908 (1.906 to 1.911), 177 seconds each on two cores; for the LSTM 2.082 (2.070 to 2.096).
 """
 
 import re

@@ -162,11 +162,13 @@ def draw(result: dict, config: Config) -> tuple | None:
             norms = np.array(row["deltas"][config.depths[-1]])
             flow.plot(np.where(norms > 0, norms, np.nan) / norms[-1], label=name, **style)
             medians = [row["accuracy"][depth]["median"] for depth in config.depths]
-            reached.plot(config.depths, medians, marker="o", label=name, **style)
-        flow.set(xlabel="l", ylabel=r"$|\delta_{f_l}|$ by that after the last block", yscale="log")
-        flow.set(title="before training", ylim=(1e-20, 1e20))
-        reached.set(xlabel="blocks", ylabel="training digits read rightly", xscale="log", title="after")
+            reached.plot(config.depths, medians, marker="osD^vXP*"[i % 8], label=name, **style)
+        flow.set(xlabel="after block l", ylabel=r"$|\delta_{f_l}|$ by that after the last block")
+        flow.set(title=f"before training, {config.depths[-1]} blocks", yscale="log", ylim=(1e-20, 1e20))
+        reached.set(xlabel="blocks", ylabel="training digits read rightly", xscale="log")
+        reached.set(title=f"after {config.iterations} iterations")
         reached.set_xticks(config.depths, config.depths)
+        reached.minorticks_off()
         reached.legend(fontsize="x-small")
     return drawn
 

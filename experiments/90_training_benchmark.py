@@ -17,7 +17,8 @@ another checkout of this project takes turns too, for instance the commit before
 
 The machine's peak is the larger of two products of 2048 x 2048 matrices, by JAX and by NumPy, of the same
 round; FLOPs are those of the products of a training step. The first result is the end of the first epoch,
-counted from the start of the process, the data being at hand.
+counted from the start of the process, the data being at hand; ``--starts 5`` starts each framework five
+times, in turns. On a machine with other work its CPU seconds tell more.
 
 ``--configs LeNet GPT LSTM`` are networks of layers with Adam: images of 28 x 28, batches of 64; texts of 256
 places, batches of 8, and of 128 places, batches of 32. All begin with our parameters, turned to their layout.
@@ -61,6 +62,8 @@ class Config:
     rounds: int = 5
     seconds: float = 1.0
     """What a turn lasts at least."""
+    starts: int = 1
+    """Processes of each framework, of which the times to the first result are the medians."""
     against: Path | None = None
     """Another checkout of this project, to compare with."""
     scale: int = 1
@@ -92,7 +95,7 @@ def measure(job: Job | Deep, config: Config) -> dict[str, Any]:
     ]
     names += [OTHER] * (config.against is not None)
     jobs = [(name, job) for name in names] + [(name, product) for name in PRODUCTS]
-    with workers_for(jobs, config.against) as workers:
+    with workers_for(jobs, config.against, config.starts) as workers:
         turns = list(zip(workers, take_turns(workers, config.rounds, config.seconds), strict=True))
     trained = {worker.name: (worker, speeds) for worker, speeds in turns if worker.job is job}
     products = [speeds["seconds"] for worker, speeds in turns if worker.job is product]
@@ -113,7 +116,7 @@ def measure(job: Job | Deep, config: Config) -> dict[str, Any]:
 
 COLUMNS = (
     *("1000 samples/s", "fit is faster by", "% of peak", "by CPU time"),
-    *("compile, s", "first result, s", "loss"),
+    *("compile, s", "first result, s", "its CPU seconds", "loss"),
 )
 
 
@@ -129,7 +132,7 @@ def show(title: str, measured: dict[str, Any]) -> None:
         ]
         if "loss" in row:
             cells += [text(row["ratio by CPU time"], ".2f")]
-            cells += [f"{row['startup'][k]:.2f}" for k in ("compile", "first_result")]
+            cells += [f"{row['startup'][k]:.2f}" for k in ("compile", "first_result", "first_result_cpu")]
             cells += [f"{row['loss']:.4f}"]
         print(f"{name:<23}" + "".join(f"{cell:>23}" for cell in cells), flush=True)
 

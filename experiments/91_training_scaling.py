@@ -65,7 +65,7 @@ def jobs(config: Config) -> dict[str, Rows]:
 
 def measure(rows: Rows, config: Config) -> dict[str, dict[int, Any]]:
     runs = [(n, name, job) for n, row in rows.items() for name, job in row.items()]
-    with workers_for((name, job) for _, name, job in runs) as workers:
+    with workers_for([(name, job) for _, name, job in runs]) as workers:
         speeds = [
             np.array(by_clock["seconds"]) for by_clock in take_turns(workers, config.rounds, config.seconds)
         ]

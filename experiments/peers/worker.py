@@ -48,15 +48,15 @@ def main() -> None:
     kinds = {"Job": (Job, FRAMEWORKS | SWEEPS | PRODUCTS), "Deep": (Deep, LAYERED)}
     kind, known = kinds[sys.argv[3]]
     (module, name), job = known[sys.argv[1]], kind(**json.loads(sys.argv[2]))
-    start = time.perf_counter()
+    start, cpu = time.perf_counter(), time.process_time()
     x, y = job.data()
-    data_seconds = time.perf_counter() - start
+    data_seconds, data_cpu = time.perf_counter() - start, time.process_time() - cpu
     try:
         train = getattr(importlib.import_module(f"experiments.peers.{module}"), name)(job, x, y)
     except ImportError as error:
         answer({"absent": str(error)})
         return
-    answer({"data_seconds": data_seconds})
+    answer({"data_seconds": data_seconds, "cpu_seconds": time.process_time() - data_cpu})
     for line in sys.stdin:
         start, cpu = time.perf_counter(), time.process_time()
         done = train(int(line))

@@ -10,14 +10,14 @@ def copied(tree: Any) -> Any:
     """The arrays of a tree in buffers of their own.
 
     The runtime copies them: a program that copies would be compiled for each shape, which takes longer in a
-    short run than the copies of all epochs. What other processes have a part of needs one.
+    short run than the copies of all epochs. What other processes have a part of needs one, and so do keys on
+    several devices, of which `jax.device_put` copies the first.
     """
 
     def own(leaf: Any) -> Any:
         here = isinstance(leaf, jax.Array) and leaf.is_fully_addressable
-        if here and jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):  # of a key device_put copies nothing
-            data = jax.device_put(jax.random.key_data(leaf), may_alias=False)
-            return jax.random.wrap_key_data(data, impl=jax.random.key_impl(leaf))
-        return jax.device_put(leaf, may_alias=False) if here else jnp.array(leaf, copy=True)
+        if not here or (jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key) and len(leaf.devices()) > 1):
+            return jnp.array(leaf, copy=True)
+        return jax.device_put(leaf, may_alias=False)
 
     return jax.tree.map(own, tree)
