@@ -407,6 +407,7 @@ OWN: dict[str, Role] = {
     "JacobianChain.matrix.order": _word("reverse", {"backward": "reverse", "fastest": "", "best": ""}), "JacobianChain.pull.order": _word("scan", {"backward": "", "scanned": "scan"}),
     "Sweep.best.monitor": _word("loss", {"losses": "", "Loss ": "loss"}, optional=True),
     "make_evaluate.apply": Role([*things.function(means_same("jitted", jax.jit)), refused("None", None), refused("a layer", world.NET)], _value(world.NET.apply)), "make_evaluate.loss": ANY_LOSS,
+    **dict.fromkeys(("fit.batch_size", "sweep.batch_size"), Role(numbers.whole(1, 6, optional=True), _value(3))),
     "make_evaluate.batch_size": Role(numbers.whole(optional=True), _value(3)), "name.value": Role(arrays.SAME, lambda: np.array(world.X)),
     "plot_activations.layers": _first(Role(things.LAYER, _value(jaxbp.relu)), lambda: (jaxbp.tanh,)), "plot_activations.a_max": Role(numbers.number(0, ends=False), _value(2.0)),
     "plot_images.rows": Role(arrays.SAME, lambda: np.array(world.X)), "plot_images.image": Role([k for k in _IMAGE if k.name != "four axes"], _value((3, 1))), "plot_images.label": Role([*(k for k in things.NOTHING if k.name != "a word"), refused("None", None), refused("bytes", b"W")], _value("W_1")),

@@ -6,6 +6,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from jaxbp import arguments, errors
 from jaxbp.backprop.four_steps import assert_logits
@@ -144,6 +145,28 @@ class ValueAndGrad:
         """The outputs of the network, of whatever inputs this function trains on."""
         x = inputs_of("evaluate", self.net, params, x, given)
         return self.net.apply(params, x, **handed(self.net, given))
+
+    def assert_ids(self, params: Params, x: Any, *, where: str) -> None:
+        """Raise for ids that the network does not look up, while they have values; nothing is computed.
+
+        Args:
+            params: of net.
+            x: the examples on the host; only whole numbers can be ids.
+            where: what the message calls them.
+
+        Raises:
+            ValueError: for an id that is in no table of the network's.
+        """
+        if not isinstance(x, np.ndarray) or x.dtype.kind not in "iu" or not x.size:
+            return
+        rows = [int(np.unravel_index(of(x), x.shape)[0]) for of in (np.argmin, np.argmax)]
+        ends = jnp.asarray(x[rows])
+        try:  # the parameters have no values there, and the ids have: a table looks at those it is asked for
+            jax.eval_shape(lambda params: self.net.apply(params, ends), params)
+        except ValueError as error:
+            raise ValueError(f"{where}, examples {rows[0]} and {rows[1]}: {error}") from error
+        except TypeError:  # a network that takes no whole numbers says so where it takes x
+            return
 
     def assert_targets(self, y: Targets, *, where: str = "") -> None:
         """Raise for targets that the loss does not take, while they have values: `Loss.assert_targets`."""

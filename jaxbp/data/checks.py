@@ -256,13 +256,16 @@ def _label_classes(labels: np.ndarray, num_classes: int | None, where: str) -> i
     if bad := find(labels, lambda rows: (rows < 0) | (rows >= classes)):
         listed = ", ".join(map(str, bad.listed)) + (", ..." if bad.rows > _SHOWN else "")
         expected = f"labels 0-{classes - 1} ({classes} classes)" if classes > 0 else "labels from 0"
+        hint = "remap the labels to 0..C-1, or give the right num_classes; float y are targets"
+        if labels[bad.first] < 0:  # -1 and -100 mark what is not labeled
+            hint += "; what shall not count weighs 0 in data (x, y, weight)"
         raise ValueError(
             message(
                 where,
                 expected,
                 f"labels[{bad.place}] is {labels[bad.first]}; "
                 f"{bad.number} bad label{'s' * (bad.number > 1)}; first rows {listed}",
-                "remap the labels to 0..C-1, or give the right num_classes; float y are targets",
+                hint,
             )
         )
     if num_classes is None and len(present := _present(labels)) < classes:

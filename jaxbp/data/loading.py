@@ -129,7 +129,8 @@ def load(
         pairs = of_npz(path, max_bytes=max_bytes)
         _assert_has("an .npz file", given, {"task", "scale", "max_bytes", "raw"})
         if pairs.y is None:
-            raise ValueError(message(where, "labels y beside x", "x alone"))
+            hint = f"if {pairs.others[0]!r} are the labels, save them as y" if pairs.others else ""
+            raise ValueError(message(where, "labels y beside x", "x alone", hint))
         return of_arrays(pairs.x, pairs.y, pairs.test, path.name, choice, cut, raw=raw)
     if found == NPY:
         _assert_has("an .npy file", given, {*Choice._fields, "max_bytes"})

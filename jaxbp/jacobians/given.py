@@ -22,9 +22,11 @@ def network(where: str, net: Network) -> Callable[[Params, Any], Array]:
     if isinstance(net, Layer):
         assert_apart(where, net)
         return net.apply
-    if not callable(net):
+    is_module = hasattr(net, "apply")  # of Flax or Haiku, which is no function of its parameters
+    if is_module or not callable(net):
         expected = "net to be a Layer or a function (params, x) -> f"
-        raise TypeError(errors.message(where, expected, arguments.described(net)))
+        hint = "give its apply, model.apply" if is_module else ""
+        raise TypeError(errors.message(where, expected, arguments.described(net), hint))
     return arguments.function(where, "net", net, positional=2)
 
 
@@ -38,9 +40,9 @@ def assert_apart(where: str, net: Layer) -> None:
 
 
 def loss_value(where: str, loss: ExampleLoss) -> Callable[[Array, Any], Array]:
-    """The function (f, y) -> number of one example."""
+    """The function (f, y) -> number of one example; a text's is what the `Loss` makes of its places."""
     if isinstance(loss, Loss):
-        return lambda f, y: loss.values(f, y).sum()
+        return loss
     if not callable(loss):
         expected = "loss to be a Loss or a function (f, y) -> number"
         raise TypeError(
@@ -61,7 +63,7 @@ def loss_value(where: str, loss: ExampleLoss) -> Callable[[Array, Any], Array]:
 def loss_gradient(where: str, loss: ExampleLoss) -> Callable[[Array, Any], Array]:
     """The function (f, y) -> delta_f of one example: by hand for a `Loss`."""
     value = loss_value(where, loss)
-    return loss.deltas if isinstance(loss, Loss) else jax.grad(value)
+    return loss.delta if isinstance(loss, Loss) else jax.grad(value)
 
 
 def by_rules(f: Callable[..., Any], static: tuple[Any, ...], arrays: tuple[Any, ...]) -> Any:

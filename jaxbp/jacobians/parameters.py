@@ -103,8 +103,8 @@ class ParameterJacobian:
         """The diagonal of the generalised Gauss-Newton matrix, sum_n J_n^T H_n J_n.
 
         H_n is the second derivative of the loss by f_n, for softmax diag(mu) - mu mu^T. The mean over the
-        examples for a loss that is a mean, the sum for ``loss.sum``. For the losses of this library the
-        GGN is the Fisher information matrix.
+        examples (and a text's places) for a loss that is a mean, the sum for ``loss.sum``. For the losses of
+        this library the GGN is the Fisher information matrix.
 
         Args:
             loss: a `Loss`, or ``(f, y) -> scalar`` of one example.

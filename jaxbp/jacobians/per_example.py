@@ -132,7 +132,8 @@ def per_example(net: Network, loss: ExampleLoss, params: Params, x: Array, y: Ta
     """The gradient g_n of each of N examples' losses, as factors: g_n by W is delta_n^T f_n.
 
     One forward and one backward pass; nothing of the size N P is formed unless ``gradients()`` is called.
-    The gradients are those of each example's own loss, without the 1/N of a mean.
+    The gradients are those of each example's own loss, without the 1/N of a mean. The loss of a text is that
+    of its places: their mean, or their sum for ``loss.sum``.
 
     Args:
         net: any layer, or any function ``(params, x) -> f`` of one example; weights that a function uses

@@ -47,7 +47,7 @@ def fit(
     *,
     optimizer: optax.GradientTransformation,
     key: Random,
-    batch_size: int = 32,
+    batch_size: int | None = None,
     epochs: int | None = None,
     iterations: int | None = None,
     validation: Data | Dataset | Batches | Any = None,
@@ -102,7 +102,7 @@ def fit(
             loss as a function of the parameters, if it wants them, as `optax.lbfgs` and
             `optax.contrib.reduce_on_plateau` do: those of one batch.
         key: for the order of the data, and for grad_fn's key.
-        batch_size: examples an iteration, 1 to N.
+        batch_size: examples an iteration, 1 to N; by default 32, or all where there are fewer.
         epochs: passes over the data, at most; 10 where iterations are not given.
         iterations: so many in all, at most; the result then has the loss of each. Every batch is whole, and
             may reach from one pass over the data into the next. An epoch, with its row of the history, is

@@ -56,7 +56,7 @@ def sweep(
     hyperparameters: Mapping[str, Sequence[Any]],
     key: Random,
     seeds: int | Sequence[int] = 4,
-    batch_size: int = 32,
+    batch_size: int | None = None,
     epochs: int = 10,
     validation: Data | Dataset | None = None,
     evaluate: Evaluate | None = None,

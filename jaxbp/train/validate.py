@@ -37,6 +37,7 @@ from jaxbp.train.start import assert_eval_params
 from jaxbp.typing import Params
 
 EPOCHS = 10  # where nobody says how many, nor how many iterations
+BATCH = 32  # examples, where nobody says
 
 
 class Inputs(NamedTuple):
@@ -68,7 +69,7 @@ def assert_inputs(
     data: Any,
     validation: Any,
     evaluate: Evaluate | None,
-    batch_size: int,
+    batch_size: int | None,
     epochs: int,
     *,
     preprocess: Preprocess | Any | None,
@@ -145,12 +146,14 @@ def assert_inputs(
     for name, function, of in (("data", grad_fn, train), ("validation", evaluate, held_out)):
         if function and of:
             _assert_weighted(where, name, function, of.weight is not None)
-    if hasattr(grad_fn, "assert_targets"):
-        for name, of in (("data", train), ("validation", held_out)):
-            if of is not None:
-                grad_fn.assert_targets(of.y, where=name)
-    batch_size = arguments.whole(where, "batch_size", batch_size)
-    assert_batch_size(batch_size, len(train) * processes, where=where)
+    for name, of in (("data", train), ("validation", held_out)):
+        if of is not None and hasattr(grad_fn, "assert_targets"):
+            grad_fn.assert_targets(of.y, where=name)
+        if of is not None and hasattr(grad_fn, "assert_ids") and preprocess is None:
+            grad_fn.assert_ids(params, of.x, where=name)
+    n = len(train) * processes
+    batch_size = min(n, BATCH) if batch_size is None else arguments.whole(where, "batch_size", batch_size)
+    assert_batch_size(batch_size, n, where=where)
     return Inputs(train, held_out, batch_size, epochs, preprocess, budget, held_budget)
 
 

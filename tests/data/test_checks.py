@@ -27,7 +27,11 @@ BAD = {
         ValueError,
         r"labels 0-9 \(10 classes\), got labels\[2\] is 10; 3 bad labels; first rows 2, 7, 9; remap",
     ),
-    "label -1": ((X, changed(Y, 4, -1), 10), ValueError, r"labels\[4\] is -1; 1 bad label; first rows 4;"),
+    "label -1": (
+        (X, changed(Y, 4, -1), 10),
+        ValueError,
+        r"labels\[4\] is -1; 1 bad label; first rows 4;.*; what shall not count weighs 0",
+    ),
     "label -1, classes inferred": ((X, changed(Y, 4, -1), None), ValueError, r"labels\[4\] is -1;"),
     "label rows are cut short": (
         (X, np.full(12, 3), 3),

@@ -180,7 +180,10 @@ def test_load_reads_npz_with_and_without_its_own_split(tmp_path):
     with pytest.raises(ValueError, match=said):
         load(file)
     np.savez(file, images=x)
-    with pytest.raises(ValueError, match=r"^load\(toy.npz\): expected labels y beside x, got x alone"):
+    with pytest.raises(ValueError, match=r"^load\(toy.npz\): expected labels y beside x, got x alone$"):
+        load(file)
+    np.savez(file, images=x, outcome=x[:, 0])
+    with pytest.raises(ValueError, match="got x alone; if 'outcome' are the labels, save them as y"):
         load(file)
     np.savez(file, arr_0=x)
     with pytest.raises(ValueError, match=r"^load\(toy.npz\): expected arrays x and y, or .*, got arr_0"):

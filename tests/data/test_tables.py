@@ -4,12 +4,14 @@ import gzip
 import json
 import tracemalloc
 import warnings
+from decimal import Decimal
 
 import numpy as np
 import pandas as pd
 import polars as pl
 import pytest
 
+import jaxbp
 from jaxbp.cli.console import any_console
 from jaxbp.data import Schema, load, read_csv
 
@@ -499,3 +501,23 @@ def test_a_warning_is_one_line_on_the_console(mixed, capsys):
         schema.inputs(mixed)
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith("warning: mixed.csv: 'city' has 'Rom', which")
+
+
+@pytest.mark.parametrize("number", [2.125, np.float32(2.125), Decimal("2.125")])
+def test_a_number_is_no_text_of_a_table_with_decimal_commas(table, number):
+    """A record's 2.125 is not 2125, as the text 2.125 of such a file would be; in frames and rows as well."""
+    train, _ = table("a;place;y\n1,5;n;u\n2,25;s;v\n", decimal=",", scale="none")
+    schema = train.schema
+    wanted = schema.inputs(pd.DataFrame({"a": [2.125], "place": ["n"]}))
+    assert wanted[0, 0] == 2.125
+    for given in (
+        pd.DataFrame({"a": pd.Series([number], dtype=object), "place": ["n"]}),
+        np.array([[number, "n"]], object),
+        pd.DataFrame({"a": ["2,125"], "place": ["n"]}),
+    ):
+        np.testing.assert_array_equal(schema.inputs(given), wanted)
+    assert schema.inputs(pd.DataFrame({"a": ["2.125"], "place": ["n"]}))[0, 0] == 2125
+    params = {"W": np.eye(2, 3, dtype=np.float32), "b": np.zeros(2, np.float32)}
+    run = jaxbp.Trained(jaxbp.dense(3, 2), params, jaxbp.softmax_cross_entropy, schema=schema)
+    found = [run.predict_proba({"a": a, "place": "n"}) for a in (number, "2,125")]
+    np.testing.assert_array_equal(*found)

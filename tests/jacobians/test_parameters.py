@@ -1,5 +1,7 @@
 """Every contraction of a parameter Jacobian against the same on the matrix that jacrev forms."""
 
+import types
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -314,3 +316,50 @@ def test_bad_use(key):
         parameter_jacobian(net, params, x).predictive_variance({"W": 1.0})
     with pytest.raises(ValueError, match="at least two examples"):
         per_example(net, jaxbp.squared_error, params, x[:1], jnp.ones((1, 4))).noise_scale()
+
+
+def test_a_module_is_told_to_give_its_apply():
+    """A module of Flax, or what Haiku transforms, is no function of its parameters."""
+    nn = pytest.importorskip("flax.linen")
+    model, x = nn.Dense(2), jnp.ones((3, 4))
+    params = model.init(jax.random.key(0), x)
+    loss, y = jaxbp.softmax_cross_entropy, jnp.array([0, 1, 0])
+    for call in (
+        lambda net: per_example(net, loss, params, x, y),
+        lambda net: parameter_jacobian(net, params, x),
+        lambda net: jaxbp.saliency(net, None, params, x, y),
+        lambda net: jaxbp.generate(net, loss, params, x, y, steps=1),
+    ):
+        for net in (model, types.SimpleNamespace(apply=model.apply)):
+            with pytest.raises(TypeError, match=r"a function \(params, x\) -> f, got .*give its apply"):
+                call(net)
+        assert call(model.apply) is not None
+
+
+@pytest.mark.parametrize("loss", [jaxbp.softmax_cross_entropy, jaxbp.softmax_cross_entropy.sum])
+def test_the_loss_of_a_text_is_that_of_its_places(loss, x64):
+    """A mean over the places, as `jax.grad` of the loss has it, or their sum; of squared errors too."""
+    layer, rng = jaxbp.dense(3, 2), np.random.default_rng(0)
+    params, x = layer.init(jax.random.key(0)), jnp.asarray(rng.normal(size=(N, 5, 3)))
+    for value, y in (
+        (loss, rng.integers(0, 2, (N, 5))),
+        (jaxbp.squared_error.sum if loss.reduction == "sum" else jaxbp.squared_error, np.ones((N, 5, 2))),
+    ):
+        one = jax.value_and_grad(lambda p, x, y, v=value: v(layer.apply(p, x), y), (0, 1))
+        values, (grads, deltas) = jax.vmap(one, (None, 0, 0))(params, x, jnp.asarray(y))
+        found = per_example(layer, value, params, x, y)
+        mean = jax.tree.map(lambda g: g.mean(0), grads)
+        for a, b in zip(
+            jax.tree.leaves((found.losses, found.gradients(), found.mean())),
+            jax.tree.leaves((values, grads, mean)),
+            strict=True,
+        ):
+            np.testing.assert_allclose(a, b, rtol=1e-12, atol=1e-14)
+        np.testing.assert_allclose(jaxbp.saliency(layer, value, params, x, y), deltas, rtol=1e-12, atol=1e-14)
+        batch = jaxbp.value_and_grad(layer, value)(params, x, y)[1]["W"]
+        np.testing.assert_allclose(
+            mean["W"] * (N if loss.reduction == "sum" else 1), batch, rtol=1e-12, atol=1e-14
+        )
+    J = parameter_jacobian(layer, params, x)
+    ggn, total = J.ggn_diagonal(loss)["W"], J.ggn_diagonal(loss.sum)["W"]
+    np.testing.assert_allclose(ggn * (1 if loss.reduction == "sum" else 5 * N), total, rtol=1e-12)

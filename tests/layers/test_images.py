@@ -130,6 +130,21 @@ def test_running_statistics_are_unbiased_averages(x64):
     )).all()  # fmt: skip
 
 
+@pytest.mark.parametrize("pool", [jaxbp.max_pool2d, jaxbp.avg_pool2d])
+def test_a_stride_that_is_given_leaves_the_last_places_out(pool, x64):
+    """The pool of the places that windows cover, as in other libraries; the delta of the others is 0."""
+    f = draw((2, 5, 7, 3), "float64")
+    cut, given = pool((2, 3)), pool((2, 3), stride=(2, 3))
+    (out, saved), (wanted, of_cut) = given.forward({}, f), cut.forward({}, f[:, :4, :6])
+    assert_close((out, given.apply({}, f)), (wanted, wanted), "float64")
+    delta = draw(out.shape, "float64", seed=2)
+    pads = [(0, 0), (0, 1), (0, 1), (0, 0)]
+    deltas = given.backward({}, saved, delta)[1], cut.backward({}, of_cut, delta)[1]
+    assert_close(deltas[0], jnp.pad(deltas[1], pads), "float64")
+    J = jax.jacrev(lambda f: given.apply({}, f))(f[0]).reshape(12, -1)
+    assert_close(given.jacobian({}, f[0]).matrix(), J, "float64")
+
+
 def test_against_flax(x64):
     """The same weights in another library: a convolution, a pool and both norms."""
     nn = pytest.importorskip("flax.linen")

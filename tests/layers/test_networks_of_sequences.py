@@ -114,7 +114,7 @@ def test_per_example_gradients_of_texts(net, x64):
     @jax.jit
     def ways(params):
         g = jaxbp.per_example(net, LOSS, params, x, y)
-        grads = jax.vmap(jax.grad(lambda p, x, y: LOSS.sum(net.apply(p, x), y)), (None, 0, 0))(params, x, y)
+        grads = jax.vmap(jax.grad(lambda p, x, y: LOSS(net.apply(p, x), y)), (None, 0, 0))(params, x, y)
         return (g.squared_norms(), g.clipped_mean(1.0), g.second_moment()), grads
 
     found, grads = ways(params)

@@ -501,3 +501,47 @@ def test_sweep_refuses_before_the_first_epoch(case):
         return jaxbp.sweep(**given)
 
     assert says in refusal(call, **swept | options)
+
+
+def test_a_batch_is_32_examples_or_all_there_are():
+    """Where nobody says; 26 of them here, 3 after a part is held out, and of more 32."""
+    given = {"optimizer": optax.sgd(0.1), "key": jax.random.key(1), "epochs": 1, "progress_bar": False}
+    params = draw_params(NET, "float32")
+    for n, options, steps in ((26, {}, 1), (4, {"validation": 0.25, "evaluate": EVALUATE}, 1), (78, {}, 3)):
+        examples = np.resize(x, (n, 4)), np.resize(y, n)
+        assert jaxbp.fit(GRAD, params, examples, **given, **options).step == steps
+    grid = {"hyperparameters": {"learning_rate": [0.1]}, "seeds": 1, "optimizer": optax.sgd}
+    swept = jaxbp.sweep(GRAD, NET.init, (x, y), **given | grid)
+    alone = jaxbp.sweep(GRAD, NET.init, (x, y), **given | grid, batch_size=26)
+    assert (swept.history["loss"] == alone.history["loss"]).all()
+
+
+TEXTS = {
+    "embedding": lambda: jaxbp.chain(jaxbp.embedding(5, 3), jaxbp.dense(3, 5)),
+    "in half precision": lambda: jaxbp.mixed_precision(jaxbp.chain(jaxbp.embedding(5, 3), jaxbp.dense(3, 5))),
+    "tied": lambda: jaxbp.gpt(5, 4, d=2, layers=1, heads=1),
+}
+
+
+@pytest.mark.parametrize("bad", [7, -1])
+@pytest.mark.parametrize("net", TEXTS)
+def test_an_id_that_no_table_has_is_refused_before_the_first_epoch(net, bad):
+    """Where a run would lose its numbers hours later; in data, in what is held out, and by a sweep."""
+    net = TEXTS[net]()
+    ids = np.arange(48).reshape(12, 4) % 5
+    wrong = ids.copy()
+    wrong[3, 2] = bad
+    given = {"grad_fn": jaxbp.value_and_grad(net, jaxbp.softmax_cross_entropy)}
+    params = net.init(jax.random.key(0))
+    place = "examples 3 and 1" if bad < 0 else "examples 0 and 3"
+    for name, of in (
+        ("data", {"data": (wrong, ids)}),
+        ("validation", {"data": (ids, ids), "validation": (wrong, ids), "evaluate": EVALUATE}),
+    ):
+        said = refusal(fit, params=params, **given, **of)
+        assert said.startswith(f"{name}, {place}: layer 1: embedding(5, ")
+        assert f"expected ids in 0..4, got id {bad} at " in said
+    sweep = {"hyperparameters": {"learning_rate": [0.1]}, "init": net.init, "optimizer": optax.sgd}
+    assert f"got id {bad} at " in refusal(
+        lambda params, callbacks=(), **options: jaxbp.sweep(**options), data=(wrong, ids), **given, **sweep
+    )

@@ -158,7 +158,7 @@ def test_what_is_held_out_is_evaluated_by_the_networks_and_loss_of_grad_fn():
     ("options", "says"),
     [
         ({"seeds": 0}, "at least one seed and one point, got no seed"),
-        ({"hyperparameters": {"learning_rate": []}}, "at least one seed and one point, got no point"),
+        ({"hyperparameters": {"learning_rate": []}}, "got no point, for learning_rate has no value"),
         ({"memory_budget": ONE_NET - 1}, f"sweep: expected memory_budget of at least {ONE_NET} bytes"),
         ({"order": "none"}, "order 'shared' or 'own', got 'none'"),
         ({"evaluate": None, "grad_fn": lambda p, x, y: GRAD(p, x, y)}, "validation and evaluate together"),

@@ -21,11 +21,13 @@ class Pairs(NamedTuple):
         x: the inputs, of the training part where the file has parts.
         y: their labels or targets, or None.
         test: x and y of its test part, or None.
+        others: the names of its arrays that are taken for none of these.
     """
 
     x: np.ndarray
     y: np.ndarray | None
     test: tuple[np.ndarray, np.ndarray] | None
+    others: tuple[str, ...]
 
 
 def of_npz(path: Path, *, max_bytes: int = MAX_BYTES) -> Pairs:
@@ -64,4 +66,5 @@ def of_npz(path: Path, *, max_bytes: int = MAX_BYTES) -> Pairs:
             got = f"{'x' if ('x', p) in found else 'y'} alone"
             hint = "keep unlabeled examples in a file of their own"
             raise ValueError(message(f"load({path.name})", f"x and y of the {p} part", got, hint))
-    return Pairs(x, y, test)
+    known = set(map(id, found.values()))
+    return Pairs(x, y, test, tuple(name for name, array in read.items() if id(array) not in known))

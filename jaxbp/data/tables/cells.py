@@ -2,7 +2,10 @@
 
 import re
 from datetime import UTC, datetime
+from decimal import Decimal
 from math import isfinite
+from numbers import Real
+from typing import Any
 
 from jaxbp.data.reading.rows import is_inexact
 
@@ -63,6 +66,20 @@ def number(cell: str, decimal: str) -> float | None:
     if not isfinite(value):
         return None
     return None if is_inexact(text) else value
+
+
+def written(value: Any, decimal: str) -> str:
+    """A value as a file with this decimal mark would have it, "" for None, NaN and pandas' NA.
+
+    A number has a point whatever the file had: the text 2.125 of a file with decimal commas is another.
+
+    Example:
+        >>> written(2.125, ","), written("2.125", ","), written(None, ",")
+        ('2,125', '2.125', '')
+    """
+    if value is None or repr(value) in ("<NA>", "NaT", "nan"):  # NA is not comparable
+        return ""
+    return str(value).replace(".", decimal) if isinstance(value, Real | Decimal) else str(value)
 
 
 def is_number(cell: str, decimal: str) -> bool:

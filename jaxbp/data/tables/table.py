@@ -244,7 +244,7 @@ def _of_columns(
                 missing = int(np.isnan(numbers).sum())
                 seen.tallies[j].missing, seen.tallies[j].numbers = missing, len(numbers) - missing
             else:
-                for cell in _as_texts(column):
+                for cell in _as_texts(column, decimal):
                     seen.cell(j, cell)
 
     def read(wanted: Mapping[int, str]) -> dict[int, np.ndarray]:
@@ -261,7 +261,7 @@ def _of_columns(
                 found[j] = numbers
                 continue
             parse = _PARSERS.get(kind, partial(_number, decimal=decimal))
-            texts = _as_texts(columns[j])
+            texts = _as_texts(columns[j], decimal)
             parsed = list(map(parse, texts))
             for i in (i for i, value in enumerate(parsed) if value is None):
                 faults.cell(i + 1, j, texts[i])
@@ -293,13 +293,13 @@ def _as_numbers(column: Any) -> np.ndarray | None:
 def _inexact(column: Any, numbers: np.ndarray) -> Iterator[tuple[int, str]]:
     """The whole numbers of a column that are others as floats, as in a file: (row, what is written there)."""
     if (np.abs(numbers) >= 2.0**53).any():
-        for i, text in enumerate(_as_texts(column)):
+        for i, text in enumerate(_as_texts(column, ".")):
             if is_inexact(text):
                 yield i, text
 
 
-def _as_texts(column: Any) -> list[str]:
-    """A column's values as a file would have them, "" where one is missing.
+def _as_texts(column: Any, decimal: str) -> list[str]:
+    """A column's values as a file with this decimal mark would have them, "" where one is missing.
 
     Raises:
         TypeError: for a value that no cell of a file can be: several numbers, or a complex one.
@@ -309,9 +309,4 @@ def _as_texts(column: Any) -> list[str]:
         if isinstance(value, _NO_CELL):
             got = f"{arguments.described(value)} in row {i} of column {getattr(column, 'name', None)!r}"
             raise TypeError(message("load", "one number, text or date in each cell", got))
-    return ["" if _is_absent(value) else str(value) for value in values]
-
-
-def _is_absent(value: Any) -> bool:
-    """Whether it is None, NaN, or pandas' NA, which is not comparable."""
-    return value is None or repr(value) in ("<NA>", "NaT", "nan")
+    return [cells.written(value, decimal) for value in values]

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import jax.numpy as jnp
 import numpy as np
@@ -41,7 +42,7 @@ def max_pool2d(window: Size, *, stride: Size | None = None, padding: Padding = "
 
     Args:
         window: k, at most 256 places in all.
-        stride: s, by default the window, so that no two overlap.
+        stride: s, by default the window, so that no two overlap; given, it may leave the last places out.
         padding: as in `conv2d`; what is added is never the largest.
 
     Returns:
@@ -49,8 +50,8 @@ def max_pool2d(window: Size, *, stride: Size | None = None, padding: Padding = "
 
     Raises:
         TypeError: for what are no whole numbers; when applied to integers.
-        ValueError: for numbers out of range, windows that lie in the padding alone; when applied to f whose
-            places windows without overlap do not divide.
+        ValueError: for numbers out of range, windows that lie in the padding alone; without a stride, when
+            applied to f whose places the windows do not divide.
 
     Example:
         >>> f = jnp.array([[1.0, 2.0], [4.0, 3.0]])[..., None]
@@ -161,17 +162,17 @@ def _pool(kind: str, rank: int, window: Size, stride: Size | None, padding: Padd
             if max(pads) >= k:
                 expected = f"padding below the window, {k}: one in the padding alone has no places"
                 raise ValueError(errors.message(name, expected, f"{max(pads)}"))
-    return over
+    return replace(over, whole=stride is None)
 
 
 def _taken(over: Windows, f: Tensor) -> tuple[Array, tuple[int, ...]]:
-    """F and the sizes of its places; windows without overlap leave none of them out."""
+    """F and the sizes of its places; windows by default leave none of them out."""
     f, places = entered(over.name, f, over)
-    if over.stride == over.kernel and over.padding == "VALID":
+    if over.whole and over.padding == "VALID":
         for axis, (H, k) in enumerate(zip(places, over.kernel, strict=True)):
             if H % k:
                 expected = f"places along axis {axis} that windows of {k} divide"
-                hint = f"crop {H % k}, pad {k - H % k}, or give a stride"
+                hint = f"crop {H % k}, pad {k - H % k}, or give a stride, with which the rest is left out"
                 raise ValueError(errors.message(over.name, expected, f"{H}", hint))
     return f, places
 
@@ -197,7 +198,8 @@ def _reduced(over: Windows, f: Tensor, first: float, by: Callable[[Array, Array]
 
 def _apart(over: Windows, places: tuple[int, ...]) -> bool:
     """Whether the windows neither overlap nor leave places out."""
-    return over.stride == over.kernel and not any(map(any, over.pads(places)))
+    left = (H % k for H, k in zip(places, over.kernel, strict=True))
+    return over.stride == over.kernel and not any(map(any, over.pads(places))) and not any(left)
 
 
 def _spread(over: Windows, rows_of: Tensor, n: int) -> Tensor:

@@ -29,6 +29,7 @@ class Windows:
         stride: s along each axis.
         dilation: d along each axis.
         padding: ``"SAME"``, ``"VALID"``, or (low, high) along each axis.
+        whole: whether windows that move by their own size must leave no place out.
     """
 
     name: str
@@ -36,6 +37,7 @@ class Windows:
     stride: tuple[int, ...]
     dilation: tuple[int, ...]
     padding: str | tuple[tuple[int, int], ...]
+    whole: bool = False
 
     @property
     def rank(self) -> int:

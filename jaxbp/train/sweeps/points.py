@@ -58,7 +58,9 @@ def points_of(hyperparameters: Any) -> list[Point]:
             raise TypeError(errors.message("sweep", f"numbers or schedules for {name}", got, hint))
     points = [dict(zip(values, p, strict=True)) for p in product(*values.values())]
     if not points:
-        raise ValueError(errors.message("sweep", "at least one seed and one point", "no point"))
+        empty = next(name for name, of in values.items() if not of)
+        got = f"no point, for {empty} has no value"
+        raise ValueError(errors.message("sweep", "at least one seed and one point", got))
     return points
 
 
