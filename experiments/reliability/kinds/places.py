@@ -133,7 +133,8 @@ PAIR: list[Kind] = [
     Kind("a pandas table", lambda g: arrays.table(g[0])),
     Kind("one array of both", lambda g: np.column_stack([np.asarray(g[0]), np.asarray(g[1])])),
     Kind("the class Dataset", lambda g: jaxbp.Dataset),
-    Kind("a Dataset of another number of classes", lambda g: jaxbp.Dataset(np.asarray(g[0]), np.asarray(g[1]), 7)),
+    # Refused where grad_fn tells the size of its output; a plain function's may be 7.
+    Kind("a Dataset of another number of classes", lambda g: jaxbp.Dataset(np.asarray(g[0]), np.asarray(g[1]), 7), (lambda g: g,)),
     Kind("a Dataset whose number of classes is text", lambda g: jaxbp.Dataset(np.asarray(g[0]), np.asarray(g[1]), "2")),
     Kind("a Dataset of one class too few", lambda g: jaxbp.Dataset(np.asarray(g[0]), np.asarray(g[1]), 1)),
     Kind("a Dataset of lists", lambda g: jaxbp.Dataset(np.asarray(g[0]).tolist(), np.asarray(g[1]).tolist(), 2), (lambda g: g,)),
