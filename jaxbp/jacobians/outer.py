@@ -161,14 +161,24 @@ def formed(block: Block) -> Array:
     return _weight_shaped(block, jax.vmap(_form)(block.delta, block.f))
 
 
-def smaller(block: Block) -> Block:
-    """The block, or J itself where it has no more numbers than its factors: many positions, a small weight.
+def with_norms(block: Block) -> tuple[Block, Float[Array, "N C"]]:
+    """A block for a second sum, and |J_nc|^2.
 
-    Who needs two sums of such a block forms J once, and forgets the factors.
+    It is J itself where that has no more numbers than its factors: many positions, a small weight. Then J is
+    formed once, one example after another, so that its norm is taken while J is at hand.
     """
     if jax.eval_shape(formed, block).size > sum(leaf.size for leaf in jax.tree.leaves(block)):
-        return block
-    return Entrywise(formed(block))
+        return block, squared_norms(block)
+    if not isinstance(block, Outer) or _one_position(block):
+        J = Entrywise(formed(block))
+        return J, squared_norms(J)
+
+    def one(factors: tuple[Array, Array]) -> tuple[Array, Array]:
+        J = _form(*factors)
+        return J, (J**2).sum((1, 2))
+
+    Js, norms = jax.lax.map(one, (block.delta, block.f))
+    return Entrywise(_weight_shaped(block, Js)), norms
 
 
 def squared_norms(block: Block) -> Float[Array, "N C"]:

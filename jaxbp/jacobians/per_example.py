@@ -1,6 +1,7 @@
 """The gradient of every example's loss, and what is made of them: norms, clipped means, moments, noise."""
 
 import html
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,10 +15,6 @@ from jaxbp.jacobians.one_pass import one_pass
 from jaxbp.jacobians.parameters import ParameterJacobian
 from jaxbp.jaxprs.compile_once import one_program
 from jaxbp.typing import Array, Float, Params, Scalar, Targets
-
-
-def _squared_norms(blocks: list[outer.Block]) -> Float[Array, " N"]:
-    return sum((outer.squared_norms(block)[:, 0] for block in blocks), jnp.zeros(()))
 
 
 @jax.tree_util.register_dataclass
@@ -47,7 +44,7 @@ class PerExample:
 
         Source: Goodfellow 2015, arXiv 1510.01799; with shared weights Rochette et al. 2019, Li et al. 2022.
         """
-        return _squared_norms(self.jacobian.blocks)
+        return _added([outer.squared_norms(block) for block in self.jacobian.blocks])
 
     @one_program
     def mean(self) -> Params:
@@ -71,10 +68,10 @@ class PerExample:
 
     @one_program
     def _clipped_mean(self, c: Scalar) -> Params:
-        blocks = [outer.smaller(block) for block in self.jacobian.blocks]
-        norms = jnp.sqrt(_squared_norms(blocks))
+        blocks, squares = zip(*map(outer.with_norms, self.jacobian.blocks), strict=True)
+        norms = jnp.sqrt(_added(squares))
         # A gradient of zero has nothing to clip, and c / 0 would be infinite: the minimum is 1.
-        return self._weighted_mean(jnp.minimum(1, c / norms), blocks)
+        return self._weighted_mean(jnp.minimum(1, c / norms), list(blocks))
 
     @one_program
     def second_moment(self) -> Params:
@@ -172,6 +169,11 @@ def per_example(net: Network, loss: ExampleLoss, params: Params, x: Array, y: Ta
     x = inputs(where, net, params, x)
     found: PerExample = by_rules(_per_example, (net, loss), (params, x, y))
     return found
+
+
+def _added(squares: Iterable[Float[Array, "N 1"]]) -> Float[Array, " N"]:
+    """|g_n|^2 from that of each parameter."""
+    return sum((square[:, 0] for square in squares), jnp.zeros(()))
 
 
 def _per_example(net: Network, loss: ExampleLoss, params: Params, x: Any, y: Any) -> PerExample:
