@@ -120,7 +120,7 @@ def draw_params(layer: Layer, dtype, *, seed: int = 1):
 def draw_inputs(shape: tuple[int, ...], dtype):
     """Inputs a little away from 0, where relu and leaky_relu have their kink."""
     f = draw(shape, dtype)
-    return jnp.where(abs(f) < 0.05, 0.5, f).astype(dtype)
+    return jnp.where(abs(f) < 0.05, f + 0.5, f).astype(dtype)  # no two alike: a pool would have a tie
 
 
 def draw_outputs(f: str, shape: tuple[int, ...], dtype):

@@ -10,14 +10,23 @@ def tolerance(dtype) -> float:
     return 100 * float(jnp.finfo(dtype).eps)
 
 
-def worst(found, wanted) -> float:
-    """The largest difference between two trees, each leaf relative to its own largest entry."""
+def worst(found, wanted, floor: float = 0.0) -> float:
+    """The largest difference between two trees, each leaf relative to its own largest entry.
+
+    Or relative to ``floor`` of the largest of all: a leaf that is 0, as the delta of a bias ahead of a norm,
+    is a sum that cancels, and has the rounding of what is added.
+    """
     assert jax.tree.structure(found) == jax.tree.structure(wanted)
+
+    def size(v):
+        return np.abs(np.asarray(v, np.float64)).max(initial=0.0)
+
+    least = floor * max(map(size, jax.tree.leaves(wanted)), default=0.0)
 
     def leaf(u, v):
         u, v = np.asarray(u, np.float64), np.asarray(v, np.float64)
         assert u.shape == v.shape, f"shapes {u.shape} and {v.shape}"
-        scale = np.abs(v).max(initial=0.0)
+        scale = max(size(v), least)
         return np.abs(u - v).max(initial=0.0) / (scale or 1.0)
 
     return max(jax.tree.leaves(jax.tree.map(leaf, found, wanted)), default=0.0)

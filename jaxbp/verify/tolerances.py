@@ -23,6 +23,9 @@ STEPPED_OVER = 0.1
 """Noise that is a larger part of its entry comes from a kink that was stepped over, and excuses nothing."""
 UNEQUAL = 1e3
 """Where a rule is compared with itself, it may be off by so many roundings of the largest entry."""
+CANCELLED = 1e-2
+"""There no argument's largest entry counts as less than this part of the largest of all: a slope of 0, as
+that by a bias ahead of a norm, is a sum that cancels, and has the rounding of what is added."""
 OVERFLOW = 0.1
 """A result beyond this part of the dtype's largest number may overflow on the way in a right rule too."""
 

@@ -11,6 +11,8 @@ from tests.cases import draw, draw_inputs, draw_params
 from tests.layers.test_cases import EXACT, formed
 from tests.oracles import worst
 
+CANCELS = 1e-2  # of the largest number: below it a gradient may be what rounding leaves of a sum
+
 
 def kinds(draw_one, shape, depth):
     """What may follow on images of this shape, by name, as functions that make it."""
@@ -82,9 +84,10 @@ def assert_all_ways_agree(net, shape):
             return (out, *net.backward(params, saved, delta)), (by_jax, *pull(delta)), factors, alone, J
 
         hand, by_jax, (blocks, of_blocks), alone, J = ways(params, f, delta)
-        assert worst(hand, by_jax) <= EXACT
+        assert worst(hand, by_jax, floor=CANCELS) <= EXACT
         made = map(formed, jax.tree.structure(alone[0]).flatten_up_to(blocks))
-        assert worst((jax.tree.unflatten(jax.tree.structure(alone[0]), made), of_blocks), alone) <= EXACT
+        found = jax.tree.unflatten(jax.tree.structure(alone[0]), made), of_blocks
+        assert worst(found, alone, floor=CANCELS) <= EXACT
         assert worst(J.reshape(shape), alone[1]) <= EXACT
 
 

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from jax.test_util import check_grads
 
+import jaxbp
 from jaxbp.verify import assert_rules, check, check_jvp, check_vjp
 from tests.test_arguments import MEANT, TAKEN
 
@@ -352,3 +353,34 @@ def test_host_arrays_keep_their_dtypes(sign, verdict):
     assert report.verdict == verdict
     assert "does not run in float64, so its own precision decides" in str(report)
     np.testing.assert_array_equal(jax.jit(jax.grad(lambda x: f(x)[0]))(jnp.arange(4.0)), [0, 0, 0, 2 * sign])
+
+
+def normed_at(x, W, b):
+    """h, the norm of x W + b over its entries, and what it was divided by: h is the same for every b."""
+    a = x @ W + b
+    centred = a - a.mean()
+    spread = jnp.sqrt((centred**2).mean() + 1e-5)
+    return centred / spread, spread
+
+
+def norm_back(args, h, c):
+    x, W, b = args
+    delta_a = (c - c.mean() - h * (c * h).mean()) / normed_at(x, W, b)[1]
+    return delta_a @ W.T, x.T @ delta_a, delta_a.sum()
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_a_slope_that_cancels_to_0_is_no_noise(dtype):
+    f = rule(lambda *args: normed_at(*args)[0], norm_back)
+    with jax.enable_x64(dtype == "float64"):
+        for seed in range(3):
+            report = check(f, *normal((6, 5), (5, 4), (), seed=seed)(dtype))
+            assert report.findings[0].verdict == "right", report
+
+
+def test_a_network_with_a_bias_ahead_of_a_norm_is_right():
+    net = jaxbp.chain(jaxbp.conv2d(2, 3, 1), jaxbp.group_norm(3, 3), jaxbp.tanh)
+    params = net.init(jax.random.key(1))
+    params[1]["b"] += 0.1
+    f = jax.random.normal(jax.random.key(0), (2, 4, 3, 2))
+    assert check(jaxbp.with_hand_vjp(net), params, f).ok

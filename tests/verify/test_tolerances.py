@@ -48,6 +48,15 @@ def beyond_a_million(factor, more):
     return lambda: told(rule(lambda x: jnp.sin(x[0]), back), np.zeros(2))
 
 
+def beside_another(more):
+    """A rule that is another one of large cotangents for an argument on which nothing depends."""
+
+    def back(a, y, c):
+        return c, c * more * (abs(c) > 1e6)
+
+    return lambda: told(rule(lambda x, z: x + 0 * z, back), 0.3, 0.3)
+
+
 def halving(loop):
     """The limit of y <- (y + a) / 2, with the derivative of the limit and not of the steps."""
     return lambda: told(rule(loop, lambda a, y, c: (c,)), 2.0)
@@ -125,6 +134,7 @@ CASES = {
     "BEYOND": (far_beyond, True, 2, False),
     "STEPPED_OVER": (parabola(lambda x: 1.1 * (x - 1), 1 + 428 * EPS), WRONG, 2, RIGHT),
     "UNEQUAL": (beyond_a_million(0.0, 1500 * EPS), ("wrong", "not_linear"), 2, RIGHT),
+    "CANCELLED": (beside_another(15 * EPS), ("wrong", "not_linear"), 2, RIGHT),
     "OVERFLOW": (overflow, RIGHT, 2, ("wrong", "nan")),
     "STRAYED": (halving(until_near), WRONG, 2, RIGHT),
     "SHRINKS": (halving(two_steps), RIGHT, 0.5, WRONG),

@@ -203,15 +203,16 @@ def unequal(
     ``slack`` is what each may differ by besides: backward passes that iterate are linear to their own
     tolerance only.
     """
+    sizes = [np.max(np.where(np.isfinite(w), np.abs(w), 0), initial=0.0) for w in want]
+    least = tolerances.CANCELLED * max(sizes, default=0.0)
     for a, (g, w) in enumerate(zip(map(wide, got), want, strict=True)):
         if agree(g, w, relative_tolerance(eps, True)):
             continue
         with np.errstate(all="ignore"):
             gap = np.abs(g - w)
             gap = np.where(np.isfinite(gap), gap, 0)
-            scale = np.max(np.where(np.isfinite(w), np.abs(w), 0), initial=0.0)
             part = relative_tolerance(eps, True) * np.abs(np.where(np.isfinite(w), w, 0))
-            allowed = part + tolerances.UNEQUAL * eps * scale + (slack[a] if slack else 0.0)
+            allowed = part + tolerances.UNEQUAL * eps * max(sizes[a], least) + (slack[a] if slack else 0.0)
             excess = gap - allowed
         if excess.size and excess.max() > 0:
             index = tuple(int(i) for i in np.unravel_index(int(np.argmax(excess)), excess.shape))
