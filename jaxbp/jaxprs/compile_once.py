@@ -85,7 +85,7 @@ def is_small(inputs: Sequence[Any]) -> bool:
 def at_once(f: Callable[..., Any], static: tuple[Any, ...], args: tuple[Any, ...]) -> Any:
     """f(*static, *args) as one program: a first call is one compilation, not one for each operation.
 
-    Where an argument is traced, or something static has no hash to keep the program by, f is called as it is.
+    Within another program, or where something static has no hash to keep the program by, f is called as it is.
 
     Args:
         f: a pure function that is defined once.
@@ -93,7 +93,8 @@ def at_once(f: Callable[..., Any], static: tuple[Any, ...], args: tuple[Any, ...
         args: trees of arrays.
     """
     leaves = jax.tree.leaves(args)
-    if any(isinstance(leaf, jax.core.Tracer) for leaf in leaves) or not _has_hash(static):
+    here = jnp.zeros(())  # traced within a program, even where what f is given is not
+    if any(isinstance(leaf, jax.core.Tracer) for leaf in (here, *leaves)) or not _has_hash(static):
         return f(*static, *args)
     key = (f, len(static), is_small(leaves))
     if key not in _AT_ONCE:

@@ -363,3 +363,20 @@ def test_the_loss_of_a_text_is_that_of_its_places(loss, x64):
     J = parameter_jacobian(layer, params, x)
     ggn, total = J.ggn_diagonal(loss)["W"], J.ggn_diagonal(loss.sum)["W"]
     np.testing.assert_allclose(ggn * (1 if loss.reduction == "sum" else 5 * N), total, rtol=1e-12)
+
+
+def test_constants_within_another_program_are_part_of_it():
+    """What is compiled at a first call is not compiled apart where a program closes over all its arrays."""
+    net, loss = jaxbp.mlp([3, 4, 2]), jaxbp.softmax_cross_entropy
+    params, x, y = net.init(jax.random.key(0)), jnp.ones((5, 3)), jnp.arange(5) % 2
+
+    def all_of_it():
+        return (
+            jaxbp.backprop(net, loss, params, x, y).loss,
+            jaxbp.per_example(net, loss, params, x, y).squared_norms(),
+            jaxbp.jacobian_chain(net, params, x[0]).matrix(),
+            jaxbp.parameter_jacobian(net, params, x).ntk(),
+        )
+
+    for found, wanted in zip(jax.jit(all_of_it)(), all_of_it(), strict=True):
+        np.testing.assert_allclose(found, wanted, rtol=1e-5)
