@@ -85,7 +85,7 @@ def is_small(inputs: Sequence[Any]) -> bool:
 def at_once(f: Callable[..., Any], static: tuple[Any, ...], args: tuple[Any, ...]) -> Any:
     """f(*static, *args) as one program: a first call is one compilation, not one for each operation.
 
-    Within another program, or where something static has no hash to keep the program by, f is called as it is.
+    Within another program, or where something static has no hash to keep it by, f is called as it is.
 
     Args:
         f: a pure function that is defined once.
