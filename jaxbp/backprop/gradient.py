@@ -10,7 +10,7 @@ import numpy as np
 
 from jaxbp import arguments, errors
 from jaxbp.backprop.four_steps import assert_logits
-from jaxbp.layers.entrance import inputs_of, taken
+from jaxbp.layers.entrance import assert_ids, inputs_of, taken
 from jaxbp.layers.layer import Layer, handed
 from jaxbp.losses import Loss
 from jaxbp.losses.chunks import loss_and_gradient, parted
@@ -160,9 +160,8 @@ class ValueAndGrad:
         if not isinstance(x, np.ndarray) or x.dtype.kind not in "iu" or not x.size:
             return
         rows = [int(np.unravel_index(of(x), x.shape)[0]) for of in (np.argmin, np.argmax)]
-        ends = jnp.asarray(x[rows])
-        try:  # the parameters have no values there, and the ids have: a table looks at those it is asked for
-            jax.eval_shape(lambda params: self.net.apply(params, ends), params)
+        try:
+            assert_ids(self.net, params, jnp.asarray(x[rows]))
         except ValueError as error:
             raise ValueError(f"{where}, examples {rows[0]} and {rows[1]}: {error}") from error
         except TypeError:  # a network that takes no whole numbers says so where it takes x

@@ -4,6 +4,7 @@
 |---|---|---|
 | 0 | `promises` | what the rules of a layer return |
 | 1 | `layer` | the contract of a layer |
+| 2 | `entrance` | what a network is called with, as its layers take it |
 | 1 | `initializers`, `blocks` | how W is drawn; one example's gradient in factors |
 | 1 | `memory` | what the backward pass keeps |
 | 2 | `dense`, `elementwise` | a = W f + b; functions of each entry alone |
@@ -11,8 +12,7 @@
 | 4 | `composition/`, `dropout` | layers of layers; entries left out by chance |
 | 5 | `attention/`, `norms/` | places that look at each other; entries by their mean and spread |
 | 5 | `mlp` | a chain of dense layers |
-| 5 | `entrance`, `formulas` | what a network is called with; how each quantity is computed |
-| 6 | `summary` | a network as a table |
+| 5 | `formulas`, `summary` | how each quantity is computed; a network as a table |
 | 6 | `images/`, `sequences/` | convolutions, pools, LeNet; ids, gates, a small GPT |
 | 7 | `recurrence/` | cells through time |
 """

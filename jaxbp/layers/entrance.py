@@ -5,9 +5,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from jaxbp import arguments, errors
-from jaxbp.layers.composition.chain import numbered
-from jaxbp.layers.composition.tied import opened
+from jaxbp import arguments
 from jaxbp.layers.layer import Layer, assert_given, handed
 from jaxbp.typing import Array, Given, Params, Random
 
@@ -30,8 +28,8 @@ def taken(
 def inputs_of(where: str, net: Layer, params: Params, x: Any, given: Given | None = None) -> Array:
     """x as the network takes it: whole numbers are ids where it looks them up, floats where it multiplies.
 
-    A network says itself which it is: one that looks up refuses floats. Nothing is computed but the lookup,
-    which refuses an id that it does not have.
+    A network says itself which it is: one that looks up refuses floats, and ids that it does not have.
+    Nothing is computed.
 
     Args:
         where: the function that asks.
@@ -57,9 +55,18 @@ def inputs_of(where: str, net: Layer, params: Params, x: Any, given: Given | Non
     if not jnp.issubdtype(f.dtype, jnp.integer):
         return arguments.array(where, "x", x, floats=written)
     if not _takes_floats(net, params, f.shape, given):
-        _look_up(net, params, f, given)
+        assert_ids(net, params, f, given)
         return f
     return arguments.array(where, "x", x, floats=True) if written else arguments.as_floats(where, "x", f)
+
+
+def assert_ids(net: Layer, params: Params, ids: Array, given: Given | None = None) -> None:
+    """Raise what a layer says of an id that it does not have, while ids have values; nothing is computed.
+
+    The parameters have no values there, and the ids have: a table looks at those that it is asked for.
+    """
+    if not isinstance(ids, jax.core.Tracer):
+        jax.eval_shape(lambda params: net.apply(params, ids, **handed(net, given)), params)
 
 
 def accepts(net: Layer, params: Params, x: Array) -> bool:
@@ -69,18 +76,6 @@ def accepts(net: Layer, params: Params, x: Array) -> bool:
     except Exception:
         return False
     return True
-
-
-def _look_up(net: Layer, params: Params, ids: Array, given: Given | None) -> None:
-    """Let the first layer see the ids while they have values: within a program they have none."""
-    if isinstance(ids, jax.core.Tracer):
-        return
-    if net.tie is not None:
-        _look_up(net.parts[0], opened(params, net.tie), ids, given)
-    elif net.form == "product" and net.parts:
-        l, part = next(numbered(net.parts))
-        with errors.within(f"layer {l}"):
-            part.apply(params[l] if part.has_params else {}, ids, **handed(part, given, l))
 
 
 def _takes_floats(net: Layer, params: Params, shape: tuple[int, ...], given: Given | None) -> bool:
