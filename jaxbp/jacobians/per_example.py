@@ -1,7 +1,6 @@
 """The gradient of every example's loss, and what is made of them: norms, clipped means, moments, noise."""
 
 import html
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -68,10 +67,10 @@ class PerExample:
 
     @one_program
     def _clipped_mean(self, c: Scalar) -> Params:
-        blocks, squares = zip(*map(outer.with_norms, self.jacobian.blocks), strict=True)
-        norms = jnp.sqrt(_added(squares))
+        held = [outer.with_norms(block) for block in self.jacobian.blocks]
+        norms = jnp.sqrt(_added([square for _, square in held]))
         # A gradient of zero has nothing to clip, and c / 0 would be infinite: the minimum is 1.
-        return self._weighted_mean(jnp.minimum(1, c / norms), list(blocks))
+        return self._weighted_mean(jnp.minimum(1, c / norms), [block for block, _ in held])
 
     @one_program
     def second_moment(self) -> Params:
@@ -171,7 +170,7 @@ def per_example(net: Network, loss: ExampleLoss, params: Params, x: Array, y: Ta
     return found
 
 
-def _added(squares: Iterable[Float[Array, "N 1"]]) -> Float[Array, " N"]:
+def _added(squares: list[Float[Array, "N 1"]]) -> Float[Array, " N"]:
     """|g_n|^2 from that of each parameter."""
     return sum((square[:, 0] for square in squares), jnp.zeros(()))
 

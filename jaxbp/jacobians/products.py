@@ -1,6 +1,5 @@
 """What the factors of a chain are multiplied out, output first: each product one program."""
 
-from collections.abc import Sequence
 from itertools import accumulate
 from typing import Any
 
@@ -58,7 +57,7 @@ def rows_by_scan(factors: Factors, delta: Array) -> list[Array]:
     return [row[: J.shape[1]] for row, J in zip(found, factors, strict=True)]
 
 
-def _prefixes(factors: Sequence[Operator]) -> Float[Array, "k d d"]:
+def _prefixes(factors: Factors) -> Float[Array, "k d d"]:
     """J_k, J_k J_{k-1}, ..., by an associative scan; each padded with zeros to one square size d.
 
     Source: Wang et al. 2019, "BPPSA", arXiv 1907.10134.

@@ -380,3 +380,9 @@ def test_constants_within_another_program_are_part_of_it():
 
     for found, wanted in zip(jax.jit(all_of_it)(), all_of_it(), strict=True):
         np.testing.assert_allclose(found, wanted, rtol=1e-5)
+
+
+def test_a_map_without_parameters_has_gradients_of_nothing():
+    f, y = jnp.ones((3, 2)), jnp.zeros((3, 2))
+    g = per_example(jaxbp.relu, jaxbp.squared_error, {}, f, y)
+    assert (g.gradients(), g.mean(), g.clipped_mean(1.0), g.variance()) == ({}, {}, {}, {})
